@@ -1,0 +1,207 @@
+//! The port to the event bus. Adapters: the topic log in SQLite (`sql::log`), Kafka.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use events::{Cleanup, Headers, Message, Topic, topic};
+
+use crate::error::BoxError;
+
+/// A topic as an adapter creates it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: String,
+    /// Fixed at creation.
+    pub partitions: u16,
+    /// What happens to old records.
+    pub cleanup: Cleanup,
+}
+
+impl TopicSpec {
+    /// The topic for what consumers of `topic` gave up on: as many partitions, kept 30 days.
+    pub fn dead_letters_of(topic: &Topic) -> Self {
+        Self {
+            name: events::dead_letter_topic(topic.name),
+            partitions: topic.partitions,
+            cleanup: Cleanup::Delete { after_ms: topic::DEAD_LETTER_MS },
+        }
+    }
+}
+
+impl From<&Topic> for TopicSpec {
+    fn from(topic: &Topic) -> Self {
+        Self {
+            name: topic.name.to_owned(),
+            partitions: topic.partitions,
+            cleanup: topic.cleanup,
+        }
+    }
+}
+
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: String,
+    /// From 0.
+    pub partition: i32,
+}
+
+/// A record as it lies on a topic: bytes, not yet believed to be an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The topic's name.
+    pub topic: String,
+    /// From 0.
+    pub partition: i32,
+    /// Its place in the partition, from 0, ascending, with holes where records were dropped.
+    pub offset: i64,
+    /// The partition key.
+    pub key: Option<String>,
+    /// See [`events::header`].
+    pub headers: Headers,
+    /// The bytes.
+    pub value: Vec<u8>,
+    /// When it happened, by its producer's word.
+    pub time: DateTime<Utc>,
+}
+
+impl Record {
+    /// The partition it lies in.
+    pub fn topic_partition(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic.clone(), partition: self.partition }
+    }
+}
+
+/// How far a partition reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extent {
+    /// The offset of the oldest record still there (or `next` when there is none).
+    pub oldest: i64,
+    /// The offset that the next record will get.
+    pub next: i64,
+}
+
+/// What the bus answers when it can't.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// It can't be reached or can't write now; the same call may succeed later.
+    #[error("the event bus is unavailable")]
+    Unavailable(#[source] BoxError),
+    /// It will never take this message.
+    #[error("the event bus refused message {index} of the batch: {reason}")]
+    Refused {
+        /// Which one of the batch. Those before it were accepted, those after it were not looked at.
+        index: usize,
+        /// Why.
+        reason: String,
+    },
+    /// There is no such topic.
+    #[error("no topic {0}")]
+    UnknownTopic(String),
+    /// A topic exists with another number of partitions.
+    #[error("topic {topic} has {found} partitions, not {wanted}: a partition count is fixed at creation")]
+    PartitionsChanged {
+        /// The topic's name.
+        topic: String,
+        /// As it is.
+        found: u16,
+        /// As it should be.
+        wanted: u16,
+    },
+}
+
+/// Where a consumer group stands, by its own store's word.
+#[async_trait]
+pub trait Positions: Send + Sync {
+    /// The next offset of each partition of `topic` that the group has written about. A partition
+    /// that is absent starts at its oldest record.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError>;
+}
+
+/// At-least-once delivery of records, in order per key, to consumer groups.
+///
+/// Whatever the adapter, these hold, and `testkit::bus` checks them:
+/// - a batch that was accepted survives the process;
+/// - records of one key keep the order in which they were published;
+/// - a new group starts at the oldest record, another one where its own store says;
+/// - each group sees every record; inside a group a partition has one member at a time;
+/// - a member that leaves hands its partitions to the others.
+#[async_trait]
+pub trait EventBus: Send + Sync {
+    /// Creates what is missing.
+    ///
+    /// # Errors
+    /// [`BusError::PartitionsChanged`] when one exists with another count.
+    async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), BusError>;
+
+    /// Returns once the bus has durably accepted the whole batch; on an error any part of it may
+    /// have been accepted.
+    ///
+    /// # Errors
+    /// See [`BusError`].
+    async fn publish(&self, batch: &[Message]) -> Result<(), BusError>;
+
+    /// Joins `group`; `positions` says where each assigned partition starts.
+    ///
+    /// # Errors
+    /// When a topic does not exist or the bus can't be reached.
+    async fn subscribe(
+        &self,
+        group: &str,
+        topics: &[String],
+        positions: Arc<dyn Positions>,
+    ) -> Result<Box<dyn Subscription>, BusError>;
+
+    /// All topics by name.
+    ///
+    /// # Errors
+    /// When the bus can't be reached.
+    async fn topics(&self) -> Result<Vec<TopicSpec>, BusError>;
+
+    /// How far each partition of `topic` reaches, by partition number.
+    ///
+    /// # Errors
+    /// When the topic does not exist or the bus can't be reached.
+    async fn extents(&self, topic: &str) -> Result<Vec<Extent>, BusError>;
+
+    /// Reads up to `max` records of one partition from `offset` on, without a group, without waiting.
+    ///
+    /// # Errors
+    /// When the topic does not exist or the bus can't be reached.
+    async fn read(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        max: usize,
+    ) -> Result<Vec<Record>, BusError>;
+}
+
+/// A member of a consumer group. Dropping it leaves the group.
+#[async_trait]
+pub trait Subscription: Send {
+    /// Waits for records and gives up to `max` of them, never none. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// When the bus or the positions can't be reached; the next call tries again.
+    async fn next(&mut self, max: usize) -> Result<Vec<Record>, BusError>;
+
+    /// Asks the positions again and goes on from there: after the store was emptied or rolled back.
+    ///
+    /// # Errors
+    /// When the positions can't be reached.
+    async fn rewind(&mut self) -> Result<(), BusError>;
+
+    /// Tells the bus how far the group is. For lag tools only: nothing is ever read back from it.
+    ///
+    /// # Errors
+    /// When the bus can't be reached.
+    async fn commit(&mut self, next: &BTreeMap<TopicPartition, i64>) -> Result<(), BusError>;
+}

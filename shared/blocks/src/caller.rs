@@ -1,0 +1,78 @@
+//! Who is calling, once the gateway has found out.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What an account may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Its own things.
+    User,
+    /// Reading only.
+    Guest,
+}
+
+impl Role {
+    /// As it is stored and sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::User => "user",
+            Self::Guest => "guest",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+/// A role that does not exist.
+#[derive(Debug, thiserror::Error)]
+#[error("no role {0:?}: it is admin, user or guest")]
+pub struct UnknownRole(String);
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Admin, Self::User, Self::Guest]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| UnknownRole(text.to_owned()))
+    }
+}
+
+/// The account behind a request. A handler that takes it is only reached with a valid identity; one
+/// that takes `Option<Caller>` also without. Cheap to clone.
+///
+/// It is put into the request by whoever verified it: the gateway in process, or the layer that
+/// checks `X-Identity` in a service of its own. No handler reads an identity header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The account.
+    pub id: i64,
+    /// Its name when the token was made.
+    pub name: Arc<str>,
+    /// Its e-mail address when the token was made; empty where the assertion carries none.
+    pub email: Arc<str>,
+    /// Its role.
+    pub role: Role,
+    /// The session the token belongs to.
+    pub session: Uuid,
+}
+
+impl Caller {
+    /// Whether it may do what only `owner` (or an admin) may.
+    pub fn may_act_for(&self, owner: i64) -> bool {
+        self.id == owner || self.role == Role::Admin
+    }
+}

@@ -1,0 +1,217 @@
+//! Consumer groups: the port to their store, the decision for each record, and the loop.
+//!
+//! A group keeps, in one write each: the effect, the version of each key, what it parked, and the
+//! next offset of each partition. The offset that is committed to the bus serves lag tools only.
+
+
+
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::bus::{Positions, Record};
+use crate::error::BoxError;
+
+
+
+/// A consumer group of a service: what it reads and where it keeps what it made of it.
+#[derive(Clone)]
+pub struct Consumer {
+    /// The group's name.
+    pub group: &'static str,
+    /// The topics it reads.
+    pub topics: Vec<String>,
+    /// Its store.
+    pub store: std::sync::Arc<dyn ConsumerStore>,
+}
+
+/// Why a handler did not take an event.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    /// Store, network or provider is away: wait for ever, count nothing.
+    #[error("unavailable")]
+    Unavailable(#[source] BoxError),
+    /// Refused this time: a few attempts, then the dead-letter topic.
+    #[error("rejected")]
+    Rejected(#[source] BoxError),
+    /// Can't be read, never will: the dead-letter topic at once.
+    #[error("poison")]
+    Poison(#[source] BoxError),
+}
+
+impl From<events::Malformed> for HandlerError {
+    fn from(malformed: events::Malformed) -> Self {
+        Self::Poison(malformed.into())
+    }
+}
+
+/// Why a batch was not applied. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The store is away: the same batch again, later.
+    #[error("the consumer's store is unavailable")]
+    Unavailable(#[source] BoxError),
+    /// The store stands before what was delivered (it was emptied or rolled back), or another
+    /// member wrote in between: read from its positions again.
+    #[error("the consumer's store is not where this member believed it to be")]
+    Moved,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Events whose effect was written.
+    pub handled: u64,
+    /// Events that were seen before.
+    pub skipped: u64,
+    /// Events that wait behind an earlier one of their key.
+    pub parked: u64,
+    /// Failed attempts.
+    pub failed: u64,
+    /// Events given up on.
+    pub dead: u64,
+    /// From when each handled event happened until now, in ms.
+    pub freshness_ms: Vec<i64>,
+}
+
+impl std::ops::AddAssign for Applied {
+    fn add_assign(&mut self, other: Self) {
+        self.handled += other.handled;
+        self.skipped += other.skipped;
+        self.parked += other.parked;
+        self.failed += other.failed;
+        self.dead += other.dead;
+        self.freshness_ms.extend(other.freshness_ms);
+    }
+}
+
+/// Why a key does not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// Its first waiting event was refused and is tried again.
+    Retrying,
+    /// Its first waiting event was refused too often.
+    Rejected,
+    /// Its first waiting event can't be read.
+    Poison,
+    /// The version before its first waiting event has not come.
+    Gap,
+}
+
+impl Reason {
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retrying => "retrying",
+            Self::Rejected => "rejected",
+            Self::Poison => "poison",
+            Self::Gap => "gap",
+        }
+    }
+
+    /// Reads what [`Reason::as_str`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Retrying, Self::Rejected, Self::Poison, Self::Gap]
+            .into_iter()
+            .find(|reason| reason.as_str() == text)
+    }
+}
+
+/// A key that does not go on, for an operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// Names it on the command line.
+    pub id: i64,
+    /// The consumer group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// The key.
+    pub key: String,
+    /// Why.
+    pub reason: Reason,
+    /// The last error, with its causes.
+    pub error: String,
+    /// Failed attempts so far.
+    pub attempts: i64,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// The version of the first event that waits.
+    pub version: Option<i64>,
+    /// The type of the first event that waits, where it can be read.
+    pub event_type: Option<String>,
+    /// How many events of the key wait, the first one included.
+    pub waiting: i64,
+}
+
+/// What a consumer group keeps.
+///
+/// Whatever the adapter, these hold, and `testkit::consumer` checks them: a batch is one write; each
+/// version of a key takes effect once, in order; a failing event holds back its own key only.
+#[async_trait]
+pub trait ConsumerStore: Positions {
+    /// Applies what is due of `records`, parks what must wait, and moves the positions, in one write.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError>;
+
+    /// Tries again what is due: keys that backed off, keys that were told to replay.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    async fn retry_due(&self) -> Result<Applied, ApplyError>;
+
+    /// When the next retry is due.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn next_due(&self) -> Result<Option<DateTime<Utc>>, BoxError>;
+
+    /// Rung when something became due: a replay, a discard.
+    fn due(&self) -> &Notify;
+
+    /// The keys that don't go on: given up on, gaps over [`GAP_LISTED_MS`], and those retrying.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn blocked(&self) -> Result<Vec<Blocked>, BoxError>;
+
+    /// The waiting records of a blocked key, oldest version first, at most `max`.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn waiting(&self, id: i64, max: usize) -> Result<Vec<Record>, BoxError>;
+
+    /// Makes a blocked key due at once with fresh attempts; false when there is none with that id.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn replay(&self, id: i64) -> Result<bool, BoxError>;
+
+    /// Gives up the first waiting event of a blocked key for good (for a gap: the missing versions)
+    /// and makes the rest due; false when there is none with that id.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn discard(&self, id: i64) -> Result<bool, BoxError>;
+
+    /// Forgets positions, versions and parked events of `topics` and empties the projection made of
+    /// them, in one write, so that the group reads them again from the start.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn reset(&self, topics: &[String]) -> Result<(), BoxError>;
+
+    /// Drops what is no longer needed for deduping.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn clean_up(&self) -> Result<u64, BoxError>;
+}
+
+/// How long a missing version may take before its key is listed as blocked, in ms.
+pub const GAP_LISTED_MS: i64 = 30_000;

@@ -1,0 +1,146 @@
+//! A JSON body, parsed and checked.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::problem::{FieldErrors, Problem};
+
+/// How much of a body is read where no [`BodyLimit`] was set: 1 MiB.
+pub const DEFAULT_BODY_LIMIT: usize = 1 << 20;
+
+/// How much of a body is read; put into the request by the kit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimit(pub usize);
+
+/// A JSON body as a `T`.
+///
+/// | what comes | answer |
+/// |---|---|
+/// | another content type | 415 `unsupported_media_type` |
+/// | more than the limit | 413 `body_too_large` |
+/// | no JSON, or nested too deeply | 400 `malformed_json` |
+/// | a wrong type, a missing field, a null, a doubled key | 400 `validation_failed`, naming the field |
+/// | a NUL character in any string | 400 `validation_failed`, naming the field |
+#[derive(Debug, Clone, Copy)]
+pub struct ValidJson<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ValidJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the body must be sent as content-type application/json",
+            ));
+        }
+        let limit = request
+            .extensions()
+            .get::<BodyLimit>()
+            .map_or(DEFAULT_BODY_LIMIT, |limit| limit.0);
+        let bytes = read(request.into_body(), limit).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// The problem of a body over the limit.
+pub(crate) fn too_large(limit: usize) -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+        format!("the body must not be larger than {limit} bytes"),
+    )
+}
+
+async fn read(body: Body, limit: usize) -> Result<bytes::Bytes, Problem> {
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(inner) = cause {
+            if inner.is::<http_body_util::LengthLimitError>() {
+                return too_large(limit);
+            }
+            cause = inner.source();
+        }
+        Problem::bad_request("body_incomplete", "the body ended before it was complete")
+    })
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let mut parts = value.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let json = essence == "application/json"
+        || essence.strip_prefix("application/").is_some_and(|sub| sub.ends_with("+json"));
+    // JSON is UTF-8 (RFC 8259); a client that says otherwise would be misread in silence.
+    let utf8 = parts.all(|parameter| {
+        parameter.split_once('=').is_none_or(|(name, charset)| {
+            !name.trim().eq_ignore_ascii_case("charset")
+                || ["utf-8", "utf8"]
+                    .iter()
+                    .any(|known| charset.trim().trim_matches('"').eq_ignore_ascii_case(known))
+        })
+    });
+    json && utf8
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    // serde would take an array for a struct, field by field.
+    if first.is_some_and(|byte| *byte != b'{') && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() {
+        return Err(Problem::validation(FieldErrors::one("body", "must be a JSON object")));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let message = error.inner().to_string();
+        let too_big = message.starts_with("number out of range");
+        if error.inner().classify() == Category::Data || too_big {
+            let field = super::field(error.path(), &message, "body");
+            return Problem::validation(FieldErrors::one(&field, super::plain(&message)));
+        }
+        malformed(error.inner())
+    })?;
+    reader.end().map_err(|error| malformed(&error))?;
+    refuse_nul(bytes)?;
+    Ok(value)
+}
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    Problem::bad_request("malformed_json", format!("the body is not JSON: {error}"))
+}
+
+/// PostgreSQL keeps no NUL in a text, so no string may have one, whatever the store. In JSON it can
+/// only stand as an escape: nearly every body is through after one scan.
+fn refuse_nul(bytes: &[u8]) -> Result<(), Problem> {
+    if !bytes.windows(6).any(|six| six == b"\\u0000") {
+        return Ok(());
+    }
+    let value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+    find_nul(&value, "").map_or(Ok(()), |field| {
+        let field = if field.is_empty() { "body" } else { &field };
+        Err(Problem::validation(FieldErrors::one(field, "must not contain a NUL character")))
+    })
+}
+
+fn find_nul(value: &serde_json::Value, path: &str) -> Option<String> {
+    match value {
+        serde_json::Value::String(text) => text.contains('\0').then(|| path.to_owned()),
+        serde_json::Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, item)| find_nul(item, &format!("{path}[{index}]"))),
+        serde_json::Value::Object(fields) => fields.iter().find_map(|(key, value)| {
+            if key.contains('\0') {
+                return Some(path.to_owned());
+            }
+            let dot = if path.is_empty() { "" } else { "." };
+            find_nul(value, &format!("{path}{dot}{key}"))
+        }),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => None,
+    }
+}

@@ -1,0 +1,64 @@
+//! What a handler takes from a request, checked. Whatever is wrong with the input, the answer is a
+//! problem that names the field or the parameter; never a plain text and never a 5xx.
+
+mod caller;
+mod json;
+mod page;
+mod patch;
+mod path;
+mod query;
+
+pub use caller::Admin;
+pub use json::ValidJson;
+pub use page::{Cursor, Listing, MAX_LIMIT, Page};
+pub use patch::Patch;
+pub use path::ValidPath;
+pub use query::ValidQuery;
+
+/// What serde says, without the position and without its name for what we expect.
+fn plain(message: &str) -> String {
+    let message = message.rsplit_once(" at line ").map_or(message, |(text, _)| text);
+    if message.starts_with("invalid type: null") {
+        return "must not be null".into();
+    }
+    for (start, said) in [("missing field", "is required"), ("duplicate field", "is given twice")] {
+        if message.starts_with(start) {
+            return said.into();
+        }
+    }
+    message.into()
+}
+
+/// The field that a serde message is about: where it happened and, for a missing or a doubled one,
+/// the name in the message.
+fn field(path: &serde_path_to_error::Path, message: &str, root: &str) -> String {
+    let named = ["missing field `", "duplicate field `", "unknown field `"]
+        .iter()
+        .find_map(|start| message.strip_prefix(start))
+        .and_then(|rest| rest.split_once('`'))
+        .map(|(name, _)| name);
+    let mut parts: Vec<String> = Vec::new();
+    for segment in path {
+        match segment {
+            serde_path_to_error::Segment::Map { key } => parts.push(key.clone()),
+            serde_path_to_error::Segment::Seq { index } => match parts.last_mut() {
+                Some(last) => {
+                    last.push_str(&format!("[{index}]"));
+                }
+                None => parts.push(format!("[{index}]")),
+            },
+            serde_path_to_error::Segment::Enum { variant } => parts.push(variant.clone()),
+            serde_path_to_error::Segment::Unknown => {}
+        }
+    }
+    // A doubled field is reported at its own path, a missing one at its parent's.
+    if let Some(name) = named
+        && parts.last().is_none_or(|last| last != name)
+    {
+        parts.push(name.to_owned());
+    }
+    if parts.is_empty() {
+        return root.to_owned();
+    }
+    parts.join(".")
+}

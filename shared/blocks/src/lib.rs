@@ -1,0 +1,18 @@
+//! The building blocks of a service: ports, the kit around every request, delivery, identity,
+//! configuration and telemetry. It knows no database and no broker.
+
+pub mod bus;
+pub mod caller;
+pub mod clock;
+pub mod consumer;
+pub mod context;
+pub mod error;
+pub mod extract;
+pub mod outbox;
+pub mod problem;
+pub mod service;
+
+pub use caller::{Caller, Role};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use problem::{AsProblem, FieldErrors, Problem};
+pub use service::{Mode, Route, Service};

@@ -1,0 +1,393 @@
+//! What an error looks like to a client: RFC 9457 `application/problem+json`, always with a stable
+//! `error_code` for programs, a `detail` for people and the `trace_id` that is also in the log.
+//!
+//! A service's error enum implements [`AsProblem`] with one exhaustive match and calls
+//! [`problem_response!`](crate::problem_response); then it can be returned from handlers.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::openapi::schema::Schema;
+use utoipa::openapi::{RefOr, schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::context;
+
+/// The media type of every error.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What is wrong with a request, by field: `{"title": ["is required"]}`.
+///
+/// Domain rules collect into it and carry it out as their error.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct FieldErrors(BTreeMap<String, Vec<String>>);
+
+impl FieldErrors {
+    /// One complaint about one field.
+    pub fn one(field: &str, message: impl Into<String>) -> Self {
+        let mut errors = Self::default();
+        errors.add(field, message);
+        errors
+    }
+
+    /// Adds a complaint about `field`.
+    pub fn add(&mut self, field: &str, message: impl Into<String>) {
+        self.0.entry(field.to_owned()).or_default().push(message.into());
+    }
+
+    /// Adds all complaints of `other`.
+    pub fn merge(&mut self, other: Self) {
+        for (field, messages) in other.0 {
+            self.0.entry(field).or_default().extend(messages);
+        }
+    }
+
+    /// Whether there is nothing to complain about.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The fields with their complaints, by field name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.0.iter().map(|(field, messages)| (field.as_str(), messages.as_slice()))
+    }
+
+    /// `Ok` when there is nothing to complain about.
+    ///
+    /// # Errors
+    /// Itself, when something was added.
+    pub fn into_result(self) -> Result<(), Self> {
+        if self.is_empty() { Ok(()) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for FieldErrors {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (field, messages) in &self.0 {
+            for message in messages {
+                write!(out, "{separator}{field} {message}")?;
+                separator = ", ";
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for FieldErrors {}
+
+impl AsProblem for FieldErrors {
+    fn problem(&self) -> Problem {
+        Problem::validation(self.clone())
+    }
+}
+
+impl From<FieldErrors> for Problem {
+    fn from(errors: FieldErrors) -> Self {
+        Self::validation(errors)
+    }
+}
+
+/// An answer that says what went wrong. Title, instance and trace id are filled in when it becomes a
+/// response, from the request that is being served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    status: StatusCode,
+    error_code: &'static str,
+    detail: Cow<'static, str>,
+    errors: FieldErrors,
+    retry_after: Option<u32>,
+}
+
+impl Problem {
+    /// A problem of any status.
+    pub fn new(
+        status: StatusCode,
+        error_code: &'static str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            error_code,
+            detail: detail.into(),
+            errors: FieldErrors::default(),
+            retry_after: None,
+        }
+    }
+
+    /// 400 `validation_failed`, naming each field.
+    pub fn validation(errors: FieldErrors) -> Self {
+        let detail = match errors.0.first_key_value() {
+            Some((field, messages)) if errors.0.len() == 1 && messages.len() == 1 => {
+                Cow::Owned(format!("{field} {}", messages[0]))
+            }
+            _ => Cow::Borrowed("several fields are not as they must be; see errors"),
+        };
+        Self {
+            errors,
+            ..Self::new(StatusCode::BAD_REQUEST, "validation_failed", detail)
+        }
+    }
+
+    /// 400.
+    pub fn bad_request(error_code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error_code, detail)
+    }
+
+    /// 401, with `WWW-Authenticate: Bearer`.
+    pub fn unauthorized(error_code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, error_code, detail)
+    }
+
+    /// 403.
+    pub fn forbidden(error_code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, error_code, detail)
+    }
+
+    /// 404.
+    pub fn not_found(error_code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, error_code, detail)
+    }
+
+    /// 409.
+    pub fn conflict(error_code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, error_code, detail)
+    }
+
+    /// 503: something this service needs is away.
+    pub fn unavailable(error_code: &'static str) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            error_code,
+            "something this service needs does not answer; try again shortly",
+        )
+    }
+
+    /// 500. The cause stays in the log, under the same trace id.
+    pub fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "this is a fault of the server; the trace id finds it in the log",
+        )
+    }
+
+    /// Says after how many seconds trying again makes sense.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The status it answers with.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What programs tell it by.
+    pub fn error_code(&self) -> &'static str {
+        self.error_code
+    }
+
+    /// What people are told.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The complaints by field; empty unless it is a `validation_failed`.
+    pub fn errors(&self) -> &FieldErrors {
+        &self.errors
+    }
+}
+
+/// The wire form.
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    instance: &'a str,
+    trace_id: &'a str,
+    error_code: &'static str,
+    #[serde(skip_serializing_if = "FieldErrors::is_empty")]
+    errors: &'a FieldErrors,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let request = context::current();
+        let body = Body {
+            // RFC 9457: "about:blank" means that the title is the status' own phrase; what tells
+            // problems apart is `error_code`.
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            instance: request.as_ref().map_or("", |request| &request.path),
+            trace_id: request.as_ref().map_or("", |request| &request.trace_id),
+            error_code: self.error_code,
+            errors: &self.errors,
+        };
+        let bytes = serde_json::to_vec(&body).expect("strings and maps of strings are always JSON");
+        let mut response = (self.status, bytes).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl PartialSchema for Problem {
+    fn schema() -> RefOr<Schema> {
+        let text = |description: &str| {
+            schema::ObjectBuilder::new()
+                .schema_type(schema::Type::String)
+                .description(Some(description.to_owned()))
+        };
+        let messages = schema::ArrayBuilder::new()
+            .items(schema::Object::with_type(schema::Type::String));
+        schema::ObjectBuilder::new()
+            .description(Some("What went wrong (RFC 9457)."))
+            .property("type", text("Always `about:blank`: `error_code` tells problems apart."))
+            .required("type")
+            .property("title", text("The status in words."))
+            .required("title")
+            .property("status", schema::Object::with_type(schema::Type::Integer))
+            .required("status")
+            .property("detail", text("What went wrong, for people."))
+            .required("detail")
+            .property("instance", text("The path that was asked for."))
+            .required("instance")
+            .property("trace_id", text("Finds the request in the logs."))
+            .required("trace_id")
+            .property("error_code", text("What went wrong, for programs; never changes."))
+            .required("error_code")
+            .property(
+                "errors",
+                schema::ObjectBuilder::new()
+                    .description(Some("With `validation_failed`: the complaints by field."))
+                    .additional_properties(Some(messages)),
+            )
+            .into()
+    }
+}
+
+impl ToSchema for Problem {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Problem")
+    }
+}
+
+/// An error that knows what a client is told of it.
+pub trait AsProblem: std::error::Error {
+    /// What a client is told. Match without a `_` arm: a new variant waits for a decision.
+    fn problem(&self) -> Problem;
+}
+
+/// Marks a response whose cause is in the log already, so that it is not logged a second time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Logged;
+
+/// Answers with what `error` tells clients; a 5xx is logged here, once, with its causes.
+pub fn respond<E: AsProblem + 'static>(error: &E) -> Response {
+    let problem = error.problem();
+    let error_code = problem.error_code;
+    let failed = problem.status.is_server_error();
+    let mut response = problem.into_response();
+    if failed {
+        tracing::error!(error_code, error = crate::error::chain(error), "request failed");
+        response.extensions_mut().insert(Logged);
+    }
+    response
+}
+
+/// Lets an error that is [`AsProblem`] be returned from handlers.
+#[macro_export]
+macro_rules! problem_response {
+    ($error:ty) => {
+        impl ::axum::response::IntoResponse for $error {
+            fn into_response(self) -> ::axum::response::Response {
+                $crate::problem::respond(&self)
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Failure {
+        #[error(transparent)]
+        Refused(#[from] FieldErrors),
+        #[error("store failed")]
+        Store(#[source] std::io::Error),
+    }
+
+    impl AsProblem for Failure {
+        fn problem(&self) -> Problem {
+            match self {
+                Self::Refused(errors) => errors.problem(),
+                Self::Store(_) => Problem::unavailable("store_unavailable").retry_after(1),
+            }
+        }
+    }
+    problem_response!(Failure);
+
+    async fn body(response: Response) -> serde_json::Value {
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_problem_names_the_request_and_each_field() {
+        let request = Arc::new(context::RequestContext {
+            trace_id: "ab".repeat(16),
+            path: "/api/posts".into(),
+            ..Default::default()
+        });
+        let response = context::scope(request, async {
+            let mut errors = FieldErrors::one("title", "is required");
+            errors.add("tags", "has more than 20 entries");
+            Failure::from(errors).into_response()
+        })
+        .await;
+        assert_eq!(response.status(), 400);
+        assert_eq!(response.headers()[CONTENT_TYPE], MEDIA_TYPE);
+        let body = body(response).await;
+        assert_eq!(body["instance"], "/api/posts");
+        assert_eq!(body["trace_id"], "ab".repeat(16));
+        assert_eq!(body["title"], "Bad Request");
+        assert_eq!(body["error_code"], "validation_failed");
+        assert_eq!(body["errors"]["title"][0], "is required");
+        assert_eq!(body["errors"]["tags"][0], "has more than 20 entries");
+    }
+
+    #[tokio::test]
+    async fn the_cause_of_a_server_error_is_not_told() {
+        let response = Failure::Store(std::io::Error::other("secret path")).into_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()[RETRY_AFTER], "1");
+        assert!(!body(response).await.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn unauthorized_says_how_to_authenticate() {
+        let response = Problem::unauthorized("unauthenticated", "no token").into_response();
+        assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
+    }
+}

@@ -1,0 +1,336 @@
+//! What travels: the value a person reads in a console consumer, and headers for everything else.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::Event;
+
+/// Header names: `CloudEvents` 1.0 in the Kafka protocol binding (binary mode), W3C trace context,
+/// and what a dead letter carries besides.
+pub mod header {
+    /// `CloudEvents` version, always `1.0`.
+    pub const SPEC_VERSION: &str = "ce_specversion";
+    /// The event's id (UUIDv7); what consumers dedupe by.
+    pub const ID: &str = "ce_id";
+    /// `post.created` and the like.
+    pub const TYPE: &str = "ce_type";
+    /// The service that published it, as `/services/<name>`.
+    pub const SOURCE: &str = "ce_source";
+    /// When it happened, RFC 3339 UTC with milliseconds.
+    pub const TIME: &str = "ce_time";
+    /// The aggregate's id, equal to the record's key.
+    pub const SUBJECT: &str = "ce_subject";
+    /// The aggregate's version: 1, 2, 3 …
+    pub const SEQUENCE: &str = "ce_sequence";
+    /// The version of the data's schema.
+    pub const DATA_SCHEMA: &str = "ce_dataschema";
+    /// W3C trace context of the request that caused it.
+    pub const TRACEPARENT: &str = "traceparent";
+    /// The correlation id of the request that caused it.
+    pub const CORRELATION_ID: &str = "correlation-id";
+
+    /// Dead letters: why the consumer gave up.
+    pub const DLQ_ERROR: &str = "dlq_error";
+    /// Dead letters: `poison` or `rejected`.
+    pub const DLQ_REASON: &str = "dlq_reason";
+    /// Dead letters: how often it was tried.
+    pub const DLQ_ATTEMPTS: &str = "dlq_attempts";
+    /// Dead letters: where it came from, as `topic/partition/offset`.
+    pub const DLQ_ORIGIN: &str = "dlq_origin";
+    /// Dead letters: the consumer group that gave up.
+    pub const DLQ_GROUP: &str = "dlq_group";
+}
+
+/// Header names and values in the order they were written.
+pub type Headers = Vec<(String, String)>;
+
+/// What an event belongs to: the request that caused it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    /// W3C `traceparent`.
+    pub traceparent: Option<String>,
+    /// The correlation id given by the client, or made by the gateway.
+    pub correlation_id: Option<String>,
+}
+
+/// The value as it stands on the topic.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Value<D> {
+    /// `post.created` and the like.
+    pub event_type: String,
+    /// RFC 3339 UTC with milliseconds.
+    pub timestamp: String,
+    /// The event's own fields.
+    pub data: D,
+}
+
+/// A record on its way to a topic: bytes and headers, nothing more to decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition key.
+    pub key: String,
+    /// See [`header`].
+    pub headers: Headers,
+    /// UTF-8 JSON for events; anything for a dead letter.
+    pub value: Vec<u8>,
+    /// When it happened; becomes the record's timestamp.
+    pub time: DateTime<Utc>,
+}
+
+/// An event with what is known about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// Unique: what consumers dedupe by.
+    pub id: Uuid,
+    /// The topic's name.
+    pub topic: String,
+    /// `post.created` and the like.
+    pub event_type: String,
+    /// The service that published it, as `/services/<name>`.
+    pub source: String,
+    /// When it happened, whole milliseconds.
+    pub time: DateTime<Utc>,
+    /// The aggregate's id: the partition key.
+    pub subject: String,
+    /// The aggregate's version, counting every event under the subject from 1.
+    pub sequence: i64,
+    /// The version of the data's schema.
+    pub schema_version: u16,
+    /// The request that caused it.
+    pub context: Context,
+    /// The encoded [`Value`].
+    pub value: Vec<u8>,
+}
+
+/// A record that can't be read as an event.
+#[derive(Debug, thiserror::Error)]
+pub enum Malformed {
+    /// A header that every event has is absent.
+    #[error("header {0} is missing")]
+    MissingHeader(&'static str),
+    /// A header's value is not what it should be.
+    #[error("header {name} is malformed: {value:?}")]
+    BadHeader {
+        /// Which one.
+        name: &'static str,
+        /// What it said.
+        value: String,
+    },
+    /// The value is not JSON of the expected shape.
+    #[error("the value of {event_type} can't be read")]
+    Value {
+        /// The type it claims to be.
+        event_type: String,
+        /// What the parser says.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Written by a newer release than this reader.
+    #[error("{event_type} has schema version {found}, this reader knows up to {known}")]
+    UnknownSchema {
+        /// The type.
+        event_type: String,
+        /// The version in the header.
+        found: u16,
+        /// The version compiled in.
+        known: u16,
+    },
+}
+
+/// RFC 3339 UTC with milliseconds: the one way timestamps are written, on topics and over HTTP.
+pub fn timestamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+impl Envelope {
+    /// Wraps `event` as version `sequence` of its subject.
+    ///
+    /// # Errors
+    /// When the event can't be written as JSON (a map with keys that are no strings).
+    pub fn new<E: Event>(
+        id: Uuid,
+        service: &str,
+        time: DateTime<Utc>,
+        sequence: i64,
+        context: Context,
+        event: &E,
+    ) -> Result<Self, serde_json::Error> {
+        let value = serde_json::to_vec(&Value {
+            event_type: E::TYPE.to_owned(),
+            timestamp: timestamp(time),
+            data: event,
+        })?;
+        Ok(Self {
+            id,
+            topic: E::TOPIC.name.to_owned(),
+            event_type: E::TYPE.to_owned(),
+            source: format!("/services/{service}"),
+            time,
+            subject: event.subject(),
+            sequence,
+            schema_version: E::VERSION,
+            context,
+            value,
+        })
+    }
+
+    /// The event's data when it is an `E`; `None` for another type on the same topic.
+    pub fn open<E: Event>(&self) -> Option<Result<E, Malformed>> {
+        if self.event_type != E::TYPE {
+            return None;
+        }
+        if self.schema_version > E::VERSION {
+            return Some(Err(Malformed::UnknownSchema {
+                event_type: self.event_type.clone(),
+                found: self.schema_version,
+                known: E::VERSION,
+            }));
+        }
+        Some(
+            serde_json::from_slice::<Value<E>>(&self.value)
+                .map(|value| value.data)
+                .map_err(|source| Malformed::Value {
+                    event_type: self.event_type.clone(),
+                    source,
+                }),
+        )
+    }
+
+    /// The headers as they stand on the record.
+    pub fn headers(&self) -> Headers {
+        let mut headers = vec![
+            (header::SPEC_VERSION.to_owned(), "1.0".to_owned()),
+            (header::ID.to_owned(), self.id.to_string()),
+            (header::TYPE.to_owned(), self.event_type.clone()),
+            (header::SOURCE.to_owned(), self.source.clone()),
+            (header::TIME.to_owned(), timestamp(self.time)),
+            (header::SUBJECT.to_owned(), self.subject.clone()),
+            (header::SEQUENCE.to_owned(), self.sequence.to_string()),
+            (header::DATA_SCHEMA.to_owned(), self.schema_version.to_string()),
+        ];
+        if let Some(traceparent) = &self.context.traceparent {
+            headers.push((header::TRACEPARENT.to_owned(), traceparent.clone()));
+        }
+        if let Some(correlation_id) = &self.context.correlation_id {
+            headers.push((header::CORRELATION_ID.to_owned(), correlation_id.clone()));
+        }
+        headers
+    }
+
+    /// The record that carries it.
+    pub fn message(&self) -> Message {
+        Message {
+            topic: self.topic.clone(),
+            key: self.subject.clone(),
+            headers: self.headers(),
+            value: self.value.clone(),
+            time: self.time,
+        }
+    }
+
+    /// Reads a record's headers; the value stays closed until [`Envelope::open`].
+    ///
+    /// # Errors
+    /// When a header is absent or malformed, or the key is not the subject.
+    pub fn read(topic: &str, headers: &Headers, value: &[u8]) -> Result<Self, Malformed> {
+        let find = |name: &str| {
+            headers
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.as_str())
+        };
+        let need = |name: &'static str| find(name).ok_or(Malformed::MissingHeader(name));
+        let sequence: i64 = parse(header::SEQUENCE, need(header::SEQUENCE)?)?;
+        if sequence < 1 {
+            return Err(Malformed::BadHeader {
+                name: header::SEQUENCE,
+                value: sequence.to_string(),
+            });
+        }
+        Ok(Self {
+            id: parse(header::ID, need(header::ID)?)?,
+            topic: topic.to_owned(),
+            event_type: need(header::TYPE)?.to_owned(),
+            source: find(header::SOURCE).unwrap_or_default().to_owned(),
+            time: parse(header::TIME, need(header::TIME)?)?,
+            subject: need(header::SUBJECT)?.to_owned(),
+            sequence,
+            schema_version: find(header::DATA_SCHEMA)
+                .map_or(Ok(1), |value| parse(header::DATA_SCHEMA, value))?,
+            context: Context {
+                traceparent: find(header::TRACEPARENT).map(str::to_owned),
+                correlation_id: find(header::CORRELATION_ID).map(str::to_owned),
+            },
+            value: value.to_vec(),
+        })
+    }
+}
+
+fn parse<T: std::str::FromStr>(name: &'static str, value: &str) -> Result<T, Malformed> {
+    value.parse().map_err(|_| Malformed::BadHeader {
+        name,
+        value: value.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::posts::PostDeleted;
+
+    fn envelope() -> Envelope {
+        let event = PostDeleted {
+            post_id: Uuid::from_u128(7),
+            user_id: 3,
+        };
+        let time = DateTime::from_timestamp_millis(1_767_268_800_123).unwrap();
+        let context = Context {
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            correlation_id: Some("c-1".into()),
+        };
+        Envelope::new(Uuid::from_u128(1), "posts", time, 2, context, &event).unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let written = envelope();
+        let read = Envelope::read(&written.topic, &written.headers(), &written.value).unwrap();
+        assert_eq!(read, written);
+        assert_eq!(read.open::<PostDeleted>().unwrap().unwrap().user_id, 3);
+    }
+
+    #[test]
+    fn a_missing_or_malformed_header_is_named() {
+        let written = envelope();
+        for name in [header::ID, header::TYPE, header::SEQUENCE, header::SUBJECT] {
+            let mut headers = written.headers();
+            headers.retain(|(key, _)| key != name);
+            let error = Envelope::read("posts-events", &headers, b"{}").unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        for bad in ["0", "-1", "x", "99999999999999999999"] {
+            let mut headers = written.headers();
+            headers[6].1 = bad.to_owned();
+            let error = Envelope::read("posts-events", &headers, b"{}").unwrap_err();
+            assert!(error.to_string().contains(header::SEQUENCE), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_and_an_unknown_field_is_not() {
+        let mut event = envelope();
+        event.schema_version = PostDeleted::VERSION + 1;
+        assert!(matches!(
+            event.open::<PostDeleted>(),
+            Some(Err(Malformed::UnknownSchema { .. }))
+        ));
+        let mut event = envelope();
+        event.value = br#"{"event_type":"post.deleted","timestamp":"t","extra":1,
+            "data":{"post_id":"00000000-0000-0000-0000-000000000007","user_id":3,"more":true}}"#
+            .to_vec();
+        assert!(event.open::<PostDeleted>().unwrap().is_ok());
+    }
+}

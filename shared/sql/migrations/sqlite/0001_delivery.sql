@@ -1,0 +1,76 @@
+-- Events that were committed with the state they tell of.
+create table outbox_messages (
+    position integer primary key autoincrement,
+    event_id text not null,
+    event_type text not null,
+    topic text not null,
+    key text not null,
+    version integer not null,
+    status text not null check (status in ('pending', 'published', 'refused')),
+    headers text not null,
+    payload blob not null,
+    occurred_at text not null,
+    created_at text not null,
+    published_at text,
+    error text
+);
+create index outbox_messages_pending on outbox_messages (position) where status = 'pending';
+
+-- What each consumer group took in: 'processing' waits, 'processed' had its effect.
+create table inbox_messages (
+    consumer_group text not null,
+    topic text not null,
+    key text not null,
+    version integer not null,
+    message_id text not null,
+    event_type text,
+    status text not null check (status in ('processing', 'processed')),
+    received_at text not null,
+    processed_at text,
+    record text,
+    primary key (consumer_group, topic, key, version)
+) without rowid;
+create index inbox_messages_processed on inbox_messages (processed_at) where status = 'processed';
+
+-- The last version of each key that a group applied.
+create table consumer_versions (
+    consumer_group text not null,
+    topic text not null,
+    key text not null,
+    version integer not null,
+    seen_at text not null,
+    primary key (consumer_group, topic, key)
+) without rowid;
+
+-- Where each group goes on.
+create table consumer_offsets (
+    consumer_group text not null,
+    topic text not null,
+    partition integer not null,
+    next_offset integer not null,
+    updated_at text not null,
+    primary key (consumer_group, topic, partition)
+) without rowid;
+
+-- Keys that do not go on, and why.
+create table parked_keys (
+    id integer primary key autoincrement,
+    consumer_group text not null,
+    topic text not null,
+    key text not null,
+    reason text not null check (reason in ('retrying', 'rejected', 'poison', 'gap')),
+    error text not null,
+    attempts integer not null,
+    retry_at text,
+    since text not null,
+    constraint parked_keys_key_key unique (consumer_group, topic, key)
+);
+create index parked_keys_due on parked_keys (consumer_group, retry_at) where retry_at is not null;
+
+-- Who does the work that one process does for all.
+create table leases (
+    name text primary key,
+    holder text not null,
+    epoch integer not null,
+    expires_ms integer not null
+);

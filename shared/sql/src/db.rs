@@ -1,0 +1,351 @@
+//! A service's database: one SQLite file, or one schema of a PostgreSQL server.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use blocks::Clock;
+use blocks::context;
+use blocks::outbox::Pending;
+use futures::future::BoxFuture;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres, Sqlite};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use crate::dialect::Dialect;
+use crate::error::StoreError;
+use crate::faults::{FaultPoint, Faults};
+use crate::migrate::{self, Migration};
+use crate::tx::{Conn, Engine, Tx};
+use crate::writer::{self, Writer};
+
+/// How many committed writes may wait for the relay; what exceeds it is left to the sweeper.
+const HAND_OVER: usize = 4096;
+/// Connections that only read, a SQLite file.
+const SQLITE_READERS: u32 = 4;
+/// Connections of a service to PostgreSQL.
+const POSTGRES_CONNECTIONS: u32 = 10;
+/// How long a caller waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long SQLite waits for another process (a command line) to let go of the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// When a SQLite commit counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// It survives a power cut: every commit is synced (`synchronous=FULL`).
+    #[default]
+    Full,
+    /// It survives the death of the process (`synchronous=NORMAL`). After a power cut the file is
+    /// intact, but the last commits may be missing: right for what can be rebuilt from the log.
+    Process,
+}
+
+/// What a database needs to know of its service.
+pub struct Settings {
+    /// The service's name: its schema, and what its events name as their source.
+    pub service: &'static str,
+    /// Time and ids.
+    pub clock: Arc<dyn Clock>,
+    /// Whether `inbox_messages` keeps processed rows, for people to look at.
+    pub keep_inbox: bool,
+    /// Whether the tables of the delivery are wanted (the topic log's file has none).
+    pub delivery: bool,
+}
+
+impl Settings {
+    /// The usual ones.
+    pub fn new(service: &'static str, clock: Arc<dyn Clock>) -> Self {
+        Self { service, clock, keep_inbox: true, delivery: true }
+    }
+}
+
+/// A service's database. Cheap to clone.
+#[derive(Clone)]
+pub struct Db {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Pools,
+    settings: Arc<Settings>,
+    hand_over: mpsc::Sender<Vec<Pending>>,
+    committed: Mutex<Option<mpsc::Receiver<Vec<Pending>>>>,
+    tracker: TaskTracker,
+    faults: Arc<Mutex<Option<Arc<dyn Faults>>>>,
+}
+
+enum Pools {
+    Sqlite { writer: Writer, readers: SqlitePool, path: PathBuf },
+    Postgres(PgPool),
+}
+
+/// A connection for reading. Got from [`Db::read`].
+pub enum Reader {
+    /// A SQLite file, opened read-only.
+    Sqlite(PoolConnection<Sqlite>),
+    /// A PostgreSQL server.
+    Postgres(PoolConnection<Postgres>),
+}
+
+impl Reader {
+    /// The connection, for [`on!`](crate::on).
+    pub fn conn(&mut self) -> Conn<'_> {
+        match self {
+            Self::Sqlite(conn) => Conn::Sqlite(conn),
+            Self::Postgres(conn) => Conn::Postgres(conn),
+        }
+    }
+
+    /// Which database it is.
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+}
+
+impl Db {
+    /// Opens (or creates) a SQLite file and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When the file can't be opened or a migration fails.
+    pub async fn open_sqlite(
+        path: &Path,
+        durability: Durability,
+        settings: Settings,
+        migrations: &[Migration],
+    ) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(match durability {
+                Durability::Full => SqliteSynchronous::Full,
+                Durability::Process => SqliteSynchronous::Normal,
+            })
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let mut connection = options.connect().await?;
+        migrate::sqlite(migrations, settings.delivery)
+            .run_direct(None, &mut connection, false)
+            .await
+            .map_err(|error| StoreError::Unavailable(Box::new(error)))?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(SQLITE_READERS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(
+                SqliteConnectOptions::new()
+                    .filename(path)
+                    .read_only(true)
+                    .busy_timeout(BUSY_TIMEOUT),
+            );
+        Ok(Self::assemble(settings, |settings, hand_over, tracker, faults| Pools::Sqlite {
+            writer: writer::start(options, connection, settings, hand_over, tracker, faults),
+            readers,
+            path: path.to_owned(),
+        }))
+    }
+
+    /// Connects to PostgreSQL, where the service owns the schema of its name, and brings it up to
+    /// date. Several processes may do so at once.
+    ///
+    /// # Errors
+    /// When the server can't be reached or a migration fails.
+    pub async fn connect_postgres(
+        url: &str,
+        schema: &str,
+        settings: Settings,
+        migrations: &[Migration],
+    ) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = url.parse()?;
+        let options = options.options([("search_path", schema)]);
+        let mut connection = options.connect().await?;
+        connection
+            .execute(AssertSqlSafe(format!(
+                "create schema if not exists \"{}\"",
+                schema.replace('"', "\"\"")
+            )))
+            .await?;
+        migrate::postgres(migrations, settings.delivery)
+            .run_direct(None, &mut connection, false)
+            .await
+            .map_err(|error| StoreError::Unavailable(Box::new(error)))?;
+        connection.close().await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(POSTGRES_CONNECTIONS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options);
+        Ok(Self::assemble(settings, |_, _, _, _| Pools::Postgres(pool)))
+    }
+
+    fn assemble(
+        settings: Settings,
+        engine: impl FnOnce(
+            Arc<Settings>,
+            mpsc::Sender<Vec<Pending>>,
+            &TaskTracker,
+            Arc<Mutex<Option<Arc<dyn Faults>>>>,
+        ) -> Pools,
+    ) -> Self {
+        let settings = Arc::new(settings);
+        let (hand_over, committed) = mpsc::channel(HAND_OVER);
+        let tracker = TaskTracker::new();
+        let faults = Arc::new(Mutex::new(None));
+        let engine = engine(Arc::clone(&settings), hand_over.clone(), &tracker, Arc::clone(&faults));
+        Self {
+            inner: Arc::new(Inner {
+                engine,
+                settings,
+                hand_over,
+                committed: Mutex::new(Some(committed)),
+                tracker,
+                faults,
+            }),
+        }
+    }
+
+    /// What the database knows of its service.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// The file, where it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.inner.engine {
+            Pools::Sqlite { path, .. } => Some(path),
+            Pools::Postgres(_) => None,
+        }
+    }
+
+    /// Which database it is.
+    pub fn dialect(&self) -> Dialect {
+        match self.inner.engine {
+            Pools::Sqlite { .. } => Dialect::Sqlite,
+            Pools::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// Runs `work` as one atomic write and answers once it is durable; an error of `work` undoes
+    /// everything it did. What it published is handed to the relay after the commit.
+    ///
+    /// On SQLite one writer runs the closures one after the other, and many of them share a commit.
+    /// The work goes on when the caller stops waiting.
+    ///
+    /// # Errors
+    /// Those of `work`, and a [`StoreError`] when it could not be committed.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        match &self.inner.engine {
+            Pools::Sqlite { writer, .. } => writer.write(context::for_events(), work).await,
+            Pools::Postgres(pool) => {
+                let (db, pool) = (self.clone(), pool.clone());
+                let context = context::for_events();
+                // On a task of its own: a caller that stops waiting must not keep the hooks of a
+                // committed write from running.
+                self.inner
+                    .tracker
+                    .spawn(async move { db.write_postgres(pool, context, work).await })
+                    .await
+                    .map_err(|_| StoreError::Panicked)?
+            }
+        }
+    }
+
+    async fn write_postgres<T, E, F>(
+        &self,
+        pool: PgPool,
+        context: events::Context,
+        work: F,
+    ) -> Result<T, E>
+    where
+        E: From<StoreError>,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send,
+    {
+        self.fault(FaultPoint::BeforeWrite)?;
+        let mut tx = Tx {
+            engine: Engine::Postgres(pool.begin().await.map_err(StoreError::from)?),
+            settings: Arc::clone(&self.inner.settings),
+            context,
+            committed: Vec::new(),
+            hooks: Vec::new(),
+        };
+        let value = work(&mut tx).await?;
+        self.fault(FaultPoint::BeforeCommit)?;
+        if let Engine::Postgres(transaction) = tx.engine {
+            transaction.commit().await.map_err(StoreError::from)?;
+        }
+        self.fault(FaultPoint::AfterCommit)?;
+        for hook in tx.hooks {
+            hook();
+        }
+        writer::hand_over(&self.inner.hand_over, tx.committed);
+        Ok(value)
+    }
+
+    /// A connection for reading. It sees what was committed before this call.
+    ///
+    /// # Errors
+    /// When none is to be had.
+    pub async fn read(&self) -> Result<Reader, StoreError> {
+        Ok(match &self.inner.engine {
+            Pools::Sqlite { readers, .. } => Reader::Sqlite(readers.acquire().await?),
+            Pools::Postgres(pool) => Reader::Postgres(pool.acquire().await?),
+        })
+    }
+
+    /// What the writing side hands over after each commit; given once.
+    pub(crate) fn take_committed(&self) -> Option<mpsc::Receiver<Vec<Pending>>> {
+        self.inner
+            .committed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take()
+    }
+
+    /// Finishes writes in progress and closes the connections.
+    pub async fn close(&self) {
+        match &self.inner.engine {
+            Pools::Sqlite { writer, readers, .. } => {
+                writer.stop();
+                readers.close().await;
+            }
+            Pools::Postgres(pool) => pool.close().await,
+        }
+        self.inner.tracker.close();
+        self.inner.tracker.wait().await;
+    }
+
+    /// Makes writes fail where `faults` says so. For tests of what holds when they do.
+    #[doc(hidden)]
+    pub fn inject(&self, faults: Arc<dyn Faults>) {
+        *self.inner.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(faults);
+    }
+
+    fn fault(&self, point: FaultPoint) -> Result<(), StoreError> {
+        crate::faults::check(&self.inner.faults, point)
+    }
+}
+
+#[async_trait::async_trait]
+impl blocks::service::Check for Db {
+    fn name(&self) -> &'static str {
+        "database"
+    }
+
+    async fn check(&self) -> Result<(), blocks::error::BoxError> {
+        let mut reader = self.read().await?;
+        let one: i32 =
+            crate::on!(reader, conn => sqlx::query_scalar("select 1").fetch_one(&mut *conn).await)?;
+        debug_assert_eq!(one, 1);
+        Ok(())
+    }
+}

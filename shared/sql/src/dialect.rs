@@ -1,0 +1,48 @@
+//! The few places where the two databases speak differently.
+
+/// Which database it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// A SQLite file.
+    Sqlite,
+    /// A PostgreSQL server.
+    Postgres,
+}
+
+impl Dialect {
+    /// A table function over a parameter that holds a JSON array as text, one row an element in a
+    /// column `value`: `value ->> 'field'` then works on both databases, and so does
+    /// `cast(value ->> 'field' as bigint)`.
+    pub fn json_rows(self, parameter: &str) -> String {
+        match self {
+            Self::Sqlite => format!("json_each({parameter})"),
+            Self::Postgres => format!("jsonb_array_elements({parameter}::jsonb) as rows(value)"),
+        }
+    }
+
+    /// A subquery of the texts in a JSON array: `key in (…)`.
+    pub fn json_texts(self, parameter: &str) -> String {
+        match self {
+            Self::Sqlite => format!("(select value from json_each({parameter}))"),
+            Self::Postgres => format!("(select jsonb_array_elements_text({parameter}::jsonb))"),
+        }
+    }
+
+    /// A subquery of the integers in a JSON array: `id in (…)`.
+    pub fn json_integers(self, parameter: &str) -> String {
+        match self {
+            Self::Sqlite => format!("(select value from json_each({parameter}))"),
+            Self::Postgres => {
+                format!("(select cast(jsonb_array_elements_text({parameter}::jsonb) as bigint))")
+            }
+        }
+    }
+
+    /// The database's own clock in ms since 1970: for leases only, which must not trust a holder's.
+    pub(crate) fn clock_ms(self) -> &'static str {
+        match self {
+            Self::Sqlite => "cast(unixepoch('subsec') * 1000 as integer)",
+            Self::Postgres => "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)",
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Failures on demand: what a crash or an outage does to a write, without a crash.
+
+use std::sync::{Arc, Mutex};
+
+use crate::error::StoreError;
+
+/// Where a write can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultPoint {
+    /// Before anything was done.
+    BeforeWrite,
+    /// When all was done: it is rolled back.
+    BeforeCommit,
+    /// It is durable, but nobody is told: no answer, no hooks, no hand-over.
+    AfterCommit,
+}
+
+/// Decides which writes fail.
+pub trait Faults: Send + Sync {
+    /// Whether this write fails at `point`.
+    fn fails(&self, point: FaultPoint) -> bool;
+}
+
+pub(crate) fn check(
+    faults: &Mutex<Option<Arc<dyn Faults>>>,
+    point: FaultPoint,
+) -> Result<(), StoreError> {
+    let faults = faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match &*faults {
+        Some(faults) if faults.fails(point) => Err(StoreError::away("injected fault")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,64 @@
+//! Migrations: the same steps for both databases, compiled in.
+
+use std::borrow::Cow;
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{MigrationType, Migrator};
+
+/// A step of a schema, once for each database. Steps only go forward.
+///
+/// Numbers below 1000 belong to the tables of the delivery, which every database has; a service
+/// starts at 1001.
+#[derive(Debug, Clone, Copy)]
+pub struct Migration {
+    /// Its place in the order.
+    pub version: i64,
+    /// What it does.
+    pub what: &'static str,
+    /// For SQLite.
+    pub sqlite: &'static str,
+    /// For PostgreSQL.
+    pub postgres: &'static str,
+}
+
+/// A [`Migration`] whose text lies in `migrations/sqlite/` and `migrations/postgres/` of the crate.
+#[macro_export]
+macro_rules! migration {
+    ($version:expr, $what:expr, $file:literal) => {
+        $crate::Migration {
+            version: $version,
+            what: $what,
+            sqlite: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite/", $file)),
+            postgres: include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/migrations/postgres/",
+                $file
+            )),
+        }
+    };
+}
+
+/// The tables of outbox, inbox and lease.
+const DELIVERY: &[Migration] = &[migration!(1, "delivery", "0001_delivery.sql")];
+
+pub(crate) fn sqlite(own: &[Migration], with_delivery: bool) -> Migrator {
+    migrator(own, with_delivery, |step| step.sqlite)
+}
+
+pub(crate) fn postgres(own: &[Migration], with_delivery: bool) -> Migrator {
+    migrator(own, with_delivery, |step| step.postgres)
+}
+
+fn migrator(own: &[Migration], with_delivery: bool, text: fn(&Migration) -> &'static str) -> Migrator {
+    let delivery = if with_delivery { DELIVERY } else { &[] };
+    let steps = delivery.iter().chain(own).map(|step| {
+        sqlx::migrate::Migration::new(
+            step.version,
+            Cow::Borrowed(step.what),
+            MigrationType::Simple,
+            text(step).into_sql_str(),
+            false,
+        )
+    });
+    Migrator::with_migrations(steps.collect())
+}

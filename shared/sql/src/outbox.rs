@@ -1,0 +1,177 @@
+//! The outbox of a service's database.
+
+use async_trait::async_trait;
+use blocks::error::BoxError;
+use blocks::outbox::{Depth, LEASE_MS, Lease, Outbox, Pending};
+use chrono::{DateTime, Utc};
+use events::{Headers, Message};
+use sqlx::AssertSqlSafe;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::db::Db;
+use crate::error::StoreError;
+use crate::on;
+
+/// How many published rows a clean-up removes in one write.
+const REMOVE_PAGE: i64 = 1000;
+
+#[derive(sqlx_macros::FromRow)]
+struct Row {
+    position: i64,
+    topic: String,
+    key: String,
+    headers: String,
+    payload: Vec<u8>,
+    occurred_at: DateTime<Utc>,
+}
+
+impl TryFrom<Row> for Pending {
+    type Error = serde_json::Error;
+    fn try_from(row: Row) -> Result<Self, Self::Error> {
+        let headers: Headers = serde_json::from_str(&row.headers)?;
+        Ok(Self {
+            id: row.position,
+            message: Message {
+                topic: row.topic,
+                key: row.key,
+                headers,
+                value: row.payload,
+                time: row.occurred_at,
+            },
+        })
+    }
+}
+
+#[async_trait]
+impl Outbox for Db {
+    fn service(&self) -> &'static str {
+        self.settings().service
+    }
+
+    fn committed(&self) -> Option<mpsc::Receiver<Vec<Pending>>> {
+        self.take_committed()
+    }
+
+    async fn pending(&self, before: DateTime<Utc>, max: usize) -> Result<Vec<Pending>, BoxError> {
+        let max = i64::try_from(max)?;
+        let mut reader = self.read().await?;
+        let rows: Vec<Row> = on!(reader, conn => sqlx::query_as(
+            "select position, topic, key, headers, payload, occurred_at from outbox_messages
+             where status = 'pending' and created_at < $1 order by position limit $2",
+        )
+        .bind(before)
+        .bind(max)
+        .fetch_all(&mut *conn)
+        .await)?;
+        let pending = rows.into_iter().map(Pending::try_from).collect::<Result<_, _>>();
+        Ok(pending.map_err(StoreError::from)?)
+    }
+
+    async fn mark_published(&self, ids: &[i64]) -> Result<(), BoxError> {
+        let ids = serde_json::to_string(ids)?;
+        let statement = format!(
+            "update outbox_messages set status = 'published', published_at = $1
+             where position in {} and status = 'pending'",
+            self.dialect().json_integers("$2")
+        );
+        self.write(move |tx| {
+            Box::pin(async move {
+                let now = tx.now();
+                on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
+                    .bind(now)
+                    .bind(ids)
+                    .execute(&mut *conn)
+                    .await
+                    .map(|_| ()))
+            })
+        })
+        .await
+        .map_err(|error: StoreError| error.into())
+    }
+
+    async fn mark_refused(&self, id: i64, reason: &str) -> Result<(), BoxError> {
+        let reason = reason.to_owned();
+        self.write(move |tx| {
+            Box::pin(async move {
+                on!(tx, conn => sqlx::query(
+                    "update outbox_messages set status = 'refused', error = $1 where position = $2",
+                )
+                .bind(reason)
+                .bind(id)
+                .execute(&mut *conn)
+                .await
+                .map(|_| ()))
+            })
+        })
+        .await
+        .map_err(|error: StoreError| error.into())
+    }
+
+    async fn depth(&self) -> Result<Depth, BoxError> {
+        let mut reader = self.read().await?;
+        let pending: i64 = on!(reader, conn => sqlx::query_scalar(
+            "select count(*) from outbox_messages where status = 'pending'",
+        )
+        .fetch_one(&mut *conn)
+        .await)?;
+        let oldest: Option<DateTime<Utc>> = on!(reader, conn => sqlx::query_scalar(
+            "select created_at from outbox_messages where status = 'pending' order by position limit 1",
+        )
+        .fetch_optional(&mut *conn)
+        .await)?;
+        Ok(Depth { pending, oldest })
+    }
+
+    async fn lease(&self, holder: Uuid) -> Result<Option<Lease>, BoxError> {
+        let clock = self.dialect().clock_ms();
+        let statement = format!(
+            "insert into leases (name, holder, epoch, expires_ms) values ('sweeper', $1, 1, {clock} + $2)
+             on conflict (name) do update set
+                epoch = case when leases.holder = $1 then leases.epoch else leases.epoch + 1 end,
+                holder = $1, expires_ms = {clock} + $2
+             where leases.holder = $1 or leases.expires_ms < {clock}
+             returning epoch"
+        );
+        let epoch = self
+            .write(move |tx| {
+                Box::pin(async move {
+                    on!(tx, conn => sqlx::query_scalar::<_, i64>(AssertSqlSafe(statement))
+                        .bind(holder.to_string())
+                        .bind(LEASE_MS)
+                        .fetch_optional(&mut *conn)
+                        .await)
+                })
+            })
+            .await
+            .map_err(|error: StoreError| -> BoxError { error.into() })?;
+        Ok(epoch.map(|epoch| Lease { epoch }))
+    }
+
+    async fn remove_published(&self, before: DateTime<Utc>) -> Result<u64, BoxError> {
+        let mut removed = 0;
+        loop {
+            let page = self
+                .write(move |tx| {
+                    Box::pin(async move {
+                        on!(tx, conn => sqlx::query(
+                            "delete from outbox_messages where position in
+                                (select position from outbox_messages order by position limit $1)
+                             and status = 'published' and published_at < $2",
+                        )
+                        .bind(REMOVE_PAGE)
+                        .bind(before)
+                        .execute(&mut *conn)
+                        .await
+                        .map(|done| done.rows_affected()))
+                    })
+                })
+                .await
+                .map_err(|error: StoreError| -> BoxError { error.into() })?;
+            removed += page;
+            if page == 0 {
+                return Ok(removed);
+            }
+        }
+    }
+}

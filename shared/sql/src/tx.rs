@@ -1,0 +1,180 @@
+//! A write in progress: statements, the events they cause, and what follows the commit.
+
+use std::sync::Arc;
+
+use blocks::outbox::Pending;
+use chrono::{DateTime, Utc};
+use events::{Context, Envelope, Event, Message};
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use uuid::Uuid;
+
+use crate::db::Settings;
+use crate::dialect::Dialect;
+use crate::error::StoreError;
+
+/// The largest value that an event may have, in bytes: Kafka's default `message.max.bytes` is
+/// 1,048,588, and headers and framing count.
+pub const MAX_EVENT_BYTES: usize = 1_000_000;
+
+/// The connection below a [`Tx`] or a [`crate::Reader`]; see [`on!`](crate::on).
+pub enum Conn<'a> {
+    /// A SQLite file.
+    Sqlite(&'a mut SqliteConnection),
+    /// A PostgreSQL server.
+    Postgres(&'a mut PgConnection),
+}
+
+/// Runs the same expression on whichever database it is: `on!(tx, conn => sqlx::query("…").execute(&mut *conn).await)`.
+///
+/// The expression is compiled once for each database, so it must yield the same type on both; map
+/// a query result to `rows_affected()` inside. The error becomes a [`StoreError`].
+#[macro_export]
+macro_rules! on {
+    ($on:expr, $conn:ident => $body:expr) => {
+        match $on.conn() {
+            $crate::Conn::Sqlite($conn) => ($body).map_err($crate::StoreError::from),
+            $crate::Conn::Postgres($conn) => ($body).map_err($crate::StoreError::from),
+        }
+    };
+}
+
+pub(crate) enum Engine {
+    Sqlite(SqliteConnection),
+    Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
+}
+
+/// One atomic write. Got from [`crate::Db::write`].
+pub struct Tx {
+    pub(crate) engine: Engine,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) context: Context,
+    pub(crate) committed: Vec<Pending>,
+    pub(crate) hooks: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl Tx {
+    /// The connection, for [`on!`](crate::on).
+    pub fn conn(&mut self) -> Conn<'_> {
+        match &mut self.engine {
+            Engine::Sqlite(conn) => Conn::Sqlite(conn),
+            Engine::Postgres(conn) => Conn::Postgres(conn),
+        }
+    }
+
+    /// Which database it is.
+    pub fn dialect(&self) -> Dialect {
+        match self.engine {
+            Engine::Sqlite(_) => Dialect::Sqlite,
+            Engine::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// See [`Dialect::json_rows`].
+    pub fn json_rows(&self, parameter: &str) -> String {
+        self.dialect().json_rows(parameter)
+    }
+
+    /// The clock's time.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.settings.clock.now()
+    }
+
+    /// A fresh `UUIDv7`.
+    pub fn id(&self) -> Uuid {
+        self.settings.clock.id()
+    }
+
+    /// Says which request (or event) caused what is published from here on.
+    pub fn caused_by(&mut self, context: Context) {
+        self.context = context;
+    }
+
+    /// Keeps `event` as version `version` of its subject in the outbox, in this write. It is
+    /// published after the commit, or never.
+    ///
+    /// # Errors
+    /// When the event is too large for a topic, or the database refuses.
+    pub async fn publish<E: Event>(&mut self, event: &E, version: i64) -> Result<(), StoreError> {
+        let envelope = Envelope::new(
+            self.id(),
+            self.settings.service,
+            self.now(),
+            version,
+            self.context.clone(),
+            event,
+        )?;
+        self.enqueue(envelope.id, E::TYPE, version, envelope.message()).await
+    }
+
+    pub(crate) async fn enqueue(
+        &mut self,
+        id: Uuid,
+        event_type: &str,
+        version: i64,
+        message: Message,
+    ) -> Result<(), StoreError> {
+        if message.value.len() > MAX_EVENT_BYTES {
+            return Err(StoreError::EventTooLarge {
+                bytes: message.value.len(),
+                limit: MAX_EVENT_BYTES,
+            });
+        }
+        let headers = serde_json::to_string(&message.headers)?;
+        let now = self.now();
+        let position: i64 = on!(self, conn => sqlx::query_scalar(
+            "insert into outbox_messages (event_id, event_type, topic, key, version, status,
+                headers, payload, occurred_at, created_at)
+             values ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9) returning position",
+        )
+        .bind(id.to_string())
+        .bind(event_type)
+        .bind(&message.topic)
+        .bind(&message.key)
+        .bind(version)
+        .bind(&headers)
+        .bind(&message.value)
+        .bind(message.time)
+        .bind(now)
+        .fetch_one(&mut *conn)
+        .await)?;
+        self.committed.push(Pending { id: position, message });
+        Ok(())
+    }
+
+    /// Runs `then` once this write is committed, before its caller is answered. Not run after a
+    /// rollback. For memory that follows the store: keep it short.
+    pub fn after_commit(&mut self, then: impl FnOnce() + Send + 'static) {
+        self.hooks.push(Box::new(then));
+    }
+
+    /// Begins a part that can be undone alone.
+    pub(crate) async fn savepoint(&mut self) -> Result<Savepoint, StoreError> {
+        self.run("savepoint part").await?;
+        Ok(Savepoint { events: self.committed.len(), hooks: self.hooks.len() })
+    }
+
+    /// Undoes all since `savepoint`.
+    pub(crate) async fn undo(&mut self, savepoint: Savepoint) -> Result<(), StoreError> {
+        self.committed.truncate(savepoint.events);
+        self.hooks.truncate(savepoint.hooks);
+        self.run("rollback to savepoint part").await?;
+        self.run("release savepoint part").await
+    }
+
+    /// Keeps all since the last savepoint.
+    pub(crate) async fn keep(&mut self, _savepoint: Savepoint) -> Result<(), StoreError> {
+        self.run("release savepoint part").await
+    }
+
+    pub(crate) async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        on!(self, conn => sqlx::query(statement).execute(&mut *conn).await.map(|_| ()))
+    }
+}
+
+/// Where a part of a write began.
+#[must_use = "a savepoint is kept or undone"]
+pub(crate) struct Savepoint {
+    events: usize,
+    hooks: usize,
+}

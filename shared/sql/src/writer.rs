@@ -1,0 +1,276 @@
+//! The one writer of a SQLite file. It takes closures, runs each in turn inside one transaction, and
+//! answers all of them after the commit: while a commit waits for the disk, the next group gathers.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use blocks::outbox::Pending;
+use events::Context;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::db::Settings;
+use crate::error::StoreError;
+use crate::faults::{self, FaultPoint, Faults};
+use crate::tx::{Engine, Tx};
+
+/// How many writes may wait for their turn; beyond it callers wait to be let in.
+const QUEUE: usize = 1024;
+/// How many writes share a commit at most.
+const GROUP: usize = 256;
+
+pub(crate) struct Writer {
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    stop: CancellationToken,
+}
+
+impl Writer {
+    pub(crate) async fn write<T, E, F>(&self, context: Context, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job = Write { work: Some(work), context, outcome: None, answer };
+        self.jobs
+            .send(Box::new(job))
+            .await
+            .map_err(|_| StoreError::away("the database is closed"))?;
+        answered.await.map_err(|_| StoreError::Panicked)?
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+/// Hands committed events to the relay. A full channel (a relay that waits for its bus) drops them:
+/// they are in the outbox, and the relay or the sweeper reads them from there.
+pub(crate) fn hand_over(to: &mpsc::Sender<Vec<Pending>>, events: Vec<Pending>) {
+    if !events.is_empty() && to.try_send(events).is_err() {
+        tracing::debug!("the relay is behind: events are left to the sweeper");
+    }
+}
+
+pub(crate) fn start(
+    options: SqliteConnectOptions,
+    connection: SqliteConnection,
+    settings: Arc<Settings>,
+    relay: mpsc::Sender<Vec<Pending>>,
+    tracker: &TaskTracker,
+    faults: Arc<Mutex<Option<Arc<dyn Faults>>>>,
+) -> Writer {
+    let (jobs, queue) = mpsc::channel(QUEUE);
+    let stop = CancellationToken::new();
+    let task = WriterTask { options, settings, relay, faults, queue, stop: stop.clone() };
+    tracker.spawn(task.run(connection));
+    Writer { jobs, stop }
+}
+
+/// A write on its way through the writer, whatever its types.
+#[async_trait]
+trait Job: Send {
+    /// Does the work; false when it failed and must be undone.
+    async fn run(&mut self, tx: &mut Tx) -> bool;
+    /// Answers the caller: the work's own outcome, or that it could not be committed.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+    fn context(&mut self) -> Context;
+}
+
+struct Write<T, E, F> {
+    work: Option<F>,
+    context: Context,
+    outcome: Option<Result<T, E>>,
+    answer: oneshot::Sender<Result<T, E>>,
+}
+
+#[async_trait]
+impl<T, E, F> Job for Write<T, E, F>
+where
+    T: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+{
+    async fn run(&mut self, tx: &mut Tx) -> bool {
+        let Some(work) = self.work.take() else {
+            return false;
+        };
+        let outcome = match AssertUnwindSafe(async { work(tx).await }).catch_unwind().await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(StoreError::Panicked.into()),
+        };
+        let done = outcome.is_ok();
+        self.outcome = Some(outcome);
+        done
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let outcome = match (committed, self.outcome) {
+            // Its own error stands, whether or not the others were committed.
+            (_, Some(Err(error))) => Err(error),
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), Some(Ok(value))) => Ok(value),
+            (Ok(()), None) => Err(StoreError::Panicked.into()),
+        };
+        // A caller that no longer waits needs no answer.
+        drop(self.answer.send(outcome));
+    }
+
+    fn context(&mut self) -> Context {
+        std::mem::take(&mut self.context)
+    }
+}
+
+struct WriterTask {
+    options: SqliteConnectOptions,
+    settings: Arc<Settings>,
+    relay: mpsc::Sender<Vec<Pending>>,
+    faults: Arc<Mutex<Option<Arc<dyn Faults>>>>,
+    queue: mpsc::Receiver<Box<dyn Job>>,
+    stop: CancellationToken,
+}
+
+/// The jobs of a group, in the order in which they were run.
+type Group = Vec<Box<dyn Job>>;
+
+impl WriterTask {
+    async fn run(mut self, connection: SqliteConnection) {
+        let mut connection = Some(connection);
+        loop {
+            let first = tokio::select! {
+                biased;
+                job = self.queue.recv() => job,
+                () = self.stop.cancelled() => {
+                    self.queue.close();
+                    self.queue.recv().await
+                }
+            };
+            let Some(first) = first else { break };
+            connection = self.group(connection, first).await;
+        }
+        if let Some(connection) = connection
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the database was not closed cleanly");
+        }
+    }
+
+    /// Runs one group and gives the connection back, unless it broke.
+    async fn group(
+        &mut self,
+        connection: Option<SqliteConnection>,
+        first: Box<dyn Job>,
+    ) -> Option<SqliteConnection> {
+        let connection = match connection {
+            Some(connection) => connection,
+            None => match self.options.connect().await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    first.answer(Err(error.into()));
+                    return None;
+                }
+            },
+        };
+        let mut tx = Tx {
+            engine: Engine::Sqlite(connection),
+            settings: Arc::clone(&self.settings),
+            context: Context::default(),
+            committed: Vec::new(),
+            hooks: Vec::new(),
+        };
+        let mut group = Group::new();
+        let outcome = match faults::check(&self.faults, FaultPoint::BeforeWrite) {
+            Ok(()) => self.run_group(&mut tx, &mut group, first).await,
+            Err(error) => {
+                group.push(first);
+                Err(error)
+            }
+        };
+        let committed = outcome.is_ok();
+        match outcome {
+            Ok(()) => {
+                for hook in std::mem::take(&mut tx.hooks) {
+                    hook();
+                }
+                hand_over(&self.relay, std::mem::take(&mut tx.committed));
+                for job in group {
+                    job.answer(Ok(()));
+                }
+            }
+            Err(error) => {
+                let text = blocks::error::chain(&error);
+                for job in group {
+                    job.answer(Err(StoreError::Unavailable(text.clone().into())));
+                }
+                // Nothing is open after a COMMIT that succeeded or a BEGIN that failed.
+                if let Err(error) = tx.run("rollback").await {
+                    tracing::debug!(%error, "nothing to roll back");
+                }
+            }
+        }
+        match tx.engine {
+            Engine::Sqlite(mut connection) => {
+                (committed || connection.ping().await.is_ok()).then_some(connection)
+            }
+            Engine::Postgres(_) => None,
+        }
+    }
+
+    async fn run_group(
+        &mut self,
+        tx: &mut Tx,
+        group: &mut Group,
+        first: Box<dyn Job>,
+    ) -> Result<(), StoreError> {
+        let mut next = Some(first);
+        let mut open = false;
+        while let Some(mut job) = next.take() {
+            tx.context = job.context();
+            if open {
+                let savepoint = tx.savepoint().await;
+                let savepoint = match savepoint {
+                    Ok(savepoint) => savepoint,
+                    Err(error) => {
+                        group.push(job);
+                        return Err(error);
+                    }
+                };
+                let done = job.run(tx).await;
+                group.push(job);
+                if done {
+                    tx.keep(savepoint).await?;
+                } else {
+                    tx.undo(savepoint).await?;
+                }
+            } else {
+                if let Err(error) = tx.run("begin immediate").await {
+                    group.push(job);
+                    return Err(error);
+                }
+                // Alone in its transaction so far, it needs no savepoint: undoing it undoes all.
+                open = job.run(tx).await;
+                group.push(job);
+                if !open {
+                    tx.committed.clear();
+                    tx.hooks.clear();
+                    tx.run("rollback").await?;
+                }
+            }
+            if group.len() < GROUP {
+                next = self.queue.try_recv().ok();
+            }
+        }
+        faults::check(&self.faults, FaultPoint::BeforeCommit)?;
+        if open {
+            tx.run("commit").await?;
+        }
+        faults::check(&self.faults, FaultPoint::AfterCommit)
+    }
+}
