@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::{RefOr, schema};
@@ -38,7 +38,10 @@ impl FieldErrors {
 
     /// Adds a complaint about `field`.
     pub fn add(&mut self, field: &str, message: impl Into<String>) {
-        self.0.entry(field.to_owned()).or_default().push(message.into());
+        self.0
+            .entry(field.to_owned())
+            .or_default()
+            .push(message.into());
     }
 
     /// Adds all complaints of `other`.
@@ -55,7 +58,9 @@ impl FieldErrors {
 
     /// The fields with their complaints, by field name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
-        self.0.iter().map(|(field, messages)| (field.as_str(), messages.as_slice()))
+        self.0
+            .iter()
+            .map(|(field, messages)| (field.as_str(), messages.as_slice()))
     }
 
     /// `Ok` when there is nothing to complain about.
@@ -256,11 +261,14 @@ impl PartialSchema for Problem {
                 .schema_type(schema::Type::String)
                 .description(Some(description.to_owned()))
         };
-        let messages = schema::ArrayBuilder::new()
-            .items(schema::Object::with_type(schema::Type::String));
+        let messages =
+            schema::ArrayBuilder::new().items(schema::Object::with_type(schema::Type::String));
         schema::ObjectBuilder::new()
             .description(Some("What went wrong (RFC 9457)."))
-            .property("type", text("Always `about:blank`: `error_code` tells problems apart."))
+            .property(
+                "type",
+                text("Always `about:blank`: `error_code` tells problems apart."),
+            )
             .required("type")
             .property("title", text("The status in words."))
             .required("title")
@@ -272,7 +280,10 @@ impl PartialSchema for Problem {
             .required("instance")
             .property("trace_id", text("Finds the request in the logs."))
             .required("trace_id")
-            .property("error_code", text("What went wrong, for programs; never changes."))
+            .property(
+                "error_code",
+                text("What went wrong, for programs; never changes."),
+            )
             .required("error_code")
             .property(
                 "errors",
@@ -307,7 +318,11 @@ pub fn respond<E: AsProblem + 'static>(error: &E) -> Response {
     let failed = problem.status.is_server_error();
     let mut response = problem.into_response();
     if failed {
-        tracing::error!(error_code, error = crate::error::chain(error), "request failed");
+        tracing::error!(
+            error_code,
+            error = crate::error::chain(error),
+            "request failed"
+        );
         response.extensions_mut().insert(Logged);
     }
     response
@@ -349,7 +364,9 @@ mod tests {
     problem_response!(Failure);
 
     async fn body(response: Response) -> serde_json::Value {
-        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX)
+            .await
+            .unwrap();
         serde_json::from_slice(&bytes).unwrap()
     }
 

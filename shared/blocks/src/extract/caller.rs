@@ -18,7 +18,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         find(parts).ok_or_else(|| {
-            Problem::unauthorized("unauthenticated", "send an access token as Authorization: Bearer")
+            Problem::unauthorized(
+                "unauthenticated",
+                "send an access token as Authorization: Bearer",
+            )
         })
     }
 }

@@ -70,13 +70,18 @@ async fn read(body: Body, limit: usize) -> Result<bytes::Bytes, Problem> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+    let Some(value) = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+    else {
         return false;
     };
     let mut parts = value.split(';').map(str::trim);
     let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
     let json = essence == "application/json"
-        || essence.strip_prefix("application/").is_some_and(|sub| sub.ends_with("+json"));
+        || essence
+            .strip_prefix("application/")
+            .is_some_and(|sub| sub.ends_with("+json"));
     // JSON is UTF-8 (RFC 8259); a client that says otherwise would be misread in silence.
     let utf8 = parts.all(|parameter| {
         parameter.split_once('=').is_none_or(|(name, charset)| {
@@ -92,8 +97,13 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     // serde would take an array for a struct, field by field.
-    if first.is_some_and(|byte| *byte != b'{') && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() {
-        return Err(Problem::validation(FieldErrors::one("body", "must be a JSON object")));
+    if first.is_some_and(|byte| *byte != b'{')
+        && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+    {
+        return Err(Problem::validation(FieldErrors::one(
+            "body",
+            "must be a JSON object",
+        )));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
@@ -123,7 +133,10 @@ fn refuse_nul(bytes: &[u8]) -> Result<(), Problem> {
     let value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
     find_nul(&value, "").map_or(Ok(()), |field| {
         let field = if field.is_empty() { "body" } else { &field };
-        Err(Problem::validation(FieldErrors::one(field, "must not contain a NUL character")))
+        Err(Problem::validation(FieldErrors::one(
+            field,
+            "must not contain a NUL character",
+        )))
     })
 }
 

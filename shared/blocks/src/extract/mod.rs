@@ -17,11 +17,16 @@ pub use query::ValidQuery;
 
 /// What serde says, without the position and without its name for what we expect.
 fn plain(message: &str) -> String {
-    let message = message.rsplit_once(" at line ").map_or(message, |(text, _)| text);
+    let message = message
+        .rsplit_once(" at line ")
+        .map_or(message, |(text, _)| text);
     if message.starts_with("invalid type: null") {
         return "must not be null".into();
     }
-    for (start, said) in [("missing field", "is required"), ("duplicate field", "is given twice")] {
+    for (start, said) in [
+        ("missing field", "is required"),
+        ("duplicate field", "is given twice"),
+    ] {
         if message.starts_with(start) {
             return said.into();
         }

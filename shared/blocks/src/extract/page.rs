@@ -5,8 +5,8 @@ use axum::extract::FromRequestParts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::request::Parts;
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::{IntoParams, ToSchema};
@@ -58,7 +58,10 @@ impl Page {
             }
         }
         if page.cursor.is_some() && skip.is_some() {
-            return Err(FieldErrors::one("skip", "can't be used together with cursor"));
+            return Err(FieldErrors::one(
+                "skip",
+                "can't be used together with cursor",
+            ));
         }
         page.skip = skip.unwrap_or_default();
         Ok(page)
@@ -71,14 +74,17 @@ fn number(name: &str, text: &str, least: i64, most: i64) -> Result<i64, FieldErr
         return Err(FieldErrors::one(name, "must be a whole number"));
     }
     // Digits that are too many for an i64 are a number out of range, too.
-    text.parse().ok().filter(|number| (least..=most).contains(number)).ok_or_else(|| {
-        let range = if most == i64::MAX {
-            format!("must be at least {least}")
-        } else {
-            format!("must be between {least} and {most}")
-        };
-        FieldErrors::one(name, range)
-    })
+    text.parse()
+        .ok()
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| {
+            let range = if most == i64::MAX {
+                format!("must be at least {least}")
+            } else {
+                format!("must be between {least} and {most}")
+            };
+            FieldErrors::one(name, range)
+        })
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Page {
@@ -104,7 +110,10 @@ impl IntoParams for Page {
             parameter(
                 "limit",
                 "How many items.",
-                integer().minimum(Some(1)).maximum(Some(MAX_LIMIT)).default(Some(DEFAULT_LIMIT.into())),
+                integer()
+                    .minimum(Some(1))
+                    .maximum(Some(MAX_LIMIT))
+                    .default(Some(DEFAULT_LIMIT.into())),
             ),
             parameter(
                 "skip",
