@@ -39,9 +39,13 @@ pub trait Outbox: Send + Sync {
     /// The service whose outbox it is.
     fn service(&self) -> &'static str;
 
-    /// What the writing side hands over after each commit, in commit order. Given once; a full
-    /// channel drops, and the sweeper finds what was dropped.
+    /// What the writing side hands over after each commit, in commit order. Given once. A full
+    /// channel drops, and [`Outbox::fell_behind`] says so.
     fn committed(&self) -> Option<mpsc::Receiver<Vec<Pending>>>;
+
+    /// Whether events were dropped from the hand-over since the last call: what comes later must not
+    /// overtake them, so the relay reads the outbox from its oldest pending row.
+    fn fell_behind(&self) -> bool;
 
     /// Up to `max` pending rows, oldest first, written before `before`.
     ///

@@ -10,10 +10,14 @@ use blocks::outbox::Pending;
 use futures::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres, Sqlite};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
+
+use crate::hand_over::HandOver;
 
 use crate::dialect::Dialect;
 use crate::error::StoreError;
@@ -22,8 +26,6 @@ use crate::migrate::{self, Migration};
 use crate::tx::{Conn, Engine, Tx};
 use crate::writer::{self, Writer};
 
-/// How many committed writes may wait for the relay; what exceeds it is left to the sweeper.
-const HAND_OVER: usize = 4096;
 /// Connections that only read, a SQLite file.
 const SQLITE_READERS: u32 = 4;
 /// Connections of a service to PostgreSQL.
@@ -59,7 +61,12 @@ pub struct Settings {
 impl Settings {
     /// The usual ones.
     pub fn new(service: &'static str, clock: Arc<dyn Clock>) -> Self {
-        Self { service, clock, keep_inbox: true, delivery: true }
+        Self {
+            service,
+            clock,
+            keep_inbox: true,
+            delivery: true,
+        }
     }
 }
 
@@ -72,14 +79,18 @@ pub struct Db {
 struct Inner {
     engine: Pools,
     settings: Arc<Settings>,
-    hand_over: mpsc::Sender<Vec<Pending>>,
+    hand_over: HandOver,
     committed: Mutex<Option<mpsc::Receiver<Vec<Pending>>>>,
     tracker: TaskTracker,
     faults: Arc<Mutex<Option<Arc<dyn Faults>>>>,
 }
 
 enum Pools {
-    Sqlite { writer: Writer, readers: SqlitePool, path: PathBuf },
+    Sqlite {
+        writer: Writer,
+        readers: SqlitePool,
+        path: PathBuf,
+    },
     Postgres(PgPool),
 }
 
@@ -144,11 +155,14 @@ impl Db {
                     .read_only(true)
                     .busy_timeout(BUSY_TIMEOUT),
             );
-        Ok(Self::assemble(settings, |settings, hand_over, tracker, faults| Pools::Sqlite {
-            writer: writer::start(options, connection, settings, hand_over, tracker, faults),
-            readers,
-            path: path.to_owned(),
-        }))
+        Ok(Self::assemble(
+            settings,
+            |settings, hand_over, tracker, faults| Pools::Sqlite {
+                writer: writer::start(options, connection, settings, hand_over, tracker, faults),
+                readers,
+                path: path.to_owned(),
+            },
+        ))
     }
 
     /// Connects to PostgreSQL, where the service owns the schema of its name, and brings it up to
@@ -187,16 +201,21 @@ impl Db {
         settings: Settings,
         engine: impl FnOnce(
             Arc<Settings>,
-            mpsc::Sender<Vec<Pending>>,
+            HandOver,
             &TaskTracker,
             Arc<Mutex<Option<Arc<dyn Faults>>>>,
         ) -> Pools,
     ) -> Self {
         let settings = Arc::new(settings);
-        let (hand_over, committed) = mpsc::channel(HAND_OVER);
+        let (hand_over, committed) = HandOver::channel();
         let tracker = TaskTracker::new();
         let faults = Arc::new(Mutex::new(None));
-        let engine = engine(Arc::clone(&settings), hand_over.clone(), &tracker, Arc::clone(&faults));
+        let engine = engine(
+            Arc::clone(&settings),
+            hand_over.clone(),
+            &tracker,
+            Arc::clone(&faults),
+        );
         Self {
             inner: Arc::new(Inner {
                 engine,
@@ -287,7 +306,7 @@ impl Db {
         for hook in tx.hooks {
             hook();
         }
-        writer::hand_over(&self.inner.hand_over, tx.committed);
+        self.inner.hand_over.give(tx.committed);
         Ok(value)
     }
 
@@ -311,10 +330,17 @@ impl Db {
             .take()
     }
 
+    /// Whether the relay missed events since the last call.
+    pub(crate) fn take_fell_behind(&self) -> bool {
+        self.inner.hand_over.fell_behind()
+    }
+
     /// Finishes writes in progress and closes the connections.
     pub async fn close(&self) {
         match &self.inner.engine {
-            Pools::Sqlite { writer, readers, .. } => {
+            Pools::Sqlite {
+                writer, readers, ..
+            } => {
                 writer.stop();
                 readers.close().await;
             }
@@ -327,7 +353,11 @@ impl Db {
     /// Makes writes fail where `faults` says so. For tests of what holds when they do.
     #[doc(hidden)]
     pub fn inject(&self, faults: Arc<dyn Faults>) {
-        *self.inner.faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(faults);
+        *self
+            .inner
+            .faults
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(faults);
     }
 
     fn fault(&self, point: FaultPoint) -> Result<(), StoreError> {

@@ -38,6 +38,14 @@ impl Dialect {
         }
     }
 
+    /// Locks the selected rows until the end of the write; SQLite's one writer needs no lock.
+    pub(crate) fn for_update(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " for update",
+        }
+    }
+
     /// The database's own clock in ms since 1970: for leases only, which must not trust a holder's.
     pub(crate) fn clock_ms(self) -> &'static str {
         match self {

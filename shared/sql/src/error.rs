@@ -72,9 +72,9 @@ impl From<StoreError> for HandlerError {
 
 fn is_passing(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => error
-            .code()
-            .is_some_and(|code| passing_code(code.as_ref())),
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| passing_code(code.as_ref()))
+        }
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)

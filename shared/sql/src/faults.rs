@@ -25,7 +25,9 @@ pub(crate) fn check(
     faults: &Mutex<Option<Arc<dyn Faults>>>,
     point: FaultPoint,
 ) -> Result<(), StoreError> {
-    let faults = faults.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let faults = faults
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     match &*faults {
         Some(faults) if faults.fails(point) => Err(StoreError::away("injected fault")),
         _ => Ok(()),

@@ -6,15 +6,18 @@
 //!
 //! The same statement text runs on both databases; see [`on!`].
 
+mod consumer;
 mod db;
 mod dialect;
 mod error;
 mod faults;
+mod hand_over;
 mod migrate;
 mod outbox;
 mod tx;
 mod writer;
 
+pub use consumer::{Handler, Retry, SqlConsumer};
 pub use db::{Db, Durability, Reader, Settings};
 pub use dialect::Dialect;
 pub use error::StoreError;

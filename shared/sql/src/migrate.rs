@@ -28,7 +28,11 @@ macro_rules! migration {
         $crate::Migration {
             version: $version,
             what: $what,
-            sqlite: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite/", $file)),
+            sqlite: include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/migrations/sqlite/",
+                $file
+            )),
             postgres: include_str!(concat!(
                 env!("CARGO_MANIFEST_DIR"),
                 "/migrations/postgres/",
@@ -49,7 +53,11 @@ pub(crate) fn postgres(own: &[Migration], with_delivery: bool) -> Migrator {
     migrator(own, with_delivery, |step| step.postgres)
 }
 
-fn migrator(own: &[Migration], with_delivery: bool, text: fn(&Migration) -> &'static str) -> Migrator {
+fn migrator(
+    own: &[Migration],
+    with_delivery: bool,
+    text: fn(&Migration) -> &'static str,
+) -> Migrator {
     let delivery = if with_delivery { DELIVERY } else { &[] };
     let steps = delivery.iter().chain(own).map(|step| {
         sqlx::migrate::Migration::new(

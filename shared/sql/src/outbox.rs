@@ -53,6 +53,10 @@ impl Outbox for Db {
         self.take_committed()
     }
 
+    fn fell_behind(&self) -> bool {
+        self.take_fell_behind()
+    }
+
     async fn pending(&self, before: DateTime<Utc>, max: usize) -> Result<Vec<Pending>, BoxError> {
         let max = i64::try_from(max)?;
         let mut reader = self.read().await?;
@@ -64,7 +68,10 @@ impl Outbox for Db {
         .bind(max)
         .fetch_all(&mut *conn)
         .await)?;
-        let pending = rows.into_iter().map(Pending::try_from).collect::<Result<_, _>>();
+        let pending = rows
+            .into_iter()
+            .map(Pending::try_from)
+            .collect::<Result<_, _>>();
         Ok(pending.map_err(StoreError::from)?)
     }
 

@@ -104,7 +104,14 @@ impl Tx {
             self.context.clone(),
             event,
         )?;
-        self.enqueue(envelope.id, E::TYPE, version, envelope.message()).await
+        if envelope.value.len() > MAX_EVENT_BYTES {
+            return Err(StoreError::EventTooLarge {
+                bytes: envelope.value.len(),
+                limit: MAX_EVENT_BYTES,
+            });
+        }
+        self.enqueue(envelope.id, E::TYPE, version, envelope.message())
+            .await
     }
 
     pub(crate) async fn enqueue(
@@ -114,12 +121,6 @@ impl Tx {
         version: i64,
         message: Message,
     ) -> Result<(), StoreError> {
-        if message.value.len() > MAX_EVENT_BYTES {
-            return Err(StoreError::EventTooLarge {
-                bytes: message.value.len(),
-                limit: MAX_EVENT_BYTES,
-            });
-        }
         let headers = serde_json::to_string(&message.headers)?;
         let now = self.now();
         let position: i64 = on!(self, conn => sqlx::query_scalar(
@@ -138,7 +139,10 @@ impl Tx {
         .bind(now)
         .fetch_one(&mut *conn)
         .await)?;
-        self.committed.push(Pending { id: position, message });
+        self.committed.push(Pending {
+            id: position,
+            message,
+        });
         Ok(())
     }
 
@@ -151,7 +155,10 @@ impl Tx {
     /// Begins a part that can be undone alone.
     pub(crate) async fn savepoint(&mut self) -> Result<Savepoint, StoreError> {
         self.run("savepoint part").await?;
-        Ok(Savepoint { events: self.committed.len(), hooks: self.hooks.len() })
+        Ok(Savepoint {
+            events: self.committed.len(),
+            hooks: self.hooks.len(),
+        })
     }
 
     /// Undoes all since `savepoint`.

@@ -5,7 +5,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use blocks::outbox::Pending;
 use events::Context;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -18,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::db::Settings;
 use crate::error::StoreError;
 use crate::faults::{self, FaultPoint, Faults};
+use crate::hand_over::HandOver;
 use crate::tx::{Engine, Tx};
 
 /// How many writes may wait for their turn; beyond it callers wait to be let in.
@@ -38,7 +38,12 @@ impl Writer {
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let job = Write { work: Some(work), context, outcome: None, answer };
+        let job = Write {
+            work: Some(work),
+            context,
+            outcome: None,
+            answer,
+        };
         self.jobs
             .send(Box::new(job))
             .await
@@ -51,25 +56,24 @@ impl Writer {
     }
 }
 
-/// Hands committed events to the relay. A full channel (a relay that waits for its bus) drops them:
-/// they are in the outbox, and the relay or the sweeper reads them from there.
-pub(crate) fn hand_over(to: &mpsc::Sender<Vec<Pending>>, events: Vec<Pending>) {
-    if !events.is_empty() && to.try_send(events).is_err() {
-        tracing::debug!("the relay is behind: events are left to the sweeper");
-    }
-}
-
 pub(crate) fn start(
     options: SqliteConnectOptions,
     connection: SqliteConnection,
     settings: Arc<Settings>,
-    relay: mpsc::Sender<Vec<Pending>>,
+    relay: HandOver,
     tracker: &TaskTracker,
     faults: Arc<Mutex<Option<Arc<dyn Faults>>>>,
 ) -> Writer {
     let (jobs, queue) = mpsc::channel(QUEUE);
     let stop = CancellationToken::new();
-    let task = WriterTask { options, settings, relay, faults, queue, stop: stop.clone() };
+    let task = WriterTask {
+        options,
+        settings,
+        relay,
+        faults,
+        queue,
+        stop: stop.clone(),
+    };
     tracker.spawn(task.run(connection));
     Writer { jobs, stop }
 }
@@ -102,7 +106,10 @@ where
         let Some(work) = self.work.take() else {
             return false;
         };
-        let outcome = match AssertUnwindSafe(async { work(tx).await }).catch_unwind().await {
+        let outcome = match AssertUnwindSafe(async { work(tx).await })
+            .catch_unwind()
+            .await
+        {
             Ok(outcome) => outcome,
             Err(_) => Err(StoreError::Panicked.into()),
         };
@@ -131,7 +138,7 @@ where
 struct WriterTask {
     options: SqliteConnectOptions,
     settings: Arc<Settings>,
-    relay: mpsc::Sender<Vec<Pending>>,
+    relay: HandOver,
     faults: Arc<Mutex<Option<Arc<dyn Faults>>>>,
     queue: mpsc::Receiver<Box<dyn Job>>,
     stop: CancellationToken,
@@ -199,7 +206,7 @@ impl WriterTask {
                 for hook in std::mem::take(&mut tx.hooks) {
                     hook();
                 }
-                hand_over(&self.relay, std::mem::take(&mut tx.committed));
+                self.relay.give(std::mem::take(&mut tx.committed));
                 for job in group {
                     job.answer(Ok(()));
                 }

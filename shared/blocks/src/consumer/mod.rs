@@ -3,8 +3,11 @@
 //! A group keeps, in one write each: the effect, the version of each key, what it parked, and the
 //! next offset of each partition. The offset that is committed to the bus serves lag tools only.
 
+pub mod decide;
+mod run;
 
-
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -14,7 +17,7 @@ use tokio::sync::Notify;
 use crate::bus::{Positions, Record};
 use crate::error::BoxError;
 
-
+pub use run::{ConsumerLoop, ConsumerStatus, lag};
 
 /// A consumer group of a service: what it reads and where it keeps what it made of it.
 #[derive(Clone)]
@@ -24,7 +27,16 @@ pub struct Consumer {
     /// The topics it reads.
     pub topics: Vec<String>,
     /// Its store.
-    pub store: std::sync::Arc<dyn ConsumerStore>,
+    pub store: Arc<dyn ConsumerStore>,
+    /// How its member in this process is doing.
+    pub status: Arc<ConsumerStatus>,
+}
+
+impl Consumer {
+    /// The group `group` that reads `topics` into `store`.
+    pub fn new(group: &'static str, topics: Vec<String>, store: Arc<dyn ConsumerStore>) -> Self {
+        Self { group, topics, store, status: Arc::default() }
+    }
 }
 
 /// Why a handler did not take an event.
@@ -153,6 +165,12 @@ pub struct Blocked {
 /// version of a key takes effect once, in order; a failing event holds back its own key only.
 #[async_trait]
 pub trait ConsumerStore: Positions {
+    /// The positions, for somebody who only looks.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError>;
+
     /// Applies what is due of `records`, parks what must wait, and moves the positions, in one write.
     ///
     /// # Errors

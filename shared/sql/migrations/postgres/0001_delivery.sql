@@ -30,7 +30,7 @@ create table inbox_messages (
     record text,
     primary key (consumer_group, topic, key, version)
 );
-create index inbox_messages_processed on inbox_messages (processed_at) where status = 'processed';
+create index inbox_messages_waiting on inbox_messages (consumer_group, topic, key) where status = 'processing';
 
 -- The last version of each key that a group applied.
 create table consumer_versions (

@@ -1,0 +1,283 @@
+//! The loop of a consumer group's member: records in, one write a batch, retries when they are due.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Applied, ApplyError, Consumer, ConsumerStore};
+use crate::Clock;
+use crate::backoff::Backoff;
+use crate::bus::{BusError, EventBus, Positions, Record, Subscription, TopicPartition};
+use crate::error::{BoxError, chain};
+use crate::metrics::{ConsumerMetrics, Freshness, Metrics};
+
+/// Records in one write.
+const BATCH: usize = 500;
+/// How often the lag is measured and told to the bus while records come.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// How a consumer group's member is doing, as measured.
+#[derive(Debug, Default)]
+pub struct ConsumerStatus {
+    active: AtomicBool,
+    lag: AtomicI64,
+    /// From when an event happened to the commit of its effect.
+    pub freshness: Freshness,
+}
+
+impl ConsumerStatus {
+    /// Whether it is joined to its group and its last attempt at anything succeeded.
+    pub fn active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Records not yet taken in, when last measured.
+    pub fn lag(&self) -> i64 {
+        self.lag.load(Ordering::Relaxed)
+    }
+}
+
+/// Records of `topic` that the group of `store` has not taken in.
+///
+/// # Errors
+/// When bus or store can't be reached.
+pub async fn lag(
+    bus: &dyn EventBus,
+    store: &dyn ConsumerStore,
+    topic: &str,
+) -> Result<i64, BoxError> {
+    let next = store.stored_positions(topic).await?;
+    let mut lag = 0;
+    for (partition, extent) in (0_i32..).zip(bus.extents(topic).await?) {
+        let at = next.get(&partition).copied().unwrap_or(extent.oldest);
+        lag += extent.next - at.max(extent.oldest);
+    }
+    Ok(lag)
+}
+
+/// A member of a consumer group, until it is stopped.
+pub struct ConsumerLoop {
+    consumer: Consumer,
+    bus: Arc<dyn EventBus>,
+    clock: Arc<dyn Clock>,
+    metrics: ConsumerMetrics,
+    backoff: Backoff,
+    retry_at: Option<Instant>,
+    next: BTreeMap<TopicPartition, i64>,
+    reported: Option<Instant>,
+}
+
+impl ConsumerLoop {
+    /// A member for `consumer`'s group.
+    pub fn new(
+        consumer: Consumer,
+        bus: Arc<dyn EventBus>,
+        clock: Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> Self {
+        let metrics = metrics.consumer(consumer.group);
+        Self {
+            consumer,
+            bus,
+            clock,
+            metrics,
+            backoff: Backoff::default(),
+            retry_at: None,
+            next: BTreeMap::new(),
+            reported: None,
+        }
+    }
+
+    /// Consumes until `stop`; a batch in progress is finished.
+    ///
+    /// # Errors
+    /// When a topic it reads does not exist.
+    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Some(mut subscription) = self.join(&stop).await? else {
+            return Ok(());
+        };
+        let store = Arc::clone(&self.consumer.store);
+        self.plan_retry().await;
+        self.report(&mut *subscription).await;
+        while !stop.is_cancelled() {
+            let retry_at = self.retry_at;
+            let report_at = self.reported.filter(|_| !self.next.is_empty());
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = store.due().notified() => {
+                    // An operator's word: a replay, a discard, or a reset to the start.
+                    self.retry(&mut *subscription, &stop).await;
+                    self.rewind(&mut *subscription, &stop).await;
+                }
+                () = until(retry_at) => self.retry(&mut *subscription, &stop).await,
+                () = until(report_at) => self.report(&mut *subscription).await,
+                records = subscription.next(BATCH) => match records {
+                    Ok(records) => self.take_in(&mut *subscription, &records, &stop).await,
+                    Err(error) => self.pause("could not read from the bus", &error, &stop).await,
+                },
+            }
+        }
+        self.report(&mut *subscription).await;
+        self.consumer.status.active.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn join(
+        &mut self,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Option<Box<dyn Subscription>>> {
+        let consumer = self.consumer.clone();
+        while !stop.is_cancelled() {
+            let positions = Arc::clone(&consumer.store) as Arc<dyn Positions>;
+            match self.bus.subscribe(consumer.group, &consumer.topics, positions).await {
+                Ok(subscription) => {
+                    self.works();
+                    return Ok(Some(subscription));
+                }
+                Err(error @ BusError::UnknownTopic(_)) => return Err(error.into()),
+                Err(error) => self.pause("could not join the consumer group", &error, stop).await,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Applies a batch, for as long as it takes: records that are good are never given up because
+    /// the store is away.
+    async fn take_in(
+        &mut self,
+        subscription: &mut dyn Subscription,
+        records: &[Record],
+        stop: &CancellationToken,
+    ) {
+        while !stop.is_cancelled() {
+            match self.consumer.store.apply(records).await {
+                Ok(applied) => {
+                    for record in records {
+                        self.next.insert(record.topic_partition(), record.offset + 1);
+                    }
+                    self.applied(applied).await;
+                    if self.reported.is_none_or(|at| Instant::now() >= at) {
+                        self.report(subscription).await;
+                    }
+                    return;
+                }
+                Err(ApplyError::Moved) => {
+                    tracing::info!(
+                        group = self.consumer.group,
+                        "the store is elsewhere than believed: reading again from its positions"
+                    );
+                    return self.rewind(subscription, stop).await;
+                }
+                Err(error) => self.pause("could not apply a batch", &error, stop).await,
+            }
+        }
+    }
+
+    async fn retry(&mut self, subscription: &mut dyn Subscription, stop: &CancellationToken) {
+        match self.consumer.store.retry_due().await {
+            Ok(applied) => self.applied(applied).await,
+            Err(ApplyError::Moved) => self.rewind(subscription, stop).await,
+            Err(error) => self.pause("could not retry", &error, stop).await,
+        }
+        self.plan_retry().await;
+    }
+
+    async fn rewind(&mut self, subscription: &mut dyn Subscription, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            match subscription.rewind().await {
+                Ok(()) => return self.report(subscription).await,
+                Err(error) => self.pause("could not read the group's positions", &error, stop).await,
+            }
+        }
+    }
+
+    async fn applied(&mut self, applied: Applied) {
+        self.works();
+        self.consumer.status.freshness.record(&applied.freshness_ms);
+        self.metrics.record(&applied);
+        if applied.parked + applied.failed > 0 {
+            self.plan_retry().await;
+        }
+    }
+
+    /// Looks up when the next retry is due.
+    async fn plan_retry(&mut self) {
+        let now = self.clock.now();
+        self.retry_at = match self.consumer.store.next_due().await {
+            Ok(due) => due.map(|due| Instant::now() + (due - now).to_std().unwrap_or_default()),
+            Err(error) => {
+                tracing::debug!(group = self.consumer.group, error = %chain(&*error), "no due time");
+                Some(Instant::now() + self.backoff.next())
+            }
+        };
+        match self.consumer.store.blocked().await {
+            Ok(blocked) => self.metrics.blocked(i64::try_from(blocked.len()).unwrap_or(i64::MAX)),
+            Err(error) => {
+                tracing::debug!(group = self.consumer.group, error = %chain(&*error), "not counted");
+            }
+        }
+    }
+
+    /// Measures the lag and tells the bus how far the group is.
+    async fn report(&mut self, subscription: &mut dyn Subscription) {
+        self.reported = Some(Instant::now() + REPORT_EVERY);
+        let next = std::mem::take(&mut self.next);
+        if !next.is_empty()
+            && let Err(error) = subscription.commit(&next).await
+        {
+            tracing::debug!(group = self.consumer.group, error = %chain(&error), "offset not told");
+        }
+        let mut total = 0;
+        for topic in &self.consumer.topics {
+            match lag(&*self.bus, &*self.consumer.store, topic).await {
+                Ok(lag) => {
+                    self.metrics.lag(topic, lag);
+                    total += lag;
+                }
+                Err(error) => {
+                    let error = chain(&*error);
+                    return tracing::debug!(group = self.consumer.group, %error, "lag unknown");
+                }
+            }
+        }
+        self.consumer.status.lag.store(total, Ordering::Relaxed);
+    }
+
+    fn works(&mut self) {
+        if self.backoff.failures() > 0 {
+            tracing::info!(group = self.consumer.group, "consuming works again");
+        }
+        self.backoff.reset();
+        self.consumer.status.active.store(true, Ordering::Relaxed);
+    }
+
+    async fn pause(
+        &mut self,
+        what: &'static str,
+        error: &(dyn std::error::Error + Sync + 'static),
+        stop: &CancellationToken,
+    ) {
+        self.consumer.status.active.store(false, Ordering::Relaxed);
+        // Once a fault, not once an attempt.
+        if self.backoff.failures() == 0 {
+            tracing::warn!(group = self.consumer.group, error = %chain(error), "{what}");
+        }
+        let pause = self.backoff.next();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

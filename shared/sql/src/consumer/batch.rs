@@ -1,0 +1,445 @@
+//! The one write of a batch.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use blocks::bus::{Record, TopicPartition};
+use blocks::consumer::decide::{Decision, decide};
+use blocks::consumer::{Applied, GAP_LISTED_MS, HandlerError, Reason};
+use blocks::error::chain;
+use chrono::TimeDelta;
+use events::{Envelope, Malformed, Message, dead_letter_topic, header};
+use serde::Serialize;
+use sqlx::AssertSqlSafe;
+
+use super::inbox::{self, InboxRow};
+use super::keys::{self, Block, Key, Known};
+use super::{BatchError, Shared, drain};
+use crate::error::StoreError;
+use crate::on;
+use crate::tx::Tx;
+
+/// Writes a batch. When `apart`, each event has a savepoint of its own, so that one that is refused
+/// is parked and the others stay; otherwise the first refusal undoes the batch, which is quicker as
+/// long as none is refused.
+pub(super) async fn write(
+    shared: &Arc<Shared>,
+    records: Arc<[Record]>,
+    apart: bool,
+) -> Result<Applied, BatchError> {
+    let of_write = Arc::clone(shared);
+    shared
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let mut batch = Batch {
+                    shared: &of_write,
+                    apart,
+                    keys: HashMap::new(),
+                    rows: Vec::new(),
+                    applied: Applied::default(),
+                };
+                batch.run(tx, &records).await?;
+                Ok(batch.applied)
+            })
+        })
+        .await
+}
+
+pub(super) struct Batch<'a> {
+    pub shared: &'a Arc<Shared>,
+    pub apart: bool,
+    pub keys: HashMap<Key, Known>,
+    pub rows: Vec<InboxRow>,
+    pub applied: Applied,
+}
+
+impl Batch<'_> {
+    async fn run(&mut self, tx: &mut Tx, records: &[Record]) -> Result<(), BatchError> {
+        let stored = stored_positions(tx, self.shared, records).await?;
+        for (of, believed) in self.shared.believed().iter() {
+            if stored.get(of).is_some_and(|stored| stored < believed) {
+                return Err(BatchError::Moved);
+            }
+        }
+        let fresh: Vec<&Record> = records
+            .iter()
+            .filter(|record| {
+                stored
+                    .get(&record.topic_partition())
+                    .is_none_or(|next| record.offset >= *next)
+            })
+            .collect();
+        self.applied.skipped += (records.len() - fresh.len()) as u64;
+        let read: Vec<(&Record, Result<Envelope, Malformed>)> = fresh
+            .iter()
+            .map(|record| {
+                (
+                    *record,
+                    Envelope::read(&record.topic, &record.headers, &record.value),
+                )
+            })
+            .collect();
+        self.load_keys(tx, &read).await?;
+        for (record, event) in read {
+            match event {
+                Ok(event) => self.event(tx, record, &event).await?,
+                Err(malformed) => self.unreadable(tx, record, &malformed).await?,
+            }
+        }
+        self.store(tx).await?;
+        store_positions(tx, self.shared, &fresh, stored).await?;
+        Ok(())
+    }
+
+    /// Stores what the batch learned: versions and inbox rows.
+    pub async fn store(&mut self, tx: &mut Tx) -> Result<(), StoreError> {
+        keys::store(tx, self.shared, self.keys.iter()).await?;
+        self.store_rows(tx).await
+    }
+
+    /// Stores the inbox rows gathered so far.
+    pub async fn store_rows(&mut self, tx: &mut Tx) -> Result<(), StoreError> {
+        inbox::store(tx, self.shared, &std::mem::take(&mut self.rows)).await
+    }
+
+    async fn load_keys(
+        &mut self,
+        tx: &mut Tx,
+        read: &[(&Record, Result<Envelope, Malformed>)],
+    ) -> Result<(), StoreError> {
+        let mut by_topic: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (record, event) in read {
+            if let Ok(event) = event {
+                by_topic
+                    .entry(&record.topic)
+                    .or_default()
+                    .push(&event.subject);
+            }
+        }
+        for (topic, mut keys) in by_topic {
+            keys.sort_unstable();
+            keys.dedup();
+            self.keys
+                .extend(keys::load(tx, self.shared, topic, &keys).await?);
+        }
+        Ok(())
+    }
+
+    pub async fn event(
+        &mut self,
+        tx: &mut Tx,
+        record: &Record,
+        event: &Envelope,
+    ) -> Result<(), BatchError> {
+        let key = Key {
+            topic: record.topic.clone(),
+            key: event.subject.clone(),
+        };
+        let known = self.keys.entry(key.clone()).or_default();
+        match decide(known.state, self.shared.base(&record.topic), event.sequence) {
+            Decision::Skip => self.applied.skipped += 1,
+            Decision::Park => self.park(record, event)?,
+            Decision::Gap => {
+                let state = known.state;
+                known.state.blocked = Some(Reason::Gap);
+                self.park(record, event)?;
+                block_for_gap(tx, self.shared, &key, state.known, event.sequence).await?;
+            }
+            Decision::Apply => {
+                let fills_gap = known.state.blocked == Some(Reason::Gap);
+                match self.apply(tx, event).await? {
+                    Ok(()) => {
+                        self.handled(tx, &key, event);
+                        if fills_gap {
+                            drain::after_gap(self, tx, &key).await?;
+                        }
+                    }
+                    Err(error) => {
+                        self.park(record, event)?;
+                        self.refused(tx, record, &key, 0, &error).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the handler write the effect. The inner error is what it refused with; nothing of its
+    /// effect is left then.
+    pub async fn apply(
+        &self,
+        tx: &mut Tx,
+        event: &Envelope,
+    ) -> Result<Result<(), HandlerError>, BatchError> {
+        tx.caused_by(event.context.clone());
+        let savepoint = if self.apart {
+            Some(tx.savepoint().await?)
+        } else {
+            None
+        };
+        let done = self.shared.handler.handle(tx, event).await;
+        match (done, savepoint) {
+            (Err(HandlerError::Unavailable(cause)), _) => Err(BatchError::Away(cause)),
+            (Ok(()), Some(savepoint)) => {
+                tx.keep(savepoint).await?;
+                Ok(Ok(()))
+            }
+            (Ok(()), None) => Ok(Ok(())),
+            (Err(error), Some(savepoint)) => {
+                tx.undo(savepoint).await?;
+                Ok(Err(error))
+            }
+            (Err(_), None) => Err(BatchError::Refused),
+        }
+    }
+
+    /// Notes that `event` had its effect.
+    pub fn handled(&mut self, tx: &Tx, key: &Key, event: &Envelope) {
+        let known = self.keys.entry(key.clone()).or_default();
+        known.state.known = Some(event.sequence);
+        known.moved = true;
+        self.applied.handled += 1;
+        self.applied
+            .freshness_ms
+            .push((tx.now() - event.time).num_milliseconds());
+        if self.shared.db.settings().keep_inbox {
+            self.rows.push(InboxRow {
+                topic: key.topic.clone(),
+                key: key.key.clone(),
+                version: event.sequence,
+                id: event.id.to_string(),
+                event_type: Some(event.event_type.clone()),
+                status: "processed",
+                record: None,
+            });
+        }
+    }
+
+    fn park(&mut self, record: &Record, event: &Envelope) -> Result<(), StoreError> {
+        self.applied.parked += 1;
+        self.rows.push(InboxRow {
+            topic: record.topic.clone(),
+            key: event.subject.clone(),
+            version: event.sequence,
+            id: event.id.to_string(),
+            event_type: Some(event.event_type.clone()),
+            status: "processing",
+            record: Some(inbox::record_text(record)?),
+        });
+        Ok(())
+    }
+
+    /// A record that is no event stays alone under a key of its own: whatever its key was, its place
+    /// among the versions is not known. If it took one, the next version shows the gap.
+    async fn unreadable(
+        &mut self,
+        tx: &mut Tx,
+        record: &Record,
+        malformed: &Malformed,
+    ) -> Result<(), BatchError> {
+        let key = Key {
+            topic: record.topic.clone(),
+            key: format!("{UNREADABLE}{}/{}", record.partition, record.offset),
+        };
+        self.rows.push(InboxRow {
+            topic: key.topic.clone(),
+            key: key.key.clone(),
+            version: 0,
+            id: tx.id().to_string(),
+            event_type: None,
+            status: "processing",
+            record: Some(inbox::record_text(record)?),
+        });
+        self.applied.parked += 1;
+        let error = HandlerError::Poison(malformed.to_string().into());
+        self.refused(tx, record, &key, 0, &error).await
+    }
+
+    /// Blocks `key` after its first waiting event was refused: to be tried again, or for good.
+    pub async fn refused(
+        &mut self,
+        tx: &mut Tx,
+        record: &Record,
+        key: &Key,
+        attempts_before: i64,
+        error: &HandlerError,
+    ) -> Result<(), BatchError> {
+        let attempts = attempts_before + 1;
+        self.applied.failed += 1;
+        let retry = &self.shared.retry;
+        let reason = match error {
+            HandlerError::Poison(_) => Reason::Poison,
+            _ if attempts >= retry.attempts => Reason::Rejected,
+            _ => Reason::Retrying,
+        };
+        let retry_at = (reason == Reason::Retrying).then(|| tx.now() + retry.pause(attempts));
+        let text = chain(error);
+        keys::block(
+            tx,
+            self.shared,
+            key,
+            Block {
+                reason,
+                error: &text,
+                attempts,
+                retry_at,
+            },
+        )
+        .await?;
+        let known = self.keys.entry(key.clone()).or_default();
+        known.state.blocked = Some(reason);
+        known.attempts = attempts;
+        if reason != Reason::Retrying {
+            self.applied.dead += 1;
+            tracing::error!(
+                group = self.shared.group, topic = %key.topic, key = %key.key,
+                reason = reason.as_str(), attempts, error = %text,
+                "gave up on an event: its key waits until it is replayed or discarded"
+            );
+            let letter = dead_letter(self.shared.group, record, reason, attempts, &text);
+            let (id, event_type) = (tx.id(), event_type_of(record));
+            tx.enqueue(id, &event_type, 0, letter).await?;
+        }
+        Ok(())
+    }
+}
+
+/// How keys begin that stand for records which are no events.
+pub(super) const UNREADABLE: &str = "@unreadable/";
+
+pub(super) async fn block_for_gap(
+    tx: &mut Tx,
+    shared: &Shared,
+    key: &Key,
+    known: Option<i64>,
+    found: i64,
+) -> Result<(), StoreError> {
+    let error = match known {
+        Some(known) => format!("version {} has not come, {found} has", known + 1),
+        None => format!("no version before {found} has come"),
+    };
+    // A key that was never seen may have lost its beginning to age: after a while it starts here.
+    let retry_at = known
+        .is_none()
+        .then(|| tx.now() + TimeDelta::milliseconds(GAP_LISTED_MS));
+    let block = Block {
+        reason: Reason::Gap,
+        error: &error,
+        attempts: 0,
+        retry_at,
+    };
+    keys::block(tx, shared, key, block).await
+}
+
+fn event_type_of(record: &Record) -> String {
+    let found = record.headers.iter().find(|(name, _)| name == header::TYPE);
+    found.map_or_else(|| "unreadable".to_owned(), |(_, value)| value.clone())
+}
+
+fn dead_letter(
+    group: &str,
+    record: &Record,
+    reason: Reason,
+    attempts: i64,
+    error: &str,
+) -> Message {
+    let mut headers = record.headers.clone();
+    let origin = format!("{}/{}/{}", record.topic, record.partition, record.offset);
+    headers.extend([
+        (header::DLQ_REASON.to_owned(), reason.as_str().to_owned()),
+        (header::DLQ_ERROR.to_owned(), error.to_owned()),
+        (header::DLQ_ATTEMPTS.to_owned(), attempts.to_string()),
+        (header::DLQ_ORIGIN.to_owned(), origin),
+        (header::DLQ_GROUP.to_owned(), group.to_owned()),
+    ]);
+    Message {
+        topic: dead_letter_topic(&record.topic),
+        key: record.key.clone().unwrap_or_default(),
+        headers,
+        value: record.value.clone(),
+        time: record.time,
+    }
+}
+
+/// The positions of the partitions in `records`, locked against another member.
+async fn stored_positions(
+    tx: &mut Tx,
+    shared: &Shared,
+    records: &[Record],
+) -> Result<BTreeMap<TopicPartition, i64>, StoreError> {
+    let statement = format!(
+        "select topic, partition, next_offset from consumer_offsets where consumer_group = $1
+         order by topic, partition{}",
+        tx.dialect().for_update()
+    );
+    let rows: Vec<(String, i32, i64)> = on!(tx, conn => sqlx::query_as(AssertSqlSafe(statement))
+        .bind(shared.group)
+        .fetch_all(&mut *conn)
+        .await)?;
+    let mut stored: BTreeMap<TopicPartition, i64> = rows
+        .into_iter()
+        .map(|(topic, partition, next)| (TopicPartition { topic, partition }, next))
+        .collect();
+    // A partition that was believed in and has no row was forgotten: it stands at its start.
+    for record in records {
+        stored.entry(record.topic_partition()).or_insert(0);
+    }
+    Ok(stored)
+}
+
+#[derive(Serialize)]
+struct PositionRow<'a> {
+    topic: &'a str,
+    partition: i32,
+    next: i64,
+}
+
+async fn store_positions(
+    tx: &mut Tx,
+    shared: &Arc<Shared>,
+    records: &[&Record],
+    stored: BTreeMap<TopicPartition, i64>,
+) -> Result<(), StoreError> {
+    let mut next: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+    for record in records {
+        next.insert(record.topic_partition(), record.offset + 1);
+    }
+    if !next.is_empty() {
+        let rows: Vec<PositionRow> = next
+            .iter()
+            .map(|(of, next)| PositionRow {
+                topic: &of.topic,
+                partition: of.partition,
+                next: *next,
+            })
+            .collect();
+        let list = serde_json::to_string(&rows)?;
+        let statement = format!(
+            "insert into consumer_offsets (consumer_group, topic, partition, next_offset, updated_at)
+             select $1, value ->> 'topic', cast(value ->> 'partition' as integer),
+                cast(value ->> 'next' as bigint), $2
+             from {} where true
+             on conflict (consumer_group, topic, partition) do update
+             set next_offset = excluded.next_offset, updated_at = excluded.updated_at",
+            tx.json_rows("$3")
+        );
+        let now = tx.now();
+        on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
+            .bind(shared.group)
+            .bind(now)
+            .bind(&list)
+            .execute(&mut *conn)
+            .await
+            .map(|_| ()))?;
+    }
+    let shared = Arc::clone(shared);
+    tx.after_commit(move || {
+        let mut believed = shared.believed();
+        // Where another member went on, this one now knows; where it wrote itself, too.
+        for (of, at) in stored.into_iter().chain(next) {
+            believed.insert(of, at);
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! What waited goes on: after a back-off, a replay, a discard, or when the missing version came.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use blocks::consumer::{Applied, Reason};
+use chrono::{DateTime, Utc};
+use events::Envelope;
+use sqlx::AssertSqlSafe;
+
+use super::batch::{Batch, UNREADABLE, block_for_gap};
+use super::inbox;
+use super::keys::{self, Key};
+use super::{BatchError, Shared};
+use crate::on;
+use crate::tx::Tx;
+
+/// How many events of a key go on in one write.
+const PAGE: i64 = 200;
+/// How many keys are looked at in one round.
+const KEYS: i64 = 100;
+
+/// Tries every key that is due, each in a write of its own.
+pub(super) async fn due(shared: &Arc<Shared>) -> Result<Applied, BatchError> {
+    let mut applied = Applied::default();
+    loop {
+        let keys = due_keys(shared).await?;
+        let full = keys.len() == usize::try_from(KEYS).unwrap_or(usize::MAX);
+        for key in keys {
+            while let Some(more) = one(shared, key.clone()).await? {
+                let goes_on = more.1;
+                applied += more.0;
+                if !goes_on {
+                    break;
+                }
+            }
+        }
+        if !full {
+            return Ok(applied);
+        }
+    }
+}
+
+async fn due_keys(shared: &Shared) -> Result<Vec<Key>, BatchError> {
+    let now = shared.db.settings().clock.now();
+    let mut reader = shared.db.read().await?;
+    let rows: Vec<(String, String)> = on!(reader, conn => sqlx::query_as(
+        "select topic, key from parked_keys where consumer_group = $1 and retry_at <= $2
+         order by retry_at limit $3",
+    )
+    .bind(shared.group)
+    .bind(now)
+    .bind(KEYS)
+    .fetch_all(&mut *conn)
+    .await)?;
+    Ok(rows
+        .into_iter()
+        .map(|(topic, key)| Key { topic, key })
+        .collect())
+}
+
+/// One page of a key that is due; `None` when it no longer is. True when there is more to do now.
+async fn one(shared: &Arc<Shared>, key: Key) -> Result<Option<(Applied, bool)>, BatchError> {
+    let of_write = Arc::clone(shared);
+    shared
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let now = tx.now();
+                let statement = format!(
+                    "select retry_at from parked_keys
+                     where consumer_group = $1 and topic = $2 and key = $3{}",
+                    tx.dialect().for_update()
+                );
+                let retry_at: Option<Option<DateTime<Utc>>> =
+                    on!(tx, conn => sqlx::query_scalar(AssertSqlSafe(statement))
+                        .bind(of_write.group)
+                        .bind(&key.topic)
+                        .bind(&key.key)
+                        .fetch_optional(&mut *conn)
+                        .await)?;
+                if !retry_at.flatten().is_some_and(|at| at <= now) {
+                    return Ok(None);
+                }
+                let mut batch = Batch {
+                    shared: &of_write,
+                    apart: true,
+                    keys: HashMap::new(),
+                    rows: Vec::new(),
+                    applied: Applied::default(),
+                };
+                let loaded = keys::load(tx, &of_write, &key.topic, &[&key.key]).await?;
+                batch.keys = loaded;
+                let more = page(&mut batch, tx, &key).await?;
+                batch.store(tx).await?;
+                Ok(Some((batch.applied, more)))
+            })
+        })
+        .await
+}
+
+/// Goes on with a key whose missing version has just been applied.
+pub(super) async fn after_gap(
+    batch: &mut Batch<'_>,
+    tx: &mut Tx,
+    key: &Key,
+) -> Result<(), BatchError> {
+    // What waits may have come in this very batch.
+    batch.store_rows(tx).await?;
+    while page(batch, tx, key).await? {}
+    Ok(())
+}
+
+/// Applies a page of what waits for `key`, lowest version first. The block goes in the write that
+/// finds none left. True when there is more to do now.
+async fn page(batch: &mut Batch<'_>, tx: &mut Tx, key: &Key) -> Result<bool, BatchError> {
+    let waiting = inbox::parked(tx, batch.shared, key, PAGE).await?;
+    let full = i64::try_from(waiting.len()).is_ok_and(|count| count == PAGE);
+    for row in waiting {
+        let known = batch.keys.entry(key.clone()).or_default();
+        let (state, attempts) = (known.state, known.attempts);
+        let Some(text) = &row.record else { continue };
+        let record = inbox::read_record(&key.topic, text)?;
+        if key.key.starts_with(UNREADABLE) {
+            return unreadable_again(batch, tx, key, &record, attempts)
+                .await
+                .map(|()| false);
+        }
+        if state.known.is_some_and(|known| row.version <= known) {
+            inbox::processed(tx, batch.shared, key, row.version).await?;
+            continue;
+        }
+        // The first that waits of a key never seen before is its base: it waited long enough.
+        if state.known.is_some_and(|known| row.version > known + 1) {
+            block_for_gap(tx, batch.shared, key, state.known, row.version).await?;
+            batch.keys.entry(key.clone()).or_default().state.blocked = Some(Reason::Gap);
+            return Ok(false);
+        }
+        let event = match Envelope::read(&record.topic, &record.headers, &record.value) {
+            Ok(event) => event,
+            Err(malformed) => {
+                batch
+                    .refused(tx, &record, key, attempts, &malformed.into())
+                    .await?;
+                return Ok(false);
+            }
+        };
+        match batch.apply(tx, &event).await? {
+            Ok(()) => {
+                inbox::processed(tx, batch.shared, key, row.version).await?;
+                batch.handled(tx, key, &event);
+                batch
+                    .rows
+                    .pop_if(|last| last.version == row.version && last.key == key.key);
+                batch.keys.entry(key.clone()).or_default().attempts = 0;
+            }
+            Err(error) => {
+                batch.refused(tx, &record, key, attempts, &error).await?;
+                return Ok(false);
+            }
+        }
+    }
+    if full {
+        return Ok(true);
+    }
+    keys::unblock(tx, batch.shared, key).await?;
+    let known = batch.keys.entry(key.clone()).or_default();
+    known.state.blocked = None;
+    known.attempts = 0;
+    Ok(false)
+}
+
+/// A record that was no event may be one for a newer release: then it goes the way of all others.
+async fn unreadable_again(
+    batch: &mut Batch<'_>,
+    tx: &mut Tx,
+    key: &Key,
+    record: &blocks::bus::Record,
+    attempts: i64,
+) -> Result<(), BatchError> {
+    match Envelope::read(&record.topic, &record.headers, &record.value) {
+        Err(malformed) => {
+            batch
+                .refused(tx, record, key, attempts, &malformed.into())
+                .await
+        }
+        Ok(event) => {
+            inbox::processed(tx, batch.shared, key, 0).await?;
+            keys::unblock(tx, batch.shared, key).await?;
+            batch.keys.remove(key);
+            let real = keys::load(tx, batch.shared, &record.topic, &[&event.subject]).await?;
+            batch.keys.extend(real);
+            Box::pin(batch.event(tx, record, &event)).await
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What the group knows of keys: their versions, and what blocks them.
+
+use std::collections::HashMap;
+
+use blocks::consumer::Reason;
+use blocks::consumer::decide::KeyState;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::AssertSqlSafe;
+
+use super::Shared;
+use crate::error::StoreError;
+use crate::on;
+use crate::tx::Tx;
+
+/// A key of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub topic: String,
+    pub key: String,
+}
+
+/// What is known of a key while a batch is written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Known {
+    pub state: KeyState,
+    pub attempts: i64,
+    /// Its version moved: it is to be stored.
+    pub moved: bool,
+}
+
+/// Loads what is known of `keys`, all of one topic. What blocks a key is read first and locked: a
+/// retry that goes on elsewhere is waited for, and the versions are those after it.
+pub(super) async fn load(
+    tx: &mut Tx,
+    shared: &Shared,
+    topic: &str,
+    keys: &[&str],
+) -> Result<HashMap<Key, Known>, StoreError> {
+    let list = serde_json::to_string(keys)?;
+    let among = tx.dialect().json_texts("$3");
+    let lock = tx.dialect().for_update();
+    let blocked = format!(
+        "select key, reason, attempts from parked_keys
+         where consumer_group = $1 and topic = $2 and key in {among}{lock}"
+    );
+    let versions = format!(
+        "select key, version from consumer_versions
+         where consumer_group = $1 and topic = $2 and key in {among}"
+    );
+    let blocked: Vec<(String, String, i64)> = on!(tx, conn => sqlx::query_as(AssertSqlSafe(blocked))
+            .bind(shared.group)
+            .bind(topic)
+            .bind(&list)
+            .fetch_all(&mut *conn)
+            .await)?;
+    let versions: Vec<(String, i64)> = on!(tx, conn => sqlx::query_as(AssertSqlSafe(versions))
+        .bind(shared.group)
+        .bind(topic)
+        .bind(&list)
+        .fetch_all(&mut *conn)
+        .await)?;
+    let of = |key: String| Key {
+        topic: topic.to_owned(),
+        key,
+    };
+    let mut known: HashMap<Key, Known> = HashMap::with_capacity(keys.len());
+    for (key, version) in versions {
+        known.entry(of(key)).or_default().state.known = Some(version);
+    }
+    for (key, reason, attempts) in blocked {
+        let entry = known.entry(of(key)).or_default();
+        entry.state.blocked = Reason::parse(&reason);
+        entry.attempts = attempts;
+    }
+    Ok(known)
+}
+
+#[derive(Serialize)]
+struct VersionRow<'a> {
+    topic: &'a str,
+    key: &'a str,
+    version: i64,
+}
+
+/// Stores the versions that moved.
+pub(super) async fn store<'a>(
+    tx: &mut Tx,
+    shared: &Shared,
+    keys: impl Iterator<Item = (&'a Key, &'a Known)>,
+) -> Result<(), StoreError> {
+    let rows: Vec<VersionRow> = keys
+        .filter(|(_, known)| known.moved)
+        .filter_map(|(key, known)| {
+            let version = known.state.known?;
+            Some(VersionRow {
+                topic: &key.topic,
+                key: &key.key,
+                version,
+            })
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let list = serde_json::to_string(&rows)?;
+    let statement = format!(
+        "insert into consumer_versions (consumer_group, topic, key, version, seen_at)
+         select $1, value ->> 'topic', value ->> 'key', cast(value ->> 'version' as bigint), $2
+         from {} where true
+         on conflict (consumer_group, topic, key) do update
+         set version = excluded.version, seen_at = excluded.seen_at",
+        tx.json_rows("$3")
+    );
+    let now = tx.now();
+    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
+        .bind(shared.group)
+        .bind(now)
+        .bind(&list)
+        .execute(&mut *conn)
+        .await
+        .map(|_| ()))
+}
+
+/// What blocks a key from now on.
+pub(super) struct Block<'a> {
+    pub reason: Reason,
+    pub error: &'a str,
+    pub attempts: i64,
+    pub retry_at: Option<DateTime<Utc>>,
+}
+
+/// Blocks `key`, or changes why it is blocked.
+pub(super) async fn block(
+    tx: &mut Tx,
+    shared: &Shared,
+    key: &Key,
+    block: Block<'_>,
+) -> Result<(), StoreError> {
+    let now = tx.now();
+    on!(tx, conn => sqlx::query(
+        "insert into parked_keys
+            (consumer_group, topic, key, reason, error, attempts, retry_at, since)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)
+         on conflict (consumer_group, topic, key) do update set reason = excluded.reason,
+            error = excluded.error, attempts = excluded.attempts, retry_at = excluded.retry_at",
+    )
+    .bind(shared.group)
+    .bind(&key.topic)
+    .bind(&key.key)
+    .bind(block.reason.as_str())
+    .bind(block.error)
+    .bind(block.attempts)
+    .bind(block.retry_at)
+    .bind(now)
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))
+}
+
+/// Lets `key` go on.
+pub(super) async fn unblock(tx: &mut Tx, shared: &Shared, key: &Key) -> Result<(), StoreError> {
+    on!(tx, conn => sqlx::query(
+        "delete from parked_keys where consumer_group = $1 and topic = $2 and key = $3",
+    )
+    .bind(shared.group)
+    .bind(&key.topic)
+    .bind(&key.key)
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))
+}

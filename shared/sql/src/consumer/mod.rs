@@ -1,0 +1,276 @@
+//! A consumer group's store in a service's own database: effect, versions, parked events and
+//! positions, one write a batch.
+
+mod batch;
+mod drain;
+mod inbox;
+mod keys;
+mod operator;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use blocks::bus::{Positions, Record, TopicPartition};
+use blocks::consumer::decide::Base;
+use blocks::consumer::{Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError};
+use blocks::error::BoxError;
+use chrono::{DateTime, TimeDelta, Utc};
+use events::{Cleanup, Envelope, Topic};
+use rand::Rng;
+use tokio::sync::Notify;
+
+use crate::db::Db;
+use crate::error::StoreError;
+use crate::on;
+use crate::tx::Tx;
+
+/// What a group does with an event.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Writes the effect of one event, inside the one write of its batch. It may run again after a
+    /// rollback, so memory is changed through [`Tx::after_commit`] only. An event of a type it does
+    /// not know is `Ok`.
+    ///
+    /// # Errors
+    /// See [`HandlerError`].
+    async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError>;
+
+    /// Empties the projection that was made of `topics`, before they are read again from the start.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    async fn reset(&self, tx: &mut Tx, topics: &[String]) -> Result<(), StoreError>;
+}
+
+/// How often a refused event is tried, and how long the pauses are.
+#[derive(Debug, Clone, Copy)]
+pub struct Retry {
+    /// Attempts before it becomes a dead letter, the first one included.
+    pub attempts: i64,
+    /// The pause after the first; doubled after each further one.
+    pub first_pause: Duration,
+    /// No pause is longer.
+    pub longest_pause: Duration,
+}
+
+impl Default for Retry {
+    /// Five attempts over about three seconds.
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            first_pause: Duration::from_millis(200),
+            longest_pause: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Retry {
+    /// The pause after `attempts` failures, with up to a quarter of jitter.
+    fn pause(&self, attempts: i64) -> TimeDelta {
+        let doublings = u32::try_from((attempts - 1).clamp(0, 20)).unwrap_or_default();
+        let pause = self
+            .first_pause
+            .saturating_mul(1 << doublings)
+            .min(self.longest_pause);
+        let jitter = pause.mul_f64(rand::rng().random_range(0.0..0.25));
+        TimeDelta::from_std(pause + jitter).unwrap_or(TimeDelta::MAX)
+    }
+}
+
+/// A consumer group whose store is a [`Db`].
+pub struct SqlConsumer {
+    shared: Arc<Shared>,
+    due: Notify,
+}
+
+/// What the closures of a write need.
+struct Shared {
+    db: Db,
+    group: &'static str,
+    topics: Vec<Topic>,
+    handler: Arc<dyn Handler>,
+    retry: Retry,
+    /// Where this member believes each partition to be.
+    believed: Mutex<BTreeMap<TopicPartition, i64>>,
+}
+
+impl Shared {
+    fn base(&self, topic: &str) -> Base {
+        let compacted = |topic: &Topic| matches!(topic.cleanup, Cleanup::Compact { .. });
+        match self.topics.iter().find(|known| known.name == topic) {
+            Some(topic) if compacted(topic) => Base::Any,
+            _ => Base::First,
+        }
+    }
+
+    fn believed(&self) -> std::sync::MutexGuard<'_, BTreeMap<TopicPartition, i64>> {
+        self.believed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SqlConsumer {
+    /// The group `group` that reads `topics` and lets `handler` write their effect into `db`.
+    pub fn new(db: Db, group: &'static str, topics: &[Topic], handler: Arc<dyn Handler>) -> Self {
+        Self::with_retry(db, group, topics, handler, Retry::default())
+    }
+
+    /// With other pauses than usual.
+    pub fn with_retry(
+        db: Db,
+        group: &'static str,
+        topics: &[Topic],
+        handler: Arc<dyn Handler>,
+        retry: Retry,
+    ) -> Self {
+        let topics = topics.to_vec();
+        let believed = Mutex::default();
+        Self {
+            shared: Arc::new(Shared {
+                db,
+                group,
+                topics,
+                handler,
+                retry,
+                believed,
+            }),
+            due: Notify::new(),
+        }
+    }
+
+    /// The consumer for a [`blocks::Service`].
+    pub fn consumer(self) -> Consumer {
+        let topics = self
+            .shared
+            .topics
+            .iter()
+            .map(|topic| topic.name.to_owned())
+            .collect();
+        Consumer::new(self.shared.group, topics, Arc::new(self))
+    }
+}
+
+/// Why the write of a batch was given up.
+enum BatchError {
+    Store(StoreError),
+    /// A handler refused an event: the batch is done again with each event apart.
+    Refused,
+    /// What a handler needs is away.
+    Away(BoxError),
+    Moved,
+}
+
+impl From<StoreError> for BatchError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<BatchError> for ApplyError {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Moved => Self::Moved,
+            BatchError::Away(cause) => Self::Unavailable(cause),
+            BatchError::Store(error) => Self::Unavailable(error.into()),
+            BatchError::Refused => {
+                Self::Unavailable("an event was refused although it was handled apart".into())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Positions for SqlConsumer {
+    async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+        let stored = self.stored_positions(topic).await?;
+        let mut believed = self.shared.believed();
+        believed.retain(|of, _| of.topic != topic);
+        for (partition, next) in &stored {
+            let of = TopicPartition {
+                topic: topic.to_owned(),
+                partition: *partition,
+            };
+            believed.insert(of, *next);
+        }
+        drop(believed);
+        Ok(stored)
+    }
+}
+
+#[async_trait]
+impl ConsumerStore for SqlConsumer {
+    async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+        let mut reader = self.shared.db.read().await?;
+        let rows: Vec<(i32, i64)> = on!(reader, conn => sqlx::query_as(
+            "select partition, next_offset from consumer_offsets
+             where consumer_group = $1 and topic = $2",
+        )
+        .bind(self.shared.group)
+        .bind(topic)
+        .fetch_all(&mut *conn)
+        .await)?;
+        Ok(rows.into_iter().collect())
+    }
+
+    async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
+        let records: Arc<[Record]> = records.into();
+        match batch::write(&self.shared, Arc::clone(&records), false).await {
+            Err(BatchError::Refused) => {}
+            done => return done.map_err(ApplyError::from),
+        }
+        batch::write(&self.shared, records, true)
+            .await
+            .map_err(ApplyError::from)
+    }
+
+    async fn retry_due(&self) -> Result<Applied, ApplyError> {
+        drain::due(&self.shared).await.map_err(ApplyError::from)
+    }
+
+    async fn next_due(&self) -> Result<Option<DateTime<Utc>>, BoxError> {
+        let mut reader = self.shared.db.read().await?;
+        let next: Option<DateTime<Utc>> = on!(reader, conn => sqlx::query_scalar(
+            "select retry_at from parked_keys
+             where consumer_group = $1 and retry_at is not null order by retry_at limit 1",
+        )
+        .bind(self.shared.group)
+        .fetch_optional(&mut *conn)
+        .await)?;
+        Ok(next)
+    }
+
+    fn due(&self) -> &Notify {
+        &self.due
+    }
+
+    async fn blocked(&self) -> Result<Vec<Blocked>, BoxError> {
+        Ok(operator::blocked(&self.shared).await?)
+    }
+
+    async fn waiting(&self, id: i64, max: usize) -> Result<Vec<Record>, BoxError> {
+        Ok(operator::waiting(&self.shared, id, i64::try_from(max)?).await?)
+    }
+
+    async fn replay(&self, id: i64) -> Result<bool, BoxError> {
+        let found = operator::replay(&self.shared, id).await?;
+        self.due.notify_one();
+        Ok(found)
+    }
+
+    async fn discard(&self, id: i64) -> Result<bool, BoxError> {
+        let found = operator::discard(&self.shared, id).await?;
+        self.due.notify_one();
+        Ok(found)
+    }
+
+    async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
+        operator::reset(&self.shared, topics.to_vec()).await?;
+        self.due.notify_one();
+        Ok(())
+    }
+
+    async fn clean_up(&self) -> Result<u64, BoxError> {
+        Ok(inbox::clean_up(&self.shared).await?)
+    }
+}

@@ -1,0 +1,197 @@
+//! What an operator sees and does: blocked keys, replay, discard, reset.
+
+use std::sync::Arc;
+
+use blocks::bus::Record;
+use blocks::consumer::{Blocked, GAP_LISTED_MS, Reason};
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::AssertSqlSafe;
+
+use super::batch::UNREADABLE;
+use super::keys::{self, Key, Known};
+use super::{Shared, inbox};
+use crate::error::StoreError;
+use crate::on;
+use crate::tx::Tx;
+
+#[derive(sqlx_macros::FromRow)]
+struct BlockedRow {
+    id: i64,
+    topic: String,
+    key: String,
+    reason: String,
+    error: String,
+    attempts: i64,
+    since: DateTime<Utc>,
+    version: Option<i64>,
+    event_type: Option<String>,
+    waiting: i64,
+}
+
+pub(super) async fn blocked(shared: &Shared) -> Result<Vec<Blocked>, StoreError> {
+    let listed = shared.db.settings().clock.now() - TimeDelta::milliseconds(GAP_LISTED_MS);
+    let mut reader = shared.db.read().await?;
+    let rows: Vec<BlockedRow> = on!(reader, conn => sqlx::query_as(
+        "select k.id, k.topic, k.key, k.reason, k.error, k.attempts, k.since,
+            w.version, w.waiting,
+            (select m.event_type from inbox_messages m where m.consumer_group = k.consumer_group
+                and m.topic = k.topic and m.key = k.key and m.version = w.version) as event_type
+         from parked_keys k left join (
+            select consumer_group, topic, key, min(version) as version, count(*) as waiting
+            from inbox_messages where status = 'processing' group by consumer_group, topic, key
+         ) w on w.consumer_group = k.consumer_group and w.topic = k.topic and w.key = k.key
+         where k.consumer_group = $1 and (k.reason <> 'gap' or k.since <= $2)
+         order by k.id",
+    )
+    .bind(shared.group)
+    .bind(listed)
+    .fetch_all(&mut *conn)
+    .await)?;
+    let group = shared.group.to_owned();
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            Some(Blocked {
+                id: row.id,
+                group: group.clone(),
+                topic: row.topic,
+                key: row.key,
+                reason: Reason::parse(&row.reason)?,
+                error: row.error,
+                attempts: row.attempts,
+                since: row.since,
+                version: row.version,
+                event_type: row.event_type,
+                waiting: row.waiting,
+            })
+        })
+        .collect())
+}
+
+pub(super) async fn waiting(shared: &Shared, id: i64, max: i64) -> Result<Vec<Record>, StoreError> {
+    let mut reader = shared.db.read().await?;
+    let rows: Vec<(String, String)> = on!(reader, conn => sqlx::query_as(
+        "select m.topic, m.record from inbox_messages m join parked_keys k
+            on k.consumer_group = m.consumer_group and k.topic = m.topic and k.key = m.key
+         where k.id = $1 and k.consumer_group = $2 and m.status = 'processing'
+            and m.record is not null
+         order by m.version limit $3",
+    )
+    .bind(id)
+    .bind(shared.group)
+    .bind(max)
+    .fetch_all(&mut *conn)
+    .await)?;
+    rows.iter()
+        .map(|(topic, record)| inbox::read_record(topic, record))
+        .collect()
+}
+
+pub(super) async fn replay(shared: &Arc<Shared>, id: i64) -> Result<bool, StoreError> {
+    let group = shared.group;
+    shared
+        .db
+        .write(move |tx| Box::pin(async move { Ok(make_due(tx, group, id).await?.is_some()) }))
+        .await
+}
+
+/// Makes the key due with fresh attempts, and says which it is. A gap stays one: it is due when its
+/// missing version comes, and replaying it changes nothing.
+async fn make_due(
+    tx: &mut Tx,
+    group: &'static str,
+    id: i64,
+) -> Result<Option<(Key, Reason)>, StoreError> {
+    let statement = format!(
+        "select topic, key, reason from parked_keys where id = $1 and consumer_group = $2{}",
+        tx.dialect().for_update()
+    );
+    let found: Option<(String, String, String)> = on!(tx, conn => sqlx::query_as(AssertSqlSafe(statement))
+            .bind(id)
+            .bind(group)
+            .fetch_optional(&mut *conn)
+            .await)?;
+    let Some((topic, key, reason)) = found else {
+        return Ok(None);
+    };
+    let now = tx.now();
+    on!(tx, conn => sqlx::query(
+        "update parked_keys set attempts = 0, retry_at = $1,
+            reason = case when reason = 'gap' then reason else 'retrying' end where id = $2",
+    )
+    .bind(now)
+    .bind(id)
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))?;
+    Ok(Reason::parse(&reason).map(|reason| (Key { topic, key }, reason)))
+}
+
+pub(super) async fn discard(shared: &Arc<Shared>, id: i64) -> Result<bool, StoreError> {
+    let of_write = Arc::clone(shared);
+    shared
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let Some((key, reason)) = make_due(tx, of_write.group, id).await? else {
+                    return Ok(false);
+                };
+                let waiting = inbox::parked(tx, &of_write, &key, 1).await?;
+                let Some(first) = waiting.first().map(|row| row.version) else {
+                    return Ok(true);
+                };
+                if key.key.starts_with(UNREADABLE) {
+                    inbox::processed(tx, &of_write, &key, first).await?;
+                    keys::unblock(tx, &of_write, &key).await?;
+                    return Ok(true);
+                }
+                // A gap is skipped up to what waits behind it; a dead letter counts as done.
+                let skipped_to = if reason == Reason::Gap {
+                    first - 1
+                } else {
+                    first
+                };
+                let mut known = Known {
+                    moved: true,
+                    ..Known::default()
+                };
+                known.state.known = Some(skipped_to);
+                keys::store(tx, &of_write, std::iter::once((&key, &known))).await?;
+                if reason != Reason::Gap {
+                    inbox::processed(tx, &of_write, &key, first).await?;
+                }
+                Ok(true)
+            })
+        })
+        .await
+}
+
+pub(super) async fn reset(shared: &Arc<Shared>, topics: Vec<String>) -> Result<(), StoreError> {
+    let of_write = Arc::clone(shared);
+    shared
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let list = serde_json::to_string(&topics)?;
+                let among = tx.dialect().json_texts("$2");
+                for table in [
+                    "consumer_offsets",
+                    "consumer_versions",
+                    "inbox_messages",
+                    "parked_keys",
+                ] {
+                    let statement = format!(
+                        "delete from {table} where consumer_group = $1 and topic in {among}"
+                    );
+                    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
+                        .bind(of_write.group)
+                        .bind(&list)
+                        .execute(&mut *conn)
+                        .await
+                        .map(|_| ()))?;
+                }
+                of_write.handler.reset(tx, &topics).await
+            })
+        })
+        .await
+}

@@ -1,0 +1,41 @@
+//! The way from a commit to the relay, in memory: nobody waits for a poll.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use blocks::outbox::Pending;
+use tokio::sync::mpsc;
+
+/// How many committed writes may wait for the relay.
+const CAPACITY: usize = 4096;
+
+#[derive(Clone)]
+pub(crate) struct HandOver {
+    to: mpsc::Sender<Vec<Pending>>,
+    fell_behind: Arc<AtomicBool>,
+}
+
+impl HandOver {
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<Vec<Pending>>) {
+        let (to, from) = mpsc::channel(CAPACITY);
+        (
+            Self {
+                to,
+                fell_behind: Arc::default(),
+            },
+            from,
+        )
+    }
+
+    /// Gives what a commit published. A relay that waits for its bus lets the channel fill: the rest
+    /// stays in the outbox and is read from there.
+    pub(crate) fn give(&self, events: Vec<Pending>) {
+        if !events.is_empty() && self.to.try_send(events).is_err() {
+            self.fell_behind.store(true, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn fell_behind(&self) -> bool {
+        self.fell_behind.swap(false, Ordering::AcqRel)
+    }
+}

@@ -1,0 +1,388 @@
+//! The event bus of a process that has no broker: a durable log of topics in one SQLite file.
+//!
+//! publish ─ one write, shared with whoever publishes at the same moment ─▶ `records` ─▶ after the
+//! commit: the heads in memory move and waiting members are woken. Nothing polls.
+//!
+//! | owns     | `log.db`: topics, partitions, records, and how far each group says it is |
+//! | promises | what `blocks::bus` promises; `testkit::bus` checks it |
+//!
+//! Offsets are given in memory by the file's one writer. A commit that fails leaves a hole in them,
+//! never an offset that is given twice; retention writes down what it must not forget.
+
+mod groups;
+mod member;
+mod murmur2;
+mod offsets;
+mod records;
+mod retention;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use blocks::Clock;
+use blocks::bus::{BusError, EventBus, Extent, Positions, Record, Subscription, TopicSpec};
+use events::{Cleanup, Message};
+
+use self::groups::Group;
+use self::member::LogMember;
+pub use self::offsets::GroupOffset;
+use self::offsets::Offsets;
+use self::records::{Arrival, sqlite};
+use self::topics::{TopicState, Topics, held};
+use crate::db::{Db, Durability, Settings};
+use crate::error::StoreError;
+use crate::migrate::Migration;
+use crate::tx::MAX_EVENT_BYTES;
+
+/// The log is a SQLite file only, so there is nothing for PostgreSQL to do.
+const MIGRATIONS: &[Migration] = &[Migration {
+    version: 1,
+    what: "topic log",
+    sqlite: include_str!("../../migrations/sqlite/0001_log.sql"),
+    postgres: "",
+}];
+
+/// A durable log of topics in one SQLite file. Cheap to clone.
+#[derive(Clone)]
+pub struct TopicLog {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Db,
+    topics: Topics,
+    groups: Mutex<BTreeMap<String, Arc<Group>>>,
+    offsets: Offsets,
+    members: AtomicU64,
+    /// Held while topics are made, so that two who want the same make one.
+    making: tokio::sync::Mutex<()>,
+}
+
+impl Inner {
+    fn group(&self, name: &str) -> Arc<Group> {
+        Arc::clone(held(&self.groups).entry(name.to_owned()).or_default())
+    }
+
+    fn topic(&self, name: &str) -> Result<Arc<TopicState>, BusError> {
+        self.topics
+            .get(name)
+            .ok_or_else(|| BusError::UnknownTopic(name.to_owned()))
+    }
+}
+
+impl TopicLog {
+    /// Opens (or creates) the log.
+    ///
+    /// # Errors
+    /// When the file can't be opened or read.
+    pub async fn open(
+        path: &Path,
+        durability: Durability,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let settings = Settings { delivery: false, ..Settings::new("log", clock) };
+        let db = Db::open_sqlite(path, durability, settings, MIGRATIONS).await?;
+        let topics = Topics::default();
+        for topic in load(&db).await? {
+            topics.add(topic);
+        }
+        let offsets = Offsets::load(&db).await?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                db,
+                topics,
+                groups: Mutex::default(),
+                offsets,
+                members: AtomicU64::new(0),
+                making: tokio::sync::Mutex::default(),
+            }),
+        })
+    }
+
+    /// The file below, for health checks and for tests that make it fail.
+    pub fn db(&self) -> &Db {
+        &self.inner.db
+    }
+
+    /// How far every group said it was when it last committed.
+    pub fn group_offsets(&self) -> Vec<GroupOffset> {
+        self.inner.offsets.all()
+    }
+
+    /// Finishes writes in progress, writes down what groups committed, and closes the file.
+    pub async fn close(&self) {
+        self.inner.offsets.close().await;
+        self.inner.db.close().await;
+    }
+
+    async fn append(&self, batch: &[Message]) -> Result<(), BusError> {
+        let mut topics: BTreeMap<&str, Arc<TopicState>> = BTreeMap::new();
+        let mut arrivals = Vec::with_capacity(batch.len());
+        for message in batch {
+            let topic = match topics.get(message.topic.as_str()) {
+                Some(topic) => topic,
+                None => topics
+                    .entry(&message.topic)
+                    .or_insert(self.inner.topic(&message.topic)?),
+            };
+            arrivals.push(Arrival {
+                topic: Arc::clone(topic),
+                partition: murmur2::partition_of(&message.key, topic.partitions.len()),
+                headers: serde_json::to_string(&message.headers)
+                    .map_err(|error| away(error.into()))?,
+                message: message.clone(),
+            });
+        }
+        let written = self
+            .inner
+            .db
+            .write(move |tx| Box::pin(records::append(tx, arrivals)))
+            .await;
+        if written.is_err() {
+            // It may have been committed all the same; then those who wait should see it now.
+            for topic in topics.values() {
+                if let Err(error) = self.look_again(topic).await {
+                    tracing::debug!(%error, topic = topic.name, "can't see how far the topic reaches");
+                }
+            }
+        }
+        written.map_err(away)
+    }
+
+    async fn look_again(&self, topic: &TopicState) -> Result<(), StoreError> {
+        let extents = records::extents(&self.inner.db, topic).await?;
+        let mut news = false;
+        for (partition, extent) in topic.partitions.iter().zip(extents) {
+            news |= partition.reaches(extent.next);
+        }
+        if news {
+            topic.ring();
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl EventBus for TopicLog {
+    async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), BusError> {
+        let _one_at_a_time = self.inner.making.lock().await;
+        let mut wanted: BTreeMap<String, TopicSpec> = BTreeMap::new();
+        let mut changed = Vec::new();
+        for spec in topics {
+            let known = match wanted.get(&spec.name) {
+                Some(other) => Some(other.clone()),
+                None => self.inner.topics.get(&spec.name).map(|topic| topic.spec()),
+            };
+            match known {
+                Some(known) if known.partitions != spec.partitions => {
+                    return Err(BusError::PartitionsChanged {
+                        topic: spec.name.clone(),
+                        found: known.partitions,
+                        wanted: spec.partitions,
+                    });
+                }
+                Some(known) if known.cleanup == spec.cleanup => {}
+                Some(_) => changed.push(spec.clone()),
+                None => drop(wanted.insert(spec.name.clone(), spec.clone())),
+            }
+        }
+        for spec in changed {
+            self.change_cleanup(&spec).await.map_err(away)?;
+        }
+        if !wanted.is_empty() {
+            let made = self
+                .inner
+                .db
+                .write(move |tx| Box::pin(make(tx, wanted)))
+                .await;
+            for topic in made.map_err(away)? {
+                self.inner.topics.add(topic);
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, batch: &[Message]) -> Result<(), BusError> {
+        let too_large = batch
+            .iter()
+            .position(|message| message.value.len() > MAX_EVENT_BYTES);
+        let accepted = &batch[..too_large.unwrap_or(batch.len())];
+        if !accepted.is_empty() {
+            self.append(accepted).await?;
+        }
+        too_large.map_or(Ok(()), |index| {
+            let bytes = batch[index].value.len();
+            Err(BusError::Refused {
+                index,
+                reason: format!("{bytes} bytes, at most {MAX_EVENT_BYTES} fit"),
+            })
+        })
+    }
+
+    async fn subscribe(
+        &self,
+        group: &str,
+        topics: &[String],
+        positions: Arc<dyn Positions>,
+    ) -> Result<Box<dyn Subscription>, BusError> {
+        let topics = topics
+            .iter()
+            .map(|name| self.inner.topic(name))
+            .collect::<Result<Vec<_>, _>>()?;
+        let id = self.inner.members.fetch_add(1, Ordering::Relaxed);
+        let log = Arc::clone(&self.inner);
+        Ok(Box::new(LogMember::join(log, id, group, topics, positions)))
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicSpec>, BusError> {
+        let topics = self.inner.topics.all();
+        Ok(topics.iter().map(|topic| topic.spec()).collect())
+    }
+
+    async fn extents(&self, topic: &str) -> Result<Vec<Extent>, BusError> {
+        let topic = self.inner.topic(topic)?;
+        records::extents(&self.inner.db, &topic).await.map_err(away)
+    }
+
+    async fn read(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        max: usize,
+    ) -> Result<Vec<Record>, BusError> {
+        let topic = self.inner.topic(topic)?;
+        records::read(&self.inner.db, &topic, partition, offset, max)
+            .await
+            .map_err(away)
+    }
+}
+
+impl TopicLog {
+    async fn change_cleanup(&self, spec: &TopicSpec) -> Result<(), StoreError> {
+        let Some(topic) = self.inner.topics.get(&spec.name) else {
+            return Ok(());
+        };
+        let (name, (cleanup, after_ms)) = (spec.name.clone(), columns(spec.cleanup));
+        let compacted = matches!(spec.cleanup, Cleanup::Compact { .. });
+        let places: Vec<(i64, i64)> = topic
+            .partitions
+            .iter()
+            .map(|partition| (partition.place(0), partition.end()))
+            .collect();
+        // Before the write, so that no record comes in between with the old mark; a write that
+        // fails stops the start of the process anyway.
+        topic.set_cleanup(spec.cleanup);
+        self.inner
+            .db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let conn = sqlite(tx.conn());
+                    sqlx::query("update topics set cleanup = $1, after_ms = $2 where name = $3")
+                        .bind(cleanup)
+                        .bind(after_ms)
+                        .bind(name.as_str())
+                        .execute(&mut *conn)
+                        .await?;
+                    sqlx::query("update partitions set compacted_to = 0 where topic = $1")
+                        .bind(name.as_str())
+                        .execute(&mut *conn)
+                        .await?;
+                    for (start, end) in places {
+                        sqlx::query(
+                            "update records set compacted = $1
+                             where place >= $2 and place < $3 and compacted <> $1",
+                        )
+                        .bind(compacted)
+                        .bind(start)
+                        .bind(end)
+                        .execute(&mut *conn)
+                        .await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+}
+
+/// Makes topics with their partitions, all or none.
+async fn make(
+    tx: &mut crate::Tx,
+    wanted: BTreeMap<String, TopicSpec>,
+) -> Result<Vec<TopicState>, StoreError> {
+    let conn = sqlite(tx.conn());
+    let mut made = Vec::with_capacity(wanted.len());
+    for spec in wanted.into_values() {
+        let (cleanup, after_ms) = columns(spec.cleanup);
+        sqlx::query("insert into topics (name, partitions, cleanup, after_ms) values ($1, $2, $3, $4)")
+            .bind(spec.name.as_str())
+            .bind(spec.partitions)
+            .bind(cleanup)
+            .bind(after_ms)
+            .execute(&mut *conn)
+            .await?;
+        let mut partitions = Vec::with_capacity(spec.partitions.into());
+        for partition in 0..spec.partitions {
+            let id: i64 = sqlx::query_scalar(
+                "insert into partitions (topic, partition) values ($1, $2) returning id",
+            )
+            .bind(spec.name.as_str())
+            .bind(partition)
+            .fetch_one(&mut *conn)
+            .await?;
+            partitions.push((id, 0));
+        }
+        made.push(TopicState::new(spec.name, spec.cleanup, &partitions));
+    }
+    Ok(made)
+}
+
+/// What the file knows.
+async fn load(db: &Db) -> Result<Vec<TopicState>, StoreError> {
+    let mut reader = db.read().await?;
+    let conn = sqlite(reader.conn());
+    let topics: Vec<(String, String, i64)> =
+        sqlx::query_as("select name, cleanup, after_ms from topics")
+            .fetch_all(&mut *conn)
+            .await?;
+    let partitions: Vec<(String, i64, i64)> = sqlx::query_as(
+        "select topic, id, max(next_offset, coalesce(1 - (id << 40) +
+            (select max(place) from records where place >= id << 40 and place < (id + 1) << 40), 0))
+         from partitions order by topic, partition",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    Ok(topics
+        .into_iter()
+        .map(|(name, cleanup, after_ms)| {
+            let after_ms = after_ms.unsigned_abs();
+            let cleanup = match cleanup.as_str() {
+                "compact" => Cleanup::Compact { after_ms },
+                _ => Cleanup::Delete { after_ms },
+            };
+            let own: Vec<(i64, i64)> = partitions
+                .iter()
+                .filter(|(topic, _, _)| *topic == name)
+                .map(|(_, id, next)| (*id, *next))
+                .collect();
+            TopicState::new(name, cleanup, &own)
+        })
+        .collect())
+}
+
+fn columns(cleanup: Cleanup) -> (&'static str, i64) {
+    let (word, after_ms) = match cleanup {
+        Cleanup::Delete { after_ms } => ("delete", after_ms),
+        Cleanup::Compact { after_ms } => ("compact", after_ms),
+    };
+    (word, i64::try_from(after_ms).unwrap_or(i64::MAX))
+}
+
+fn away(error: StoreError) -> BusError {
+    BusError::Unavailable(Box::new(error))
+}

@@ -1,0 +1,153 @@
+//! How far each group says it is: kept in memory, written down a moment later. Nobody waits for it
+//! and nothing is read back from it but lag.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use blocks::bus::TopicPartition;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::records::sqlite;
+use super::topics::held;
+use crate::db::Db;
+use crate::error::StoreError;
+
+/// How long commits gather before they are written down.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
+
+/// How far a group is in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupOffset {
+    /// The consumer group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// From 0.
+    pub partition: i32,
+    /// The offset of the next record that it will handle.
+    pub next: i64,
+}
+
+type Key = (String, TopicPartition);
+
+pub(super) struct Offsets {
+    db: Db,
+    known: Arc<Mutex<Known>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+#[derive(Default)]
+struct Known {
+    next: BTreeMap<Key, i64>,
+    changed: BTreeSet<Key>,
+    flushing: bool,
+}
+
+impl Offsets {
+    pub(super) async fn load(db: &Db) -> Result<Self, StoreError> {
+        let mut reader = db.read().await?;
+        let rows: Vec<(String, String, i32, i64)> = sqlx::query_as(
+            "select consumer_group, topic, partition, next_offset from group_offsets",
+        )
+        .fetch_all(sqlite(reader.conn()))
+        .await?;
+        let next = rows
+            .into_iter()
+            .map(|(group, topic, partition, next)| {
+                ((group, TopicPartition { topic, partition }), next)
+            })
+            .collect();
+        Ok(Self {
+            db: db.clone(),
+            known: Arc::new(Mutex::new(Known { next, ..Known::default() })),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    pub(super) fn all(&self) -> Vec<GroupOffset> {
+        held(&self.known)
+            .next
+            .iter()
+            .map(|((group, partition), next)| GroupOffset {
+                group: group.clone(),
+                topic: partition.topic.clone(),
+                partition: partition.partition,
+                next: *next,
+            })
+            .collect()
+    }
+
+    pub(super) fn set(&self, group: &str, next: &BTreeMap<TopicPartition, i64>) {
+        let mut known = held(&self.known);
+        for (partition, next) in next {
+            let key = (group.to_owned(), partition.clone());
+            if known.next.insert(key.clone(), *next) != Some(*next) {
+                known.changed.insert(key);
+            }
+        }
+        if known.changed.is_empty() || known.flushing {
+            return;
+        }
+        known.flushing = true;
+        let (db, known, stop) = (self.db.clone(), Arc::clone(&self.known), self.stop.clone());
+        self.tasks.spawn(async move {
+            // What is still to come soon shares the write.
+            drop(tokio::time::timeout(FLUSH_AFTER, stop.cancelled()).await);
+            flush(&db, &known).await;
+        });
+    }
+
+    /// Writes down what is not yet.
+    pub(super) async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+async fn flush(db: &Db, known: &Mutex<Known>) {
+    let changed: Vec<(Key, i64)> = {
+        let mut known = held(known);
+        known.flushing = false;
+        let keys = std::mem::take(&mut known.changed);
+        keys.into_iter()
+            .filter_map(|key| known.next.get(&key).copied().map(|next| (key, next)))
+            .collect()
+    };
+    let keys: Vec<Key> = changed.iter().map(|(key, _)| key.clone()).collect();
+    let written: Result<(), StoreError> = db
+        .write(move |tx| {
+            Box::pin(async move {
+                let now = tx.now().timestamp_millis();
+                let conn = sqlite(tx.conn());
+                for ((group, partition), next) in changed {
+                    sqlx::query(
+                        "insert into group_offsets
+                            (consumer_group, topic, partition, next_offset, updated_ms)
+                         values ($1, $2, $3, $4, $5)
+                         on conflict (consumer_group, topic, partition)
+                         do update set next_offset = excluded.next_offset,
+                                       updated_ms = excluded.updated_ms",
+                    )
+                    .bind(group)
+                    .bind(partition.topic)
+                    .bind(partition.partition)
+                    .bind(next)
+                    .bind(now)
+                    .execute(&mut *conn)
+                    .await?;
+                }
+                Ok(())
+            })
+        })
+        .await;
+    if let Err(error) = written {
+        // Written with the next commit instead: lag tools of another process see it a bit later.
+        tracing::debug!(%error, "the offsets of consumer groups were not written down");
+        held(known).changed.extend(keys);
+    }
+}
