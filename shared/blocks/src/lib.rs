@@ -12,6 +12,7 @@ pub mod error;
 pub mod extract;
 pub mod gateway;
 pub mod identity;
+pub mod kit;
 pub mod metrics;
 pub mod outbox;
 pub mod problem;

@@ -9,7 +9,8 @@ mod path;
 mod query;
 
 pub use caller::Admin;
-pub use json::ValidJson;
+pub(crate) use json::{BodyLimit, too_large};
+pub use json::{DEFAULT_BODY_LIMIT, ValidJson};
 pub use page::{Cursor, Listing, MAX_LIMIT, Page};
 pub use patch::Patch;
 pub use path::ValidPath;
@@ -48,7 +49,9 @@ fn field(path: &serde_path_to_error::Path, message: &str, root: &str) -> String 
             serde_path_to_error::Segment::Map { key } => parts.push(key.clone()),
             serde_path_to_error::Segment::Seq { index } => match parts.last_mut() {
                 Some(last) => {
-                    last.push_str(&format!("[{index}]"));
+                    last.push('[');
+                    last.push_str(&index.to_string());
+                    last.push(']');
                 }
                 None => parts.push(format!("[{index}]")),
             },

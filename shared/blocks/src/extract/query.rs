@@ -33,8 +33,11 @@ fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     })
 }
 
+/// A name and a value.
+type Parameter<'a> = (Cow<'a, str>, Cow<'a, str>);
+
 /// The parameters of a query, decoded.
-pub(super) fn parameters(query: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, FieldErrors> {
+pub(super) fn parameters(query: &str) -> Result<Vec<Parameter<'_>>, FieldErrors> {
     let mut names = BTreeSet::new();
     let mut parameters = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

@@ -1,0 +1,247 @@
+//! Configuration: the environment over an optional TOML file over defaults. This is the only reader
+//! of the environment.
+//!
+//! To add a setting: a field in [`Config`], a line in `SETTINGS`, and it is in `rookery config`.
+
+mod source;
+mod values;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use source::Row;
+pub use values::{Durability, Environment, LogFormat, Secret};
+
+use source::Sources;
+use values::{at_least_one, non_empty, origins, seconds, switch};
+
+/// What a process was told.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `APP_NAME`: the name in log lines and at `/`.
+    pub app_name: String,
+    /// `HOST`: the address it listens on.
+    pub host: String,
+    /// `PORT`: 0 takes a free one.
+    pub port: u16,
+    /// `DATA_DIR`: where everything that must survive is kept.
+    pub data_dir: PathBuf,
+    /// `ENVIRONMENT`.
+    pub environment: Environment,
+    /// `SECRET_KEY`: encrypts the stored signing keys.
+    pub secret_key: Option<Secret>,
+    /// `SQLITE_DURABILITY`.
+    pub sqlite_durability: Durability,
+    /// `LOG_LEVEL`: a level, or directives as `info,posts=debug`.
+    pub log_level: String,
+    /// `LOG_FORMAT`.
+    pub log_format: LogFormat,
+    /// `LOGGING_ENABLED`.
+    pub logging_enabled: bool,
+    /// `LOG_REDACTION_ENABLED`: passwords, tokens and e-mail addresses are masked.
+    pub log_redaction_enabled: bool,
+    /// `METRICS_ENABLED`: `/metrics` answers.
+    pub metrics_enabled: bool,
+    /// `KAFKA_ENABLE_INBOX`: processed events stay listed in `inbox_messages`.
+    pub kafka_enable_inbox: bool,
+    /// `ACCESS_TOKEN_SECONDS`: how long an access token is valid.
+    pub access_token_lifetime: Duration,
+    /// `PUBLIC_ACTIVITY_STREAM`: guests without a token may read the global stream.
+    pub public_activity_stream: bool,
+    /// `CORS_ALLOW_ORIGINS`: which web pages may call; `*` for all, empty for none.
+    pub cors_allow_origins: Vec<String>,
+    /// `BODY_LIMIT_BYTES`: the largest request body.
+    pub body_limit_bytes: usize,
+    /// `REQUEST_TIMEOUT_SECONDS`: after which a request is answered with 504.
+    pub request_timeout: Duration,
+    /// `GRACE_SECONDS`: how long a stop waits for what is under way.
+    pub grace: Duration,
+    rows: Vec<Row>,
+}
+
+/// Why a process can't start with what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read or is not TOML.
+    #[error("could not read {path}: {reason}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file has a key that means nothing.
+    #[error("{path} has an unknown key {key:?}{}", hint.map(|known| format!(", did you mean {known:?}?")).unwrap_or_default())]
+    UnknownKey {
+        /// Which file.
+        path: String,
+        /// The key.
+        key: String,
+        /// The known key nearest to it.
+        hint: Option<&'static str>,
+    },
+    /// A value is not what it must be.
+    #[error("{name} is {found} (from {source_name}), expected {expected}")]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// What it said; masked when it is a secret.
+        found: String,
+        /// Where it said so.
+        source_name: String,
+        /// What it must be.
+        expected: String,
+    },
+}
+
+/// A setting: its name, its default, whether its value is a secret.
+#[derive(Debug, Clone, Copy)]
+struct Setting {
+    name: &'static str,
+    default: &'static str,
+    secret: bool,
+}
+
+/// Every setting of this version. An empty default means that it may be absent.
+const SETTINGS: &[Setting] = {
+    const fn plain(name: &'static str, default: &'static str) -> Setting {
+        Setting {
+            name,
+            default,
+            secret: false,
+        }
+    }
+    &[
+        plain("APP_NAME", "rookery"),
+        plain("HOST", "127.0.0.1"),
+        plain("PORT", "8000"),
+        plain("DATA_DIR", "./data"),
+        plain("ENVIRONMENT", "development"),
+        Setting {
+            name: "SECRET_KEY",
+            default: "",
+            secret: true,
+        },
+        plain("SQLITE_DURABILITY", "full"),
+        plain("LOG_LEVEL", "info"),
+        plain("LOG_FORMAT", "human"),
+        plain("LOGGING_ENABLED", "true"),
+        plain("LOG_REDACTION_ENABLED", "true"),
+        plain("METRICS_ENABLED", "true"),
+        plain("KAFKA_ENABLE_INBOX", "true"),
+        plain("ACCESS_TOKEN_SECONDS", "86400"),
+        plain("PUBLIC_ACTIVITY_STREAM", "true"),
+        plain("CORS_ALLOW_ORIGINS", ""),
+        plain("BODY_LIMIT_BYTES", "1048576"),
+        plain("REQUEST_TIMEOUT_SECONDS", "30"),
+        plain("GRACE_SECONDS", "10"),
+    ]
+};
+
+/// The least length of a secret that is worth the name, in bytes.
+const SECRET_BYTES: usize = 32;
+
+impl Config {
+    /// Reads the environment over the file at `path` (or at `ROOKERY_CONFIG`) over the defaults. An
+    /// empty variable counts as absent.
+    ///
+    /// # Errors
+    /// When the file can't be read, has an unknown key, or any value is not what it must be; the
+    /// message says which, what it was and what was expected.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let environment = source::environment();
+        let named = environment
+            .iter()
+            .find(|(name, _)| name == "ROOKERY_CONFIG");
+        let path = path
+            .map(Path::to_owned)
+            .or_else(|| named.map(|(_, path)| path.into()));
+        let file = path.map(|path| source::read(&path)).transpose()?;
+        Self::from_sources(file, environment)
+    }
+
+    /// Puts a file (its name and text) and variables together, as [`Config::load`] does.
+    ///
+    /// # Errors
+    /// See [`Config::load`].
+    pub fn from_sources(
+        file: Option<(String, String)>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let from = Sources::merge(file, environment)?;
+        let config = Self {
+            app_name: from.parse("APP_NAME", "a name", non_empty)?,
+            host: from.parse("HOST", "an address or host name to listen on", non_empty)?,
+            port: from.parse("PORT", "a port number, 0 to 65535", |text| {
+                text.parse().ok()
+            })?,
+            data_dir: from.parse("DATA_DIR", "a folder", |text| {
+                non_empty(text).map(PathBuf::from)
+            })?,
+            environment: from.parse("ENVIRONMENT", Environment::NAMES, Environment::parse)?,
+            secret_key: from.optional("SECRET_KEY").map(Secret::new),
+            sqlite_durability: from.parse(
+                "SQLITE_DURABILITY",
+                Durability::NAMES,
+                Durability::parse,
+            )?,
+            log_level: from.parse(
+                "LOG_LEVEL",
+                "error, warn, info, debug, trace or off, or directives as info,posts=debug",
+                |text| crate::telemetry::is_level(text).then(|| text.to_owned()),
+            )?,
+            log_format: from.parse("LOG_FORMAT", LogFormat::NAMES, LogFormat::parse)?,
+            logging_enabled: from.parse("LOGGING_ENABLED", values::SWITCH, switch)?,
+            log_redaction_enabled: from.parse("LOG_REDACTION_ENABLED", values::SWITCH, switch)?,
+            metrics_enabled: from.parse("METRICS_ENABLED", values::SWITCH, switch)?,
+            kafka_enable_inbox: from.parse("KAFKA_ENABLE_INBOX", values::SWITCH, switch)?,
+            access_token_lifetime: from.parse("ACCESS_TOKEN_SECONDS", values::SECONDS, seconds)?,
+            public_activity_stream: from.parse("PUBLIC_ACTIVITY_STREAM", values::SWITCH, switch)?,
+            cors_allow_origins: from.parse(
+                "CORS_ALLOW_ORIGINS",
+                "* or origins as https://example.org, with commas between",
+                origins,
+            )?,
+            body_limit_bytes: from.parse(
+                "BODY_LIMIT_BYTES",
+                "a number of bytes from 1 on",
+                at_least_one,
+            )?,
+            request_timeout: from.parse("REQUEST_TIMEOUT_SECONDS", values::SECONDS, seconds)?,
+            grace: from.parse("GRACE_SECONDS", values::SECONDS, seconds)?,
+            rows: from.rows(),
+        };
+        config.judge(&from)?;
+        Ok(config)
+    }
+
+    /// Every setting with its value and where that came from, secrets masked.
+    pub fn show(&self) -> &[Row] {
+        &self.rows
+    }
+
+    fn judge(&self, from: &Sources) -> Result<(), ConfigError> {
+        let weak = self
+            .secret_key
+            .as_ref()
+            .is_some_and(|key| key.expose().len() < SECRET_BYTES);
+        if weak && self.environment == Environment::Production {
+            return Err(from.refuse(
+                "SECRET_KEY",
+                "at least 32 bytes when ENVIRONMENT is production",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Config {
+    /// The defaults alone, whatever the environment says.
+    fn default() -> Self {
+        Self::from_sources(None, []).expect("the defaults are valid: a test loads them")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+use super::*;
+
+fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    let file = (!file.is_empty()).then(|| ("rookery.toml".to_owned(), file.to_owned()));
+    let environment = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::from_sources(file, environment).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+    let config = load("port = 9000\nhost = \"0.0.0.0\"\n", &[("PORT", "9001")]).unwrap();
+    assert_eq!((config.port, config.host.as_str()), (9001, "0.0.0.0"));
+    assert_eq!(config.body_limit_bytes, 1 << 20);
+    let source = |name| {
+        config
+            .show()
+            .iter()
+            .find(|row| row.name == name)
+            .unwrap()
+            .source
+            .clone()
+    };
+    assert_eq!(source("PORT"), "environment");
+    assert_eq!(source("HOST"), "rookery.toml");
+    assert_eq!(source("DATA_DIR"), "default");
+}
+
+#[test]
+fn the_defaults_are_valid_and_every_setting_is_shown() {
+    let config = Config::default();
+    assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 8000));
+    assert_eq!(config.environment, Environment::Development);
+    assert_eq!(config.access_token_lifetime.as_secs(), 86_400);
+    assert!(config.secret_key.is_none() && config.cors_allow_origins.is_empty());
+    assert_eq!(config.show().len(), SETTINGS.len());
+}
+
+#[test]
+fn an_empty_variable_is_an_absent_one() {
+    assert_eq!(
+        load("", &[("PORT", ""), ("SECRET_KEY", " ")]).unwrap().port,
+        8000
+    );
+}
+
+#[test]
+fn an_unknown_key_of_the_file_is_named_with_the_nearest_known_one() {
+    let error = load("prot = 1\n", &[]).unwrap_err();
+    assert_eq!(
+        error,
+        r#"rookery.toml has an unknown key "prot", did you mean "PORT"?"#
+    );
+    let error = load("[database]\nurl = 1\n", &[]).unwrap_err();
+    assert_eq!(error, r#"rookery.toml has an unknown key "database""#);
+    assert!(
+        load("port = \n", &[])
+            .unwrap_err()
+            .starts_with("could not read rookery.toml")
+    );
+    assert!(load("[port]\nx = 1\n", &[]).unwrap_err().contains("port"));
+}
+
+#[test]
+fn a_malformed_value_is_refused_by_name_with_what_was_expected() {
+    for (name, value, expected) in [
+        ("PORT", "abc", "0 to 65535"),
+        ("PORT", "65536", "0 to 65535"),
+        ("ENVIRONMENT", "prod", "development or production"),
+        ("SQLITE_DURABILITY", "none", "full"),
+        ("LOG_FORMAT", "xml", "human or json"),
+        ("LOG_LEVEL", "loud=noise=x", "directives"),
+        ("LOGGING_ENABLED", "maybe", "true or false"),
+        ("ACCESS_TOKEN_SECONDS", "0", "seconds"),
+        ("REQUEST_TIMEOUT_SECONDS", "-1", "seconds"),
+        ("GRACE_SECONDS", "1e9", "seconds"),
+        ("BODY_LIMIT_BYTES", "0", "bytes"),
+        ("CORS_ALLOW_ORIGINS", "https://a.example/,b", "origins"),
+    ] {
+        let error = load("", &[(name, value)]).unwrap_err();
+        let start = format!("{name} is {value:?} (from environment), expected ");
+        assert!(
+            error.starts_with(&start) && error.contains(expected),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn production_refuses_a_weak_secret_and_no_secret_is_shown() {
+    let weak = [("ENVIRONMENT", "production"), ("SECRET_KEY", "hunter2")];
+    let error = load("", &weak).unwrap_err();
+    assert!(
+        error.starts_with("SECRET_KEY is too weak") && !error.contains("hunter2"),
+        "{error}"
+    );
+    let digits = "0".repeat(32);
+    let config = load(
+        "",
+        &[("ENVIRONMENT", "production"), ("SECRET_KEY", &digits)],
+    )
+    .unwrap();
+    assert_eq!(config.secret_key.as_ref().unwrap().expose(), digits);
+    assert!(!format!("{config:?}").contains(&digits));
+    let row = config
+        .show()
+        .iter()
+        .find(|row| row.name == "SECRET_KEY")
+        .unwrap();
+    assert_eq!(row.value, source::MASK);
+}
+
+#[test]
+fn origins_are_a_list_in_both_sources() {
+    let wanted = ["https://a.example", "http://localhost:3000"];
+    let config = load(
+        "",
+        &[(
+            "CORS_ALLOW_ORIGINS",
+            "https://a.example, http://localhost:3000",
+        )],
+    )
+    .unwrap();
+    assert_eq!(config.cors_allow_origins, wanted);
+    let file = "cors_allow_origins = [\"https://a.example\", \"http://localhost:3000\"]\n";
+    assert_eq!(load(file, &[]).unwrap().cors_allow_origins, wanted);
+}

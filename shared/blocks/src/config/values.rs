@@ -1,0 +1,128 @@
+//! What settings can say.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A value that is not to be seen.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `value` out of logs.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(super::source::MASK)
+    }
+}
+
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident, $names:literal { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$variant_doc])* $variant),+ }
+
+        impl $name {
+            pub(super) const NAMES: &'static str = $names;
+
+            pub(super) fn parse(text: &str) -> Option<Self> {
+                $(if text.eq_ignore_ascii_case($text) { return Some(Self::$variant); })+
+                None
+            }
+
+            /// As it is written in the configuration.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+    };
+}
+
+choice!(
+    /// What the process is for.
+    Environment, "development or production" {
+        /// On somebody's desk: a weak secret will do.
+        Development = "development",
+        /// For others to rely on: weak secrets stop the start.
+        Production = "production",
+    }
+);
+
+choice!(
+    /// What an acknowledged write survives.
+    Durability, "full (survives a power cut) or process (survives a crash of the process)" {
+        /// A power cut.
+        Full = "full",
+        /// A crash of the process, not of the machine.
+        Process = "process",
+    }
+);
+
+choice!(
+    /// How log lines look.
+    LogFormat, "human or json" {
+        /// For a terminal.
+        Human = "human",
+        /// One object a line.
+        Json = "json",
+    }
+);
+
+pub(super) const SWITCH: &str = "true or false";
+pub(super) const SECONDS: &str = "a number of seconds, 1 to 31536000";
+const YEAR: u64 = 31_536_000;
+
+pub(super) fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Some(true),
+        "false" | "0" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+pub(super) fn seconds(text: &str) -> Option<Duration> {
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|seconds| (1..=YEAR).contains(seconds))?;
+    Some(Duration::from_secs(seconds))
+}
+
+pub(super) fn at_least_one(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|number| *number > 0)
+}
+
+pub(super) fn non_empty(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+pub(super) fn origins(text: &str) -> Option<Vec<String>> {
+    let origins = text
+        .split(',')
+        .map(str::trim)
+        .filter(|origin| !origin.is_empty());
+    origins
+        .map(|origin| is_origin(origin).then(|| origin.to_owned()))
+        .collect()
+}
+
+/// `scheme://host[:port]` and nothing after it: browsers send no trailing slash, so one would never match.
+fn is_origin(text: &str) -> bool {
+    text == "*"
+        || text.parse::<http::Uri>().is_ok_and(|uri| {
+            uri.scheme().is_some()
+                && uri.authority().is_some()
+                && !text.ends_with('/')
+                && uri.path() == "/"
+        })
+}

@@ -1,0 +1,178 @@
+//! The layer itself.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{MatchedPath, Request};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::{HeaderValue, StatusCode};
+use http_body_util::Limited;
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use super::Kit;
+use super::ids::{CORRELATION_ID, Ids, REQUEST_ID};
+use super::normalize::BadPath;
+use super::route::{RouteStats, name};
+use crate::context;
+use crate::extract::{BodyLimit, too_large};
+use crate::problem::{Logged, Problem};
+
+#[derive(Debug, Clone)]
+pub(super) struct KitLayer(pub Kit);
+
+impl<S> Layer<S> for KitLayer {
+    type Service = Around<S>;
+
+    fn layer(&self, inner: S) -> Around<S> {
+        Around {
+            inner,
+            kit: self.0.clone(),
+            route: Arc::default(),
+        }
+    }
+}
+
+/// The kit around one route. axum makes one of these for each, so what is known of the route is
+/// found once.
+#[derive(Debug, Clone)]
+pub(super) struct Around<S> {
+    inner: S,
+    kit: Kit,
+    route: Arc<OnceLock<RouteStats>>,
+}
+
+impl<S> Service<Request> for Around<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(task)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let started = Instant::now();
+        self.route
+            .get_or_init(|| self.kit.stats(request.extensions().get::<MatchedPath>()));
+        let method = name(request.method());
+        let bad_path = request.extensions().get::<BadPath>();
+        let path = bad_path.map_or(request.uri().path(), |bad| &bad.path);
+        let ids = Ids::of(request.headers(), path);
+        let admitted = match bad_path {
+            Some(bad) => Err(Problem::bad_request("bad_path", bad.why)),
+            None => limit_body(request, self.kit.0.limits.body),
+        };
+        let work = admitted.map(|request| self.inner.call(request));
+        let (kit, route) = (self.kit.clone(), self.route.clone());
+        Box::pin(async move {
+            let (request_id, correlation_id) = (ids.request, ids.correlation);
+            let request = Arc::new(ids.context);
+            let mut response = context::scope(request.clone(), async {
+                let response = match work {
+                    Ok(work) => guarded(work, kit.0.limits.time).await,
+                    Err(problem) => problem.into_response(),
+                };
+                if let Some(route) = route.get() {
+                    let took = started.elapsed();
+                    route.record(&kit.0.metrics, method, response.status().as_u16(), took);
+                    log(route, method, &response, took);
+                }
+                response
+            })
+            .instrument(tracing::info_span!("http.request"))
+            .await;
+            let headers = response.headers_mut();
+            headers.insert(REQUEST_ID, request_id);
+            headers.insert(CORRELATION_ID, correlation_id);
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            Ok(response)
+        })
+    }
+}
+
+/// Refuses a body that says it is too large, and cuts one that says nothing where the limit is.
+fn limit_body(mut request: Request, limit: usize) -> Result<Request, Problem> {
+    let size = request.body().size_hint();
+    if size.upper() == Some(0) {
+        return Ok(request);
+    }
+    let most = u64::try_from(limit).unwrap_or(u64::MAX);
+    if size.lower() > most {
+        return Err(too_large(limit));
+    }
+    request.extensions_mut().insert(BodyLimit(limit));
+    if size.upper().is_some_and(|size| size <= most) {
+        return Ok(request);
+    }
+    Ok(request.map(|body| Body::new(Limited::new(body, limit))))
+}
+
+/// The answer of `work`, or what is answered when it takes too long or panics.
+async fn guarded<F>(work: F, time: Duration) -> Response
+where
+    F: Future<Output = Result<Response, Infallible>>,
+{
+    match tokio::time::timeout(time, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(never))) => match never {},
+        Ok(Err(panic)) => {
+            tracing::error!(error = said(&*panic), "a handler panicked");
+            let mut response = Problem::internal().into_response();
+            response.extensions_mut().insert(Logged);
+            response
+        }
+        Err(_) => Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout",
+            "the answer took too long; whether a change was made must be looked up",
+        )
+        .into_response(),
+    }
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
+}
+
+/// One line a request. A 5xx is an error unless its cause was logged already.
+fn log(route: &RouteStats, method: &'static str, response: &Response, took: Duration) {
+    let status = response.status();
+    let logged = response.extensions().get::<Logged>().is_some();
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                target: super::ACCESS,
+                service = route.service,
+                method,
+                route = &*route.route,
+                status = status.as_u16(),
+                duration_ms = (took.as_secs_f64() * 100_000.0).round() / 100.0,
+                "{method} {} {}",
+                route.route,
+                status.as_u16(),
+            )
+        };
+    }
+    if status.is_server_error() && !logged {
+        line!(error);
+    } else if route.quiet {
+        line!(debug);
+    } else {
+        line!(info);
+    }
+}

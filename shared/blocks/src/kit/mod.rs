@@ -1,0 +1,147 @@
+//! The kit around every request of a process: request and trace ids, log line, metrics, time-out,
+//! body limit, panics, security headers, and problem+json for whatever no handler answers.
+//!
+//! It is one hand-written layer: a layer each for these things costs twice as much per request.
+//!
+//! | it answers | when |
+//! |---|---|
+//! | 400 `bad_path` | the path has tricks in it, see [`Normalize`] |
+//! | 404 `not_found`, 405 `method_not_allowed` | no handler does |
+//! | 413 `body_too_large` | the body is over the limit |
+//! | 500 `internal_error` | a handler panicked |
+//! | 504 `timeout` | a handler took too long |
+
+mod ids;
+mod layer;
+mod normalize;
+mod route;
+mod serve;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::MatchedPath;
+use http::StatusCode;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use crate::service::Route;
+
+pub use normalize::Normalize;
+pub use serve::serve;
+
+use layer::KitLayer;
+use route::RouteStats;
+
+/// The log target of access lines.
+pub const ACCESS: &str = "http";
+
+/// What a request may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest body, in bytes.
+    pub body: usize,
+    /// The largest head (request line and headers), in bytes.
+    pub head: usize,
+    /// How long a client may take to send a head; also how long an idle connection is kept.
+    pub head_time: Duration,
+    /// How long a handler may take to answer.
+    pub time: Duration,
+    /// How long a stop waits for requests that are under way.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body: crate::extract::DEFAULT_BODY_LIMIT,
+            head: 32 << 10,
+            head_time: Duration::from_secs(30),
+            time: Duration::from_secs(30),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
+        Self {
+            body: config.body_limit_bytes,
+            time: config.request_timeout,
+            grace: config.grace,
+            ..Self::default()
+        }
+    }
+}
+
+/// What surrounds every request.
+#[derive(Debug, Clone)]
+pub struct Kit(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    name: &'static str,
+    services: HashMap<&'static str, &'static str>,
+}
+
+impl Kit {
+    /// A kit for a process called `name`.
+    pub fn new(name: &'static str, limits: Limits, metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Inner {
+            limits,
+            metrics,
+            name,
+            services: HashMap::new(),
+        }))
+    }
+
+    /// Names the service behind `routes` in log lines and metrics; other routes carry the process'
+    /// own name.
+    ///
+    /// # Panics
+    /// When a router was wrapped already: the kit is in use then.
+    #[must_use]
+    pub fn naming(mut self, service: &'static str, routes: &[Route]) -> Self {
+        let inner = Arc::get_mut(&mut self.0).expect("routes are named before a router is wrapped");
+        inner
+            .services
+            .extend(routes.iter().map(|route| (route.path, service)));
+        self
+    }
+
+    /// `router` in the kit, with problems for unknown paths and methods.
+    pub fn wrap(&self, router: Router) -> Router {
+        router
+            .fallback(not_found)
+            .method_not_allowed_fallback(method_not_allowed)
+            .layer(KitLayer(self.clone()))
+    }
+
+    /// The limits it keeps.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    fn stats(&self, matched: Option<&MatchedPath>) -> RouteStats {
+        let route = matched.map_or("unmatched", MatchedPath::as_str);
+        let service = self.0.services.get(route).copied().unwrap_or(self.0.name);
+        RouteStats::new(service, route)
+    }
+}
+
+async fn not_found() -> Problem {
+    Problem::not_found("not_found", "there is nothing under this path")
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this path does not take this method; the Allow header says which ones it takes",
+    )
+}

@@ -1,0 +1,159 @@
+//! Connections: accepts them, serves HTTP/1.1 on each, and stops in an orderly way.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use super::{Limits, Normalize};
+
+/// After a failed accept (no file descriptors left, mostly): time for connections to end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a stop waits for a connection on which nothing was ever asked, in case the first
+/// request is on its way.
+const FIRST_REQUEST: Duration = Duration::from_millis(250);
+/// hyper's least.
+const LEAST_BUFFER: usize = 8192;
+
+/// Serves `app` (see [`super::Kit::wrap`]) on `listener` until `stop` is cancelled. Then it takes no
+/// more connections, finishes the requests that are under way, and returns when they are done or
+/// the grace period has ended, whichever comes first.
+///
+/// A head that is no HTTP or over the limit is answered by the HTTP parser, with an empty 400 or 431.
+///
+/// # Errors
+/// When the listener is broken.
+pub async fn serve(
+    listener: TcpListener,
+    app: Router,
+    limits: &Limits,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    listener.local_addr()?;
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time)
+        .max_buf_size(limits.head.max(LEAST_BUFFER))
+        .max_header_size(limits.head);
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    let app = Normalize(app);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let work = connection(http.clone(), stream, app.clone(), stop.clone());
+                connections.spawn(cut.clone().run_until_cancelled_owned(work));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "could not accept a connection"
+                );
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(limits.grace, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            connections = connections.len(),
+            "the grace period ended before all requests did"
+        );
+        cut.cancel();
+        connections.wait().await;
+    }
+    Ok(())
+}
+
+/// Whether it says something of a client that left again, not of the listener.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
+
+async fn connection(
+    http: http1::Builder,
+    stream: TcpStream,
+    app: Normalize<Router>,
+    stop: CancellationToken,
+) {
+    // Without it a small answer may wait 40 ms for the client's acknowledgement of the one before.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "could not set TCP_NODELAY"
+        );
+    }
+    let asked = Arc::new(AtomicBool::new(false));
+    let handler = Handler {
+        app,
+        asked: asked.clone(),
+    };
+    let mut serving = pin!(http.serve_connection(TokioIo::new(stream), handler));
+    let ended = tokio::select! {
+        ended = serving.as_mut() => Some(ended),
+        () = stop.cancelled() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            serving.as_mut().graceful_shutdown();
+            match tokio::time::timeout(FIRST_REQUEST, serving.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) if asked.load(Ordering::Relaxed) => serving.await,
+                Err(_) => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        // A client that leaves, or that sends no HTTP: nothing of ours.
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "a connection ended early"
+        );
+    }
+}
+
+/// The router as hyper calls it.
+struct Handler {
+    app: Normalize<Router>,
+    asked: Arc<AtomicBool>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Handler {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <Router as Service<Request<Body>>>::Future;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        self.asked.store(true, Ordering::Relaxed);
+        self.app.clone().call(request.map(Body::new))
+    }
+}

@@ -1,0 +1,392 @@
+//! Every metric of the system, with its name and its help text: `OpenMetrics` at `/metrics`.
+//!
+//! Who measures asks once for a handle ([`Metrics::consumer`], [`Metrics::relay`], [`Metrics::http`])
+//! and keeps it: recording then costs a few atomic additions.
+
+mod freshness;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+use crate::consumer::Applied;
+
+pub use freshness::{Freshness, Quantiles};
+
+/// The media type of what [`Metrics::encode`] gives.
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A metric's name, without the `_total` that counters get, and what it says.
+type Named = (&'static str, &'static str);
+
+const HTTP_REQUESTS: Named = ("http_requests", "Requests answered");
+const HTTP_DURATION: Named = (
+    "http_request_duration_seconds",
+    "From a request's head to its answer's head",
+);
+const OUTBOX_PENDING: Named = ("outbox_pending", "Committed events not yet published");
+const OUTBOX_OLDEST_AGE: Named = (
+    "outbox_oldest_age_seconds",
+    "Age of the oldest committed event not yet published",
+);
+const RELAY_PUBLISHED: Named = ("relay_published", "Events handed to the bus and accepted");
+const RELAY_FAILURES: Named = ("relay_failures", "Batches the bus did not accept");
+const CONSUMER_LAG: Named = (
+    "consumer_lag",
+    "Records of the topic the group has not applied",
+);
+const CONSUMER_EVENTS: Named = ("consumer_events", "What became of consumed events");
+const CONSUMER_BLOCKED: Named = ("consumer_blocked_keys", "Keys that do not go on");
+const EVENT_FRESHNESS: Named = (
+    "event_freshness_seconds",
+    "From when an event happened until its effect can be read",
+);
+
+const DURATION_BUCKETS: [f64; 12] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
+const FRESHNESS_BUCKETS: [f64; 11] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0, 60.0,
+];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HttpLabels {
+    service: &'static str,
+    method: &'static str,
+    route: Arc<str>,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServiceLabel {
+    service: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GroupLabel {
+    group: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LagLabels {
+    group: String,
+    topic: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    group: String,
+    outcome: &'static str,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// The metrics of a process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    http_requests: Family<HttpLabels, Counter>,
+    http_duration: Histograms<HttpLabels>,
+    outbox_pending: Family<ServiceLabel, Gauge>,
+    outbox_oldest_age: Family<ServiceLabel, Seconds>,
+    relay_published: Family<ServiceLabel, Counter>,
+    relay_failures: Family<ServiceLabel, Counter>,
+    consumer_lag: Family<LagLabels, Gauge>,
+    consumer_events: Family<OutcomeLabels, Counter>,
+    consumer_blocked: Family<GroupLabel, Gauge>,
+    event_freshness: Histograms<GroupLabel>,
+    recorders: Mutex<BTreeMap<String, Arc<Freshness>>>,
+}
+
+fn durations() -> Histogram {
+    Histogram::new(DURATION_BUCKETS)
+}
+
+fn freshnesses() -> Histogram {
+    Histogram::new(FRESHNESS_BUCKETS)
+}
+
+fn add<M: Metric + Clone>(registry: &mut Registry, (name, help): Named, metric: &M) {
+    registry.register(name, help, metric.clone());
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
+            http_requests: Family::default(),
+            http_duration: Family::new_with_constructor(durations),
+            outbox_pending: Family::default(),
+            outbox_oldest_age: Family::default(),
+            relay_published: Family::default(),
+            relay_failures: Family::default(),
+            consumer_lag: Family::default(),
+            consumer_events: Family::default(),
+            consumer_blocked: Family::default(),
+            event_freshness: Family::new_with_constructor(freshnesses),
+            recorders: Mutex::default(),
+        };
+        let registry = &mut metrics.registry;
+        add(registry, HTTP_REQUESTS, &metrics.http_requests);
+        add(registry, HTTP_DURATION, &metrics.http_duration);
+        add(registry, OUTBOX_PENDING, &metrics.outbox_pending);
+        add(registry, OUTBOX_OLDEST_AGE, &metrics.outbox_oldest_age);
+        add(registry, RELAY_PUBLISHED, &metrics.relay_published);
+        add(registry, RELAY_FAILURES, &metrics.relay_failures);
+        add(registry, CONSUMER_LAG, &metrics.consumer_lag);
+        add(registry, CONSUMER_EVENTS, &metrics.consumer_events);
+        add(registry, CONSUMER_BLOCKED, &metrics.consumer_blocked);
+        add(registry, EVENT_FRESHNESS, &metrics.event_freshness);
+        metrics
+    }
+}
+
+impl Metrics {
+    /// A registry with every metric in it, all at nothing.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// The handle for one kind of answer of one route.
+    pub fn http(
+        &self,
+        service: &'static str,
+        method: &'static str,
+        route: &Arc<str>,
+        status: u16,
+    ) -> HttpMetrics {
+        let labels = HttpLabels {
+            service,
+            method,
+            route: route.clone(),
+            status,
+        };
+        HttpMetrics {
+            requests: self.http_requests.get_or_create_owned(&labels),
+            duration: self.http_duration.get_or_create_owned(&labels),
+        }
+    }
+
+    /// Notes how much waits in the outbox of `service`.
+    pub fn outbox(&self, service: &str, pending: i64, oldest_age: Duration) {
+        let label = ServiceLabel {
+            service: service.to_owned(),
+        };
+        self.outbox_pending.get_or_create(&label).set(pending);
+        self.outbox_oldest_age
+            .get_or_create(&label)
+            .set(oldest_age.as_secs_f64());
+    }
+
+    /// The handle for the relay of `service`.
+    pub fn relay(&self, service: &str) -> RelayMetrics {
+        let label = ServiceLabel {
+            service: service.to_owned(),
+        };
+        RelayMetrics {
+            published: self.relay_published.get_or_create_owned(&label),
+            failures: self.relay_failures.get_or_create_owned(&label),
+        }
+    }
+
+    /// The handle for a consumer group.
+    pub fn consumer(&self, group: &str) -> ConsumerMetrics {
+        let events = |outcome| {
+            self.consumer_events.get_or_create_owned(&OutcomeLabels {
+                group: group.to_owned(),
+                outcome,
+            })
+        };
+        let label = GroupLabel {
+            group: group.to_owned(),
+        };
+        ConsumerMetrics {
+            group: group.to_owned(),
+            handled: events("handled"),
+            skipped: events("skipped"),
+            failed: events("failed"),
+            parked: events("parked"),
+            dead: events("dead"),
+            blocked: self.consumer_blocked.get_or_create_owned(&label),
+            freshness: self.event_freshness.get_or_create_owned(&label),
+            recorder: self.freshness(group),
+            lag: self.consumer_lag.clone(),
+        }
+    }
+
+    /// The latest freshness of a consumer group, for a statistics endpoint. The same recorder
+    /// whenever it is asked for.
+    pub fn freshness(&self, group: &str) -> Arc<Freshness> {
+        let mut recorders = self
+            .recorders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        recorders.entry(group.to_owned()).or_default().clone()
+    }
+
+    /// How far a consumer group is behind on `topic`, as last noted; 0 before that.
+    pub fn lag(&self, group: &str, topic: &str) -> i64 {
+        self.consumer_lag
+            .get(&LagLabels {
+                group: group.to_owned(),
+                topic: topic.to_owned(),
+            })
+            .map_or(0, |lag| lag.get())
+    }
+
+    /// All metrics as `OpenMetrics` text.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry)?;
+        Ok(out)
+    }
+}
+
+/// One kind of answer of one route.
+#[derive(Debug, Clone)]
+pub struct HttpMetrics {
+    requests: Counter,
+    duration: Histogram,
+}
+
+impl HttpMetrics {
+    /// Counts an answer.
+    pub fn record(&self, took: Duration) {
+        self.requests.inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+}
+
+/// What a service's relay does.
+#[derive(Debug, Clone)]
+pub struct RelayMetrics {
+    published: Counter,
+    failures: Counter,
+}
+
+impl RelayMetrics {
+    /// Counts events the bus accepted.
+    pub fn published(&self, events: u64) {
+        self.published.inc_by(events);
+    }
+
+    /// Counts a batch the bus did not accept.
+    pub fn failed(&self) {
+        self.failures.inc();
+    }
+}
+
+/// What a consumer group does.
+#[derive(Debug, Clone)]
+pub struct ConsumerMetrics {
+    group: String,
+    handled: Counter,
+    skipped: Counter,
+    failed: Counter,
+    parked: Counter,
+    dead: Counter,
+    blocked: Gauge,
+    freshness: Histogram,
+    recorder: Arc<Freshness>,
+    lag: Family<LagLabels, Gauge>,
+}
+
+impl ConsumerMetrics {
+    /// Counts what became of a batch.
+    pub fn record(&self, applied: &Applied) {
+        self.handled.inc_by(applied.handled);
+        self.skipped.inc_by(applied.skipped);
+        self.failed.inc_by(applied.failed);
+        self.parked.inc_by(applied.parked);
+        self.dead.inc_by(applied.dead);
+        for ms in &applied.freshness_ms {
+            // A clock that was set back must not give negative seconds.
+            let ms = u64::try_from(*ms).unwrap_or_default();
+            self.freshness
+                .observe(Duration::from_millis(ms).as_secs_f64());
+        }
+        self.recorder.record(&applied.freshness_ms);
+    }
+
+    /// Notes how many records of `topic` wait.
+    pub fn lag(&self, topic: &str, records: i64) {
+        let labels = LagLabels {
+            group: self.group.clone(),
+            topic: topic.to_owned(),
+        };
+        self.lag.get_or_create(&labels).set(records);
+    }
+
+    /// Notes how many keys do not go on.
+    pub fn blocked(&self, keys: i64) {
+        self.blocked.set(keys);
+    }
+
+    /// The group's latest freshness.
+    pub fn freshness(&self) -> &Arc<Freshness> {
+        &self.recorder
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_was_recorded_is_on_the_page_under_its_name() {
+        let metrics = Metrics::new();
+        let route: Arc<str> = "/api/posts/{id}".into();
+        metrics
+            .http("posts", "GET", &route, 200)
+            .record(Duration::from_millis(2));
+        metrics
+            .http("posts", "GET", &route, 200)
+            .record(Duration::from_millis(2));
+        metrics.outbox("posts", 3, Duration::from_millis(1500));
+        metrics.relay("posts").published(7);
+        metrics.relay("posts").failed();
+        let consumer = metrics.consumer("feed-generator");
+        consumer.lag("posts-events", 4);
+        consumer.blocked(1);
+        consumer.record(&Applied {
+            handled: 2,
+            skipped: 1,
+            parked: 1,
+            failed: 1,
+            dead: 1,
+            freshness_ms: vec![3, -5],
+        });
+        let page = metrics.encode().unwrap();
+        for line in [
+            r#"http_requests_total{service="posts",method="GET",route="/api/posts/{id}",status="200"} 2"#,
+            r#"outbox_pending{service="posts"} 3"#,
+            r#"outbox_oldest_age_seconds{service="posts"} 1.5"#,
+            r#"relay_published_total{service="posts"} 7"#,
+            r#"relay_failures_total{service="posts"} 1"#,
+            r#"consumer_lag{group="feed-generator",topic="posts-events"} 4"#,
+            r#"consumer_events_total{group="feed-generator",outcome="handled"} 2"#,
+            r#"consumer_events_total{group="feed-generator",outcome="dead"} 1"#,
+            r#"consumer_blocked_keys{group="feed-generator"} 1"#,
+            r#"event_freshness_seconds_count{group="feed-generator"} 2"#,
+            "# EOF",
+        ] {
+            assert!(page.contains(line), "{line} is not in\n{page}");
+        }
+        assert_eq!(metrics.lag("feed-generator", "posts-events"), 4);
+        assert_eq!(metrics.lag("feed-generator", "nothing"), 0);
+        let quantiles = metrics.freshness("feed-generator").quantiles().unwrap();
+        assert_eq!((quantiles.p50, quantiles.p99), (0, 3));
+    }
+}

@@ -1,0 +1,66 @@
+//! One JSON object a line.
+
+use std::io::Write as _;
+
+use serde::Serialize;
+
+use super::fields::Value;
+use super::layer::Line;
+
+/// What a line has of its own; a field of the same name would be there twice.
+const OWN: [&str; 9] = [
+    "timestamp",
+    "level",
+    "service",
+    "target",
+    "trace_id",
+    "span_id",
+    "correlation_id",
+    "action",
+    "message",
+];
+
+pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"timestamp\":\"");
+    out.extend_from_slice(line.time.as_bytes());
+    out.extend_from_slice(b"\",\"level\":\"");
+    out.extend_from_slice(line.level.as_str().to_ascii_lowercase().as_bytes());
+    out.push(b'"');
+    member(out, "service", line.service);
+    if let Some(request) = line.request {
+        member(out, "trace_id", &request.trace_id);
+        member(out, "span_id", &request.span_id);
+        member(out, "correlation_id", &request.correlation_id);
+    }
+    if let Some(action) = line.action {
+        member(out, "action", action);
+    }
+    let user_id = line.request.and_then(|request| request.user_id.get());
+    if let Some(user_id) = user_id {
+        member(out, "user_id", user_id);
+    }
+    member(out, "message", &*line.message);
+    for (name, value) in &line.fields {
+        if OWN.contains(name) || (*name == "user_id" && user_id.is_some()) {
+            continue;
+        }
+        match value {
+            Value::Text(text) => member(out, name, text),
+            Value::Signed(number) => member(out, name, number),
+            Value::Unsigned(number) => member(out, name, number),
+            Value::Float(number) => member(out, name, number),
+            Value::Switch(switch) => member(out, name, switch),
+        }
+    }
+    member(out, "target", line.target);
+    out.extend_from_slice(b"}\n");
+}
+
+fn member<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) {
+    out.push(b',');
+    let wrote = serde_json::to_writer(&mut *out, name)
+        .map_err(std::io::Error::from)
+        .and_then(|()| out.write_all(b":"))
+        .and_then(|()| serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from));
+    wrote.expect("texts and numbers are always JSON, and memory takes them");
+}

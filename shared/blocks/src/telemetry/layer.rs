@@ -1,0 +1,137 @@
+//! Turns an event into a line: collects its fields, those of its spans and the request's ids, masks
+//! what is secret, and hands the line to the writer.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::fields::{Fields, Value};
+use super::writer::Writer;
+use super::{human, json, redact};
+use crate::clock::{Clock, SystemClock};
+use crate::context::{self, RequestContext};
+
+/// How lines look.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Format {
+    Human { colour: bool },
+    Json,
+}
+
+/// The layer that writes lines.
+pub(super) struct Lines {
+    service: String,
+    format: Format,
+    redacts: bool,
+    writer: Writer,
+}
+
+/// An event with all that is known about it.
+pub(super) struct Line<'a> {
+    pub time: String,
+    pub level: Level,
+    pub service: &'a str,
+    pub target: &'a str,
+    pub action: Option<&'a str>,
+    pub request: Option<&'a RequestContext>,
+    pub message: Cow<'a, str>,
+    pub fields: Vec<(&'static str, Value)>,
+}
+
+impl Lines {
+    pub(super) fn new(service: &str, format: Format, redacts: bool, writer: Writer) -> Self {
+        Self {
+            service: service.to_owned(),
+            format,
+            redacts,
+            writer,
+        }
+    }
+
+    fn masked(&self, fields: &mut [(&'static str, Value)]) {
+        if !self.redacts {
+            return;
+        }
+        for (name, value) in fields {
+            if redact::is_secret(name) {
+                *value = Value::Text(redact::MASK.into());
+            } else if let Value::Text(text) = value
+                && let Cow::Owned(masked) = redact::redact(text)
+            {
+                *text = masked;
+            }
+        }
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, registry: Context<'_, S>) {
+        if attributes.is_empty() {
+            return;
+        }
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = registry.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, registry: Context<'_, S>) {
+        if let Some(span) = registry.span(id) {
+            let mut extensions = span.extensions_mut();
+            if let Some(fields) = extensions.get_mut::<Fields>() {
+                values.record(fields);
+            } else {
+                let mut fields = Fields::default();
+                values.record(&mut fields);
+                extensions.insert(fields);
+            }
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, registry: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let mut action = None;
+        for span in registry.event_scope(event).into_iter().flatten() {
+            action.get_or_insert(span.name());
+            if let Some(outer) = span.extensions().get::<Fields>() {
+                // The nearest span's value of a name is the one that holds.
+                for (name, value) in &outer.values {
+                    if !fields.values.iter().any(|(known, _)| known == name) {
+                        fields.values.push((name, value.clone()));
+                    }
+                }
+            }
+        }
+        let service = fields.text("service").map(str::to_owned);
+        fields.values.retain(|(name, _)| *name != "service");
+        self.masked(&mut fields.values);
+        let request: Option<Arc<RequestContext>> = context::current();
+        let metadata = event.metadata();
+        let line = Line {
+            time: events::timestamp(SystemClock.now()),
+            level: *metadata.level(),
+            service: service.as_deref().unwrap_or(&self.service),
+            target: metadata.target(),
+            action,
+            request: request.as_deref(),
+            message: if self.redacts {
+                redact::redact(&fields.message)
+            } else {
+                Cow::Borrowed(&fields.message)
+            },
+            fields: fields.values,
+        };
+        let mut out = Vec::with_capacity(512);
+        match self.format {
+            Format::Json => json::write(&line, &mut out),
+            Format::Human { colour } => human::write(&line, colour, &mut out),
+        }
+        self.writer.write(&out);
+    }
+}

@@ -1,0 +1,110 @@
+//! Logs: one line an event, with the request it belongs to, and nothing secret in it.
+//!
+//! A server logs to stdout, human or JSON, as containers expect it. A command of the command line
+//! prints its result there, so it calls [`init_quiet`]: warnings only, to stderr.
+
+mod fields;
+mod human;
+mod json;
+mod layer;
+mod redact;
+mod writer;
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::{Config, LogFormat};
+use layer::{Format, Lines};
+use writer::Writer;
+
+pub use redact::redact;
+
+/// What chatty dependencies may say unless they are asked for by name.
+const DEPENDENCIES: &str = "sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,tower=warn";
+
+/// Telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The level is not one.
+    #[error("LOG_LEVEL can't be read")]
+    Level(#[from] tracing_subscriber::filter::ParseError),
+    /// Somebody set it up before.
+    #[error("logging is set up already")]
+    Twice(#[from] TryInitError),
+    /// The thread that writes did not start.
+    #[error("could not start the log writer")]
+    Writer(#[from] io::Error),
+}
+
+/// Writes what is left when it is dropped: keep it until the end of `main`.
+#[must_use = "dropping it ends logging"]
+#[derive(Debug)]
+pub struct Telemetry(
+    #[expect(dead_code, reason = "it is kept for its drop")] Option<writer::Guard>,
+);
+
+/// Sets up logging for a server.
+///
+/// # Errors
+/// When it is set up already, or its thread can't be started.
+pub fn init(config: &Config) -> Result<Telemetry, TelemetryError> {
+    if !config.logging_enabled {
+        return Ok(Telemetry(None));
+    }
+    let format = match config.log_format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Human => Format::Human {
+            colour: io::stdout().is_terminal(),
+        },
+    };
+    let (writer, guard) = Writer::start(io::stdout())?;
+    let lines = Lines::new(
+        &config.app_name,
+        format,
+        config.log_redaction_enabled,
+        writer,
+    );
+    tracing_subscriber::registry()
+        .with(filter(&config.log_level)?)
+        .with(lines)
+        .try_init()?;
+    Ok(Telemetry(Some(guard)))
+}
+
+/// Sets up logging for a command: warnings and errors, to stderr.
+///
+/// # Errors
+/// When it is set up already, or its thread can't be started.
+pub fn init_quiet(config: &Config) -> Result<Telemetry, TelemetryError> {
+    let (writer, guard) = Writer::start(io::stderr())?;
+    let format = Format::Human {
+        colour: io::stderr().is_terminal(),
+    };
+    let lines = Lines::new(
+        &config.app_name,
+        format,
+        config.log_redaction_enabled,
+        writer,
+    );
+    tracing_subscriber::registry()
+        .with(filter("warn")?)
+        .with(lines)
+        .try_init()?;
+    Ok(Telemetry(Some(guard)))
+}
+
+fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
+    // What is asked for comes last and so wins over ours.
+    EnvFilter::builder().parse(format!("{DEPENDENCIES},{level}"))
+}
+
+/// Whether `text` is a level or a list of directives.
+pub(crate) fn is_level(text: &str) -> bool {
+    EnvFilter::builder().parse(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests;

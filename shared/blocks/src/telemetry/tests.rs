@@ -1,0 +1,167 @@
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use tracing::Instrument;
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::layer::{Format, Lines};
+use super::writer::Writer;
+use crate::context::{self, RequestContext};
+
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn log(format: Format, redacts: bool, work: impl FnOnce()) -> String {
+    let sink = Sink::default();
+    let (writer, guard) = Writer::start(sink.clone()).unwrap();
+    let lines = Lines::new("rookery", format, redacts, writer);
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), work);
+    drop(guard);
+    String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
+}
+
+fn request() -> Arc<RequestContext> {
+    let request = RequestContext {
+        trace_id: "ab".repeat(16),
+        span_id: "cd".repeat(8),
+        correlation_id: "c-1".into(),
+        path: "/api/posts".into(),
+        ..Default::default()
+    };
+    request.user_id.set(7).unwrap();
+    Arc::new(request)
+}
+
+fn in_a_request(work: impl FnOnce()) {
+    let span = tracing::info_span!(
+        "posts.create",
+        service = "posts",
+        post.id = "p1",
+        attempt = tracing::field::Empty
+    );
+    span.record("attempt", 2);
+    let work = context::scope(request(), async { work() }).instrument(span);
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(work);
+}
+
+#[test]
+fn a_json_line_names_the_request_the_action_and_the_caller() {
+    let text = log(Format::Json, true, || {
+        in_a_request(|| tracing::warn!(duration_ms = 1.5, ok = true, count = 3, "said \"so\"\n"));
+    });
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(text.lines().count(), 1);
+    for (name, value) in [
+        ("level", serde_json::json!("warn")),
+        ("service", "posts".into()),
+        ("trace_id", "ab".repeat(16).into()),
+        ("span_id", "cd".repeat(8).into()),
+        ("correlation_id", "c-1".into()),
+        ("action", "posts.create".into()),
+        ("user_id", 7.into()),
+        ("message", "said \"so\"\n".into()),
+        ("duration_ms", 1.5.into()),
+        ("ok", true.into()),
+        ("count", 3.into()),
+        ("post.id", "p1".into()),
+        ("attempt", 2.into()),
+    ] {
+        assert_eq!(line[name], value, "{name} in {text}");
+    }
+    let time = line["timestamp"].as_str().unwrap();
+    assert!(time.ends_with('Z') && time.len() == 24, "{time}");
+}
+
+#[test]
+fn a_human_line_stays_one_line_and_has_no_colours_off_a_terminal() {
+    let text = log(Format::Human { colour: false }, true, || {
+        in_a_request(|| tracing::info!(reason = "a\nb\u{1b}[31m", "two\nlines"));
+        tracing::error!("plain");
+    });
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+    for part in [
+        "INFO",
+        "posts posts.create",
+        "two\\nlines",
+        "user_id=7",
+        "trace_id=abab",
+        "post.id=p1",
+    ] {
+        assert!(lines[0].contains(part), "{part} in {text}");
+    }
+    assert!(
+        lines[1].contains("ERROR rookery") && lines[1].ends_with("plain"),
+        "{text}"
+    );
+}
+
+#[test]
+fn no_canary_gets_into_a_log_in_any_format_or_place() {
+    let canaries = [
+        "hunter2-canary",
+        "eyJhbGciOiJFZERTQSJ9.canary.sig",
+        "canary@example.com",
+        "cookie-canary",
+    ];
+    let work = || {
+        let [password, token, email, cookie] = canaries;
+        let span = tracing::info_span!(
+            "auth.login",
+            password,
+            user.email = email,
+            note = format!("for {email}")
+        );
+        span.in_scope(|| {
+            tracing::info!(token, set_cookie = cookie, "login of {email} with Bearer {token}");
+            tracing::error!(error = %format!("bad body: {{\"password\":\"{password}\"}}"), "failed");
+            tracing::warn!(error = &std::io::Error::other(format!("refused {email}")) as &dyn std::error::Error);
+            tracing::debug!(authorization = ?Some(token), body = ?email, "password={password}");
+        });
+    };
+    for format in [Format::Json, Format::Human { colour: true }] {
+        let text = log(format, true, work);
+        assert_eq!(text.lines().count(), 4);
+        for canary in canaries {
+            assert!(!text.contains(canary), "{canary} in {text}");
+        }
+        assert!(text.contains("[masked]"));
+        // With masking turned off they are there: the test looks in the right place.
+        let bare = log(format, false, work);
+        assert!(
+            canaries.iter().all(|canary| bare.contains(canary)),
+            "{bare}"
+        );
+    }
+}
+
+#[test]
+fn what_is_asked_for_wins_over_what_dependencies_may_say() {
+    assert!(
+        super::filter("info")
+            .unwrap()
+            .to_string()
+            .contains("sqlx=warn")
+    );
+    assert!(
+        super::filter("debug,sqlx=trace")
+            .unwrap()
+            .to_string()
+            .contains("sqlx=trace")
+    );
+    assert!(
+        super::is_level("off") && super::is_level("warn,posts=debug") && !super::is_level("a=b=c")
+    );
+}
