@@ -190,6 +190,13 @@ impl Problem {
         self
     }
 
+    /// Names the fields it is about.
+    #[must_use]
+    pub fn with_errors(mut self, errors: FieldErrors) -> Self {
+        self.errors = errors;
+        self
+    }
+
     /// The status it answers with.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -205,7 +212,7 @@ impl Problem {
         &self.detail
     }
 
-    /// The complaints by field; empty unless it is a `validation_failed`.
+    /// The complaints by field, where it is about fields.
     pub fn errors(&self) -> &FieldErrors {
         &self.errors
     }

@@ -21,10 +21,13 @@ pub(super) struct Ids {
 impl Ids {
     /// The ids that came with a request where they are sane, new ones where they are not.
     pub(super) fn of(headers: &HeaderMap, path: &str) -> Self {
+        let mut random = [0; 24];
+        rand::rng().fill(&mut random);
+        let (for_trace, for_span) = random.split_at(16);
         let trace_id = headers
             .get(TRACEPARENT)
             .and_then(|value| trace_id(value.as_bytes()))
-            .unwrap_or_else(|| hex(rand::rng().random::<[u8; 16]>()));
+            .unwrap_or_else(|| hex(for_trace));
         // A request without an id is known by its trace: one thing less to look up.
         let request = sane(headers, &REQUEST_ID).unwrap_or_else(|| {
             HeaderValue::from_str(&trace_id).expect("hex digits are visible ASCII")
@@ -34,7 +37,7 @@ impl Ids {
         Self {
             context: RequestContext {
                 trace_id,
-                span_id: hex(rand::rng().random::<[u8; 8]>()),
+                span_id: hex(for_span),
                 correlation_id,
                 path: path.to_owned(),
                 ..RequestContext::default()
@@ -77,9 +80,9 @@ fn trace_id(value: &[u8]) -> Option<String> {
     valid.then(|| trace.to_owned())
 }
 
-fn hex<const N: usize>(bytes: [u8; N]) -> String {
+fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(2 * N);
+    let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         text.push(char::from(DIGITS[usize::from(byte >> 4)]));
         text.push(char::from(DIGITS[usize::from(byte & 15)]));

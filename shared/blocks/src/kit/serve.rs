@@ -117,19 +117,18 @@ async fn connection(
         asked: asked.clone(),
     };
     let mut serving = pin!(http.serve_connection(TokioIo::new(stream), handler));
-    let ended = tokio::select! {
+    let served = tokio::select! {
         ended = serving.as_mut() => Some(ended),
         () = stop.cancelled() => None,
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            serving.as_mut().graceful_shutdown();
-            match tokio::time::timeout(FIRST_REQUEST, serving.as_mut()).await {
-                Ok(ended) => ended,
-                Err(_) if asked.load(Ordering::Relaxed) => serving.await,
-                Err(_) => Ok(()),
-            }
+    let ended = if let Some(ended) = served {
+        ended
+    } else {
+        serving.as_mut().graceful_shutdown();
+        match tokio::time::timeout(FIRST_REQUEST, serving.as_mut()).await {
+            Ok(ended) => ended,
+            Err(_) if asked.load(Ordering::Relaxed) => serving.await,
+            Err(_) => Ok(()),
         }
     };
     if let Err(error) = ended {

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use serde::Serialize;
+use tracing::Level;
 
 use super::fields::Value;
 use super::layer::Line;
@@ -24,7 +25,7 @@ pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"timestamp\":\"");
     out.extend_from_slice(line.time.as_bytes());
     out.extend_from_slice(b"\",\"level\":\"");
-    out.extend_from_slice(line.level.as_str().to_ascii_lowercase().as_bytes());
+    out.extend_from_slice(level(line.level).as_bytes());
     out.push(b'"');
     member(out, "service", line.service);
     if let Some(request) = line.request {
@@ -54,6 +55,16 @@ pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
     }
     member(out, "target", line.target);
     out.extend_from_slice(b"}\n");
+}
+
+fn level(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
 }
 
 fn member<T: Serialize + ?Sized>(out: &mut Vec<u8>, name: &str, value: &T) {

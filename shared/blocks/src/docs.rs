@@ -1,0 +1,180 @@
+//! The documentation of the HTTP API: `/openapi.json`, `/docs` (Swagger UI) and `/redoc` (Redoc).
+//! Everything they need is in the binary, so they work without a network.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Info, OpenApi, Paths, Ref, RefOr, ResponseBuilder};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::problem::{self, Problem};
+use crate::service::{Mode, Route};
+
+const DOCS: &str = include_str!("../assets/docs.html");
+const DOCS_START: &str = include_str!("../assets/docs.start.js");
+const REDOC: &str = include_str!("../assets/redoc.html");
+/// Redoc 2.5.4; its licences are in `assets/redoc.LICENSE.txt`.
+const REDOC_SCRIPT: &[u8] = include_bytes!("../assets/redoc.standalone.js.gz");
+const REDOC_LICENCE: &str = include_str!("../assets/redoc.LICENSE.txt");
+
+/// Nothing from anywhere else; both pages write styles of their own, and Redoc searches in a worker
+/// that it makes itself.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; font-src 'self' data:; connect-src 'self'; worker-src blob:; base-uri 'none'; \
+    frame-ancestors 'none'";
+
+/// The name of the security scheme.
+const BEARER: &str = "bearer";
+
+/// One document of what several services say, with the bearer scheme and, from the gateway's rules,
+/// which operation needs a token.
+pub fn merge<'a>(
+    title: &str,
+    version: &str,
+    services: impl IntoIterator<Item = (OpenApi, &'a [Route])>,
+) -> OpenApi {
+    let mut merged = OpenApi::new(Info::new(title, version), Paths::new());
+    for (mut openapi, routes) in services {
+        for route in routes {
+            if let Some(item) = openapi.paths.paths.get_mut(route.path) {
+                operations(item, route.methods).for_each(|operation| secure(operation, route.mode));
+            }
+        }
+        merged.merge(openapi);
+    }
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("JWT")
+        .description(Some(
+            "The `access_token` that `POST /api/auth/login` answers with.",
+        ))
+        .build();
+    let components = merged.components.get_or_insert_default();
+    components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
+    // The 401 added below refers to it, also where no operation of the service's own does.
+    let schemas = &mut components.schemas;
+    schemas
+        .entry(Problem::name().into_owned())
+        .or_insert_with(Problem::schema);
+    merged
+}
+
+fn operations<'a>(
+    item: &'a mut PathItem,
+    methods: &'a [&'static str],
+) -> impl Iterator<Item = &'a mut Operation> {
+    [
+        ("GET", &mut item.get),
+        ("HEAD", &mut item.head),
+        ("POST", &mut item.post),
+        ("PUT", &mut item.put),
+        ("PATCH", &mut item.patch),
+        ("DELETE", &mut item.delete),
+    ]
+    .into_iter()
+    .filter(|(method, _)| methods.contains(method))
+    .filter_map(|(_, operation)| operation.as_mut())
+}
+
+fn secure(operation: &mut Operation, mode: Mode) {
+    let token = SecurityRequirement::new(BEARER, [] as [&str; 0]);
+    operation.security = Some(match mode {
+        Mode::Required => vec![token],
+        Mode::Optional => vec![SecurityRequirement::default(), token],
+        // Said outright, so that a default for the whole document would not reach it.
+        Mode::Strip => vec![],
+    });
+    if mode != Mode::Strip {
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name(Problem::name())))
+            .build();
+        let refused = ResponseBuilder::new()
+            .description("`unauthenticated`: the token is missing or not valid")
+            .content(problem::MEDIA_TYPE, content)
+            .build();
+        let responses = &mut operation.responses.responses;
+        responses.entry("401".into()).or_insert(RefOr::T(refused));
+    }
+}
+
+/// The routes that show `openapi`.
+///
+/// # Panics
+/// When the document can't be written as JSON, which a test of the service would have shown.
+pub fn router(openapi: &OpenApi) -> Router {
+    let json: Bytes = openapi
+        .to_json()
+        .expect("an OpenAPI document is JSON")
+        .into();
+    let document = move || async move { ([(CONTENT_TYPE, "application/json")], json.clone()) };
+    Router::new()
+        .route("/openapi.json", get(document))
+        .route("/docs", get(async || page(DOCS)))
+        .route("/docs/{file}", get(swagger_file))
+        .route("/redoc", get(async || page(REDOC)))
+        .route("/redoc/{file}", get(redoc_file))
+}
+
+fn page(html: &'static str) -> Response {
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+    ];
+    (headers, html).into_response()
+}
+
+/// A file that changes with a release only.
+fn file(content_type: &str, bytes: impl IntoResponse) -> Response {
+    let headers = [
+        (CONTENT_TYPE, content_type),
+        (CACHE_CONTROL, "public, max-age=3600"),
+    ];
+    (headers, bytes).into_response()
+}
+
+fn no_file() -> Problem {
+    Problem::not_found("not_found", "the documentation has no such file")
+}
+
+async fn swagger_file(Path(name): Path<String>) -> Result<Response, Problem> {
+    if name == "start.js" {
+        return Ok(file("text/javascript; charset=utf-8", DOCS_START));
+    }
+    // Its own page and its start script load a document that is not ours.
+    if !["swagger-ui.css", "swagger-ui-bundle.js"].contains(&&*name) {
+        return Err(no_file());
+    }
+    let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
+    let found = utoipa_swagger_ui::serve(&name, config).map_err(|error| {
+        tracing::error!(error = &*error, "a file of the documentation can't be read");
+        Problem::internal()
+    })?;
+    let found = found.ok_or_else(no_file)?;
+    let mut response = file(&found.content_type, found.bytes);
+    if found.gzpipped {
+        response
+            .headers_mut()
+            .insert(CONTENT_ENCODING, http::HeaderValue::from_static("gzip"));
+    }
+    Ok(response)
+}
+
+async fn redoc_file(Path(name): Path<String>) -> Result<Response, Problem> {
+    match &*name {
+        // Every browser takes gzip; unpacked it would be a megabyte more of binary.
+        "redoc.standalone.js" => Ok((
+            [(CONTENT_ENCODING, "gzip")],
+            file("text/javascript; charset=utf-8", REDOC_SCRIPT),
+        )
+            .into_response()),
+        "redoc.standalone.js.LICENSE.txt" => Ok(file("text/plain; charset=utf-8", REDOC_LICENCE)),
+        _ => Err(no_file()),
+    }
+}
