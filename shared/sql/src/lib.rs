@@ -12,6 +12,7 @@ mod dialect;
 mod error;
 mod faults;
 mod hand_over;
+pub mod log;
 mod migrate;
 mod outbox;
 mod tx;

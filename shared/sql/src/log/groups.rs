@@ -65,7 +65,9 @@ impl Group {
     /// Lets member `id` release and take what is due. It is done with all it was given before.
     pub(super) fn exchange(&self, id: u64) -> Exchange {
         let mut state = held(&self.state);
-        let State { promised, owned, .. } = &mut *state;
+        let State {
+            promised, owned, ..
+        } = &mut *state;
         let mut exchange = Exchange::default();
         owned.retain(|partition, owner| {
             let keeps = *owner != id || promised.get(partition) == Some(&id);
@@ -101,13 +103,18 @@ impl State {
         for (id, member) in &self.members {
             for topic in &member.topics {
                 for partition in 0..i32::from(topic.count()) {
-                    let partition = TopicPartition { topic: topic.name.clone(), partition };
+                    let partition = TopicPartition {
+                        topic: topic.name.clone(),
+                        partition,
+                    };
                     readers.entry(partition).or_default().push(*id);
                 }
             }
         }
         self.promised.retain(|partition, member| {
-            readers.get(partition).is_some_and(|ids| ids.contains(member))
+            readers
+                .get(partition)
+                .is_some_and(|ids| ids.contains(member))
         });
         let mut load: BTreeMap<u64, usize> = self.members.keys().map(|id| (*id, 0)).collect();
         for member in self.promised.values() {
@@ -148,7 +155,13 @@ mod tests {
 
     fn loads(group: &Group) -> Vec<usize> {
         let state = held(&group.state);
-        let count = |id: &u64| state.promised.values().filter(|member| *member == id).count();
+        let count = |id: &u64| {
+            state
+                .promised
+                .values()
+                .filter(|member| *member == id)
+                .count()
+        };
         state.members.keys().map(count).collect()
     }
 

@@ -119,7 +119,10 @@ impl LogMember {
         let extents = records::extents(&self.log.db, &topic).await.map_err(away)?;
         for (partition, next) in &mut self.stands {
             let number = usize::try_from(partition.partition).unwrap_or(usize::MAX);
-            let Some(extent) = extents.get(number).filter(|_| partition.topic == topic.name) else {
+            let Some(extent) = extents
+                .get(number)
+                .filter(|_| partition.topic == topic.name)
+            else {
                 continue;
             };
             if next.is_some_and(|next| next > extent.next) {
@@ -142,7 +145,11 @@ impl LogMember {
         let mut batch = Vec::new();
         let mut moves = Vec::new();
         let partitions = self.stands.len();
-        let in_turn = self.stands.iter().cycle().skip(self.turn % partitions.max(1));
+        let in_turn = self
+            .stands
+            .iter()
+            .cycle()
+            .skip(self.turn % partitions.max(1));
         for (place, next) in in_turn.take(partitions) {
             let (Some(next), Some(topic)) = (*next, self.topic(&place.topic)) else {
                 continue;

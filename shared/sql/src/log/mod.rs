@@ -84,7 +84,10 @@ impl TopicLog {
         durability: Durability,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
-        let settings = Settings { delivery: false, ..Settings::new("log", clock) };
+        let settings = Settings {
+            delivery: false,
+            ..Settings::new("log", clock)
+        };
         let db = Db::open_sqlite(path, durability, settings, MIGRATIONS).await?;
         let topics = Topics::default();
         for topic in load(&db).await? {
@@ -319,13 +322,15 @@ async fn make(
     let mut made = Vec::with_capacity(wanted.len());
     for spec in wanted.into_values() {
         let (cleanup, after_ms) = columns(spec.cleanup);
-        sqlx::query("insert into topics (name, partitions, cleanup, after_ms) values ($1, $2, $3, $4)")
-            .bind(spec.name.as_str())
-            .bind(spec.partitions)
-            .bind(cleanup)
-            .bind(after_ms)
-            .execute(&mut *conn)
-            .await?;
+        sqlx::query(
+            "insert into topics (name, partitions, cleanup, after_ms) values ($1, $2, $3, $4)",
+        )
+        .bind(spec.name.as_str())
+        .bind(spec.partitions)
+        .bind(cleanup)
+        .bind(after_ms)
+        .execute(&mut *conn)
+        .await?;
         let mut partitions = Vec::with_capacity(spec.partitions.into());
         for partition in 0..spec.partitions {
             let id: i64 = sqlx::query_scalar(

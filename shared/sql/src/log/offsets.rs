@@ -62,7 +62,10 @@ impl Offsets {
             .collect();
         Ok(Self {
             db: db.clone(),
-            known: Arc::new(Mutex::new(Known { next, ..Known::default() })),
+            known: Arc::new(Mutex::new(Known {
+                next,
+                ..Known::default()
+            })),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         })

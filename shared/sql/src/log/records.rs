@@ -89,7 +89,12 @@ pub(super) async fn append(tx: &mut Tx, arrivals: Vec<Arrival>) -> Result<(), St
 fn show(arrivals: Vec<Arrival>, offsets: &[i64]) {
     let mut by_partition: BTreeMap<i64, (Arc<TopicState>, usize, Vec<Record>)> = BTreeMap::new();
     for (arrival, offset) in arrivals.into_iter().zip(offsets) {
-        let Arrival { topic, partition, message, .. } = arrival;
+        let Arrival {
+            topic,
+            partition,
+            message,
+            ..
+        } = arrival;
         let id = topic.partitions[partition].id;
         let (_, number, records) = by_partition
             .entry(id)

@@ -125,7 +125,8 @@ impl TopicLog {
             from = to;
         }
         if walked_from < head {
-            self.set_compacted_to(partition, walked_from, head, cutoff).await?;
+            self.set_compacted_to(partition, walked_from, head, cutoff)
+                .await?;
         }
         Ok(removed)
     }
@@ -133,10 +134,12 @@ impl TopicLog {
     async fn compacted_to(&self, id: i64) -> Result<i64, StoreError> {
         let mut reader = self.inner.db.read().await?;
         let conn = sqlite(reader.conn());
-        Ok(sqlx::query_scalar("select compacted_to from partitions where id = $1")
-            .bind(id)
-            .fetch_one(conn)
-            .await?)
+        Ok(
+            sqlx::query_scalar("select compacted_to from partitions where id = $1")
+                .bind(id)
+                .fetch_one(conn)
+                .await?,
+        )
     }
 
     /// Begins the next time at the first record that was still too young to go.
@@ -181,5 +184,10 @@ fn tell(topic: &TopicState, number: usize, removed: u64) {
         topic: topic.name.clone(),
         partition: i32::try_from(number).unwrap_or(i32::MAX),
     };
-    tracing::debug!(topic = partition.topic, partition = partition.partition, removed, "old records removed");
+    tracing::debug!(
+        topic = partition.topic,
+        partition = partition.partition,
+        removed,
+        "old records removed"
+    );
 }

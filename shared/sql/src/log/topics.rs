@@ -135,7 +135,10 @@ struct Tail {
 
 impl Partition {
     fn new(id: i64, next: i64) -> Self {
-        let tail = Tail { from: next, ..Tail::default() };
+        let tail = Tail {
+            from: next,
+            ..Tail::default()
+        };
         Self {
             id,
             next: AtomicI64::new(next),
@@ -219,7 +222,10 @@ impl Partition {
 
 impl Tail {
     fn restart(&mut self, from: i64) {
-        *self = Self { from, ..Self::default() };
+        *self = Self {
+            from,
+            ..Self::default()
+        };
     }
 
     fn push(&mut self, record: Record) {
