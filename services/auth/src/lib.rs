@@ -1,1 +1,252 @@
-//! auth
+//! Auth: who has an account, who is logged in, and whose a token is.
+//!
+//! ```text
+//! POST /api/auth/register ─ api ─ commands ─ store ─┬─ users, sessions     one atomic write
+//!                                                   └─ outbox ─ relay ─▶ topic `user.events`
+//! GET /api/auth/validate ─ identities ─▶ who it is   (memory; the store once a token)
+//! ```
+//!
+//! | owns      | accounts, sessions, signing keys |
+//! | publishes | `user.created`, `user.updated`, `user.authenticated`, `user.session_revoked` |
+//! | consumes  | nothing |
+//!
+//! Invariants: an address or a name belongs to one account, whatever its case (the database decides);
+//! a session that ended is refused from the answer on that ended it; passwords are hashed on threads
+//! of their own ([`passwords`]); no answer has a hash in it.
+
+mod api;
+pub mod commands;
+pub mod domain;
+pub mod error;
+mod identities;
+mod keyring;
+pub mod passwords;
+pub mod queries;
+pub mod revocations;
+mod store;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use blocks::gateway::{AuthRefusal, Authenticator};
+use blocks::identity::{ISSUER, KeySource};
+use blocks::{Caller, Clock, Mode, Role, Route, Service};
+use chrono::TimeDelta;
+use sql::{Db, Migration};
+
+pub use domain::{Account, NewAccount};
+pub use error::{AuthError, OpenError};
+
+use identities::Identities;
+use keyring::Keyring;
+use passwords::{Cost, Passwords};
+use revocations::{Change, Revocations};
+
+/// The schema, step by step.
+pub const MIGRATIONS: &[Migration] = &[sql::migration!(
+    1001,
+    "accounts, sessions, signing keys",
+    "0001_accounts.sql"
+)];
+
+/// The gateway's rule for each endpoint.
+pub const ROUTES: &[Route] = &[
+    Route {
+        methods: &["POST"],
+        path: "/api/auth/register",
+        mode: Mode::Strip,
+    },
+    Route {
+        methods: &["POST"],
+        path: "/api/auth/login",
+        mode: Mode::Strip,
+    },
+    // It reads the token itself.
+    Route {
+        methods: &["GET"],
+        path: "/api/auth/validate",
+        mode: Mode::Strip,
+    },
+    Route {
+        methods: &["GET", "PUT"],
+        path: "/api/auth/me",
+        mode: Mode::Required,
+    },
+    Route {
+        methods: &["POST"],
+        path: "/api/auth/logout",
+        mode: Mode::Required,
+    },
+    Route {
+        methods: &["GET"],
+        path: "/api/auth/sessions",
+        mode: Mode::Required,
+    },
+    Route {
+        methods: &["DELETE"],
+        path: "/api/auth/sessions/{id}",
+        mode: Mode::Required,
+    },
+    Route {
+        methods: &["GET"],
+        path: "/.well-known/jwks.json",
+        mode: Mode::Strip,
+    },
+];
+
+/// For whom access tokens are made.
+const AUDIENCE: &str = "rookery";
+
+/// What auth needs to know.
+pub struct Settings {
+    /// Encrypts the stored signing keys.
+    pub secret_key: String,
+    /// Whom tokens name as their maker.
+    pub issuer: String,
+    /// How long an access token holds.
+    pub token_ttl: TimeDelta,
+    /// How much work a password hash is.
+    pub password_cost: Cost,
+    /// Threads that hash.
+    pub hash_threads: usize,
+    /// Passwords that may wait for them.
+    pub hash_queue: usize,
+}
+
+impl Settings {
+    /// The usual ones.
+    pub fn new(secret_key: impl Into<String>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            secret_key: secret_key.into(),
+            issuer: ISSUER.to_owned(),
+            token_ttl: TimeDelta::days(1),
+            password_cost: Cost::default(),
+            hash_threads: if cores <= 2 { 1 } else { 2 },
+            hash_queue: 64,
+        }
+    }
+}
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct Auth(Arc<Inner>);
+
+/// What a running auth is made of; reached through [`Auth`].
+pub struct Inner {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    issuer: String,
+    token_ttl: TimeDelta,
+    keyring: Keyring,
+    passwords: Passwords,
+    revocations: Arc<Revocations>,
+    identities: Identities,
+}
+
+impl std::ops::Deref for Auth {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Auth {
+    /// Starts it: reads (or makes) the signing keys and learns what was revoked.
+    ///
+    /// # Errors
+    /// When the secret key is weak or another one, or the store can't be asked.
+    pub async fn open(
+        db: Db,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let keyring = Keyring::open(&db, &settings.secret_key).await?;
+        let passwords = Passwords::start(
+            settings.password_cost,
+            settings.hash_threads,
+            settings.hash_queue,
+        )?;
+        let now = clock.now();
+        let revocations = Arc::new(Revocations::default());
+        for (session, until) in store::ended_sessions(&db, now).await? {
+            revocations.apply(Change::SessionEnded { session, until }, now);
+        }
+        for (user_id, time) in store::not_befores(&db, now - settings.token_ttl).await? {
+            let until = time + settings.token_ttl;
+            revocations.apply(
+                Change::SessionsBefore {
+                    user_id,
+                    time,
+                    until,
+                },
+                now,
+            );
+        }
+        Ok(Self(Arc::new(Inner {
+            db,
+            clock,
+            issuer: settings.issuer,
+            token_ttl: settings.token_ttl,
+            keyring,
+            passwords,
+            revocations,
+            identities: Identities::default(),
+        })))
+    }
+
+    /// Opens an account that may do everything.
+    ///
+    /// # Errors
+    /// As [`commands::register`].
+    pub async fn create_admin(&self, new: NewAccount) -> Result<Account, AuthError> {
+        commands::register(self, new, Role::Admin).await
+    }
+
+    /// Where changes made by other processes are told, and what answers whether a token still holds.
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
+    }
+
+    /// The public keys, for verifying `X-Identity` in the same process.
+    pub fn keys(&self) -> Arc<dyn KeySource> {
+        Arc::<blocks::identity::KeySet>::clone(self.keyring.verifying())
+    }
+
+    fn memory(&self) -> commands::Memory {
+        commands::Memory {
+            revocations: Arc::clone(&self.revocations),
+            clock: Arc::clone(&self.clock),
+            token_ttl: self.token_ttl,
+        }
+    }
+}
+
+#[async_trait]
+impl Authenticator for Auth {
+    async fn authenticate(&self, token: &str) -> Result<Caller, AuthRefusal> {
+        self.identify(token)
+            .await
+            .map(|identity| identity.caller.clone())
+    }
+}
+
+/// The service, ready to run.
+pub fn service(auth: &Auth) -> Service {
+    Service {
+        name: "auth",
+        router: api::router(auth.clone()),
+        routes: ROUTES,
+        topics: &[events::topic::USERS],
+        publishes: &[
+            "user.created",
+            "user.updated",
+            "user.authenticated",
+            "user.session_revoked",
+        ],
+        consumers: vec![],
+        outbox: Some(Arc::new(auth.db.clone())),
+        checks: vec![Arc::new(auth.db.clone())],
+        background: vec![],
+    }
+}

@@ -27,5 +27,8 @@ pub use keys::{Jwk, KeyError, KeySet, KeySource, SigningKey, VerifyingKey};
 pub use refusal::AuthRefusal;
 pub use token::{AccessClaims, SKEW};
 
+/// Whom the tokens of an installation name as their maker.
+pub const ISSUER: &str = "rookery";
+
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,159 @@
+//! Opening an account, and one's own.
+
+use axum::Json;
+use axum::extract::State;
+use blocks::extract::{Patch, ValidJson};
+use blocks::{Caller, Problem, Role};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::domain::{Account, AccountChange, NewAccount};
+use crate::error::AuthError;
+use crate::{Auth, commands, queries};
+
+/// A new account.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Register {
+    /// Where mail goes; unique whatever its case.
+    #[schema(example = "ada@example.org", max_length = 254)]
+    email: String,
+    /// Letters, digits, `_`, `.` and `-`; unique whatever its case.
+    #[schema(
+        example = "ada",
+        min_length = 3,
+        max_length = 32,
+        pattern = "^[A-Za-z0-9_.-]+$"
+    )]
+    username: String,
+    /// 8 to 1,024 bytes, all of which count.
+    #[schema(example = "correct horse battery", min_length = 8, max_length = 1024)]
+    password: String,
+    /// Any name.
+    #[schema(max_length = 200)]
+    full_name: Option<String>,
+    /// In years.
+    #[schema(minimum = 0, maximum = 150)]
+    age: Option<i64>,
+}
+
+/// A change of one's own account: any subset; what is absent stays.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ChangeMe {
+    /// The new name; it can't be cleared.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, min_length = 3, max_length = 32)]
+    username: Patch<String>,
+    /// The new full name; null clears it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200)]
+    full_name: Patch<String>,
+    /// The new age; null clears it.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 150)]
+    age: Patch<i64>,
+}
+
+/// An account.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AccountView {
+    /// Never used twice.
+    id: i64,
+    /// Where mail goes.
+    email: String,
+    /// As its owner writes it.
+    username: String,
+    /// Any name.
+    full_name: Option<String>,
+    /// In years.
+    age: Option<i64>,
+    /// What it may do.
+    role: Role,
+    /// When it was opened: RFC 3339.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// When name or age last changed: RFC 3339.
+    #[schema(format = DateTime)]
+    updated_at: String,
+}
+
+impl From<Account> for AccountView {
+    fn from(account: Account) -> Self {
+        Self {
+            id: account.id,
+            email: account.email,
+            username: account.username,
+            full_name: account.full_name,
+            age: account.age,
+            role: account.role,
+            created_at: events::timestamp(account.created_at),
+            updated_at: events::timestamp(account.updated_at),
+        }
+    }
+}
+
+/// Opens an account.
+#[utoipa::path(
+    post, path = "/api/auth/register", operation_id = "auth.register", tag = "auth",
+    request_body = Register,
+    responses(
+        (status = 201, description = "opened", body = AccountView),
+        (status = 400, description = "`validation_failed`, or `user_exists`: the e-mail address or the name is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`busy`: too many at once", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[tracing::instrument(name = "auth.register", skip_all)]
+pub(super) async fn register(
+    State(auth): State<Auth>,
+    ValidJson(new): ValidJson<Register>,
+) -> Result<(StatusCode, Json<AccountView>), AuthError> {
+    let new = NewAccount {
+        email: new.email,
+        username: new.username,
+        password: new.password,
+        full_name: new.full_name,
+        age: new.age,
+    };
+    let account = commands::register(&auth, new, Role::User).await?;
+    Ok((StatusCode::CREATED, Json(account.into())))
+}
+
+/// Shows the caller's account.
+#[utoipa::path(
+    get, path = "/api/auth/me", operation_id = "auth.me", tag = "auth",
+    responses(
+        (status = 200, description = "the account", body = AccountView),
+        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[tracing::instrument(name = "auth.me", skip_all, fields(user.id = caller.id))]
+pub(super) async fn me(
+    State(auth): State<Auth>,
+    caller: Caller,
+) -> Result<Json<AccountView>, AuthError> {
+    Ok(Json(queries::account(&auth, caller.id).await?.into()))
+}
+
+/// Changes the caller's name, full name or age.
+#[utoipa::path(
+    put, path = "/api/auth/me", operation_id = "auth.change_me", tag = "auth",
+    request_body = ChangeMe,
+    responses(
+        (status = 200, description = "the account after the change", body = AccountView),
+        (status = 400, description = "`validation_failed`, or `user_exists`: the name is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[tracing::instrument(name = "auth.change_me", skip_all, fields(user.id = caller.id))]
+pub(super) async fn change_me(
+    State(auth): State<Auth>,
+    caller: Caller,
+    ValidJson(change): ValidJson<ChangeMe>,
+) -> Result<Json<AccountView>, AuthError> {
+    let change = AccountChange::check(change.username, change.full_name, change.age)?;
+    Ok(Json(
+        commands::change_account(&auth, caller.id, change)
+            .await?
+            .into(),
+    ))
+}

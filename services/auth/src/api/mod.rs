@@ -1,0 +1,31 @@
+//! Auth over HTTP.
+
+mod accounts;
+mod sessions;
+mod validate;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Auth;
+
+/// What an action without a result answers.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+struct Done {
+    /// What was done, for people.
+    message: &'static str,
+}
+
+/// All endpoints.
+pub fn router(auth: Auth) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(accounts::register))
+        .routes(routes!(accounts::me, accounts::change_me))
+        .routes(routes!(sessions::login))
+        .routes(routes!(sessions::logout))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
+        .routes(routes!(validate::validate))
+        .routes(routes!(validate::jwks))
+        .with_state(auth)
+}

@@ -1,0 +1,165 @@
+//! Logging in and out, and one's sessions.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use blocks::extract::{Listing, Page, ValidJson, ValidPath};
+use blocks::{Caller, Problem};
+use http::HeaderMap;
+use http::header::{CACHE_CONTROL, USER_AGENT};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Done;
+use crate::domain::Login;
+use crate::error::AuthError;
+use crate::{Auth, commands, queries};
+
+/// As much as tells one's clients apart.
+const MAX_USER_AGENT: usize = 200;
+
+/// Who logs in: by `email` or by `username`.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct LoginRequest {
+    /// The account's address.
+    #[schema(example = "ada@example.org")]
+    email: Option<String>,
+    /// The account's name.
+    username: Option<String>,
+    /// The account's password.
+    #[schema(example = "correct horse battery")]
+    password: String,
+}
+
+/// A token for `Authorization: Bearer`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TokenView {
+    access_token: String,
+    /// Always `bearer`.
+    token_type: &'static str,
+    /// In seconds.
+    #[schema(example = 86_400)]
+    expires_in: i64,
+}
+
+/// A session.
+#[derive(Serialize, ToSchema)]
+pub(super) struct SessionView {
+    id: Uuid,
+    /// Whether it is the one of this request.
+    current: bool,
+    /// What the client called itself at login.
+    user_agent: Option<String>,
+    /// When it began: RFC 3339.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// When it ends by itself: RFC 3339.
+    #[schema(format = DateTime)]
+    expires_at: String,
+}
+
+/// Logs in by e-mail address or by name.
+#[utoipa::path(
+    post, path = "/api/auth/login", operation_id = "auth.login", tag = "auth",
+    request_body = LoginRequest,
+    responses(
+        (status = 200, description = "logged in", body = TokenView),
+        (status = 400, description = "`validation_failed`", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`bad_credentials`: the account or the password, it is not told which", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`busy`: too many at once", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[tracing::instrument(name = "auth.login", skip_all)]
+pub(super) async fn login(
+    State(auth): State<Auth>,
+    headers: HeaderMap,
+    ValidJson(request): ValidJson<LoginRequest>,
+) -> Result<impl IntoResponse, AuthError> {
+    let login = Login::of(request.email, request.username)?;
+    let user_agent = headers
+        .get(USER_AGENT)
+        .and_then(|value| value.to_str().ok())
+        .map(|text| text.chars().take(MAX_USER_AGENT).collect());
+    let done = commands::login(&auth, login, request.password, user_agent).await?;
+    let token = TokenView {
+        access_token: done.access_token,
+        token_type: "bearer",
+        expires_in: done.expires_in,
+    };
+    Ok(([(CACHE_CONTROL, "no-store")], Json(token)))
+}
+
+/// Ends the session of this token. The token is refused from the answer on.
+#[utoipa::path(
+    post, path = "/api/auth/logout", operation_id = "auth.logout", tag = "auth",
+    responses(
+        (status = 200, description = "logged out", body = Done),
+        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[tracing::instrument(name = "auth.logout", skip_all, fields(user.id = caller.id))]
+pub(super) async fn logout(
+    State(auth): State<Auth>,
+    caller: Caller,
+) -> Result<Json<Done>, AuthError> {
+    match commands::end_session(&auth, caller.id, caller.session).await {
+        // Twice at the same moment: it has ended, which is what was asked for.
+        Ok(()) | Err(AuthError::NoSession) => Ok(Json(Done {
+            message: "Logged out successfully",
+        })),
+        Err(error) => Err(error),
+    }
+}
+
+/// Lists the caller's live sessions, newest first.
+#[utoipa::path(
+    get, path = "/api/auth/sessions", operation_id = "auth.sessions", tag = "auth",
+    params(Page),
+    responses(
+        (status = 200, description = "the sessions", body = Listing<SessionView>),
+        (status = 400, description = "`validation_failed`", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[tracing::instrument(name = "auth.sessions", skip_all, fields(user.id = caller.id))]
+pub(super) async fn list(
+    State(auth): State<Auth>,
+    caller: Caller,
+    page: Page,
+) -> Result<Json<Listing<SessionView>>, AuthError> {
+    let found = queries::sessions(&auth, caller.id, &page).await?;
+    let view = |session: crate::store::SessionRow| SessionView {
+        id: session.id,
+        current: session.id == caller.session,
+        user_agent: session.user_agent,
+        created_at: events::timestamp(session.created_at),
+        expires_at: events::timestamp(session.expires_at),
+    };
+    let items = found.items.into_iter().map(view).collect();
+    Ok(Json(Listing::new(items, found.total, &page, found.next)))
+}
+
+/// Ends one of the caller's sessions. Its token is refused from the answer on.
+#[utoipa::path(
+    delete, path = "/api/auth/sessions/{id}", operation_id = "auth.end_session", tag = "auth",
+    params(("id" = Uuid, Path, description = "the session")),
+    responses(
+        (status = 200, description = "ended", body = Done),
+        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`session_not_found`: none that lives, or not yours", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+#[tracing::instrument(name = "auth.end_session", skip_all, fields(user.id = caller.id))]
+pub(super) async fn end(
+    State(auth): State<Auth>,
+    caller: Caller,
+    ValidPath(id): ValidPath<String>,
+) -> Result<Json<Done>, AuthError> {
+    // Read here and not by the extractor: a malformed id is a session that does not exist.
+    let id = Uuid::try_parse(&id).map_err(|_| AuthError::NoSession)?;
+    commands::end_session(&auth, caller.id, id).await?;
+    Ok(Json(Done {
+        message: "Session ended successfully",
+    }))
+}

@@ -1,0 +1,121 @@
+//! Forward-auth: what a gateway in front of the fleet asks before it lets a request pass.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use blocks::gateway::guest_may;
+use blocks::identity::{Jwk, bearer, headers};
+use blocks::{FieldErrors, Problem};
+use http::header::CACHE_CONTROL;
+use http::request::Parts;
+use http::{HeaderName, Method};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::Auth;
+
+const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+
+/// Public keys.
+#[derive(Serialize, ToSchema)]
+pub(super) struct JwksView {
+    /// All that are not retired.
+    keys: Vec<Jwk>,
+}
+
+/// Says who a request is from, for gateways: judges its bearer token and `X-Forwarded-Method`.
+///
+/// Good: 200 with `X-User-ID`, `X-User-Name`, `X-User-Email`, `X-User-Role` and `X-Identity`, a signed
+/// assertion that services verify. With `?mode=optional` a request without a token is good, too, and
+/// answered without identity.
+#[utoipa::path(
+    get, path = "/api/auth/validate", operation_id = "auth.validate", tag = "auth",
+    params(("mode" = Option<String>, Query, description = "`required` (the default) or `optional`")),
+    responses(
+        (status = 200, description = "may pass"),
+        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`guest_read_only`", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`auth_unavailable`", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn validate(State(auth): State<Auth>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    judge(&auth, &parts)
+        .await
+        .unwrap_or_else(|response| *response)
+}
+
+async fn judge(auth: &Auth, parts: &Parts) -> Result<Response, Box<Response>> {
+    let refuse = |problem: Problem| Box::new(problem.into_response());
+    let optional = is_optional(parts.uri.query()).map_err(refuse)?;
+    let token = bearer(&parts.headers).map_err(|refusal| Box::new(refusal.into_response()))?;
+    let Some(token) = token else {
+        if optional {
+            return Ok(Response::new(Body::empty()));
+        }
+        return Err(refuse(Problem::unauthorized(
+            "unauthenticated",
+            "send an access token as Authorization: Bearer",
+        )));
+    };
+    let identity = auth
+        .identify(token)
+        .await
+        .map_err(|refusal| Box::new(refusal.into_response()))?;
+    guest_may(identity.caller.role, &forwarded_method(parts)).map_err(refuse)?;
+
+    let mut response = Response::new(Body::empty());
+    let [id, name, email, role] = identity.headers.clone();
+    let said = response.headers_mut();
+    said.reserve(6);
+    said.insert(headers::USER_ID, id);
+    said.insert(headers::USER_NAME, name);
+    said.insert(headers::USER_EMAIL, email);
+    said.insert(headers::USER_ROLE, role);
+    said.insert(headers::IDENTITY, auth.assertion(&identity));
+    Ok(response)
+}
+
+fn is_optional(query: Option<&str>) -> Result<bool, Problem> {
+    let modes = query
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("mode="));
+    let mut optional = false;
+    for mode in modes {
+        optional = match mode {
+            "optional" => true,
+            "required" => false,
+            _ => {
+                let error = FieldErrors::one("mode", "must be required or optional");
+                return Err(Problem::validation(error));
+            }
+        };
+    }
+    Ok(optional)
+}
+
+/// The method of the request that is judged: not the gateway's own question, which is always a `GET`.
+/// What can't be read, or is said twice, counts as one that changes things.
+fn forwarded_method(parts: &Parts) -> Method {
+    let mut values = parts.headers.get_all(FORWARDED_METHOD).iter();
+    match (values.next(), values.next()) {
+        (None, _) => parts.method.clone(),
+        (Some(one), None) => Method::from_bytes(one.as_bytes()).unwrap_or(Method::POST),
+        (Some(_), Some(_)) => Method::POST,
+    }
+}
+
+/// Lists the public keys that verify access tokens and `X-Identity`.
+#[utoipa::path(
+    get, path = "/.well-known/jwks.json", operation_id = "auth.jwks", tag = "auth",
+    responses((status = 200, description = "a JSON Web Key Set (RFC 7517)", body = JwksView))
+)]
+pub(super) async fn jwks(State(auth): State<Auth>) -> impl IntoResponse {
+    let keys = auth.keyring.published().to_vec();
+    (
+        [(CACHE_CONTROL, "public, max-age=60")],
+        Json(JwksView { keys }),
+    )
+}

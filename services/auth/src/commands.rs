@@ -1,0 +1,249 @@
+//! What auth can be told. Each is one write: the state and the event that tells of it.
+
+use blocks::Role;
+use blocks::identity::AccessClaims;
+use chrono::{DateTime, Utc};
+use events::users::{UserAuthenticated, UserCreated, UserSessionRevoked, UserUpdated};
+use sql::{StoreError, Tx};
+use uuid::Uuid;
+
+use crate::domain::{Account, AccountChange, Login, NewAccount, check_attempt};
+use crate::error::AuthError;
+use crate::revocations::Change;
+use crate::{AUDIENCE, Auth, store};
+
+/// A login: the token and how long it holds.
+pub struct LoggedIn {
+    /// To be sent as `Authorization: Bearer`.
+    pub access_token: String,
+    /// In seconds.
+    pub expires_in: i64,
+}
+
+/// Opens an account.
+///
+/// # Errors
+/// [`AuthError::Taken`] when another account has the address or the name, whatever its case.
+pub async fn register(auth: &Auth, new: NewAccount, role: Role) -> Result<Account, AuthError> {
+    new.check()?;
+    let hash = auth.passwords.hash(new.password.clone()).await?;
+    auth.db
+        .write(move |tx| {
+            Box::pin(async move {
+                let account = store::add_account(tx, &new, &hash, role)
+                    .await
+                    .map_err(taken)?;
+                let created = UserCreated {
+                    user_id: account.id,
+                    username: account.username.clone(),
+                    email: account.email.clone(),
+                    role: role.to_string(),
+                };
+                tx.publish(&created, 1).await?;
+                Ok(account)
+            })
+        })
+        .await
+}
+
+/// Begins a session for whoever knows the password.
+///
+/// # Errors
+/// [`AuthError::BadCredentials`], after the same work, whether or not there is such an account.
+pub async fn login(
+    auth: &Auth,
+    login: Login,
+    password: String,
+    user_agent: Option<String>,
+) -> Result<LoggedIn, AuthError> {
+    check_attempt(&password)?;
+    let found = store::credentials(&auth.db, &login).await?;
+    let stored = found.as_ref().map(|account| account.password_hash.clone());
+    let right = auth.passwords.check(password, stored).await?;
+    let Some(account) = found.filter(|_| right) else {
+        return Err(AuthError::BadCredentials);
+    };
+    let session = auth.clock.id();
+    let now = auth.clock.now();
+    let expires = now + auth.token_ttl;
+    let claims = AccessClaims {
+        sub: account.id,
+        name: account.username.clone(),
+        email: account.email.clone(),
+        role: account.role(),
+        sid: session,
+        iss: auth.issuer.clone(),
+        aud: AUDIENCE.to_owned(),
+        iat: now.timestamp(),
+        nbf: None,
+        exp: expires.timestamp(),
+        jti: auth.clock.id(),
+    };
+    let user_id = account.id;
+    auth.db
+        .write(move |tx| {
+            Box::pin(async move {
+                let version = advance(tx, user_id).await?;
+                store::add_session(tx, session, user_id, user_agent.as_deref(), expires).await?;
+                tx.publish(
+                    &UserAuthenticated {
+                        user_id,
+                        session_id: session,
+                    },
+                    version,
+                )
+                .await?;
+                Ok::<_, AuthError>(())
+            })
+        })
+        .await?;
+    Ok(LoggedIn {
+        access_token: claims.sign(auth.keyring.signing()),
+        expires_in: auth.token_ttl.num_seconds(),
+    })
+}
+
+/// Changes name and age of an account. From the answer on, every token of the account answers the
+/// new name.
+///
+/// # Errors
+/// [`AuthError::Taken`] when another account has the name.
+pub async fn change_account(
+    auth: &Auth,
+    user_id: i64,
+    change: AccountChange,
+) -> Result<Account, AuthError> {
+    if change.is_empty() {
+        return crate::queries::account(auth, user_id).await;
+    }
+    let memory = auth.memory();
+    auth.db
+        .write(move |tx| {
+            Box::pin(async move {
+                let (account, version) = store::change_account(tx, user_id, &change)
+                    .await
+                    .map_err(taken)?
+                    .ok_or(AuthError::NoAccount)?;
+                let updated = UserUpdated {
+                    user_id,
+                    username: account.username.clone(),
+                    role: account.role.to_string(),
+                };
+                tx.publish(&updated, version).await?;
+                tx.after_commit(move || {
+                    memory.note(|until| Change::AccountChanged {
+                        user_id,
+                        version,
+                        until,
+                    });
+                });
+                Ok(account)
+            })
+        })
+        .await
+}
+
+/// Ends one session of an account. Its tokens are refused from the answer on.
+///
+/// # Errors
+/// [`AuthError::NoSession`] when the account has no such live session.
+pub async fn end_session(auth: &Auth, user_id: i64, session: Uuid) -> Result<(), AuthError> {
+    let memory = auth.memory();
+    auth.db
+        .write(move |tx| {
+            Box::pin(async move {
+                // The account's row first, as every write here does: two of them never wait for
+                // each other. Where there is no session the error takes the count back.
+                let version = advance(tx, user_id).await?;
+                let until = store::end_session(tx, user_id, session)
+                    .await?
+                    .ok_or(AuthError::NoSession)?;
+                tx.publish(
+                    &UserSessionRevoked {
+                        user_id,
+                        session_id: session,
+                    },
+                    version,
+                )
+                .await?;
+                tx.after_commit(move || memory.apply(Change::SessionEnded { session, until }));
+                Ok(())
+            })
+        })
+        .await
+}
+
+/// Ends all sessions of an account; answers how many lived.
+///
+/// # Errors
+/// [`AuthError::NoAccount`] when there is no such account.
+pub async fn end_sessions(auth: &Auth, user_id: i64) -> Result<usize, AuthError> {
+    let memory = auth.memory();
+    auth.db
+        .write(move |tx| {
+            Box::pin(async move {
+                let before = store::advance(tx, user_id, 0)
+                    .await?
+                    .ok_or(AuthError::NoAccount)?;
+                let ended = store::end_sessions(tx, user_id).await?;
+                let time = tx.now();
+                let mut version = before;
+                for (session_id, _) in &ended {
+                    version += 1;
+                    let revoked = UserSessionRevoked {
+                        user_id,
+                        session_id: *session_id,
+                    };
+                    tx.publish(&revoked, version).await?;
+                }
+                store::advance(tx, user_id, version - before).await?;
+                let count = ended.len();
+                tx.after_commit(move || {
+                    for (session, until) in ended {
+                        memory.apply(Change::SessionEnded { session, until });
+                    }
+                    memory.note(|until| Change::SessionsBefore {
+                        user_id,
+                        time,
+                        until,
+                    });
+                });
+                Ok(count)
+            })
+        })
+        .await
+}
+
+async fn advance(tx: &mut Tx, user_id: i64) -> Result<i64, AuthError> {
+    store::advance(tx, user_id, 1)
+        .await?
+        .ok_or(AuthError::NoAccount)
+}
+
+fn taken(error: StoreError) -> AuthError {
+    if error.is_unique("users", "email_key") {
+        AuthError::Taken("email")
+    } else if error.is_unique("users", "username_key") {
+        AuthError::Taken("username")
+    } else {
+        AuthError::Store(error)
+    }
+}
+
+/// The memory of changes with what it takes to date them, for use after a commit.
+pub(crate) struct Memory {
+    pub revocations: std::sync::Arc<crate::revocations::Revocations>,
+    pub clock: std::sync::Arc<dyn blocks::Clock>,
+    pub token_ttl: chrono::TimeDelta,
+}
+
+impl Memory {
+    fn apply(&self, change: Change) {
+        self.revocations.apply(change, self.clock.now());
+    }
+
+    /// A change that matters until the youngest token of this moment has expired.
+    fn note(&self, change: impl FnOnce(DateTime<Utc>) -> Change) {
+        self.apply(change(self.clock.now() + self.token_ttl));
+    }
+}

@@ -1,0 +1,145 @@
+//! Whose a token is. A token that was verified once is remembered by its SHA-256 until it expires:
+//! asking again costs a hash and two look-ups, no signature and no database.
+//!
+//! What is remembered is the account as it was read. After a rename the memory of changes
+//! ([`Revocations`](crate::revocations::Revocations)) knows a newer version than the remembered one,
+//! so the next request reads the account again and answers the new name. A session that ended is
+//! refused by the same look.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use blocks::Caller;
+use blocks::identity::{AccessClaims, AssertionClaims, AuthRefusal};
+use chrono::{DateTime, Utc};
+use http::HeaderValue;
+use quick_cache::sync::Cache;
+
+use crate::revocations::{Remembered, Verdict};
+use crate::{AUDIENCE, Auth, store};
+
+/// Some 20 MiB when full. What is forgotten is verified and read again.
+const REMEMBERED: usize = 32_768;
+
+type Digest = [u8; 32];
+
+/// Remembers tokens.
+pub struct Identities(Cache<Digest, Arc<Identity>>);
+
+impl Default for Identities {
+    fn default() -> Self {
+        Self(Cache::new(REMEMBERED))
+    }
+}
+
+/// The account behind a token, with the headers that say so.
+pub struct Identity {
+    /// The account.
+    pub caller: Caller,
+    /// Its id, name, address and role as header values.
+    pub headers: [HeaderValue; 4],
+    seen: Remembered,
+    expires: DateTime<Utc>,
+    assertion: Mutex<Option<(DateTime<Utc>, HeaderValue)>>,
+}
+
+impl Auth {
+    /// Whose `token` is.
+    ///
+    /// # Errors
+    /// Why it is not believed.
+    pub async fn identify(&self, token: &str) -> Result<Arc<Identity>, AuthRefusal> {
+        let digest = digest(token);
+        let now = self.clock.now();
+        if let Some(identity) = self.identities.0.get(&digest) {
+            if identity.expires <= now {
+                self.identities.0.remove(&digest);
+                return Err(AuthRefusal::Expired);
+            }
+            match self.revocations.judge(&identity.seen) {
+                Verdict::Holds => return Ok(identity),
+                Verdict::Ended => {
+                    self.identities.0.remove(&digest);
+                    return Err(AuthRefusal::Revoked);
+                }
+                Verdict::OutOfDate => {}
+            }
+        }
+        let identity = Arc::new(self.read_identity(token, now).await?);
+        self.identities.0.insert(digest, Arc::clone(&identity));
+        Ok(identity)
+    }
+
+    async fn read_identity(
+        &self,
+        token: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Identity, AuthRefusal> {
+        let keys = &**self.keyring.verifying();
+        let claims = AccessClaims::verify(token, keys, &self.issuer, AUDIENCE, now).await?;
+        if self.revocations.has_ended(claims.sid) {
+            return Err(AuthRefusal::Revoked);
+        }
+        let session = store::session(&self.db, claims.sid)
+            .await
+            .map_err(|error| AuthRefusal::Unavailable(Box::new(error)))?
+            .filter(|session| session.user_id == claims.sub && session.revoked_at.is_none())
+            .filter(|session| session.not_before.is_none_or(|time| session.began >= time))
+            .ok_or(AuthRefusal::Revoked)?;
+        let seen = Remembered {
+            user_id: session.user_id,
+            version: session.version,
+            session: claims.sid,
+            began: session.began,
+        };
+        // It may have ended while it was being read.
+        if self.revocations.judge(&seen) == Verdict::Ended {
+            return Err(AuthRefusal::Revoked);
+        }
+        let role = session.role();
+        let header = |text: &str| {
+            HeaderValue::from_str(text).map_err(|error| AuthRefusal::Unavailable(Box::new(error)))
+        };
+        Ok(Identity {
+            headers: [
+                HeaderValue::from(session.user_id),
+                header(&session.username)?,
+                header(&session.email)?,
+                HeaderValue::from_static(role.as_str()),
+            ],
+            caller: Caller {
+                id: session.user_id,
+                name: session.username.into(),
+                email: session.email.into(),
+                role,
+                session: claims.sid,
+            },
+            seen,
+            expires: DateTime::from_timestamp(claims.exp, 0).ok_or(AuthRefusal::Malformed)?,
+            assertion: Mutex::default(),
+        })
+    }
+
+    /// The assertion about `identity`: the same one for half a minute.
+    pub fn assertion(&self, identity: &Identity) -> HeaderValue {
+        let now = self.clock.now();
+        let mut kept = identity
+            .assertion
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((made, value)) = &*kept
+            && now - *made < AssertionClaims::FRESH
+        {
+            return value.clone();
+        }
+        let claims = AssertionClaims::of(&identity.caller, &self.issuer, now);
+        let value = HeaderValue::from_str(&claims.sign(self.keyring.signing()))
+            .expect("a compact token is base64url and dots");
+        *kept = Some((now, value.clone()));
+        value
+    }
+}
+
+fn digest(token: &str) -> Digest {
+    let hash = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
+    hash.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}

@@ -1,0 +1,146 @@
+//! The keys that sign tokens. They are stored encrypted under `SECRET_KEY`; one signs, and all that
+//! are not retired verify and stand in the JWKS.
+
+use std::sync::Arc;
+
+use blocks::identity::{Jwk, KeySet, SigningKey};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hkdf::{HKDF_SHA256, Salt};
+use ring::rand::{SecureRandom, SystemRandom};
+use sql::Db;
+
+use crate::error::OpenError;
+use crate::store;
+
+const LEAST_SECRET_BYTES: usize = 16;
+
+/// The keys in force.
+pub struct Keyring {
+    signing: SigningKey,
+    published: Vec<Jwk>,
+    verifying: Arc<KeySet>,
+}
+
+impl Keyring {
+    /// Reads the stored keys, and makes the first one where there is none.
+    ///
+    /// # Errors
+    /// When `secret_key` is weak or not the one that the keys were stored with.
+    pub async fn open(db: &Db, secret_key: &str) -> Result<Self, OpenError> {
+        let seal = Seal::of(secret_key)?;
+        let mut stored = store::signing_keys(db).await?;
+        if !stored.iter().any(|key| key.signs) {
+            let key = SigningKey::generate()?;
+            let kid = key.public().kid.clone();
+            let sealed = seal.close(&kid, key.seed())?;
+            store::add_signing_key(db, kid, sealed).await?;
+            // Another process may have been first: what is stored now counts.
+            stored = store::signing_keys(db).await?;
+        }
+        let mut signing = None;
+        let mut published = Vec::new();
+        for row in stored {
+            let seed = seal
+                .open(&row.kid, row.sealed)
+                .ok_or(OpenError::WrongSecretKey)?;
+            let key = SigningKey::from_seed(&seed)?;
+            published.push(key.public().clone());
+            if row.signs {
+                signing = Some(key); // the rows are in order: the latest one signs
+            }
+        }
+        Ok(Self {
+            signing: signing.ok_or(OpenError::WrongSecretKey)?,
+            verifying: Arc::new(KeySet::read(&published)?),
+            published,
+        })
+    }
+
+    /// The one that signs.
+    pub fn signing(&self) -> &SigningKey {
+        &self.signing
+    }
+
+    /// All that are not retired.
+    pub fn published(&self) -> &[Jwk] {
+        &self.published
+    }
+
+    /// The same, for verifying.
+    pub fn verifying(&self) -> &Arc<KeySet> {
+        &self.verifying
+    }
+}
+
+/// Encrypts keys for the database.
+struct Seal(LessSafeKey);
+
+impl Seal {
+    fn of(secret_key: &str) -> Result<Self, OpenError> {
+        if secret_key.len() < LEAST_SECRET_BYTES {
+            return Err(OpenError::WeakSecretKey {
+                least: LEAST_SECRET_BYTES,
+            });
+        }
+        let secret = Salt::new(HKDF_SHA256, b"rookery auth").extract(secret_key.as_bytes());
+        let key = secret
+            .expand(&[b"signing keys"], &CHACHA20_POLY1305)
+            .expect("32 bytes are within what HKDF gives");
+        Ok(Self(LessSafeKey::new(UnboundKey::from(key))))
+    }
+
+    /// A fresh nonce and the encrypted seed. The key's id is bound to it, so rows can't be swapped.
+    fn close(&self, kid: &str, seed: &[u8]) -> Result<Vec<u8>, OpenError> {
+        let mut nonce = [0; NONCE_LEN];
+        SystemRandom::new()
+            .fill(&mut nonce)
+            .map_err(|_| blocks::identity::KeyError::Random)?;
+        let mut body = seed.to_vec();
+        self.0
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(kid.as_bytes()),
+                &mut body,
+            )
+            .expect("a seed is far shorter than what can be sealed");
+        Ok([nonce.as_slice(), &body].concat())
+    }
+
+    fn open(&self, kid: &str, mut sealed: Vec<u8>) -> Option<Vec<u8>> {
+        let (nonce, body) = sealed.split_at_mut_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let seed = self
+            .0
+            .open_in_place(nonce, Aad::from(kid.as_bytes()), body)
+            .ok()?;
+        Some(seed.to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_secret_and_the_same_key_id_open_what_was_sealed() {
+        let seal = Seal::of("a secret of the operator").unwrap();
+        let sealed = seal.close("k1", &[7; 32]).unwrap();
+        assert!(!sealed.windows(4).any(|bytes| bytes == [7; 4]));
+        assert_ne!(
+            seal.close("k1", &[7; 32]).unwrap(),
+            sealed,
+            "a nonce is used once"
+        );
+        assert_eq!(seal.open("k1", sealed.clone()).unwrap(), [7; 32]);
+        assert!(seal.open("k2", sealed.clone()).is_none());
+        let other = Seal::of("another secret of the operator").unwrap();
+        assert!(other.open("k1", sealed.clone()).is_none());
+        for cut in [0, 5, NONCE_LEN, sealed.len() - 1] {
+            assert!(seal.open("k1", sealed[..cut].to_vec()).is_none());
+        }
+        assert!(matches!(
+            Seal::of("short"),
+            Err(OpenError::WeakSecretKey { .. })
+        ));
+    }
+}

@@ -1,0 +1,269 @@
+//! Password hashes: argon2id, on a few threads of their own. A hash takes tens of milliseconds and
+//! 19 MiB; a burst of logins must neither stop other requests nor eat the memory, so what does not
+//! fit into a bounded queue is told to come back, and what nobody waits for any more is not hashed.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
+use tokio::sync::oneshot;
+
+/// How much work a hash is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// KiB of memory.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+impl Default for Cost {
+    /// OWASP's first choice for argon2id.
+    fn default() -> Self {
+        Self {
+            memory_kib: 19 * 1024,
+            passes: 2,
+            lanes: 1,
+        }
+    }
+}
+
+/// Why there is no answer about a password.
+#[derive(Debug, thiserror::Error)]
+pub enum PasswordError {
+    /// Too many wait already.
+    #[error("too many passwords wait to be hashed")]
+    Busy,
+    /// It can't be hashed, or the stored hash can't be read.
+    #[error("could not hash a password: {0}")]
+    Hash(String),
+}
+
+/// Hashes and checks passwords.
+pub struct Passwords {
+    queue: SyncSender<Job>,
+    /// Of no password: what unknown accounts are checked against, so that they take as long.
+    nobodys: Arc<str>,
+}
+
+struct Job {
+    password: String,
+    work: Work,
+}
+
+enum Work {
+    Hash(oneshot::Sender<Result<String, PasswordError>>),
+    Check(Arc<str>, oneshot::Sender<Result<bool, PasswordError>>),
+}
+
+impl Passwords {
+    /// Starts `threads` threads with room for `waiting` passwords before them.
+    ///
+    /// # Errors
+    /// When argon2 does not take `cost`, or the system gives no thread.
+    pub fn start(cost: Cost, threads: usize, waiting: usize) -> Result<Self, crate::OpenError> {
+        let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, None)
+            .map_err(|error| PasswordError::Hash(error.to_string()))?;
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let nobodys = hash(&argon2, "nobody has this password")?.into();
+        let (queue, jobs) = sync_channel(waiting);
+        let jobs = Arc::new(Mutex::new(jobs));
+        for number in 0..threads.max(1) {
+            let (argon2, jobs) = (argon2.clone(), Arc::clone(&jobs));
+            std::thread::Builder::new()
+                .name(format!("passwords-{number}"))
+                .spawn(move || serve(&argon2, &jobs))
+                .map_err(crate::OpenError::Thread)?;
+        }
+        Ok(Self { queue, nobodys })
+    }
+
+    /// The PHC string to store for `password`.
+    ///
+    /// # Errors
+    /// [`PasswordError::Busy`] when too many wait.
+    pub async fn hash(&self, password: String) -> Result<String, PasswordError> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Job {
+            password,
+            work: Work::Hash(reply),
+        })?;
+        answer.await.map_err(|_| PasswordError::Busy)?
+    }
+
+    /// Whether `password` is the one of `stored`; without one the answer is no, after as much work.
+    ///
+    /// # Errors
+    /// [`PasswordError::Busy`] when too many wait.
+    pub async fn check(
+        &self,
+        password: String,
+        stored: Option<String>,
+    ) -> Result<bool, PasswordError> {
+        let known = stored.is_some();
+        let hash = stored.map_or_else(|| Arc::clone(&self.nobodys), Arc::from);
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Job {
+            password,
+            work: Work::Check(hash, reply),
+        })?;
+        let matches = answer.await.map_err(|_| PasswordError::Busy)??;
+        Ok(matches && known)
+    }
+
+    fn enqueue(&self, job: Job) -> Result<(), PasswordError> {
+        self.queue.try_send(job).map_err(|_| PasswordError::Busy)
+    }
+}
+
+/// Works until the last sender is gone.
+fn serve(argon2: &Argon2<'_>, jobs: &Mutex<Receiver<Job>>) {
+    loop {
+        // The lock is let go before the work begins.
+        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job { password, work }) = next else {
+            return;
+        };
+        match work {
+            Work::Hash(reply) if !reply.is_closed() => {
+                // Whoever stopped waiting meanwhile does not need the answer.
+                let _ = reply.send(hash(argon2, &password));
+            }
+            Work::Check(stored, reply) if !reply.is_closed() => {
+                let _ = reply.send(check(argon2, &password, &stored));
+            }
+            Work::Hash(_) | Work::Check(..) => tracing::debug!("nobody waits for this password"),
+        }
+    }
+}
+
+fn hash(argon2: &Argon2<'_>, password: &str) -> Result<String, PasswordError> {
+    let hash: PasswordHash = argon2
+        .hash_password(password.as_bytes())
+        .map_err(|error| PasswordError::Hash(error.to_string()))?;
+    Ok(hash.to_string())
+}
+
+/// The hash's own parameters count, so that older hashes stay good when the cost is raised.
+fn check(argon2: &Argon2<'_>, password: &str, stored: &str) -> Result<bool, PasswordError> {
+    let unreadable = |error: String| PasswordError::Hash(error);
+    let stored = PasswordHash::new(stored).map_err(|error| unreadable(error.to_string()))?;
+    match argon2.verify_password(password.as_bytes(), &stored) {
+        Ok(()) => Ok(true),
+        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
+        Err(error) => Err(unreadable(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHEAP: Cost = Cost {
+        memory_kib: 8,
+        passes: 1,
+        lanes: 1,
+    };
+
+    #[tokio::test]
+    async fn a_hash_is_argon2id_at_owasp_parameters_and_salted() {
+        let passwords = Passwords::start(Cost::default(), 1, 4).unwrap();
+        let hash = passwords.hash("correct horse".into()).await.unwrap();
+        assert!(
+            hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{hash}"
+        );
+        assert_ne!(passwords.hash("correct horse".into()).await.unwrap(), hash);
+        assert!(
+            passwords
+                .check("correct horse".into(), Some(hash.clone()))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .check("correct horse ".into(), Some(hash))
+                .await
+                .unwrap()
+        );
+        // An unknown account is checked against a hash of the same cost.
+        assert!(
+            passwords
+                .nobodys
+                .starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
+        );
+    }
+
+    #[tokio::test]
+    async fn all_1024_bytes_count_and_an_unknown_account_never_matches() {
+        let passwords = Passwords::start(CHEAP, 1, 4).unwrap();
+        let long = "p".repeat(1023);
+        let hash = passwords.hash(format!("{long}a")).await.unwrap();
+        assert!(
+            !passwords
+                .check(format!("{long}b"), Some(hash.clone()))
+                .await
+                .unwrap()
+        );
+        assert!(
+            passwords
+                .check(format!("{long}a"), Some(hash))
+                .await
+                .unwrap()
+        );
+        assert!(
+            !passwords
+                .check("nobody has this password".into(), None)
+                .await
+                .unwrap()
+        );
+        assert!(matches!(
+            passwords
+                .check("p".into(), Some("$argon2id$broken".into()))
+                .await,
+            Err(PasswordError::Hash(_))
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_busy_and_a_cancelled_request_is_not_hashed() {
+        // No thread takes from this queue until the test does.
+        let (queue, jobs) = sync_channel(2);
+        let passwords = Arc::new(Passwords {
+            queue,
+            nobodys: "".into(),
+        });
+        let mut waiting = Vec::new();
+        for _ in 0..2 {
+            let mut request = Box::pin(passwords.hash("12345678".into()));
+            assert!(futures_poll(&mut request).await, "it waits in the queue");
+            waiting.push(request);
+        }
+        assert!(matches!(
+            passwords.hash("12345678".into()).await,
+            Err(PasswordError::Busy)
+        ));
+        let second = waiting.pop().unwrap();
+        drop(waiting); // the first client went away
+        let argon2 = Argon2::new(
+            Algorithm::Argon2id,
+            Version::V0x13,
+            Params::new(CHEAP.memory_kib, 1, 1, None).unwrap(),
+        );
+        let jobs = Mutex::new(jobs);
+        let worker = std::thread::spawn(move || serve(&argon2, &jobs));
+        assert!(second.await.unwrap().starts_with("$argon2id$"));
+        drop(passwords);
+        worker.join().unwrap();
+    }
+
+    /// Polls once; whether it is still waiting.
+    async fn futures_poll<F: Future + Unpin>(future: &mut F) -> bool {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending())
+        })
+        .await
+    }
+}

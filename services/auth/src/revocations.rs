@@ -1,0 +1,253 @@
+//! What ended before its time, in memory: the answer to "does this token still hold?" must not wait
+//! for a database.
+//!
+//! It is loaded at start and told of every change after the commit that made it. [`Change`] is the
+//! whole of what it hears, so that a feed from other processes can tell it, too.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// Something that remembered tokens must know of. It may be forgotten after `until`: then every token
+/// it is about has expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A session was ended.
+    SessionEnded {
+        /// Which.
+        session: Uuid,
+        /// When its last token expires.
+        until: DateTime<Utc>,
+    },
+    /// All sessions of an account that began before `time` were ended.
+    SessionsBefore {
+        /// Whose.
+        user_id: i64,
+        /// Those that began earlier.
+        time: DateTime<Utc>,
+        /// When their last token expires.
+        until: DateTime<Utc>,
+    },
+    /// Name or role of an account is another: what was remembered of it is out of date.
+    AccountChanged {
+        /// Whose.
+        user_id: i64,
+        /// The account's version after the change.
+        version: i64,
+        /// When the last token from before expires.
+        until: DateTime<Utc>,
+    },
+}
+
+/// What is remembered of a token, as far as changes matter.
+#[derive(Debug, Clone, Copy)]
+pub struct Remembered {
+    /// Whose.
+    pub user_id: i64,
+    /// The account's version when it was read.
+    pub version: i64,
+    /// The session.
+    pub session: Uuid,
+    /// When the session began.
+    pub began: DateTime<Utc>,
+}
+
+/// What became of a remembered token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is still as remembered.
+    Holds,
+    /// It holds, but the account must be read again.
+    OutOfDate,
+    /// Its session was ended.
+    Ended,
+}
+
+/// The memory.
+#[derive(Debug, Default)]
+pub struct Revocations(RwLock<Memory>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    ended: HashMap<Uuid, DateTime<Utc>>,
+    before: HashMap<i64, (DateTime<Utc>, DateTime<Utc>)>,
+    changed: HashMap<i64, (i64, DateTime<Utc>)>,
+    /// How many entries make the next clean-up worth its while.
+    crowded: usize,
+}
+
+const NOT_CROWDED: usize = 1024;
+
+impl Revocations {
+    /// Takes note of `change`. Told twice or in another order, it knows the same.
+    pub fn apply(&self, change: Change, now: DateTime<Utc>) {
+        let mut memory = self.write();
+        match change {
+            Change::SessionEnded { session, until } => {
+                memory.ended.insert(session, until);
+            }
+            Change::SessionsBefore {
+                user_id,
+                time,
+                until,
+            } => {
+                let entry = memory.before.entry(user_id).or_insert((time, until));
+                *entry = (entry.0.max(time), entry.1.max(until));
+            }
+            Change::AccountChanged {
+                user_id,
+                version,
+                until,
+            } => {
+                let entry = memory.changed.entry(user_id).or_insert((version, until));
+                *entry = (entry.0.max(version), entry.1.max(until));
+            }
+        }
+        memory.forget_expired(now);
+    }
+
+    /// What became of `remembered`.
+    pub fn judge(&self, remembered: &Remembered) -> Verdict {
+        let memory = self.read();
+        let ended = memory.ended.contains_key(&remembered.session)
+            || memory
+                .before
+                .get(&remembered.user_id)
+                .is_some_and(|(time, _)| remembered.began < *time);
+        if ended {
+            return Verdict::Ended;
+        }
+        let changed = memory
+            .changed
+            .get(&remembered.user_id)
+            .is_some_and(|(version, _)| remembered.version < *version);
+        if changed {
+            Verdict::OutOfDate
+        } else {
+            Verdict::Holds
+        }
+    }
+
+    /// Whether `session` is known to have ended, without knowing more of it.
+    pub fn has_ended(&self, session: Uuid) -> bool {
+        self.read().ended.contains_key(&session)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Memory> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Memory> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    fn len(&self) -> usize {
+        self.ended.len() + self.before.len() + self.changed.len()
+    }
+
+    /// Now and then, so that it stays as large as what still matters.
+    fn forget_expired(&mut self, now: DateTime<Utc>) {
+        if self.len() < self.crowded.max(NOT_CROWDED) {
+            return;
+        }
+        self.ended.retain(|_, until| *until > now);
+        self.before.retain(|_, (_, until)| *until > now);
+        self.changed.retain(|_, (_, until)| *until > now);
+        self.crowded = self.len() * 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn token(session: u128, began: i64, version: i64) -> Remembered {
+        Remembered {
+            user_id: 1,
+            version,
+            session: Uuid::from_u128(session),
+            began: at(began),
+        }
+    }
+
+    #[test]
+    fn a_token_holds_until_its_session_its_account_or_its_time_is_spoken_of() {
+        let memory = Revocations::default();
+        let (now, until) = (at(100), at(1000));
+        assert_eq!(memory.judge(&token(1, 10, 1)), Verdict::Holds);
+        memory.apply(
+            Change::AccountChanged {
+                user_id: 1,
+                version: 2,
+                until,
+            },
+            now,
+        );
+        assert_eq!(memory.judge(&token(1, 10, 1)), Verdict::OutOfDate);
+        assert_eq!(memory.judge(&token(1, 10, 2)), Verdict::Holds);
+        let session = Uuid::from_u128(1);
+        memory.apply(Change::SessionEnded { session, until }, now);
+        assert_eq!(memory.judge(&token(1, 10, 2)), Verdict::Ended);
+        assert!(memory.has_ended(session));
+        assert_eq!(memory.judge(&token(2, 10, 2)), Verdict::Holds);
+        memory.apply(
+            Change::SessionsBefore {
+                user_id: 1,
+                time: at(20),
+                until,
+            },
+            now,
+        );
+        assert_eq!(memory.judge(&token(2, 19, 2)), Verdict::Ended);
+        assert_eq!(memory.judge(&token(2, 20, 2)), Verdict::Holds);
+        // An older message that comes late takes nothing back.
+        memory.apply(
+            Change::SessionsBefore {
+                user_id: 1,
+                time: at(5),
+                until,
+            },
+            now,
+        );
+        memory.apply(
+            Change::AccountChanged {
+                user_id: 1,
+                version: 1,
+                until,
+            },
+            now,
+        );
+        assert_eq!(memory.judge(&token(2, 19, 2)), Verdict::Ended);
+        assert_eq!(memory.judge(&token(2, 20, 1)), Verdict::OutOfDate);
+    }
+
+    #[test]
+    fn it_forgets_what_expired_and_nothing_else() {
+        let memory = Revocations::default();
+        let kept = Uuid::from_u128(u128::MAX);
+        memory.apply(
+            Change::SessionEnded {
+                session: kept,
+                until: at(1_000_000),
+            },
+            at(0),
+        );
+        for second in 0..20_000 {
+            let session = Uuid::from_u128(u128::try_from(second).unwrap());
+            let until = at(second) + TimeDelta::seconds(10);
+            memory.apply(Change::SessionEnded { session, until }, at(second));
+        }
+        assert!(memory.has_ended(kept));
+        assert!(memory.has_ended(Uuid::from_u128(19_999)));
+        assert!(memory.read().len() <= NOT_CROWDED);
+    }
+}
