@@ -8,7 +8,7 @@ use serde_json::error::Category;
 
 use crate::problem::{FieldErrors, Problem};
 
-/// How much of a body is read where no [`BodyLimit`] was set: 1 MiB.
+/// How much of a body is read where no kit set another limit: 1 MiB.
 pub const DEFAULT_BODY_LIMIT: usize = 1 << 20;
 
 /// How much of a body is read; put into the request by the kit.
