@@ -1,1 +1,25 @@
-//! runtime
+//! Connects adapters and runs a process: the one place that names `SQLite` files and the topic log.
+//!
+//! ```text
+//! main ─ DataDir::lock ─▶ Embedded::open ─▶ services ─▶ Process::run ─┬─ HTTP        stops first
+//!                                                                     ├─ relays      then these
+//!                                                                     ├─ consumers   then these
+//!                                                                     └─ stores      closed last
+//! ```
+//!
+//! Used by binaries only. Another way to run (over a broker and a database server) opens other
+//! adapters and hands them to the same [`Process`].
+//!
+//! Invariant: whatever runs does so on a [`stage::Stage`]; a loop that fails or panics ends the
+//! process, so that a half-dead one never goes on answering.
+
+pub mod embedded;
+pub mod folder;
+pub mod process;
+pub mod signals;
+pub mod stage;
+pub mod topics;
+
+pub use embedded::{Embedded, Kept};
+pub use folder::{DataDir, FolderError};
+pub use process::{Process, Stores};

@@ -1,0 +1,294 @@
+//! The folder that holds everything a server must not lose, and the lock on it.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a secret key that is made here.
+const SECRET_BYTES: usize = 32;
+/// A file that holds less was cut short.
+const LEAST_SECRET_CHARS: usize = 32;
+
+/// Why a folder can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// The system refuses.
+    #[error("could not {what} {path}: {source}; DATA_DIR names the folder to use", path = path.display())]
+    Unusable {
+        /// What was tried.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Somebody else has it.
+    #[error(
+        "the folder {path} is in use by {holder}; stop that first, or set DATA_DIR to another folder",
+        path = path.display()
+    )]
+    InUse {
+        /// Which.
+        path: PathBuf,
+        /// Who, as far as it says.
+        holder: String,
+        /// Whether it is a server, not a command that is over soon.
+        by_server: bool,
+    },
+    /// The key in the file is not one.
+    #[error(
+        "{path} holds no key: it was cut short or emptied; put the right one back, without it the stored signing keys can't be read",
+        path = path.display()
+    )]
+    NoKey {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A data folder that belongs to this process until it is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the folder where it is missing (for its owner only) and takes it for this process.
+    ///
+    /// The lock goes with the process, however that ends.
+    ///
+    /// # Errors
+    /// See [`FolderError`].
+    pub fn lock(path: &Path) -> Result<Self, FolderError> {
+        let unusable = |what, path: &Path| {
+            let path = path.to_owned();
+            move |source| FolderError::Unusable { what, path, source }
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(unusable("make the folder", path))?;
+        let path = path
+            .canonicalize()
+            .map_err(unusable("use the folder", path))?;
+        let file = path.join("rookery.lock");
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&file)
+            .map_err(unusable("open", &file))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(in_use(path, &mut lock)),
+            Err(TryLockError::Error(error)) => return Err(unusable("lock", &file)(error)),
+        }
+        let own = Self { path, _lock: lock };
+        // What a killed server left says nothing any more.
+        own.remove(&own.address_file());
+        own.note(&file).map_err(unusable("write", &file))?;
+        Ok(own)
+    }
+
+    /// Notes who has the folder, for the message to whoever wants it, too.
+    fn note(&self, file: &Path) -> io::Result<()> {
+        std::fs::write(file, format!("process {}\n", std::process::id()))
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file of a database.
+    pub fn database(&self, name: &str) -> PathBuf {
+        self.path.join(format!("{name}.db"))
+    }
+
+    /// Where a running server talks to the command line.
+    pub fn socket(&self) -> PathBuf {
+        socket(&self.path)
+    }
+
+    /// Where a running server says which address it listens on.
+    pub fn address_file(&self) -> PathBuf {
+        self.path.join(ADDRESS)
+    }
+
+    /// Says where this process listens, in one step: who reads it finds all of it or nothing.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn announce(&self, address: &str) -> io::Result<()> {
+        let new = self.path.join("rookery.addr.new");
+        std::fs::write(&new, format!("{address}\n"))?;
+        std::fs::rename(new, self.address_file())
+    }
+
+    /// Takes back what [`DataDir::announce`] said.
+    pub fn retract(&self) {
+        self.remove(&self.address_file());
+        self.remove(&self.socket());
+    }
+
+    #[expect(clippy::unused_self, reason = "only whoever has the lock may")]
+    fn remove(&self, path: &Path) {
+        match std::fs::remove_file(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%error, path = %path.display(), "could not remove a file"),
+        }
+    }
+
+    /// The key in `secret.key`, made at the first start.
+    ///
+    /// # Errors
+    /// When the file can't be read or written, or holds no key.
+    pub fn secret_key(&self) -> Result<String, FolderError> {
+        let path = self.path.join("secret.key");
+        let unusable = |what| {
+            let path = path.clone();
+            move |source| FolderError::Unusable { what, path, source }
+        };
+        match std::fs::read_to_string(&path) {
+            Ok(text) if text.trim().len() >= LEAST_SECRET_CHARS => Ok(text.trim().to_owned()),
+            Ok(_) => Err(FolderError::NoKey { path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let key = hex(&rand::random::<[u8; SECRET_BYTES]>());
+                self.keep(&path, &key).map_err(unusable("write"))?;
+                Ok(key)
+            }
+            Err(error) => Err(unusable("read")(error)),
+        }
+    }
+
+    /// Writes a file that is there in full after a power cut, or not at all: without the key what it
+    /// encrypted is lost.
+    fn keep(&self, path: &Path, text: &str) -> io::Result<()> {
+        let new = path.with_extension("new");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        writeln!(file, "{text}")?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+const ADDRESS: &str = "rookery.addr";
+
+/// Where the server of `folder` talks to the command line.
+pub fn socket(folder: &Path) -> PathBuf {
+    folder.join("rookery.sock")
+}
+
+fn in_use(path: PathBuf, lock: &mut File) -> FolderError {
+    let mut who = String::new();
+    if lock.read_to_string(&mut who).is_err() || who.trim().is_empty() {
+        "another process".clone_into(&mut who);
+    }
+    let address = std::fs::read_to_string(path.join(ADDRESS)).ok();
+    let by_server = address.is_some();
+    let holder = match address {
+        Some(address) => format!("a server on http://{} ({})", address.trim(), who.trim()),
+        None => who.trim().to_owned(),
+    };
+    FolderError::InUse {
+        path,
+        holder,
+        by_server,
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a string does not fail");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_process_at_a_time() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("deep/data");
+        let first = DataDir::lock(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+        let error = DataDir::lock(&path).unwrap_err();
+        assert!(matches!(
+            error,
+            FolderError::InUse {
+                by_server: false,
+                ..
+            }
+        ));
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("process {}", std::process::id()))
+        );
+
+        first.announce("127.0.0.1:8000").unwrap();
+        let error = DataDir::lock(&path).unwrap_err();
+        assert!(matches!(
+            error,
+            FolderError::InUse {
+                by_server: true,
+                ..
+            }
+        ));
+        for part in ["http://127.0.0.1:8000", "DATA_DIR", "deep/data"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        drop(first);
+        let next = DataDir::lock(&path).unwrap();
+        assert!(!next.address_file().exists());
+    }
+
+    #[test]
+    fn the_secret_key_is_made_once_for_its_owner_only() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = DataDir::lock(temp.path()).unwrap();
+        let key = folder.secret_key().unwrap();
+        assert_eq!(key.len(), 64);
+        assert_eq!(folder.secret_key().unwrap(), key);
+        let file = folder.path().join("secret.key");
+        assert_eq!(mode(&file), 0o600);
+        std::fs::write(&file, "").unwrap();
+        let error = folder.secret_key().unwrap_err();
+        assert!(error.to_string().contains("secret.key"), "{error}");
+    }
+
+    #[test]
+    fn a_path_that_can_not_be_a_folder_is_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = DataDir::lock(&file).unwrap_err().to_string();
+        assert!(
+            error.contains("/file") && error.contains("DATA_DIR"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,237 @@
+//! A process: services with their relays and consumers behind one listener, until it is stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use axum::Router;
+use blocks::Clock;
+use blocks::Service;
+use blocks::bus::EventBus;
+use blocks::consumer::{Consumer, ConsumerLoop};
+use blocks::kit::{self, Limits};
+use blocks::metrics::Metrics;
+use blocks::outbox::Outbox;
+use blocks::relay::Relay;
+use blocks::service::Background;
+use chrono::TimeDelta;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::stage::{Alarm, Stage};
+use crate::topics;
+
+/// How often old rows and records are removed.
+const CLEAN_UP_EVERY: Duration = Duration::from_secs(60 * 60);
+/// When it is done for the first time: not while everybody waits for the start.
+const FIRST_CLEAN_UP: Duration = Duration::from_secs(60);
+/// How long published rows stay in an outbox: for publishing them once more.
+const OUTBOX_KEEPS: TimeDelta = TimeDelta::days(7);
+/// How much of the grace period is left for events and databases when the last request ends late.
+const LEFT_FOR_DELIVERY: Duration = Duration::from_secs(2);
+
+/// What lies below the services of a process.
+#[async_trait]
+pub trait Stores: Send + Sync {
+    /// Removes what the bus no longer keeps, where that is this process' work; answers how much.
+    ///
+    /// # Errors
+    /// When a store can't be reached.
+    async fn clean_up(&self) -> anyhow::Result<u64>;
+
+    /// Finishes writes in progress and closes everything.
+    async fn close(&self);
+}
+
+/// What a process runs besides answering requests.
+pub struct Process {
+    /// Their routers are part of the application already.
+    pub services: Vec<Service>,
+    /// Carries their events.
+    pub bus: Arc<dyn EventBus>,
+    /// Time and ids.
+    pub clock: Arc<dyn Clock>,
+    /// Where everything is counted.
+    pub metrics: Arc<Metrics>,
+    /// What lies below.
+    pub stores: Arc<dyn Stores>,
+    /// What runs besides and stops with the intake of requests.
+    pub beside: Vec<Arc<dyn Background>>,
+}
+
+impl Process {
+    /// Runs everything until `stop` is cancelled, then stops in order: requests that are under way
+    /// are finished, relays publish what these committed, consumers finish their batch, stores are
+    /// closed. All of it within the grace period of `limits`.
+    ///
+    /// # Errors
+    /// Why it could not start, or what made it impossible to go on.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        app: Router,
+        limits: Limits,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        topics::create(&*self.bus, &self.services).await?;
+        let alarm = Alarm::new(stop.clone());
+        let consumers = Stage::new("consumers", CancellationToken::new(), &alarm);
+        let relays = Stage::new("relays", CancellationToken::new(), &alarm);
+        let intake = Stage::new("intake", stop.child_token(), &alarm);
+        self.consume(&consumers);
+        self.relay(&relays);
+        let grace = limits.grace;
+        let deadline = self.take_in(&intake, listener, app, limits);
+
+        stop.cancelled().await;
+        let end = Instant::now() + grace;
+        intake.end(deadline).await;
+        let left = || (end - Instant::now()).max(LEFT_FOR_DELIVERY / 2);
+        relays.end(left()).await;
+        consumers.end(left()).await;
+        if tokio::time::timeout(left(), self.stores.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the stores did not close in time: the next start looks after them");
+        }
+        tracing::info!("stopped");
+        alarm.outcome()
+    }
+
+    fn take_in(
+        &self,
+        intake: &Stage,
+        listener: TcpListener,
+        app: Router,
+        limits: Limits,
+    ) -> Duration {
+        for background in &self.beside {
+            let (background, stop) = (Arc::clone(background), intake.stop());
+            intake.spawn(background.name(), async move { background.run(stop).await });
+        }
+        let spared = LEFT_FOR_DELIVERY.min(limits.grace / 4);
+        let limits = Limits {
+            grace: limits.grace - spared,
+            ..limits
+        };
+        let deadline = limits.grace + spared / 2;
+        let stop = intake.stop();
+        intake.spawn("the HTTP server", async move {
+            kit::serve(listener, app, &limits, stop)
+                .await
+                .context("could not serve")
+        });
+        deadline
+    }
+
+    fn relay(&self, relays: &Stage) {
+        for outbox in self.outboxes() {
+            let relay = Relay::new(
+                Arc::clone(&outbox),
+                Arc::clone(&self.bus),
+                Arc::clone(&self.clock),
+                Arc::clone(&self.metrics),
+            );
+            let name = format!("the relay of {}", outbox.service());
+            relays.spawn(name, relay.run(relays.stop()));
+        }
+    }
+
+    fn consume(&self, consumers: &Stage) {
+        for service in &self.services {
+            for background in &service.background {
+                let (background, stop) = (Arc::clone(background), consumers.stop());
+                let name = format!("{} of {}", background.name(), service.name);
+                consumers.spawn(name, async move { background.run(stop).await });
+            }
+            for consumer in &service.consumers {
+                let member = ConsumerLoop::new(
+                    consumer.clone(),
+                    Arc::clone(&self.bus),
+                    Arc::clone(&self.clock),
+                    &self.metrics,
+                );
+                let name = format!("the consumer group {}", consumer.group);
+                consumers.spawn(name, member.run(consumers.stop()));
+            }
+        }
+        let housekeeping = Housekeeping {
+            outboxes: self.outboxes(),
+            consumers: self.consumers(),
+            stores: Arc::clone(&self.stores),
+            clock: Arc::clone(&self.clock),
+        };
+        consumers.spawn("housekeeping", housekeeping.run(consumers.stop()));
+    }
+
+    fn outboxes(&self) -> Vec<Arc<dyn Outbox>> {
+        let outboxes = self
+            .services
+            .iter()
+            .filter_map(|service| service.outbox.clone());
+        outboxes.collect()
+    }
+
+    fn consumers(&self) -> Vec<Consumer> {
+        let services = self.services.iter();
+        services
+            .flat_map(|service| service.consumers.clone())
+            .collect()
+    }
+}
+
+/// Removes what nobody needs any more.
+struct Housekeeping {
+    outboxes: Vec<Arc<dyn Outbox>>,
+    consumers: Vec<Consumer>,
+    stores: Arc<dyn Stores>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Housekeeping {
+    async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut turn = tokio::time::interval_at(Instant::now() + FIRST_CLEAN_UP, CLEAN_UP_EVERY);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                _ = turn.tick() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.clean_up() => {}
+            }
+        }
+    }
+
+    /// What fails is tried again at the next turn: nothing but disk space depends on it.
+    async fn clean_up(&self) {
+        let before = self.clock.now() - OUTBOX_KEEPS;
+        for outbox in &self.outboxes {
+            match outbox.remove_published(before).await {
+                Ok(0) => {}
+                Ok(rows) => tracing::info!(service = outbox.service(), rows, "outbox cleaned up"),
+                Err(error) => failed(outbox.service(), &*error),
+            }
+        }
+        for consumer in &self.consumers {
+            match consumer.store.clean_up().await {
+                Ok(0) => {}
+                Ok(rows) => tracing::info!(group = consumer.group, rows, "inbox cleaned up"),
+                Err(error) => failed(consumer.group, &*error),
+            }
+        }
+        match self.stores.clean_up().await {
+            Ok(0) => {}
+            Ok(records) => tracing::info!(records, "topics cleaned up"),
+            Err(error) => failed("topics", error.as_ref()),
+        }
+    }
+}
+
+fn failed(of: &str, error: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(of, error = %blocks::error::chain(error), "could not clean up");
+}
