@@ -209,7 +209,10 @@ impl Envelope {
             (header::TIME.to_owned(), timestamp(self.time)),
             (header::SUBJECT.to_owned(), self.subject.clone()),
             (header::SEQUENCE.to_owned(), self.sequence.to_string()),
-            (header::DATA_SCHEMA.to_owned(), self.schema_version.to_string()),
+            (
+                header::DATA_SCHEMA.to_owned(),
+                self.schema_version.to_string(),
+            ),
         ];
         if let Some(traceparent) = &self.context.traceparent {
             headers.push((header::TRACEPARENT.to_owned(), traceparent.clone()));
