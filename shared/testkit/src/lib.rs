@@ -1,5 +1,13 @@
 //! Harness and contract suites. A dev-dependency, never a dependency.
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up should say where")]
-#![expect(clippy::missing_panics_doc, reason = "every function here panics when a promise is broken")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't be set up should say where"
+)]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "every function here panics when a promise is broken"
+)]
 
+pub mod bus;
 pub mod db;
+pub mod positions;

@@ -1,0 +1,235 @@
+//! The outbox: what is committed waits there until it is published.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use blocks::outbox::Outbox;
+use blocks::{Clock, SystemClock};
+use chrono::{DateTime, TimeDelta, Utc};
+use events::{Context, header};
+use futures::future::join_all;
+use sql::{Db, StoreError};
+use testkit::db::TestDb;
+use testkit::on_each_database;
+use uuid::Uuid;
+
+use crate::{NOTES, event, note};
+
+async fn publish(db: &Db, id: i64) {
+    let written = db.write::<_, StoreError, _>(move |tx| {
+        Box::pin(async move {
+            note(tx, id).await?;
+            tx.publish(&event(id), id).await
+        })
+    });
+    written.await.unwrap();
+}
+
+fn far() -> DateTime<Utc> {
+    SystemClock.now() + TimeDelta::days(1)
+}
+
+async fn ids(db: &Db) -> Vec<i64> {
+    let pending = db.pending(far(), 1000).await.unwrap();
+    pending.into_iter().map(|pending| pending.id).collect()
+}
+
+on_each_database!(
+    events_are_handed_over_as_they_were_committed,
+    "notes",
+    NOTES,
+    |db: TestDb| async move {
+        let mut handed_over = db.committed().unwrap();
+        assert!(db.committed().is_none(), "given once");
+        for id in 1..=20 {
+            publish(&db, id).await;
+        }
+        let mut given = Vec::new();
+        while let Ok(events) = handed_over.try_recv() {
+            given.extend(events);
+        }
+        assert_eq!(given, db.pending(far(), 1000).await.unwrap());
+        assert!(given.is_sorted_by(|a, b| a.id < b.id));
+        assert!(!db.fell_behind());
+    }
+);
+
+/// Only there: PostgreSQL commits side by side, and a row's version decides for its consumers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_one_file_hand_over_in_the_order_of_their_commits() {
+    let db = testkit::db::sqlite("notes", NOTES).await;
+    let mut handed_over = db.committed().unwrap();
+    join_all((1..=300).map(|id| publish(&db, id))).await;
+    let mut given = Vec::new();
+    while let Ok(events) = handed_over.try_recv() {
+        given.extend(events.into_iter().map(|event| event.id));
+    }
+    assert_eq!(given, ids(&db).await);
+    assert_eq!(given.len(), 300);
+}
+
+on_each_database!(
+    an_event_carries_what_caused_it_and_its_version,
+    "notes",
+    NOTES,
+    |db: TestDb| async move {
+        let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let written = db.write::<_, StoreError, _>(move |tx| {
+            Box::pin(async move {
+                tx.caused_by(Context {
+                    traceparent: Some(traceparent.to_owned()),
+                    correlation_id: Some("c-1".to_owned()),
+                });
+                tx.publish(&event(5), 3).await
+            })
+        });
+        written.await.unwrap();
+        let pending = db.pending(far(), 10).await.unwrap();
+        let message = &pending[0].message;
+        assert_eq!(message.topic, "posts-events");
+        assert_eq!(message.key, Uuid::from_u128(7).to_string());
+        for expected in [
+            (header::TYPE, "post.deleted"),
+            (header::SOURCE, "/services/notes"),
+            (header::SEQUENCE, "3"),
+            (header::TRACEPARENT, traceparent),
+            (header::CORRELATION_ID, "c-1"),
+        ] {
+            let found = message.headers.iter().find(|(name, _)| name == expected.0);
+            assert_eq!(found.map(|(_, value)| value.as_str()), Some(expected.1));
+        }
+        assert!(events::Envelope::read(&message.topic, &message.headers, &message.value).is_ok());
+    }
+);
+
+on_each_database!(
+    pending_events_are_given_oldest_first_and_only_older_ones,
+    "notes",
+    NOTES,
+    |db: TestDb| async move {
+        assert_eq!(db.depth().await.unwrap(), blocks::outbox::Depth::default());
+        let start = SystemClock.now();
+        for id in 1..=5 {
+            publish(&db, id).await;
+        }
+        assert!(db.pending(start, 10).await.unwrap().is_empty());
+        let all = ids(&db).await;
+        assert_eq!(all.len(), 5);
+        let first: Vec<i64> = db
+            .pending(far(), 2)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|pending| pending.id)
+            .collect();
+        assert_eq!(first, all[..2]);
+        let depth = db.depth().await.unwrap();
+        assert_eq!(depth.pending, 5);
+        let oldest = depth.oldest.unwrap();
+        assert!(oldest >= start && oldest <= SystemClock.now(), "{oldest}");
+    }
+);
+
+on_each_database!(
+    published_events_leave_the_outbox_when_their_time_is_up,
+    "notes",
+    NOTES,
+    |db: TestDb| async move {
+        for id in 1..=6 {
+            publish(&db, id).await;
+        }
+        let all = ids(&db).await;
+        // Twice, in any order, with a row that is not there.
+        for _ in 0..2 {
+            db.mark_published(&[all[4], all[0], all[1], 999_999])
+                .await
+                .unwrap();
+        }
+        assert_eq!(ids(&db).await, [all[2], all[3], all[5]]);
+        assert_eq!(db.depth().await.unwrap().pending, 3);
+        db.mark_published(&[]).await.unwrap();
+
+        assert_eq!(
+            db.remove_published(SystemClock.now() - TimeDelta::days(7))
+                .await
+                .unwrap(),
+            0
+        );
+        assert_eq!(db.remove_published(far()).await.unwrap(), 3);
+        assert_eq!(db.remove_published(far()).await.unwrap(), 0);
+        assert_eq!(ids(&db).await, [all[2], all[3], all[5]]);
+    }
+);
+
+on_each_database!(
+    a_refused_event_is_set_aside,
+    "notes",
+    NOTES,
+    |db: TestDb| async move {
+        for id in 1..=2 {
+            publish(&db, id).await;
+        }
+        let all = ids(&db).await;
+        db.mark_refused(all[0], "too large for the broker")
+            .await
+            .unwrap();
+        assert_eq!(ids(&db).await, all[1..]);
+        assert_eq!(db.depth().await.unwrap().pending, 1);
+        assert_eq!(db.remove_published(far()).await.unwrap(), 0);
+    }
+);
+
+on_each_database!(
+    one_holder_has_the_lease_until_it_expires,
+    "notes",
+    NOTES,
+    |db: TestDb| async move {
+        let (first, second) = (SystemClock.id(), SystemClock.id());
+        let lease = db.lease(first).await.unwrap().unwrap();
+        assert_eq!(db.lease(second).await.unwrap(), None);
+        assert_eq!(
+            db.lease(first).await.unwrap(),
+            Some(lease),
+            "renewed under the same epoch"
+        );
+        assert_eq!(db.lease(second).await.unwrap(), None);
+
+        expire(&db).await;
+        let next = db.lease(second).await.unwrap().unwrap();
+        assert!(next.epoch > lease.epoch);
+        assert_eq!(db.lease(first).await.unwrap(), None, "it was taken over");
+
+        expire(&db).await;
+        let again = db.lease(first).await.unwrap().unwrap();
+        assert!(again.epoch > next.epoch);
+    }
+);
+
+on_each_database!(
+    of_many_who_want_the_lease_one_gets_it,
+    "notes",
+    NOTES,
+    |db: TestDb| async move {
+        let db = Arc::new(db);
+        for round in 0..5 {
+            let holders: BTreeSet<Uuid> = (0..8).map(|_| SystemClock.id()).collect();
+            let got = join_all(holders.iter().map(|holder| db.lease(*holder))).await;
+            let got = got.into_iter().filter_map(Result::unwrap).count();
+            assert_eq!(got, 1, "round {round}");
+            expire(&db).await;
+        }
+    }
+);
+
+/// Lets the lease run out, as time would.
+async fn expire(db: &Db) {
+    let expired = db.write::<_, StoreError, _>(|tx| {
+        Box::pin(async move {
+            sql::on!(tx, conn => sqlx::query("update leases set expires_ms = 0")
+                .execute(&mut *conn)
+                .await
+                .map(|_| ()))
+        })
+    });
+    expired.await.unwrap();
+}

@@ -1,0 +1,62 @@
+//! Positions in memory: what a consumer's own store knows, for tests that have none.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use blocks::bus::{Positions, Record};
+use blocks::error::BoxError;
+
+/// Where a group stands, in memory.
+#[derive(Debug, Default)]
+pub struct MemoryPositions {
+    next: Mutex<BTreeMap<String, BTreeMap<i32, i64>>>,
+    away: AtomicBool,
+}
+
+impl MemoryPositions {
+    /// Notes that `records` were handled.
+    pub fn handled(&self, records: &[Record]) {
+        for record in records {
+            self.set(&record.topic, record.partition, record.offset + 1);
+        }
+    }
+
+    /// Says that `partition` goes on at `next`.
+    pub fn set(&self, topic: &str, partition: i32, next: i64) {
+        self.lock()
+            .entry(topic.to_owned())
+            .or_default()
+            .insert(partition, next);
+    }
+
+    /// Forgets everything, as an emptied store does.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    /// Makes the store unreachable, or reachable again.
+    pub fn away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// The next offset of each partition of `topic`.
+    pub fn of(&self, topic: &str) -> BTreeMap<i32, i64> {
+        self.lock().get(topic).cloned().unwrap_or_default()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, BTreeMap<i32, i64>>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Positions for MemoryPositions {
+    async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err("the store is away".into());
+        }
+        Ok(self.of(topic))
+    }
+}
