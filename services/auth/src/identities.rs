@@ -120,7 +120,7 @@ impl Auth {
     }
 
     /// The assertion about `identity`: the same one for half a minute.
-    pub fn assertion(&self, identity: &Identity) -> HeaderValue {
+    pub(crate) fn assertion(&self, identity: &Identity) -> HeaderValue {
         let now = self.clock.now();
         let mut kept = identity
             .assertion

@@ -238,11 +238,16 @@ mod tests {
         let mut waiting = Vec::new();
         for _ in 0..2 {
             let mut request = Box::pin(passwords.hash("12345678".into()));
-            assert!(futures_poll(&mut request).await, "it waits in the queue");
+            assert!(still_waits(&mut request).await, "it waits in the queue");
             waiting.push(request);
         }
         assert!(matches!(
             passwords.hash("12345678".into()).await,
+            Err(PasswordError::Busy)
+        ));
+        // An unknown account is work, too: it waits in the same queue.
+        assert!(matches!(
+            passwords.check("12345678".into(), None).await,
             Err(PasswordError::Busy)
         ));
         let second = waiting.pop().unwrap();
@@ -260,7 +265,7 @@ mod tests {
     }
 
     /// Polls once; whether it is still waiting.
-    async fn futures_poll<F: Future + Unpin>(future: &mut F) -> bool {
+    async fn still_waits<F: Future + Unpin>(future: &mut F) -> bool {
         std::future::poll_fn(|context| {
             std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending())
         })

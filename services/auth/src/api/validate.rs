@@ -68,7 +68,7 @@ async fn judge(auth: &Auth, parts: &Parts) -> Result<Response, Box<Response>> {
     let mut response = Response::new(Body::empty());
     let [id, name, email, role] = identity.headers.clone();
     let said = response.headers_mut();
-    said.reserve(6);
+    said.reserve(16); // these and what the kit adds
     said.insert(headers::USER_ID, id);
     said.insert(headers::USER_NAME, name);
     said.insert(headers::USER_EMAIL, email);

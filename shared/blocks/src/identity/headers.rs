@@ -130,13 +130,13 @@ async fn caller(
     }
     let assertion = assertion.to_str().map_err(|_| AuthRefusal::Malformed)?;
     let caller = verifier.verify(assertion).await?;
-    let agrees = |name: HeaderName, truth: &str| {
+    let says = |name: HeaderName, truth: &str| {
         let mut values = headers.get_all(name).iter();
         values.next().is_none_or(|value| value == truth) && values.next().is_none()
     };
-    let agreed = agrees(USER_ID, &caller.id.to_string())
-        && agrees(USER_NAME, &caller.name)
-        && agrees(USER_ROLE, caller.role.as_str());
+    let agreed = says(USER_ID, &caller.id.to_string())
+        && says(USER_NAME, &caller.name)
+        && says(USER_ROLE, caller.role.as_str());
     if agreed {
         Ok(Some(caller))
     } else {

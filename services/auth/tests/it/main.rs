@@ -1,0 +1,8 @@
+//! Auth as clients, gateways and other services meet it.
+#![expect(clippy::unwrap_used, reason = "a test says where it broke")]
+
+mod accounts;
+mod forward;
+mod sessions;
+mod validate;
+mod world;

@@ -1,0 +1,336 @@
+//! Logging in and out, and the list of sessions.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use blocks::ManualClock;
+use chrono::TimeDelta;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use uuid::Uuid;
+
+use crate::on_both;
+use crate::world::{PASSWORD, World, account, settings};
+
+on_both!(
+    a_login_by_address_or_name_in_any_case_gives_a_bearer_token,
+    |world: World| async move {
+        let id = world.register("ada").await;
+        for who in [
+            json!({"username": "ada"}),
+            json!({"username": "ADA"}),
+            json!({"email": "ada@example.org"}),
+            json!({"email": "Ada@Example.ORG", "username": null}),
+        ] {
+            let mut body = who.clone();
+            body["password"] = json!(PASSWORD);
+            let (status, answer) = world.send("POST", "/api/auth/login", None, &body).await;
+            assert_eq!(status, StatusCode::OK, "{who}");
+            assert_eq!(answer["token_type"], "bearer");
+            assert_eq!(answer["expires_in"], 86_400);
+            let token = answer["access_token"].as_str().unwrap();
+            assert_eq!(world.get("/api/auth/me", token).await.1["id"], id);
+            assert!(!answer.to_string().contains("$argon2"));
+        }
+        let versions: Vec<i64> = world
+            .events(id)
+            .await
+            .iter()
+            .map(|(_, version)| *version)
+            .collect();
+        assert_eq!(versions, [1, 2, 3, 4, 5]);
+    }
+);
+
+on_both!(
+    an_unknown_account_and_a_wrong_password_get_the_same_answer,
+    |world: World| async move {
+        let id = world.register("ada").await;
+        let mut answers = Vec::new();
+        for body in [
+            json!({"username": "ada", "password": "wrong horse battery"}),
+            json!({"username": "nobody", "password": PASSWORD}),
+            json!({"email": "ada@example.org", "password": "wrong horse battery"}),
+            json!({"email": "nobody@example.org", "password": PASSWORD}),
+            json!({"username": "' or 1=1 --", "password": PASSWORD}),
+            json!({"username": "ada", "password": "short"}),
+        ] {
+            let (status, answer) = world.send("POST", "/api/auth/login", None, &body).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED);
+            assert_eq!(answer["error_code"], "bad_credentials");
+            answers.push(answer);
+        }
+        assert!(answers.iter().all(|answer| answer == &answers[0]));
+        assert_eq!(world.events(id).await.len(), 1, "nobody was authenticated");
+    }
+);
+
+#[tokio::test]
+async fn more_logins_than_fit_are_told_to_come_back() {
+    let clock = Arc::new(ManualClock::default());
+    let db = testkit::db::sqlite_at("auth", auth::MIGRATIONS, clock.clone()).await;
+    let tight = auth::Settings {
+        hash_queue: 1,
+        hash_threads: 1,
+        ..settings()
+    };
+    let tight = auth::Settings {
+        password_cost: auth::passwords::Cost::default(),
+        ..tight
+    };
+    let world = Arc::new(World::open_with(db, clock, tight).await);
+    world.register("ada").await;
+    let mut burst = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let world = world.clone();
+        burst.spawn(async move {
+            let body = json!({"username": "ada", "password": PASSWORD});
+            let request = Request::post("/api/auth/login")
+                .header("content-type", "application/json")
+                .body(axum::body::Body::from(body.to_string()))
+                .unwrap();
+            let response = world.router.clone().oneshot(request).await.unwrap();
+            if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+                assert_eq!(response.headers()["retry-after"], "1");
+            }
+            let status = response.status();
+            (status, crate::world::json_of(response).await)
+        });
+    }
+    let answers = burst.join_all().await;
+    assert!(answers.iter().any(|(status, _)| *status == StatusCode::OK));
+    let busy: Vec<_> = answers
+        .iter()
+        .filter(|(status, _)| *status != StatusCode::OK)
+        .collect();
+    assert!(!busy.is_empty());
+    assert!(
+        busy.iter()
+            .all(|(status, body)| *status == 503 && body["error_code"] == "busy")
+    );
+    world.login("ada").await; // and it goes on
+}
+
+on_both!(
+    after_a_logout_the_token_is_refused_at_once_and_others_are_not,
+    |world: World| {
+        async move {
+            let (id, first) = world.registered("ada").await;
+            let second = world.login("ada").await;
+            assert!(world.accepts(&first).await && world.accepts(&second).await);
+            let (status, _) = world
+                .send("POST", "/api/auth/logout", Some(&first), &Value::Null)
+                .await;
+            assert_eq!(status, StatusCode::OK);
+            assert!(!world.accepts(&first).await);
+            assert!(world.accepts(&second).await);
+            let (status, answer) = world.get("/api/auth/me", &first).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED);
+            assert_eq!(answer["error_code"], "invalid_token");
+            let (status, _) = world
+                .send("POST", "/api/auth/logout", Some(&first), &Value::Null)
+                .await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED);
+            let events = world.events(id).await;
+            assert_eq!(
+                events.last().unwrap(),
+                &("user.session_revoked".to_owned(), 4)
+            );
+        }
+    }
+);
+
+on_both!(
+    what_was_ended_stays_ended_after_a_restart_and_the_rest_goes_on,
+    |mut world: World| {
+        async move {
+            let (ada, ended) = world.registered("ada").await;
+            let living = world.login("ada").await;
+            let (bob, bobs) = world.registered("bob").await;
+            world
+                .send("POST", "/api/auth/logout", Some(&ended), &Value::Null)
+                .await;
+            world.clock.advance(TimeDelta::milliseconds(1));
+            assert_eq!(
+                auth::commands::end_sessions(&world.auth, bob)
+                    .await
+                    .unwrap(),
+                1
+            );
+            assert!(!world.accepts(&bobs).await);
+            world.restart().await;
+            assert!(!world.accepts(&ended).await && !world.accepts(&bobs).await);
+            assert!(world.accepts(&living).await, "its key was kept");
+            let again = world.login("bob").await;
+            assert!(
+                world.accepts(&again).await,
+                "a new session of the same account"
+            );
+            assert!(
+                auth::commands::end_sessions(&world.auth, ada + bob + 1000)
+                    .await
+                    .is_err()
+            );
+            let versions: Vec<i64> = world
+                .events(bob)
+                .await
+                .iter()
+                .map(|(_, version)| *version)
+                .collect();
+            assert_eq!(versions, [1, 2, 3, 4]);
+        }
+    }
+);
+
+on_both!(
+    a_token_ends_after_its_day_also_when_it_is_remembered,
+    |world: World| async move {
+        let (_, token) = world.registered("ada").await;
+        assert!(world.accepts(&token).await);
+        world.clock.advance(TimeDelta::seconds(86_399));
+        assert!(world.accepts(&token).await);
+        world.clock.advance(TimeDelta::seconds(1));
+        assert!(!world.accepts(&token).await);
+        assert!(!world.accepts(&token).await);
+        // The next login clears away what expired.
+        let fresh = world.login("ada").await;
+        assert_eq!(world.get("/api/auth/sessions", &fresh).await.1["total"], 1);
+    }
+);
+
+on_both!(
+    ones_sessions_are_listed_by_pages_and_ended_one_by_one,
+    |world: World| async move {
+        let (_, mine) = world.registered("ada").await;
+        let (_, other) = world.registered("bob").await;
+        for _ in 0..4 {
+            world.clock.advance(TimeDelta::seconds(1));
+            world.login("ada").await;
+        }
+        let (status, all) = world.get("/api/auth/sessions", &mine).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(
+            (&all["total"], &all["next_cursor"]),
+            (&json!(5), &json!(null))
+        );
+        let ids = |page: &Value| -> Vec<String> {
+            let items = page["items"].as_array().unwrap().iter();
+            items
+                .map(|item| item["id"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        let all_ids = ids(&all);
+        assert_eq!(all["items"][4]["current"], true, "newest first");
+        assert_eq!(all["items"][0]["created_at"], "2026-01-01T12:00:04.000Z");
+        assert_eq!(all["items"][0]["expires_at"], "2026-01-02T12:00:04.000Z");
+
+        // By cursor, while a session is added: none twice, none left out.
+        let mut seen = Vec::new();
+        let mut path = "/api/auth/sessions?limit=2".to_owned();
+        loop {
+            let (_, page) = world.get(&path, &mine).await;
+            seen.extend(ids(&page));
+            world.login("ada").await;
+            let Some(cursor) = page["next_cursor"].as_str() else {
+                break;
+            };
+            path = format!("/api/auth/sessions?limit=2&cursor={cursor}");
+        }
+        assert_eq!(seen, all_ids);
+        let (_, skipped) = world.get("/api/auth/sessions?skip=3&limit=3", &mine).await;
+        assert_eq!(ids(&skipped), all_ids[..3], "three were added in front");
+
+        let end = async |token: &str, id: &str| {
+            let path = format!("/api/auth/sessions/{id}");
+            world.send("DELETE", &path, Some(token), &Value::Null).await
+        };
+        let (status, answer) = end(&other, &all_ids[0]).await;
+        assert_eq!(
+            (status, &answer["error_code"]),
+            (StatusCode::NOT_FOUND, &json!("session_not_found"))
+        );
+        assert_eq!(end(&mine, &all_ids[0]).await.0, StatusCode::OK);
+        assert_eq!(
+            end(&mine, &all_ids[0]).await.0,
+            StatusCode::NOT_FOUND,
+            "it has ended"
+        );
+        let unknown = Uuid::from_u128(1).to_string();
+        for id in [
+            &*unknown,
+            "1",
+            "not-a-uuid",
+            "%F0%9F%98%80",
+            "' or 1=1 --".replace(' ', "%20").as_str(),
+        ] {
+            assert_eq!(end(&mine, id).await.0, StatusCode::NOT_FOUND, "{id}");
+        }
+        // One's own, which is a logout.
+        assert_eq!(end(&mine, &all_ids[4]).await.0, StatusCode::OK);
+        assert!(!world.accepts(&mine).await);
+        assert!(world.accepts(&other).await);
+    }
+);
+
+#[tokio::test]
+async fn pages_out_of_range_are_refused_and_name_the_parameter() {
+    let world = World::open(
+        testkit::db::sqlite("auth", auth::MIGRATIONS).await,
+        Arc::default(),
+    )
+    .await;
+    let (_, token) = world.registered("ada").await;
+    for (query, field) in [
+        ("limit=0", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=101", "limit"),
+        ("limit=ten", "limit"),
+        ("limit=99999999999999999999", "limit"),
+        ("skip=-1", "skip"),
+        ("skip=x", "skip"),
+        ("cursor=!!!", "cursor"),
+        ("cursor=eyJ4IjoxfQ", "cursor"),
+        ("cursor=IjEi", "cursor"),
+    ] {
+        let (status, answer) = world
+            .get(&format!("/api/auth/sessions?{query}"), &token)
+            .await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {answer}");
+        assert!(answer["errors"][field].is_array(), "{query}: {answer}");
+    }
+}
+
+on_both!(
+    logins_and_logouts_at_once_count_without_gap_or_swap,
+    |world: World| async move {
+        let id = world.register("ada").await;
+        let world = Arc::new(world);
+        let mut busy = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let world = world.clone();
+            busy.spawn(async move {
+                let token = world.login("ada").await;
+                let (status, _) = world
+                    .send("POST", "/api/auth/logout", Some(&token), &Value::Null)
+                    .await;
+                assert_eq!(status, StatusCode::OK);
+            });
+        }
+        busy.join_all().await;
+        let versions: Vec<i64> = world
+            .events(id)
+            .await
+            .iter()
+            .map(|(_, version)| *version)
+            .collect();
+        assert_eq!(versions, (1..=17).collect::<Vec<_>>());
+        assert!(
+            world
+                .send("POST", "/api/auth/register", None, &account("bob"))
+                .await
+                .0
+                .is_success()
+        );
+    }
+);

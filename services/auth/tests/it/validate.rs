@@ -1,0 +1,446 @@
+//! What auth tells gateways, and which tokens it believes.
+
+use std::sync::Arc;
+
+use auth::{Auth, MIGRATIONS, OpenError, Settings};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use blocks::identity::{AccessClaims, AssertionClaims, Jwk, KeySet, SigningKey};
+use blocks::{Clock, ManualClock, Role};
+use chrono::TimeDelta;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::on_both;
+use crate::world::{SECRET, World, json_of, request, settings};
+
+fn bearer(token: &str) -> [(&'static str, String); 1] {
+    [("authorization", format!("Bearer {token}"))]
+}
+
+async fn world() -> World {
+    let clock = Arc::new(ManualClock::default());
+    let db = testkit::db::sqlite_at("auth", MIGRATIONS, clock.clone()).await;
+    World::open(db, clock).await
+}
+
+#[tokio::test]
+async fn validate_says_who_it_is_in_headers_and_by_an_assertion_for_half_a_minute() {
+    let world = world().await;
+    let (id, token) = world.registered("Ada").await;
+    let ask = async || {
+        let [(name, value)] = bearer(&token);
+        let response = world.validate("", &[(name, &value)]).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("x-user-id"), id.to_string());
+        assert_eq!(header("x-user-name"), "Ada");
+        assert_eq!(header("x-user-email"), "Ada@example.org");
+        assert_eq!(header("x-user-role"), "user");
+        header("x-identity")
+    };
+    let first = ask().await;
+    let claims: Value = serde_json::from_slice(
+        &URL_SAFE_NO_PAD
+            .decode(first.split('.').nth(1).unwrap())
+            .unwrap(),
+    )
+    .unwrap();
+    assert_eq!(
+        (&claims["sub"], &claims["aud"]),
+        (&json!(id.to_string()), &json!("services"))
+    );
+    assert_eq!(
+        claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(),
+        60
+    );
+    assert!(claims["sid"].is_string() && claims["email"].is_null());
+    world.clock.advance(TimeDelta::seconds(29));
+    assert_eq!(ask().await, first);
+    world.clock.advance(TimeDelta::seconds(1));
+    assert_ne!(ask().await, first);
+}
+
+#[tokio::test]
+async fn without_a_token_required_refuses_and_optional_lets_pass_without_identity() {
+    let world = world().await;
+    for query in ["", "?mode=required", "?x=1&mode=required"] {
+        let response = world.validate(query, &[]).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{query}");
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+        assert_eq!(json_of(response).await["error_code"], "unauthenticated");
+    }
+    let response = world.validate("?mode=optional", &[]).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(
+        !response
+            .headers()
+            .keys()
+            .any(|name| name.as_str().starts_with("x-"))
+    );
+    for query in ["?mode=", "?mode=none", "?mode=optional&mode=strip"] {
+        let response = world.validate(query, &[]).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{query}");
+        assert!(json_of(response).await["errors"]["mode"].is_array());
+    }
+}
+
+#[tokio::test]
+async fn a_guest_may_only_read_by_the_forwarded_method_and_not_by_the_question() {
+    let world = world().await;
+    let guest = world.with_role("gast", Role::Guest).await;
+    let user = world.with_role("ada", Role::User).await;
+    let ask = async |token: &str, methods: &[&str]| {
+        let value = format!("Bearer {token}");
+        let mut headers = vec![
+            ("authorization", &*value),
+            ("x-forwarded-uri", "/api/posts"),
+        ];
+        headers.extend(methods.iter().map(|method| ("x-forwarded-method", *method)));
+        world.validate("", &headers).await
+    };
+    for good in [&[][..], &["GET"], &["HEAD"], &["OPTIONS"]] {
+        assert_eq!(ask(&guest, good).await.status(), StatusCode::OK, "{good:?}");
+    }
+    let bad: [&[&str]; 8] = [
+        &["POST"],
+        &["PUT"],
+        &["DELETE"],
+        &["PATCH"],
+        &["post"],
+        &["NONSENSE"],
+        &[""],
+        &["GET", "POST"],
+    ];
+    for methods in bad {
+        let response = ask(&guest, methods).await;
+        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{methods:?}");
+        assert_eq!(json_of(response).await["error_code"], "guest_read_only");
+        assert_eq!(
+            ask(&user, methods).await.status(),
+            StatusCode::OK,
+            "{methods:?}"
+        );
+    }
+}
+
+/// Tokens that nobody may believe, each with what is wrong with it.
+pub fn forgeries(world: &World, good: &str, id: i64) -> Vec<(&'static str, String)> {
+    let part = |index: usize| -> Value {
+        let encoded = good.split('.').nth(index).unwrap();
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(encoded).unwrap()).unwrap()
+    };
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let (header, claims) = (part(0), part(1));
+    let signature = good.rsplit('.').next().unwrap();
+    let with = |field: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[field] = value;
+        format!("{}.{}.{signature}", encode(&header), encode(&claims))
+    };
+    let mut forged = vec![
+        ("another account", with("sub", json!((id + 1).to_string()))),
+        ("another role", with("role", json!("admin"))),
+        (
+            "a longer life",
+            with("exp", json!(claims["exp"].as_i64().unwrap() + 86_400)),
+        ),
+        ("no signature", good.rsplit_once('.').unwrap().0.to_owned()),
+        (
+            "an empty signature",
+            format!("{}.", good.rsplit_once('.').unwrap().0),
+        ),
+        (
+            "another signature",
+            format!("{}.{}", good.rsplit_once('.').unwrap().0, "A".repeat(86)),
+        ),
+        ("not a token", "eyJ.eyJ.x".into()),
+        ("nothing like one", "🦀".replace('🦀', "crab")),
+        ("far too long", format!("{good}{}", "A".repeat(6000))),
+    ];
+    for algorithm in ["none", "None", "NONE", "nOnE", "HS256", "RS256", "ES256"] {
+        let mut header = header.clone();
+        header["alg"] = json!(algorithm);
+        let message = format!("{}.{}", encode(&header), encode(&claims));
+        forged.push(("another algorithm", format!("{message}.{signature}")));
+        forged.push(("another algorithm, unsigned", format!("{message}.")));
+        let jwk = &header["kid"];
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, jwk.as_str().unwrap().as_bytes());
+        let tag = URL_SAFE_NO_PAD.encode(ring::hmac::sign(&key, message.as_bytes()));
+        forged.push(("signed with what is public", format!("{message}.{tag}")));
+    }
+    let foreign = SigningKey::generate().unwrap();
+    let own: AccessClaims = serde_json::from_value(claims.clone()).unwrap();
+    forged.push(("a foreign key", own.sign(&foreign)));
+    let renamed = {
+        let mut theirs: Value = serde_json::from_slice(
+            &URL_SAFE_NO_PAD
+                .decode(own.sign(&foreign).split('.').next().unwrap())
+                .unwrap(),
+        )
+        .unwrap();
+        theirs["kid"] = header["kid"].clone();
+        let token = own.sign(&foreign);
+        format!("{}.{}", encode(&theirs), token.split_once('.').unwrap().1)
+    };
+    forged.push(("a foreign key under our key's name", renamed));
+    let caller = blocks::Caller {
+        id,
+        name: "ada".into(),
+        email: "".into(),
+        role: Role::Admin,
+        session: own.sid,
+    };
+    let assertion = AssertionClaims::of(&caller, "rookery", world.clock.now());
+    forged.push(("a foreign assertion", assertion.sign(&foreign)));
+    forged
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_exactly_ours_is_refused_in_both_modes() {
+    let world = world().await;
+    let (id, token) = world.registered("ada").await;
+    assert!(world.accepts(&token).await);
+    for (what, forged) in forgeries(&world, &token, id) {
+        let [(name, value)] = bearer(&forged);
+        for query in ["", "?mode=optional"] {
+            let response = world.validate(query, &[(name, &value)]).await;
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{what}");
+            assert_eq!(
+                response.headers()["content-type"],
+                "application/problem+json"
+            );
+            assert_eq!(
+                json_of(response).await["error_code"],
+                "invalid_token",
+                "{what}"
+            );
+        }
+        let (status, _) = world.get("/api/auth/me", &forged).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{what}, in process");
+    }
+    // The assertion that validate gives out is not a token either.
+    let [(name, value)] = bearer(&token);
+    let response = world.validate("", &[(name, &value)]).await;
+    let assertion = response.headers()["x-identity"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert!(!world.accepts(&assertion).await);
+    assert!(world.accepts(&token).await);
+}
+
+#[tokio::test]
+async fn another_installations_tokens_are_refused_and_so_are_other_issuers_of_this_one() {
+    let (here, there) = (world().await, world().await);
+    here.registered("ada").await;
+    let (_, theirs) = there.registered("ada").await;
+    assert!(there.accepts(&theirs).await);
+    assert!(!here.accepts(&theirs).await);
+    // The same keys under another name: the issuer is looked at.
+    let renamed = Settings {
+        issuer: "elsewhere".into(),
+        ..settings()
+    };
+    let clock: Arc<dyn Clock> = there.clock.clone();
+    let other = Auth::open(there.db.db.clone(), renamed, clock)
+        .await
+        .unwrap();
+    assert!(matches!(
+        other.identify(&theirs).await.map(|_| ()),
+        Err(blocks::identity::AuthRefusal::Issuer)
+    ));
+}
+
+#[tokio::test]
+async fn a_token_of_a_session_that_is_not_stored_is_refused() {
+    let world = world().await;
+    let (id, token) = world.registered("ada").await;
+    assert!(world.accepts(&token).await);
+    let mut again = World::open(
+        testkit::db::sqlite_at("auth", MIGRATIONS, world.clock.clone()).await,
+        world.clock.clone(),
+    )
+    .await;
+    // The keys move to a database that never saw the login.
+    let rows: Vec<(String, Vec<u8>)> = {
+        let mut reader = world.db.db.read().await.unwrap();
+        sql::on!(reader, conn => sqlx::query_as("select kid, sealed from signing_keys")
+            .fetch_all(&mut *conn).await)
+        .unwrap()
+    };
+    again
+        .db
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                for (kid, sealed) in rows {
+                    sql::on!(tx, conn => sqlx::query("update signing_keys set kid = $1, sealed = $2")
+                        .bind(&kid).bind(&sealed).execute(&mut *conn).await.map(|_| ()))?;
+                }
+                Ok::<_, sql::StoreError>(())
+            })
+        })
+        .await
+        .unwrap();
+    again.restart().await;
+    assert_eq!(again.register("ada").await, id);
+    assert!(!again.accepts(&token).await);
+}
+
+on_both!(
+    the_jwks_has_public_keys_only_and_verifies_what_is_signed,
+    |world: World| async move {
+        let (_, token) = world.registered("ada").await;
+        let jwks = request("GET", "/.well-known/jwks.json", &[]);
+        let response = world.router.clone().oneshot(jwks).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let body = json_of(response).await;
+        assert_eq!(body["keys"].as_array().unwrap().len(), 1);
+        assert!(
+            body["keys"][0]["d"].is_null() && body["keys"][0]["k"].is_null(),
+            "{body}"
+        );
+        let keys: Vec<Jwk> = serde_json::from_value(body["keys"].clone()).unwrap();
+        let keys = KeySet::read(&keys).unwrap();
+        let claims = AccessClaims::verify(&token, &keys, "rookery", "rookery", world.clock.now())
+            .await
+            .unwrap();
+        assert_eq!(claims.name, "ada");
+    }
+);
+
+on_both!(
+    another_secret_key_stops_the_start_and_says_which_setting,
+    |world: World| async move {
+        let open = async |secret: &str| {
+            let clock: Arc<dyn Clock> = world.clock.clone();
+            let settings = Settings {
+                secret_key: secret.into(),
+                ..settings()
+            };
+            Auth::open(world.db.db.clone(), settings, clock)
+                .await
+                .map(|_| ())
+        };
+        assert!(open(SECRET).await.is_ok());
+        let error = open("another secret key for tests").await.unwrap_err();
+        assert!(matches!(error, OpenError::WrongSecretKey));
+        assert!(error.to_string().contains("SECRET_KEY"));
+        let error = open("short").await.unwrap_err();
+        assert!(error.to_string().contains("SECRET_KEY"));
+        assert!(matches!(error, OpenError::WeakSecretKey { .. }));
+    }
+);
+
+on_both!(
+    processes_that_start_at_once_agree_on_one_key,
+    |world: World| async move {
+        world
+            .db
+            .db
+            .write(|tx| {
+                Box::pin(async move {
+                    sql::on!(tx, conn => sqlx::query("delete from signing_keys")
+            .execute(&mut *conn).await.map(|_| ()))
+                })
+            })
+            .await
+            .unwrap();
+        let mut starting = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let (db, clock): (_, Arc<dyn Clock>) = (world.db.db.clone(), world.clock.clone());
+            starting.spawn(async move { Auth::open(db, settings(), clock).await.unwrap() });
+        }
+        let started = starting.join_all().await;
+        world.register("ada").await;
+        let body = json!({"username": "ada", "password": crate::world::PASSWORD});
+        for maker in &started {
+            let router = auth::service(maker).router.split_for_parts().0;
+            let request = axum::extract::Request::post("/api/auth/login")
+                .header("content-type", "application/json")
+                .body(axum::body::Body::from(body.to_string()))
+                .unwrap();
+            let answer = json_of(router.oneshot(request).await.unwrap()).await;
+            let token = answer["access_token"].as_str().unwrap();
+            for reader in &started {
+                assert!(reader.identify(token).await.is_ok());
+            }
+        }
+    }
+);
+
+#[tokio::test]
+async fn a_key_is_published_before_it_signs_and_shown_until_it_is_retired() {
+    let mut world = world().await;
+    let (_, before) = world.registered("ada").await;
+    // The stored key moves into the future and is copied as the one before it: sealed under its id,
+    // it can't be copied under another.
+    let later = world.clock.now() + TimeDelta::hours(1);
+    world
+        .db
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                sql::on!(tx, conn => sqlx::query("update signing_keys set signs_from = $1")
+                    .bind(later).execute(&mut *conn).await.map(|_| ()))
+            })
+        })
+        .await
+        .unwrap();
+    world.restart().await;
+    let shown = async |world: &World| {
+        let jwks = request("GET", "/.well-known/jwks.json", &[]);
+        let body = json_of(world.router.clone().oneshot(jwks).await.unwrap()).await;
+        body["keys"].as_array().unwrap().len()
+    };
+    assert_eq!(shown(&world).await, 2, "one signs, one will");
+    let after = world.login("ada").await;
+    let kid = |token: &str| token.split('.').next().unwrap().to_owned();
+    assert_ne!(kid(&before), kid(&after));
+    assert!(world.accepts(&before).await && world.accepts(&after).await);
+    world.clock.advance(TimeDelta::hours(1));
+    world.restart().await;
+    assert_eq!(
+        kid(&world.login("ada").await),
+        kid(&before),
+        "its time has come"
+    );
+    let now = world.clock.now();
+    world
+        .db
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                sql::on!(tx, conn => sqlx::query(
+                    "update signing_keys set retired_at = $1 where signs_from <> $2")
+                    .bind(now).bind(later).execute(&mut *conn).await.map(|_| ()))
+            })
+        })
+        .await
+        .unwrap();
+    world.restart().await;
+    assert_eq!(shown(&world).await, 1);
+    assert!(world.accepts(&before).await);
+    assert!(!world.accepts(&after).await, "its key is retired");
+}
+
+#[tokio::test]
+async fn a_key_row_under_another_id_is_refused_at_start() {
+    let world = world().await;
+    world
+        .db
+        .db
+        .write(|tx| {
+            Box::pin(async move {
+                sql::on!(tx, conn => sqlx::query("update signing_keys set kid = 'swapped'")
+                    .execute(&mut *conn).await.map(|_| ()))
+            })
+        })
+        .await
+        .unwrap();
+    let clock: Arc<dyn Clock> = world.clock.clone();
+    let opened = Auth::open(world.db.db.clone(), settings(), clock).await;
+    assert!(matches!(opened.map(|_| ()), Err(OpenError::WrongSecretKey)));
+}
