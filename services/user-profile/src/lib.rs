@@ -1,1 +1,108 @@
-//! user-profile
+//! User profiles: what people say about themselves.
+//!
+//! ```text
+//! POST /api/profile ─ api ─ commands ─ store ─┬─ user_profiles       one atomic write
+//!                                             └─ outbox_messages ─ relay ─▶ topic `profile.events`
+//! topic `user.events` ─ consumer ─ accounts: those that were closed
+//! ```
+//!
+//! | owns      | profiles, at most one an account |
+//! |-----------|-----------|
+//! | publishes | `profile.created`, `profile.updated`, `profile.deleted`: ids only |
+//! | consumes  | `user.deleted` |
+//!
+//! Invariants:
+//! - a stored change and its event are one write, and nothing here talks to the bus;
+//! - an account has one profile at most, by a constraint, and a closed one has none;
+//! - a profile's id is never used again: its events have versions 1, 2, 3 …, the deletion too;
+//! - nobody but its owner sees date of birth, address, postal code, phone number and preferences.
+
+pub mod api;
+pub mod commands;
+pub mod consumer;
+pub mod domain;
+pub mod error;
+pub mod queries;
+pub mod store;
+
+use std::sync::Arc;
+
+use blocks::{Mode, Route, Service};
+use chrono::NaiveDate;
+use events::Topic;
+use sql::{Db, Migration, SqlConsumer};
+
+use crate::consumer::Accounts;
+use crate::domain::Limits;
+
+/// The service's name: its folder, schema and consumer group.
+pub const NAME: &str = "user-profile";
+
+/// The schema, step by step.
+pub const MIGRATIONS: &[Migration] = &[sql::migration!(1001, "profiles", "0001_profiles.sql")];
+
+/// The gateway's rule for each endpoint.
+pub const ROUTES: &[Route] = &[
+    Route {
+        methods: &["GET", "POST", "PUT", "DELETE"],
+        path: "/api/profile",
+        mode: Mode::Required,
+    },
+    Route {
+        methods: &["GET"],
+        path: "/api/profile/{user_id}",
+        mode: Mode::Required,
+    },
+];
+
+const TOPICS: &[Topic] = &[events::topic::PROFILES];
+
+/// The service's state. Cheap to clone.
+#[derive(Clone)]
+pub struct Profiles {
+    db: Db,
+    limits: Limits,
+}
+
+impl Profiles {
+    /// Profiles that are kept in `db`.
+    pub fn open(db: Db, limits: Limits) -> Self {
+        Self { db, limits }
+    }
+
+    /// How much a profile may hold.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn db(&self) -> &Db {
+        &self.db
+    }
+
+    fn today(&self) -> NaiveDate {
+        self.db.settings().clock.now().date_naive()
+    }
+}
+
+/// The service, ready to be run.
+pub fn service(profiles: &Profiles) -> Service {
+    let db = &profiles.db;
+    let consumer = SqlConsumer::new(
+        db.clone(),
+        NAME,
+        &[events::topic::USERS],
+        Arc::new(Accounts),
+    )
+    .consumer();
+    Service {
+        name: NAME,
+        router: api::router(profiles.clone()),
+        routes: ROUTES,
+        topics: TOPICS,
+        publishes: &["profile.created", "profile.updated", "profile.deleted"],
+        consumers: vec![consumer],
+        outbox: Some(Arc::new(db.clone())),
+        checks: vec![Arc::new(db.clone())],
+        background: vec![],
+    }
+}

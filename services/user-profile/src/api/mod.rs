@@ -1,0 +1,155 @@
+//! Routes and handlers.
+
+mod views;
+
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, State};
+use blocks::extract::ValidJson;
+use blocks::{Caller, Problem};
+use http::StatusCode;
+use http::request::Parts;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use views::{Message, ProfileRequest, ProfileView, PublicProfileView, VisibleProfile};
+
+use crate::error::ProfileError;
+use crate::{Profiles, commands, queries};
+
+/// The endpoints with their documentation.
+pub fn router(profiles: Profiles) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(own, create, update, delete))
+        .routes(routes!(of_user))
+        .with_state(profiles)
+}
+
+/// The account that the path names. What can't be the id of an account is the id of none: 404.
+struct UserId(i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for UserId {
+    type Rejection = ProfileError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProfileError> {
+        let Ok(Path(text)) = Path::<String>::from_request_parts(parts, state).await else {
+            return Err(ProfileError::NotFound);
+        };
+        // The parser takes a plus sign and leading zeros as well: no addresses of ours.
+        text.parse::<i64>()
+            .ok()
+            .filter(|id| id.to_string() == text)
+            .map(Self)
+            .ok_or(ProfileError::NotFound)
+    }
+}
+
+/// Writes the caller's profile for the first time.
+#[utoipa::path(post, path = "/api/profile", operation_id = "profile.create", tag = "profile",
+    request_body = ProfileRequest,
+    responses(
+        (status = 201, description = "It is written.", body = ProfileView),
+        (status = 400, description = "`profile_exists`, `validation_failed`, `malformed_json`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthenticated`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`account_deleted`",
+            body = Problem, content_type = "application/problem+json"),
+    ))]
+#[tracing::instrument(name = "profile.create", level = "debug", skip_all, fields(user.id = caller.id))]
+async fn create(
+    State(profiles): State<Profiles>,
+    caller: Caller,
+    ValidJson(request): ValidJson<ProfileRequest>,
+) -> Result<(StatusCode, Json<ProfileView>), ProfileError> {
+    let profile = commands::create(&profiles, &caller, request.into()).await?;
+    Ok((StatusCode::CREATED, Json(profile.into())))
+}
+
+/// Shows the caller's own profile.
+#[utoipa::path(get, path = "/api/profile", operation_id = "profile.own", tag = "profile",
+    responses(
+        (status = 200, description = "The profile.", body = ProfileView),
+        (status = 401, description = "`unauthenticated`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`profile_not_found`",
+            body = Problem, content_type = "application/problem+json"),
+    ))]
+#[tracing::instrument(name = "profile.own", level = "debug", skip_all, fields(user.id = caller.id))]
+async fn own(
+    State(profiles): State<Profiles>,
+    caller: Caller,
+) -> Result<Json<ProfileView>, ProfileError> {
+    Ok(Json(queries::of_user(&profiles, caller.id).await?.into()))
+}
+
+/// Changes the caller's profile: any subset of its fields; null clears.
+#[utoipa::path(put, path = "/api/profile", operation_id = "profile.update", tag = "profile",
+    request_body = ProfileRequest,
+    responses(
+        (status = 200, description = "The profile as it is now.", body = ProfileView),
+        (status = 400, description = "`validation_failed`, `malformed_json`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthenticated`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`profile_not_found`",
+            body = Problem, content_type = "application/problem+json"),
+    ))]
+#[tracing::instrument(name = "profile.update", level = "debug", skip_all, fields(user.id = caller.id))]
+async fn update(
+    State(profiles): State<Profiles>,
+    caller: Caller,
+    ValidJson(request): ValidJson<ProfileRequest>,
+) -> Result<Json<ProfileView>, ProfileError> {
+    Ok(Json(
+        commands::update(&profiles, &caller, request.into())
+            .await?
+            .into(),
+    ))
+}
+
+/// Deletes the caller's profile.
+#[utoipa::path(delete, path = "/api/profile", operation_id = "profile.delete", tag = "profile",
+    responses(
+        (status = 200, description = "It is gone.", body = Message),
+        (status = 401, description = "`unauthenticated`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`profile_not_found`",
+            body = Problem, content_type = "application/problem+json"),
+    ))]
+#[tracing::instrument(name = "profile.delete", level = "debug", skip_all, fields(user.id = caller.id))]
+async fn delete(
+    State(profiles): State<Profiles>,
+    caller: Caller,
+) -> Result<Json<Message>, ProfileError> {
+    commands::delete(&profiles, &caller).await?;
+    Ok(Json(Message {
+        message: "Profile deleted successfully",
+    }))
+}
+
+/// Shows the profile of an account: all of it to its owner, the public part to others.
+#[utoipa::path(get, path = "/api/profile/{user_id}", operation_id = "profile.of_user",
+    tag = "profile",
+    params(("user_id" = i64, Path, description = "The account.")),
+    responses(
+        (status = 200, description = "The profile, as far as the caller may see it.",
+            body = VisibleProfile),
+        (status = 401, description = "`unauthenticated`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`profile_not_found`: unknown, or no id of an account.",
+            body = Problem, content_type = "application/problem+json"),
+    ))]
+#[tracing::instrument(name = "profile.of_user", level = "debug", skip_all, fields(user.id = caller.id))]
+async fn of_user(
+    State(profiles): State<Profiles>,
+    UserId(user_id): UserId,
+    caller: Caller,
+) -> Result<Json<VisibleProfile>, ProfileError> {
+    let profile = queries::of_user(&profiles, user_id).await?;
+    // What is private stays so for admins, too: nothing they do needs it.
+    Ok(Json(if caller.id == user_id {
+        VisibleProfile::Own(profile.into())
+    } else {
+        VisibleProfile::Other(profile.into())
+    }))
+}

@@ -1,0 +1,226 @@
+//! What requests and answers look like.
+
+use blocks::extract::Patch;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::domain::{Fields, Profile, Request};
+
+/// What a profile is to say. All fields are optional: what is not mentioned stays as it is, and null
+/// clears.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct ProfileRequest {
+    /// Given name.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 100)]
+    pub first_name: Patch<String>,
+    /// Family name.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 100)]
+    pub last_name: Patch<String>,
+    /// Date of birth: `YYYY-MM-DD`, not before 1900, not in the future.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Date, example = "1990-05-17")]
+    pub dob: Patch<String>,
+    /// Street and number.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 300)]
+    pub address: Patch<String>,
+    /// City.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 100)]
+    pub city: Patch<String>,
+    /// State or region.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 100)]
+    pub state: Patch<String>,
+    /// Postal code.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 20)]
+    pub zip_code: Patch<String>,
+    /// Country.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 100)]
+    pub country: Patch<String>,
+    /// Phone number.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 32)]
+    pub phone: Patch<String>,
+    /// About oneself.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 2000)]
+    pub bio: Patch<String>,
+    /// Any JSON value of up to 16 KiB, given back as it came.
+    #[serde(default)]
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub preferences: Patch<Box<RawValue>>,
+}
+
+impl From<ProfileRequest> for Request {
+    fn from(request: ProfileRequest) -> Self {
+        Self {
+            first_name: request.first_name,
+            last_name: request.last_name,
+            dob: request.dob,
+            address: request.address,
+            city: request.city,
+            state: request.state,
+            zip_code: request.zip_code,
+            country: request.country,
+            phone: request.phone,
+            bio: request.bio,
+            preferences: request.preferences,
+        }
+    }
+}
+
+/// A profile as its owner sees it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProfileView {
+    /// The profile.
+    pub id: i64,
+    /// Whose it is.
+    pub user_id: i64,
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
+    /// Date of birth: `YYYY-MM-DD`.
+    #[schema(format = Date)]
+    pub dob: Option<String>,
+    /// Street and number.
+    pub address: Option<String>,
+    /// City.
+    pub city: Option<String>,
+    /// State or region.
+    pub state: Option<String>,
+    /// Postal code.
+    pub zip_code: Option<String>,
+    /// Country.
+    pub country: Option<String>,
+    /// Phone number.
+    pub phone: Option<String>,
+    /// About oneself.
+    pub bio: Option<String>,
+    /// As it came.
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub preferences: Option<Box<RawValue>>,
+    /// RFC 3339 UTC with milliseconds.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// RFC 3339 UTC with milliseconds.
+    #[schema(format = DateTime)]
+    pub updated_at: String,
+}
+
+/// A profile as others see it: without date of birth, address, postal code, phone number and
+/// preferences.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PublicProfileView {
+    /// The profile.
+    pub id: i64,
+    /// Whose it is.
+    pub user_id: i64,
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
+    /// City.
+    pub city: Option<String>,
+    /// State or region.
+    pub state: Option<String>,
+    /// Country.
+    pub country: Option<String>,
+    /// About oneself.
+    pub bio: Option<String>,
+    /// RFC 3339 UTC with milliseconds.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// RFC 3339 UTC with milliseconds.
+    #[schema(format = DateTime)]
+    pub updated_at: String,
+}
+
+/// A profile as the caller may see it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum VisibleProfile {
+    /// The caller's own.
+    Own(ProfileView),
+    /// Somebody else's.
+    Other(PublicProfileView),
+}
+
+impl From<Profile> for ProfileView {
+    fn from(profile: Profile) -> Self {
+        let Profile {
+            id,
+            user_id,
+            fields,
+            version: _,
+            created_at,
+            updated_at,
+        } = profile;
+        Self {
+            id,
+            user_id,
+            first_name: fields.first_name,
+            last_name: fields.last_name,
+            dob: fields.dob.map(|dob| dob.to_string()),
+            address: fields.address,
+            city: fields.city,
+            state: fields.state,
+            zip_code: fields.zip_code,
+            country: fields.country,
+            phone: fields.phone,
+            bio: fields.bio,
+            preferences: fields.preferences,
+            created_at: events::timestamp(created_at),
+            updated_at: events::timestamp(updated_at),
+        }
+    }
+}
+
+impl From<Profile> for PublicProfileView {
+    fn from(profile: Profile) -> Self {
+        let Profile {
+            id,
+            user_id,
+            fields,
+            version: _,
+            created_at,
+            updated_at,
+        } = profile;
+        // Field by field: a new one is hidden until somebody decides.
+        let Fields {
+            first_name,
+            last_name,
+            city,
+            state,
+            country,
+            bio,
+            ..
+        } = fields;
+        Self {
+            id,
+            user_id,
+            first_name,
+            last_name,
+            city,
+            state,
+            country,
+            bio,
+            created_at: events::timestamp(created_at),
+            updated_at: events::timestamp(updated_at),
+        }
+    }
+}
+
+/// What a client is told when there is nothing to show.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Message {
+    /// For people.
+    #[schema(example = "Profile deleted successfully")]
+    pub message: &'static str,
+}

@@ -1,0 +1,359 @@
+//! What a profile may say. No I/O.
+
+use blocks::FieldErrors;
+use blocks::extract::Patch;
+use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use serde_json::value::RawValue;
+
+/// How much a profile may hold: characters as Unicode counts them, bytes for preferences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// First and last name, each.
+    pub name: usize,
+    /// The street address.
+    pub address: usize,
+    /// City, state and country, each.
+    pub place: usize,
+    /// The postal code.
+    pub zip_code: usize,
+    /// The phone number.
+    pub phone: usize,
+    /// The text about oneself.
+    pub bio: usize,
+    /// The preferences, in bytes of JSON.
+    pub preferences_bytes: usize,
+    /// The earliest year of birth.
+    pub earliest_year: i32,
+}
+
+impl Limits {
+    /// The usual ones.
+    pub const DEFAULT: Self = Self {
+        name: 100,
+        address: 300,
+        place: 100,
+        zip_code: 20,
+        phone: 32,
+        bio: 2000,
+        preferences_bytes: 16 << 10,
+        earliest_year: 1900,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// What a profile says; everything may be absent.
+#[derive(Debug, Clone, Default)]
+pub struct Fields {
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
+    /// Date of birth.
+    pub dob: Option<NaiveDate>,
+    /// Street and number.
+    pub address: Option<String>,
+    /// City.
+    pub city: Option<String>,
+    /// State or region.
+    pub state: Option<String>,
+    /// Postal code.
+    pub zip_code: Option<String>,
+    /// Country.
+    pub country: Option<String>,
+    /// Phone number, as the user writes it.
+    pub phone: Option<String>,
+    /// About oneself.
+    pub bio: Option<String>,
+    /// Any JSON value, kept as the text that came.
+    pub preferences: Option<Box<RawValue>>,
+}
+
+/// A user's profile.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// Never used again after a deletion.
+    pub id: i64,
+    /// Whose it is.
+    pub user_id: i64,
+    /// What it says.
+    pub fields: Fields,
+    /// Counts its events: 1 when it is created.
+    pub version: i64,
+    /// When it was written first.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What somebody asks a profile to say, not yet checked.
+#[derive(Debug, Default)]
+pub struct Request {
+    /// Given name.
+    pub first_name: Patch<String>,
+    /// Family name.
+    pub last_name: Patch<String>,
+    /// Date of birth, as text.
+    pub dob: Patch<String>,
+    /// Street and number.
+    pub address: Patch<String>,
+    /// City.
+    pub city: Patch<String>,
+    /// State or region.
+    pub state: Patch<String>,
+    /// Postal code.
+    pub zip_code: Patch<String>,
+    /// Country.
+    pub country: Patch<String>,
+    /// Phone number.
+    pub phone: Patch<String>,
+    /// About oneself.
+    pub bio: Patch<String>,
+    /// Any JSON value.
+    pub preferences: Patch<Box<RawValue>>,
+}
+
+/// What is to become different in a profile. It keeps the rules.
+#[derive(Debug, Default)]
+pub struct Changes {
+    texts: Request,
+    dob: Patch<NaiveDate>,
+}
+
+impl Changes {
+    /// Checks what was asked for on the day `today`.
+    ///
+    /// # Errors
+    /// Names each field that breaks a rule.
+    pub fn new(
+        mut request: Request,
+        limits: &Limits,
+        today: NaiveDate,
+    ) -> Result<Self, FieldErrors> {
+        let mut errors = FieldErrors::default();
+        let texts = [
+            ("first_name", &request.first_name, limits.name),
+            ("last_name", &request.last_name, limits.name),
+            ("address", &request.address, limits.address),
+            ("city", &request.city, limits.place),
+            ("state", &request.state, limits.place),
+            ("zip_code", &request.zip_code, limits.zip_code),
+            ("country", &request.country, limits.place),
+            ("phone", &request.phone, limits.phone),
+            ("bio", &request.bio, limits.bio),
+        ];
+        for (field, text, most) in texts {
+            if let Patch::Set(text) = text
+                && text.chars().nth(most).is_some()
+            {
+                errors.add(field, format!("must not be longer than {most} characters"));
+            }
+        }
+        if let Patch::Set(preferences) = &request.preferences
+            && preferences.get().len() > limits.preferences_bytes
+        {
+            let most = limits.preferences_bytes;
+            errors.add(
+                "preferences",
+                format!("must not be larger than {most} bytes"),
+            );
+        }
+        let dob = match std::mem::take(&mut request.dob) {
+            Patch::Absent => Patch::Absent,
+            Patch::Null => Patch::Null,
+            Patch::Set(text) => match check_dob(&text, limits, today) {
+                Ok(dob) => Patch::Set(dob),
+                Err(why) => {
+                    errors.add("dob", why);
+                    Patch::Absent
+                }
+            },
+        };
+        errors.into_result()?;
+        Ok(Self {
+            texts: request,
+            dob,
+        })
+    }
+
+    /// Whether nothing was asked for.
+    pub fn is_empty(&self) -> bool {
+        let Request {
+            first_name,
+            last_name,
+            dob: _,
+            address,
+            city,
+            state,
+            zip_code,
+            country,
+            phone,
+            bio,
+            preferences,
+        } = &self.texts;
+        [
+            first_name, last_name, address, city, state, zip_code, country, phone, bio,
+        ]
+        .into_iter()
+        .all(Patch::is_absent)
+            && self.dob.is_absent()
+            && preferences.is_absent()
+    }
+
+    /// Makes `fields` say what was asked for.
+    pub fn apply(self, fields: &mut Fields) {
+        let Request {
+            first_name,
+            last_name,
+            dob: _,
+            address,
+            city,
+            state,
+            zip_code,
+            country,
+            phone,
+            bio,
+            preferences,
+        } = self.texts;
+        first_name.apply(&mut fields.first_name);
+        last_name.apply(&mut fields.last_name);
+        self.dob.apply(&mut fields.dob);
+        address.apply(&mut fields.address);
+        city.apply(&mut fields.city);
+        state.apply(&mut fields.state);
+        zip_code.apply(&mut fields.zip_code);
+        country.apply(&mut fields.country);
+        phone.apply(&mut fields.phone);
+        bio.apply(&mut fields.bio);
+        preferences.apply(&mut fields.preferences);
+    }
+}
+
+fn check_dob(text: &str, limits: &Limits, today: NaiveDate) -> Result<NaiveDate, String> {
+    // chrono would take `2000-1-1` and ` 2000-01-01`, too.
+    let spelled = text.len() == 10
+        && text.bytes().enumerate().all(|(place, byte)| match place {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    let date = spelled.then(|| text.parse::<NaiveDate>().ok()).flatten();
+    let date = date.ok_or("must be a date as YYYY-MM-DD")?;
+    if date.year() < limits.earliest_year {
+        return Err(format!(
+            "must not be before the year {}",
+            limits.earliest_year
+        ));
+    }
+    if date > today {
+        return Err("must not be in the future".to_owned());
+    }
+    Ok(date)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn today() -> NaiveDate {
+        NaiveDate::from_ymd_opt(2026, 1, 1).unwrap()
+    }
+
+    fn check(request: Request) -> Result<Changes, FieldErrors> {
+        Changes::new(request, &Limits::default(), today())
+    }
+
+    fn dob(text: &str) -> Result<Changes, FieldErrors> {
+        check(Request {
+            dob: Patch::Set(text.to_owned()),
+            ..Request::default()
+        })
+    }
+
+    #[test]
+    fn each_limit_is_kept_to_the_character() {
+        let limits = Limits::default();
+        let filled = |more: usize| {
+            let text = |most: usize| Patch::Set("ä".repeat(most + more));
+            let json = format!("\"{}\"", "x".repeat(limits.preferences_bytes - 2 + more));
+            Request {
+                first_name: text(limits.name),
+                last_name: text(limits.name),
+                dob: Patch::Absent,
+                address: text(limits.address),
+                city: text(limits.place),
+                state: text(limits.place),
+                zip_code: text(limits.zip_code),
+                country: text(limits.place),
+                phone: text(limits.phone),
+                bio: text(limits.bio),
+                preferences: Patch::Set(RawValue::from_string(json).unwrap()),
+            }
+        };
+        assert!(check(filled(0)).is_ok());
+        let refused = check(filled(1)).unwrap_err();
+        let fields: Vec<&str> = refused.iter().map(|(field, _)| field).collect();
+        assert_eq!(
+            fields,
+            [
+                "address",
+                "bio",
+                "city",
+                "country",
+                "first_name",
+                "last_name",
+                "phone",
+                "preferences",
+                "state",
+                "zip_code",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_date_of_birth_is_a_day_that_was() {
+        for good in ["1900-01-01", "2000-02-29", "2026-01-01"] {
+            assert!(dob(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "2000-1-1",
+            " 2000-01-01",
+            "2001-02-29",
+            "2000-13-01",
+            "01.01.2000",
+            "1899-12-31",
+            "2026-01-02",
+            "9999-12-31",
+            "+200-01-01",
+            "2000-01-01T00:00:00Z",
+            "２０００-01-01",
+        ] {
+            assert!(dob(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_mentioned_stays_and_null_clears() {
+        let mut fields = Fields {
+            city: Some("Ulm".into()),
+            bio: Some("b".into()),
+            ..Fields::default()
+        };
+        let changes = check(Request {
+            bio: Patch::Null,
+            phone: Patch::Set("112".into()),
+            ..Request::default()
+        })
+        .unwrap();
+        assert!(!changes.is_empty());
+        changes.apply(&mut fields);
+        assert_eq!(fields.city.as_deref(), Some("Ulm"));
+        assert_eq!(fields.bio, None);
+        assert_eq!(fields.phone.as_deref(), Some("112"));
+        assert!(check(Request::default()).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,42 @@
+//! What can be wrong, and what a client is told of it.
+
+use blocks::{AsProblem, FieldErrors, Problem};
+use sql::StoreError;
+
+/// Why a request about profiles was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The request breaks a rule.
+    #[error(transparent)]
+    Refused(#[from] FieldErrors),
+    /// There is no such profile.
+    #[error("no such profile")]
+    NotFound,
+    /// The account has a profile already.
+    #[error("the account has a profile")]
+    Exists,
+    /// The account was closed; its token has not ended yet.
+    #[error("the account was deleted")]
+    AccountDeleted,
+    /// The store failed.
+    #[error("profile store failed")]
+    Store(#[from] StoreError),
+}
+
+impl AsProblem for ProfileError {
+    fn problem(&self) -> Problem {
+        match self {
+            Self::Refused(errors) => errors.problem(),
+            Self::NotFound => Problem::not_found("profile_not_found", "there is no such profile"),
+            Self::Exists => Problem::bad_request(
+                "profile_exists",
+                "this account has a profile already; change it with PUT",
+            ),
+            Self::AccountDeleted => {
+                Problem::forbidden("account_deleted", "this account was deleted")
+            }
+            Self::Store(_) => Problem::unavailable("store_unavailable").retry_after(1),
+        }
+    }
+}
+blocks::problem_response!(ProfileError);

@@ -1,0 +1,15 @@
+//! What profiles can be asked.
+
+use crate::domain::Profile;
+use crate::error::ProfileError;
+use crate::{Profiles, store};
+
+/// The profile of an account.
+///
+/// # Errors
+/// See [`ProfileError`].
+pub async fn of_user(profiles: &Profiles, user_id: i64) -> Result<Profile, ProfileError> {
+    store::of_user(profiles.db(), user_id)
+        .await?
+        .ok_or(ProfileError::NotFound)
+}
