@@ -308,17 +308,17 @@ async fn how_fast_records_are_appended_and_a_member_is_woken() {
     let (mut publishes, mut wakes) = (Vec::new(), Vec::new());
     for n in 0..500 {
         let began = std::time::Instant::now();
-        let published = async {
+        let publish = async {
             log.publish(&[message(&topic, "a", n)]).await.unwrap();
             began.elapsed()
         };
-        let read = async {
+        let wake = async {
             take(&mut *reader, 1).await;
             began.elapsed()
         };
-        let (published, read) = futures::join!(published, read);
-        publishes.push(published);
-        wakes.push(read);
+        let (accepted, woken) = futures::join!(publish, wake);
+        publishes.push(accepted);
+        wakes.push(woken);
     }
     publishes.sort_unstable();
     wakes.sort_unstable();

@@ -1,4 +1,8 @@
 //! The write seam and the outbox on both databases, and the topic log in SQLite.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't be set up should say where"
+)]
 
 mod db;
 mod log;
