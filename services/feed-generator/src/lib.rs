@@ -1,1 +1,202 @@
-//! feed-generator
+//! The feed generator: who posted what, newest first.
+//!
+//! ```text
+//! topics `posts-events`, `user.events` ─ consumer ─ projection ─┬─ entries, names, positions   one atomic write
+//!                                                               └─ mirror                      after its commit
+//! GET /api/activity-stream ─ api ─ queries ─ store ─ mirror, or entries for what it does not hold
+//! ```
+//!
+//! | | |
+//! |---|---|
+//! | owns | the streams: posts in their latest state, and the names to show with them |
+//! | publishes | nothing but dead letters |
+//! | consumes | `post.created`, `post.updated`, `post.deleted`; `user.created`, `user.updated`, `user.deleted` |
+//!
+//! Invariants: the tables can be made anew from the log, so losing them loses nothing; the mirror
+//! shows what is committed, and nothing else; a stream is never empty because of a rebuild.
+
+pub mod api;
+pub mod consumer;
+pub mod domain;
+pub mod error;
+pub mod mirror;
+pub mod projection;
+pub mod queries;
+pub mod rebuild;
+pub mod render;
+pub mod store;
+
+use std::sync::Arc;
+
+use blocks::bus::EventBus;
+use blocks::consumer::Consumer;
+use blocks::error::BoxError;
+use blocks::service::Check;
+use blocks::{Mode, Route, Service};
+use events::topic;
+use sql::{Db, Migration, StoreError};
+
+use consumer::FeedConsumer;
+use mirror::{Bounds, Mirror};
+use rebuild::{Progress, Rebuild};
+use store::FeedStore;
+use store::sql::SqlFeed;
+
+/// Its schema.
+pub const MIGRATIONS: &[Migration] = &[sql::migration!(1001, "feed", "0001_feed.sql")];
+
+/// The gateway's rule for each endpoint.
+pub const ROUTES: &[Route] = &[
+    Route {
+        methods: &["GET"],
+        path: "/api/activity-stream",
+        mode: Mode::Optional,
+    },
+    Route {
+        methods: &["GET"],
+        path: "/api/activity-stream/user",
+        mode: Mode::Required,
+    },
+    Route {
+        methods: &["GET"],
+        path: "/api/activity-stream/user/{user_id}",
+        mode: Mode::Optional,
+    },
+    Route {
+        methods: &["GET"],
+        path: "/api/activity-stream/stats",
+        mode: Mode::Optional,
+    },
+];
+
+/// What is decided by configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Whether the streams are shown without signing in (`PUBLIC_ACTIVITY_STREAM`).
+    pub public: bool,
+    /// How much is held in memory.
+    pub bounds: Bounds,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            public: true,
+            bounds: Bounds::default(),
+        }
+    }
+}
+
+/// The streams: what is read, and the consumer that follows the topics. Cheap to clone.
+#[derive(Clone)]
+pub struct Feed {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Db,
+    bus: Arc<dyn EventBus>,
+    store: Arc<dyn FeedStore>,
+    consumer: Consumer,
+    mirror: Arc<Mirror>,
+    settings: Settings,
+}
+
+impl Feed {
+    /// Opens the streams in `db`, which the topics of `bus` flow into.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn open(
+        db: Db,
+        bus: Arc<dyn EventBus>,
+        settings: Settings,
+    ) -> Result<Self, StoreError> {
+        let mirror = Arc::new(Mirror::new(settings.bounds));
+        let rebuild = Arc::new(Rebuild::open(&db, Arc::clone(&mirror)).await?);
+        let store = Arc::new(SqlFeed::open(db.clone(), Arc::clone(&mirror)).await?);
+        let group = FeedConsumer::new(db.clone(), Arc::clone(&bus), Arc::clone(&mirror), rebuild);
+        let topics = consumer::TOPICS
+            .iter()
+            .map(|topic| topic.name.to_owned())
+            .collect();
+        let consumer = Consumer::new(consumer::GROUP, topics, Arc::new(group));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                db,
+                bus,
+                store,
+                consumer,
+                mirror,
+                settings,
+            }),
+        })
+    }
+
+    /// The consumer that follows the topics.
+    pub fn consumer(&self) -> &Consumer {
+        &self.inner.consumer
+    }
+
+    /// Makes all entries anew from the log. Answers at once: the consumer does it, and until it is
+    /// through, readers see what there was before, and what happens meanwhile. Names stay, since the
+    /// log forgets accounts after a week.
+    ///
+    /// # Errors
+    /// When bus or store can't be reached.
+    pub async fn rebuild(&self) -> Result<(), BoxError> {
+        self.inner
+            .consumer
+            .store
+            .reset(&[topic::POSTS.name.to_owned()])
+            .await
+    }
+
+    /// How far a rebuild is; `None` when none is under way.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    pub async fn rebuild_progress(&self) -> Result<Option<Progress>, BoxError> {
+        let positions = self
+            .inner
+            .consumer
+            .store
+            .stored_positions(topic::POSTS.name)
+            .await?;
+        let targets = rebuild::targets(&self.inner.db).await?;
+        Ok(targets.map(|targets| targets.progress(&positions)))
+    }
+
+    pub(crate) fn store(&self) -> &dyn FeedStore {
+        &*self.inner.store
+    }
+
+    pub(crate) fn bus(&self) -> &dyn EventBus {
+        &*self.inner.bus
+    }
+
+    pub(crate) fn is_public(&self) -> bool {
+        self.inner.settings.public
+    }
+
+    /// The entries in memory: for tests.
+    #[doc(hidden)]
+    pub fn mirror(&self) -> &Mirror {
+        &self.inner.mirror
+    }
+}
+
+/// The service, over `feed`.
+pub fn service(feed: &Feed) -> Service {
+    Service {
+        name: "feed-generator",
+        router: api::router(feed.clone()),
+        routes: ROUTES,
+        topics: &[],
+        publishes: &[],
+        consumers: vec![feed.consumer().clone()],
+        outbox: Some(Arc::new(feed.inner.db.clone())),
+        checks: vec![Arc::new(feed.inner.db.clone()) as Arc<dyn Check>],
+        background: vec![],
+    }
+}

@@ -1,0 +1,316 @@
+//! What the streams are: their order, their length, and what each event changes. No I/O.
+
+use blocks::FieldErrors;
+use blocks::extract::{Cursor, Page};
+use chrono::{DateTime, Utc};
+use events::posts::{PostCreated, PostDeleted, PostUpdated};
+use events::users::{UserCreated, UserDeleted, UserUpdated};
+use events::{Envelope, Event, Malformed};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// How many activities the global stream shows.
+pub const GLOBAL_LENGTH: usize = 1000;
+/// How many activities a user's stream shows.
+pub const USER_LENGTH: usize = 100;
+
+/// One of the streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stream {
+    /// Everybody's.
+    Global,
+    /// That of one user.
+    User(i64),
+}
+
+impl Stream {
+    /// How many activities it shows at most.
+    pub fn length(self) -> usize {
+        match self {
+            Self::Global => GLOBAL_LENGTH,
+            Self::User(_) => USER_LENGTH,
+        }
+    }
+}
+
+/// Where a post stands in a stream: by its creation, the greatest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// When the post was created, in ms since 1970.
+    pub created_ms: i64,
+    /// Tells apart what was created in the same millisecond.
+    pub post_id: Uuid,
+}
+
+impl Place {
+    /// Before (newer than) every post: the end of the year 9999.
+    pub const TOP: Self = Self {
+        created_ms: 253_402_300_799_999,
+        post_id: Uuid::max(),
+    };
+
+    /// The time as the stores keep it.
+    pub fn created_at(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.created_ms).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}
+
+/// A post as its latest event left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The post.
+    pub post_id: Uuid,
+    /// Its author.
+    pub user_id: i64,
+    /// The author's name by the word of that event; shown when the account has not told one.
+    pub username: String,
+    /// When the post was first published.
+    pub created_at: DateTime<Utc>,
+    /// The type of the latest event.
+    pub event_type: String,
+    /// When that happened.
+    pub happened_at: DateTime<Utc>,
+    /// The post's title.
+    pub title: String,
+    /// The post's text.
+    pub content: String,
+    /// The post's tags.
+    pub tags: Vec<String>,
+}
+
+impl Entry {
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        Place {
+            created_ms: self.created_at.timestamp_millis(),
+            post_id: self.post_id,
+        }
+    }
+}
+
+/// What an event changes in the streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A post is there in this state.
+    Put(Entry),
+    /// A post is gone.
+    Remove(Uuid),
+    /// An account has this name.
+    Name {
+        /// The account.
+        user_id: i64,
+        /// Its name.
+        username: String,
+    },
+    /// An account is closed: its name and its posts go.
+    Forget(i64),
+}
+
+impl Change {
+    /// What `event` changes; `None` for types that change nothing here.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn of(event: &Envelope) -> Result<Option<Self>, Malformed> {
+        macro_rules! put {
+            ($type:ty) => {
+                if let Some(post) = event.open::<$type>() {
+                    let post = post?;
+                    return Ok(Some(Self::Put(Entry {
+                        post_id: post.post_id,
+                        user_id: post.user_id,
+                        username: post.username,
+                        created_at: post.created_at,
+                        event_type: <$type>::TYPE.to_owned(),
+                        happened_at: event.time,
+                        title: post.title,
+                        content: post.content,
+                        tags: post.tags,
+                    })));
+                }
+            };
+        }
+        macro_rules! name {
+            ($type:ty) => {
+                if let Some(user) = event.open::<$type>() {
+                    let user = user?;
+                    return Ok(Some(Self::Name {
+                        user_id: user.user_id,
+                        username: user.username,
+                    }));
+                }
+            };
+        }
+        put!(PostCreated);
+        put!(PostUpdated);
+        name!(UserCreated);
+        name!(UserUpdated);
+        if let Some(post) = event.open::<PostDeleted>() {
+            return Ok(Some(Self::Remove(post?.post_id)));
+        }
+        if let Some(user) = event.open::<UserDeleted>() {
+            return Ok(Some(Self::Forget(user?.user_id)));
+        }
+        Ok(None)
+    }
+}
+
+/// Where a page starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Start {
+    /// After that many of the newest.
+    Skip(usize),
+    /// After this place.
+    After(Place),
+}
+
+/// A cursor's content: the last item's place, and how many items the reader has had, so that a walk
+/// gives as many as the stream shows, though its end has moved on by what was posted meanwhile.
+#[derive(Serialize, Deserialize)]
+struct Position(i64, Uuid, usize);
+
+/// The part of a stream that a page shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Of which stream.
+    pub stream: Stream,
+    /// The most items that were asked for.
+    pub limit: usize,
+    /// Where it starts.
+    pub start: Start,
+    /// How many items come before it.
+    given: usize,
+}
+
+impl Window {
+    /// What `page` asks of `stream`.
+    ///
+    /// # Errors
+    /// Names the parameter when the cursor is none of ours.
+    pub fn of(stream: Stream, page: &Page) -> Result<Self, FieldErrors> {
+        // Page has checked that both are not negative; what a usize can't hold is beyond the end.
+        let limit = usize::try_from(page.limit).unwrap_or_default();
+        let Some(cursor) = &page.cursor else {
+            let skip = usize::try_from(page.skip).unwrap_or(usize::MAX);
+            return Ok(Self {
+                stream,
+                limit,
+                start: Start::Skip(skip),
+                given: skip,
+            });
+        };
+        let Position(created_ms, post_id, given) = cursor.decode()?;
+        if created_ms > Place::TOP.created_ms
+            || created_ms < -Place::TOP.created_ms
+            || given > stream.length()
+        {
+            return Err(FieldErrors::one(
+                "cursor",
+                "is not a next_cursor of this list",
+            ));
+        }
+        let start = Start::After(Place {
+            created_ms,
+            post_id,
+        });
+        Ok(Self {
+            stream,
+            limit,
+            start,
+            given,
+        })
+    }
+
+    /// How many items it may show: the stream ends somewhere.
+    pub fn take(&self) -> usize {
+        self.limit
+            .min(self.stream.length().saturating_sub(self.given))
+    }
+
+    /// Whether the stream may show more after `shown` items of this window.
+    pub fn goes_on_after(&self, shown: usize) -> bool {
+        self.given.saturating_add(shown) < self.stream.length()
+    }
+
+    /// As it is echoed.
+    pub fn skip(&self) -> usize {
+        match self.start {
+            Start::Skip(skip) => skip,
+            Start::After(_) => 0,
+        }
+    }
+
+    /// The cursor of the next page when this one ends with `last` after `shown` items.
+    pub fn next(&self, last: Place, shown: usize) -> Cursor {
+        Cursor::encode(&Position(
+            last.created_ms,
+            last.post_id,
+            self.given.saturating_add(shown),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_never_reaches_beyond_the_streams_end() {
+        let page = |limit, skip| Page {
+            limit,
+            skip,
+            cursor: None,
+        };
+        let take = |stream, limit, skip| Window::of(stream, &page(limit, skip)).unwrap().take();
+        assert_eq!(take(Stream::Global, 20, 0), 20);
+        assert_eq!(take(Stream::Global, 100, 990), 10);
+        assert_eq!(take(Stream::User(1), 100, 1), 99);
+        assert_eq!(take(Stream::User(1), 100, 100), 0);
+        assert_eq!(take(Stream::Global, 100, i64::MAX), 0);
+    }
+
+    #[test]
+    fn a_walk_by_cursor_gives_as_many_as_the_stream_shows() {
+        let first = Window::of(
+            Stream::User(1),
+            &Page {
+                limit: 60,
+                ..Page::default()
+            },
+        )
+        .unwrap();
+        let last = Place {
+            created_ms: 5,
+            post_id: Uuid::from_u128(9),
+        };
+        let page = Page {
+            limit: 60,
+            skip: 0,
+            cursor: Some(first.next(last, 60)),
+        };
+        let second = Window::of(Stream::User(1), &page).unwrap();
+        assert_eq!(second.start, Start::After(last));
+        assert_eq!(second.take(), 40);
+        assert!(!second.goes_on_after(40));
+    }
+
+    #[test]
+    fn a_cursor_that_is_not_ours_is_refused() {
+        for position in [
+            (i64::MAX, Uuid::nil(), 0),
+            (i64::MIN, Uuid::nil(), 0),
+            (0, Uuid::nil(), 1001),
+        ] {
+            let page = Page {
+                cursor: Some(Cursor::encode(&position)),
+                ..Page::default()
+            };
+            assert!(Window::of(Stream::Global, &page).is_err(), "{position:?}");
+        }
+        let page = Page {
+            cursor: Some(Cursor::encode(&"x")),
+            ..Page::default()
+        };
+        assert!(Window::of(Stream::Global, &page).is_err());
+    }
+}

@@ -1,0 +1,348 @@
+//! The newest entries in memory, so that a read costs no query. It follows the store through hooks
+//! that run after each commit, in commit order, and answers only what it holds completely: anything
+//! else is the store's to answer.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::domain::{GLOBAL_LENGTH, Place, Start, Stream, Window};
+use crate::render::{Named, Rendered, Slice};
+
+/// How much is held.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Entries; twice what the global stream shows, so that deletions seldom need a refill.
+    pub entries: usize,
+    /// Bytes of entries.
+    pub bytes: usize,
+    /// Bytes of whole rendered pages.
+    pub page_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            entries: 2 * GLOBAL_LENGTH,
+            bytes: 24 << 20,
+            page_bytes: 8 << 20,
+        }
+    }
+}
+
+/// The newest entries. All methods are short and never wait.
+#[derive(Debug)]
+pub struct Mirror {
+    bounds: Bounds,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: BTreeMap<Place, Arc<Rendered>>,
+    places: HashMap<Uuid, Place>,
+    /// Those with an entry here.
+    authors: HashMap<i64, Author>,
+    /// Entries up to this place may be missing; `None`: the whole stream is here.
+    missing: Option<Place>,
+    bytes: usize,
+    /// Counts changes: what was read before one must not be kept after it.
+    changes: u64,
+    pages: HashMap<(Stream, usize, usize), Bytes>,
+    page_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Author {
+    name: Option<Arc<str>>,
+    places: BTreeSet<Place>,
+}
+
+/// What the mirror answers.
+#[derive(Debug)]
+pub enum Look {
+    /// The whole page.
+    Page(Bytes),
+    /// What it is made of.
+    Slice(Slice, Seen),
+    /// Ask the store.
+    Beyond(Seen),
+}
+
+/// As of which change something was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen(u64);
+
+impl Mirror {
+    /// An empty mirror that knows that it holds nothing.
+    pub fn new(bounds: Bounds) -> Self {
+        let state = State {
+            missing: Some(Place::TOP),
+            ..State::default()
+        };
+        Self {
+            bounds,
+            state: Mutex::new(state),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A post is there in this state, by an author with this name.
+    pub fn put(&self, entry: Arc<Rendered>, name: Option<Arc<str>>) {
+        let mut state = self.state();
+        state.take_out(entry.place().post_id);
+        state.changed(Some(entry.user_id()));
+        state.insert(entry, name);
+        state.trim(&self.bounds);
+    }
+
+    /// A post is gone.
+    pub fn remove(&self, post_id: Uuid) {
+        let mut state = self.state();
+        // Whose it was is not known when it is not here: its pages may still be kept.
+        let author = state.take_out(post_id);
+        state.changed(author);
+    }
+
+    /// An account has another name.
+    pub fn rename(&self, user_id: i64, name: Arc<str>) {
+        let mut state = self.state();
+        state.changed(Some(user_id));
+        if let Some(author) = state.authors.get_mut(&user_id) {
+            author.name = Some(name);
+        }
+    }
+
+    /// An account is closed.
+    pub fn forget(&self, user_id: i64) {
+        let mut state = self.state();
+        state.changed(Some(user_id));
+        let places = state
+            .authors
+            .get(&user_id)
+            .map(|author| author.places.clone());
+        for place in places.unwrap_or_default() {
+            state.take_out(place.post_id);
+        }
+    }
+
+    /// Holds `newest` instead; `complete` when the store has no more than these.
+    pub fn replace(&self, newest: Vec<Named>, complete: bool) {
+        let mut state = self.state();
+        let changes = state.changes + 1;
+        *state = State {
+            changes,
+            ..State::default()
+        };
+        let oldest = newest.iter().map(|(entry, _)| entry.place()).min();
+        for (entry, name) in newest {
+            state.insert(entry, name);
+        }
+        if !complete {
+            // The oldest one is given up for a bound: everything above it is here.
+            let bound = oldest.unwrap_or(Place::TOP);
+            state.take_out(bound.post_id);
+            state.missing = Some(bound);
+        }
+        state.trim(&self.bounds);
+    }
+
+    /// Holds nothing any more: whether the last write took place is not known.
+    pub fn distrust(&self) {
+        self.replace(Vec::new(), false);
+    }
+
+    /// Whether so little is left that it should be filled from the store.
+    pub fn wants_refill(&self) -> bool {
+        let state = self.state();
+        state.missing.is_some()
+            && state.entries.len() < self.bounds.entries * 6 / 10
+            && state.bytes < self.bounds.bytes / 2
+    }
+
+    /// Whether `size` more bytes in `count` entries would be too many.
+    pub fn is_full_with(&self, count: usize, size: usize) -> bool {
+        count > self.bounds.entries || size > self.bounds.bytes
+    }
+
+    /// How many users have a stream, when all entries are here.
+    pub fn streams(&self) -> Option<usize> {
+        let state = self.state();
+        state.missing.is_none().then(|| state.authors.len())
+    }
+
+    /// How many entries the global stream shows, when that is known here.
+    pub fn total(&self) -> Option<usize> {
+        self.state().total(Stream::Global)
+    }
+
+    /// What is known here of `window`.
+    pub fn look(&self, window: &Window) -> Look {
+        let state = self.state();
+        if let Start::Skip(skip) = window.start
+            && let Some(page) = state.pages.get(&(window.stream, window.limit, skip))
+        {
+            return Look::Page(page.clone());
+        }
+        let seen = Seen(state.changes);
+        match state.slice(window) {
+            Some(slice) => Look::Slice(slice, seen),
+            None => Look::Beyond(seen),
+        }
+    }
+
+    /// Keeps a page for the next reader, unless something changed since it was `seen`.
+    pub fn keep(&self, window: &Window, seen: Seen, page: &Bytes) {
+        let Start::Skip(skip) = window.start else {
+            return;
+        };
+        let mut state = self.state();
+        if Seen(state.changes) != seen || page.len() > self.bounds.page_bytes / 8 {
+            return;
+        }
+        if state.page_bytes + page.len() > self.bounds.page_bytes {
+            state.pages.clear();
+            state.page_bytes = 0;
+        }
+        let before = state
+            .pages
+            .insert((window.stream, window.limit, skip), page.clone());
+        state.page_bytes += page.len();
+        state.page_bytes -= before.map_or(0, |before| before.len());
+    }
+
+    /// What it holds, newest first, and whether that is all: for tests.
+    #[doc(hidden)]
+    pub fn content(&self) -> (Vec<Named>, bool) {
+        let state = self.state();
+        let items = state
+            .entries
+            .values()
+            .rev()
+            .map(|entry| state.named(entry))
+            .collect();
+        (items, state.missing.is_none())
+    }
+}
+
+impl State {
+    /// Drops the pages that a change of `author`'s entries (or of anybody's) may have made untrue.
+    fn changed(&mut self, author: Option<i64>) {
+        self.changes += 1;
+        if let Some(author) = author {
+            let unaffected = |stream| matches!(stream, Stream::User(user) if user != author);
+            self.pages.retain(|(stream, _, _), _| unaffected(*stream));
+            self.page_bytes = self.pages.values().map(Bytes::len).sum();
+        } else {
+            self.pages.clear();
+            self.page_bytes = 0;
+        }
+    }
+
+    fn insert(&mut self, entry: Arc<Rendered>, name: Option<Arc<str>>) {
+        let place = entry.place();
+        if self.missing.is_some_and(|missing| place <= missing) {
+            if let Some(author) = self.authors.get_mut(&entry.user_id()) {
+                author.name = name;
+            }
+            return;
+        }
+        let author = self.authors.entry(entry.user_id()).or_default();
+        author.name = name;
+        author.places.insert(place);
+        self.bytes += entry.size();
+        self.places.insert(place.post_id, place);
+        self.entries.insert(place, entry);
+    }
+
+    /// Takes a post out and says whose it was.
+    fn take_out(&mut self, post_id: Uuid) -> Option<i64> {
+        let place = self.places.remove(&post_id)?;
+        let entry = self.entries.remove(&place)?;
+        self.bytes -= entry.size();
+        let user_id = entry.user_id();
+        if let Some(author) = self.authors.get_mut(&user_id) {
+            author.places.remove(&place);
+            if author.places.is_empty() {
+                self.authors.remove(&user_id);
+            }
+        }
+        Some(user_id)
+    }
+
+    fn trim(&mut self, bounds: &Bounds) {
+        while self.entries.len() > bounds.entries || self.bytes > bounds.bytes {
+            let Some((&oldest, _)) = self.entries.first_key_value() else {
+                break;
+            };
+            self.take_out(oldest.post_id);
+            self.missing = Some(oldest);
+        }
+    }
+
+    fn named(&self, entry: &Arc<Rendered>) -> Named {
+        let author = self.authors.get(&entry.user_id());
+        (
+            Arc::clone(entry),
+            author.and_then(|author| author.name.clone()),
+        )
+    }
+
+    fn total(&self, stream: Stream) -> Option<usize> {
+        let held = match stream {
+            Stream::Global => self.entries.len(),
+            Stream::User(user) => self
+                .authors
+                .get(&user)
+                .map_or(0, |author| author.places.len()),
+        };
+        (held >= stream.length() || self.missing.is_none()).then(|| held.min(stream.length()))
+    }
+
+    /// The part of the stream, when it is all here.
+    fn slice(&self, window: &Window) -> Option<Slice> {
+        let total = self.total(window.stream)?;
+        let (skip, below) = match window.start {
+            Start::Skip(skip) => (skip, Bound::Unbounded),
+            Start::After(place) => (0, Bound::Excluded(place)),
+        };
+        let range = (Bound::Unbounded, below);
+        let take = window.take();
+        // One more than asked for says whether the stream goes on.
+        let mut items: Vec<Named> = match window.stream {
+            Stream::Global => self
+                .entries
+                .range(range)
+                .rev()
+                .skip(skip)
+                .take(take + 1)
+                .map(|(_, entry)| self.named(entry))
+                .collect(),
+            Stream::User(user) => self
+                .authors
+                .get(&user)
+                .into_iter()
+                .flat_map(|author| author.places.range(range).rev())
+                .skip(skip)
+                .take(take + 1)
+                .filter_map(|place| self.entries.get(place))
+                .map(|entry| self.named(entry))
+                .collect(),
+        };
+        if take > 0 && items.len() <= take && self.missing.is_some() {
+            let is_end = items.len() == take && !window.goes_on_after(take);
+            if !is_end {
+                return None;
+            }
+        }
+        let more = items.len() > take && window.goes_on_after(take);
+        items.truncate(take);
+        Some(Slice { items, total, more })
+    }
+}

@@ -1,0 +1,199 @@
+//! What events do to the tables, inside the one write of their batch, and to the mirror after its
+//! commit.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use blocks::consumer::HandlerError;
+use chrono::{DateTime, Utc};
+use events::{Envelope, topic};
+use sql::{Handler, StoreError, Tx, on};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::domain::{Change, Entry};
+use crate::mirror::Mirror;
+use crate::rebuild::Rebuild;
+use crate::render::{self, Rendered};
+
+/// Keeps tables and mirror as the events say.
+pub struct Projection {
+    mirror: Arc<Mirror>,
+    rebuild: Arc<Rebuild>,
+}
+
+/// What must be known before a post is written.
+#[derive(sqlx_macros::FromRow)]
+struct Known {
+    serving: i64,
+    building: Option<i64>,
+    started_at: Option<DateTime<Utc>>,
+    name: Option<String>,
+    deleted: Option<bool>,
+}
+
+impl Known {
+    /// The generations that a post event from `time` belongs to, and whether the one that is shown is
+    /// among them. While a rebuild reads the log again, what happens anew goes into both.
+    fn generations(&self, time: DateTime<Utc>) -> ([Option<i64>; 2], bool) {
+        match (self.building, self.started_at) {
+            (Some(building), Some(started)) => {
+                let is_new = time >= started;
+                ([Some(building), is_new.then_some(self.serving)], is_new)
+            }
+            _ => ([Some(self.serving), None], true),
+        }
+    }
+}
+
+impl Projection {
+    /// Over `mirror`, with the rebuilds that `rebuild` knows of.
+    pub fn new(mirror: Arc<Mirror>, rebuild: Arc<Rebuild>) -> Self {
+        Self { mirror, rebuild }
+    }
+
+    async fn put(&self, tx: &mut Tx, entry: &Entry, time: DateTime<Utc>) -> Result<(), StoreError> {
+        let known: Known = on!(tx, conn => sqlx::query_as(
+            "select s.serving, s.building, s.started_at, a.username as name, a.deleted
+             from feed_state s left join authors a on a.user_id = $1",
+        )
+        .bind(entry.user_id)
+        .fetch_one(&mut *conn)
+        .await)?;
+        if known.deleted == Some(true) {
+            return Ok(());
+        }
+        let (generations, is_shown) = known.generations(time);
+        for generation in generations.into_iter().flatten() {
+            write(tx, entry, generation).await?;
+        }
+        if is_shown {
+            let rendered = Arc::new(Rendered::of(entry));
+            let name = known.name.as_deref().map(render::name);
+            let mirror = Arc::clone(&self.mirror);
+            tx.after_commit(move || mirror.put(rendered, name));
+        }
+        Ok(())
+    }
+
+    /// A deletion is final: it holds for the entries that are shown and for those of a rebuild.
+    async fn remove(&self, tx: &mut Tx, post_id: Uuid) -> Result<(), StoreError> {
+        on!(tx, conn => sqlx::query("delete from entries where post_id = $1")
+            .bind(post_id)
+            .execute(&mut *conn)
+            .await
+            .map(|_| ()))?;
+        let mirror = Arc::clone(&self.mirror);
+        tx.after_commit(move || mirror.remove(post_id));
+        Ok(())
+    }
+
+    async fn name(
+        &self,
+        tx: &mut Tx,
+        user_id: i64,
+        username: &str,
+        version: i64,
+    ) -> Result<(), StoreError> {
+        if author(tx, user_id, Some(username), version).await? {
+            let (mirror, name) = (Arc::clone(&self.mirror), render::name(username));
+            tx.after_commit(move || mirror.rename(user_id, name));
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, tx: &mut Tx, user_id: i64, version: i64) -> Result<(), StoreError> {
+        if !author(tx, user_id, None, version).await? {
+            return Ok(());
+        }
+        on!(tx, conn => sqlx::query("delete from entries where user_id = $1")
+            .bind(user_id)
+            .execute(&mut *conn)
+            .await
+            .map(|_| ()))?;
+        let mirror = Arc::clone(&self.mirror);
+        tx.after_commit(move || mirror.forget(user_id));
+        Ok(())
+    }
+}
+
+/// Writes what an account's version `version` says of its name (`None`: it is closed); false when
+/// a later version was here before.
+async fn author(
+    tx: &mut Tx,
+    user_id: i64,
+    username: Option<&str>,
+    version: i64,
+) -> Result<bool, StoreError> {
+    let written = on!(tx, conn => sqlx::query(
+        "insert into authors (user_id, username, version, deleted) values ($1, $2, $3, $4)
+         on conflict (user_id) do update set
+            username = excluded.username, version = excluded.version, deleted = excluded.deleted
+         where authors.version < excluded.version",
+    )
+    .bind(user_id)
+    .bind(username)
+    .bind(version)
+    .bind(username.is_none())
+    .execute(&mut *conn)
+    .await
+    .map(|done| done.rows_affected()))?;
+    Ok(written > 0)
+}
+
+async fn write(tx: &mut Tx, entry: &Entry, generation: i64) -> Result<(), StoreError> {
+    let tags = Json(&entry.tags);
+    on!(tx, conn => sqlx::query(
+        "insert into entries (post_id, generation, user_id, created_at, event_type, happened_at,
+            username, title, content, tags)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         on conflict (post_id, generation) do update set
+            user_id = excluded.user_id, created_at = excluded.created_at,
+            event_type = excluded.event_type, happened_at = excluded.happened_at,
+            username = excluded.username, title = excluded.title, content = excluded.content,
+            tags = excluded.tags",
+    )
+    .bind(entry.post_id)
+    .bind(generation)
+    .bind(entry.user_id)
+    .bind(entry.created_at)
+    .bind(&entry.event_type)
+    .bind(entry.happened_at)
+    .bind(&entry.username)
+    .bind(&entry.title)
+    .bind(&entry.content)
+    .bind(&tags)
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))
+}
+
+#[async_trait]
+impl Handler for Projection {
+    async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
+        let Some(change) = Change::of(event)? else {
+            return Ok(());
+        };
+        let done = match change {
+            Change::Put(entry) => self.put(tx, &entry, event.time).await,
+            Change::Remove(post_id) => self.remove(tx, post_id).await,
+            Change::Name { user_id, username } => {
+                self.name(tx, user_id, &username, event.sequence).await
+            }
+            Change::Forget(user_id) => self.forget(tx, user_id, event.sequence).await,
+        };
+        Ok(done?)
+    }
+
+    async fn reset(&self, tx: &mut Tx, topics: &[String]) -> Result<(), StoreError> {
+        if topics.iter().any(|name| name == topic::USERS.name) {
+            on!(tx, conn => sqlx::query("delete from authors").execute(&mut *conn).await.map(|_| ()))?;
+            let mirror = Arc::clone(&self.mirror);
+            tx.after_commit(move || mirror.distrust());
+        }
+        if topics.iter().any(|name| name == topic::POSTS.name) {
+            self.rebuild.begin(tx).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+//! Making the entries anew from the log, while the ones that are there go on being shown.
+//!
+//! A rebuild fills a *generation* of its own: it begins empty when the group's positions are
+//! forgotten, and once the group has come to where the log ended at that moment, one write shows it
+//! and drops the old one. The plan lies in the tables: a restart in between goes on with it. What
+//! happens after the beginning goes into both generations, so readers see it without delay.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use blocks::bus::Extent;
+use chrono::{DateTime, Utc};
+use events::topic;
+use serde::{Deserialize, Serialize};
+use sql::{Db, StoreError, Tx, on};
+
+use crate::consumer::GROUP;
+use crate::mirror::Mirror;
+use crate::store::{Source, newest};
+
+/// From where to where a rebuild reads, by partition. Partitions without records are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Targets(BTreeMap<i32, (i64, i64)>);
+
+impl Targets {
+    /// All that the log has now.
+    pub fn of(extents: &[Extent]) -> Self {
+        let spans = (0..)
+            .zip(extents)
+            .filter(|(_, extent)| extent.oldest < extent.next);
+        Self(
+            spans
+                .map(|(partition, extent)| (partition, (extent.oldest, extent.next)))
+                .collect(),
+        )
+    }
+
+    fn reached(&self, positions: &BTreeMap<i32, i64>) -> bool {
+        self.0
+            .iter()
+            .all(|(partition, (_, end))| positions.get(partition).is_some_and(|next| next >= end))
+    }
+
+    /// How far a group at `positions` is.
+    pub fn progress(&self, positions: &BTreeMap<i32, i64>) -> Progress {
+        let mut progress = Progress::default();
+        for (partition, (start, end)) in &self.0 {
+            let next = positions
+                .get(partition)
+                .map_or(*start, |next| *next.clamp(start, end));
+            progress.done += next - start;
+            progress.total += end - start;
+        }
+        progress
+    }
+}
+
+/// How far a rebuild is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Records of the log that were passed.
+    pub done: i64,
+    /// Records to pass.
+    pub total: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Plan {
+    generation: i64,
+    targets: Targets,
+}
+
+/// What is known of the rebuild that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Knowledge {
+    /// There is none, or this one.
+    Plan(Option<Plan>),
+    /// A write that may have changed it was not answered: the tables know.
+    Unsure,
+}
+
+/// The rebuild that is under way, if one is.
+pub struct Rebuild {
+    mirror: Arc<Mirror>,
+    /// Where the log ends, noted before the positions are forgotten.
+    noted: Mutex<Targets>,
+    known: Arc<Mutex<Knowledge>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Rebuild {
+    /// Looks up whether one was under way.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn open(db: &Db, mirror: Arc<Mirror>) -> Result<Self, StoreError> {
+        let (_, plan) = state(&mut db.read().await?).await?;
+        let known = Arc::new(Mutex::new(Knowledge::Plan(plan)));
+        Ok(Self {
+            mirror,
+            noted: Mutex::default(),
+            known,
+        })
+    }
+
+    /// Notes where the log ends, for the [`Rebuild::begin`] that follows.
+    pub fn note(&self, targets: Targets) {
+        *lock(&self.noted) = targets;
+    }
+
+    /// Whether one is under way, as far as is known.
+    pub fn is_running(&self) -> bool {
+        *lock(&self.known) != Knowledge::Plan(None)
+    }
+
+    /// Says that a write that may have changed it was not answered.
+    pub fn doubt(&self) {
+        *lock(&self.known) = Knowledge::Unsure;
+    }
+
+    /// Begins an empty generation, in the write that forgets the positions. One that was under way
+    /// begins again.
+    pub(crate) async fn begin(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        let targets = lock(&self.noted).clone();
+        let (serving, plan) = state(tx).await?;
+        let generation = plan.map_or(serving, |plan| plan.generation) + 1;
+        let (now, text): (DateTime<Utc>, _) = (tx.now(), serde_json::to_string(&targets)?);
+        keep_only(tx, serving).await?;
+        on!(tx, conn => sqlx::query(
+            "update feed_state set building = $1, started_at = $2, targets = $3",
+        )
+        .bind(generation)
+        .bind(now)
+        .bind(&text)
+        .execute(&mut *conn)
+        .await
+        .map(|_| ()))?;
+        let known = Arc::clone(&self.known);
+        let plan = Plan {
+            generation,
+            targets,
+        };
+        tx.after_commit(move || *lock(&known) = Knowledge::Plan(Some(plan)));
+        Ok(())
+    }
+
+    /// Shows the new generation when the group has come far enough.
+    ///
+    /// # Errors
+    /// When the database refuses. What came of it is looked up by the next call.
+    pub async fn finish_if_reached(
+        &self,
+        db: &Db,
+        positions: &BTreeMap<i32, i64>,
+    ) -> Result<(), StoreError> {
+        match &*lock(&self.known) {
+            Knowledge::Plan(Some(plan)) if !plan.targets.reached(positions) => return Ok(()),
+            Knowledge::Plan(None) => return Ok(()),
+            Knowledge::Plan(Some(_)) | Knowledge::Unsure => {}
+        }
+        let (mirror, known) = (Arc::clone(&self.mirror), Arc::clone(&self.known));
+        let done = db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let mut plan = state(tx).await?.1;
+                    // Another rebuild may have begun since the positions were read.
+                    let positions = positions_in(tx).await?;
+                    if let Some(reached) = plan.take_if(|plan| plan.targets.reached(&positions)) {
+                        show(tx, reached.generation).await?;
+                    }
+                    let (entries, complete) = newest(tx, &mirror).await?;
+                    tx.after_commit(move || {
+                        mirror.replace(entries, complete);
+                        *lock(&known) = Knowledge::Plan(plan);
+                    });
+                    Ok(())
+                })
+            })
+            .await;
+        if done.is_err() {
+            self.doubt();
+        }
+        done
+    }
+}
+
+/// Where the group stands by the tables' word in this write.
+async fn positions_in(tx: &mut Tx) -> Result<BTreeMap<i32, i64>, StoreError> {
+    let stored: Vec<(i32, i64)> = on!(tx, conn => sqlx::query_as(
+        "select partition, next_offset from consumer_offsets
+         where consumer_group = $1 and topic = $2",
+    )
+    .bind(GROUP)
+    .bind(topic::POSTS.name)
+    .fetch_all(&mut *conn)
+    .await)?;
+    Ok(stored.into_iter().collect())
+}
+
+/// Shows `generation` and drops the others.
+async fn show(tx: &mut Tx, generation: i64) -> Result<(), StoreError> {
+    on!(tx, conn => sqlx::query(
+        "update feed_state set serving = $1, building = null, started_at = null, targets = null",
+    )
+    .bind(generation)
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))?;
+    keep_only(tx, generation).await
+}
+
+async fn keep_only(tx: &mut Tx, generation: i64) -> Result<(), StoreError> {
+    on!(tx, conn => sqlx::query("delete from entries where generation <> $1")
+        .bind(generation)
+        .execute(&mut *conn)
+        .await
+        .map(|_| ()))
+}
+
+/// Until where the rebuild that is under way reads, by the tables' word.
+///
+/// # Errors
+/// When the database can't be read.
+pub async fn targets(db: &Db) -> Result<Option<Targets>, StoreError> {
+    Ok(state(&mut db.read().await?)
+        .await?
+        .1
+        .map(|plan| plan.targets))
+}
+
+/// The generation that is shown, and the rebuild that is under way.
+async fn state<S: Source>(source: &mut S) -> Result<(i64, Option<Plan>), StoreError> {
+    let (serving, building, targets): (i64, Option<i64>, Option<String>) = on!(source, conn => sqlx::query_as("select serving, building, targets from feed_state")
+            .fetch_one(&mut *conn)
+            .await)?;
+    let plan = match (building, targets) {
+        (Some(generation), Some(text)) => Some(Plan {
+            generation,
+            targets: serde_json::from_str(&text)?,
+        }),
+        _ => None,
+    };
+    Ok((serving, plan))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_counts_what_was_passed_of_what_the_log_had() {
+        let extent = |oldest, next| Extent { oldest, next };
+        let targets = Targets::of(&[extent(0, 10), extent(5, 5), extent(4, 6)]);
+        let at = |positions: &[(i32, i64)]| targets.progress(&positions.iter().copied().collect());
+        assert_eq!(at(&[]), Progress { done: 0, total: 12 });
+        assert_eq!(at(&[(0, 3), (2, 5)]), Progress { done: 4, total: 12 });
+        assert_eq!(
+            at(&[(0, 99), (1, 7), (2, 6)]),
+            Progress {
+                done: 12,
+                total: 12
+            }
+        );
+        assert!(!targets.reached(&BTreeMap::from([(0, 10)])));
+        assert!(targets.reached(&BTreeMap::from([(0, 10), (2, 6)])));
+        assert!(Targets::of(&[extent(3, 3)]).reached(&BTreeMap::new()));
+    }
+}

@@ -1,0 +1,182 @@
+//! Entries and pages as the bytes that are sent. An entry is rendered once, in two pieces with the
+//! author's name between them: a rename changes no entry.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::domain::{Entry, Place, Window};
+
+/// An entry, rendered.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rendered {
+    place: Place,
+    user_id: i64,
+    /// JSON text: the name to show when the account has not told one.
+    username: Box<str>,
+    head: Box<str>,
+    tail: Box<str>,
+}
+
+/// An entry and the JSON text of its author's name, where the account has told one.
+pub type Named = (Arc<Rendered>, Option<Arc<str>>);
+
+/// The JSON text of a name.
+pub fn name(username: &str) -> Arc<str> {
+    json(username).into()
+}
+
+fn json<T: Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).expect("texts and lists of them are always JSON")
+}
+
+impl Rendered {
+    /// Renders `entry`.
+    pub fn of(entry: &Entry) -> Self {
+        Self {
+            place: entry.place(),
+            user_id: entry.user_id,
+            username: json(&entry.username).into(),
+            head: format!(
+                r#"{{"post_id":"{}","user_id":{},"username":"#,
+                entry.post_id, entry.user_id
+            )
+            .into(),
+            tail: format!(
+                r#","event_type":{},"timestamp":"{}","title":{},"content":{},"tags":{}}}"#,
+                json(&entry.event_type),
+                events::timestamp(entry.happened_at),
+                json(&entry.title),
+                json(&entry.content),
+                json(&entry.tags)
+            )
+            .into(),
+        }
+    }
+
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Its author.
+    pub fn user_id(&self) -> i64 {
+        self.user_id
+    }
+
+    /// How many bytes it holds.
+    pub fn size(&self) -> usize {
+        self.username.len() + self.head.len() + self.tail.len()
+    }
+}
+
+/// What a page shows, before it is bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// The items, newest first.
+    pub items: Vec<Named>,
+    /// How many the stream shows.
+    pub total: usize,
+    /// Whether the stream goes on after them.
+    pub more: bool,
+}
+
+impl Slice {
+    /// The answer to `window`, with the fields of a [`blocks::extract::Listing`].
+    pub fn render(&self, window: &Window) -> Bytes {
+        let size: usize = self.items.iter().map(|(item, _)| item.size() + 40).sum();
+        let mut out = String::with_capacity(size + 200);
+        out.push_str(r#"{"items":["#);
+        for (index, (item, name)) in self.items.iter().enumerate() {
+            if index > 0 {
+                out.push(',');
+            }
+            out.push_str(&item.head);
+            out.push_str(name.as_deref().unwrap_or(&item.username));
+            out.push_str(&item.tail);
+        }
+        let next = self
+            .items
+            .last()
+            .filter(|_| self.more)
+            .map(|(last, _)| window.next(last.place, self.items.len()));
+        out.push_str(&format!(
+            r#"],"total":{},"limit":{},"skip":{},"next_cursor":{}}}"#,
+            self.total,
+            window.limit,
+            window.skip(),
+            json(&next.as_ref().map(blocks::extract::Cursor::as_str))
+        ));
+        out.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blocks::extract::{Listing, Page};
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::api::Item;
+    use crate::domain::Stream;
+
+    #[test]
+    fn a_page_is_byte_for_byte_what_its_documented_types_would_give() {
+        let time = DateTime::from_timestamp_millis(1_767_268_800_120).unwrap();
+        let entry = Entry {
+            post_id: Uuid::from_u128(7),
+            user_id: 3,
+            username: "o\"ld".into(),
+            created_at: time,
+            event_type: "post.updated".into(),
+            happened_at: time,
+            title: "quote \" and \\ and \u{1} and ü".into(),
+            content: "line\nline".into(),
+            tags: vec!["a\"b".into(), "c".into()],
+        };
+        let page = Page {
+            limit: 2,
+            skip: 4,
+            cursor: None,
+        };
+        let window = Window::of(Stream::Global, &page).unwrap();
+        let item = |username: &str| Item {
+            post_id: entry.post_id.to_string(),
+            user_id: 3,
+            username: username.into(),
+            event_type: entry.event_type.clone(),
+            timestamp: "2026-01-01T12:00:00.120Z".into(),
+            title: entry.title.clone(),
+            content: entry.content.clone(),
+            tags: entry.tags.clone(),
+        };
+        let rendered = Arc::new(Rendered::of(&entry));
+        let slice = Slice {
+            items: vec![
+                (Arc::clone(&rendered), Some(name("n\"ew"))),
+                (rendered, None),
+            ],
+            total: 9,
+            more: true,
+        };
+        let next = Some(window.next(entry.place(), 2));
+        let expected = Listing::new(vec![item("n\"ew"), item("o\"ld")], 9, &page, next);
+        assert_eq!(
+            slice.render(&window),
+            serde_json::to_string(&expected).unwrap()
+        );
+
+        let last = Slice {
+            items: vec![],
+            total: 0,
+            more: false,
+        };
+        let expected = Listing::<Item>::new(vec![], 0, &page, None);
+        assert_eq!(
+            last.render(&window),
+            serde_json::to_string(&expected).unwrap()
+        );
+    }
+}

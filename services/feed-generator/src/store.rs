@@ -1,0 +1,43 @@
+//! The port to the read model. An adapter has two sides: this one, which is read, and a
+//! [`blocks::consumer::ConsumerStore`], which follows the topics.
+
+mod rows;
+pub mod sql;
+
+use async_trait::async_trait;
+use blocks::service::Check;
+use bytes::Bytes;
+
+use crate::domain::Window;
+use crate::error::FeedError;
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Activities that the global stream shows.
+    pub activities: usize,
+    /// Users with a stream of their own.
+    pub streams: usize,
+}
+
+/// The streams, to be read.
+///
+/// Whatever the adapter, these hold: a stream is ordered by the posts' creation, newest first, and
+/// shows each post once, in its latest state, under its author's latest name; a walk by cursor meets
+/// each post that stays exactly once, whatever is written meanwhile.
+#[async_trait]
+pub trait FeedStore: Check {
+    /// The part of a stream that `window` names, as the JSON that is sent.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn page(&self, window: &Window) -> Result<Bytes, FeedError>;
+
+    /// How much there is.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn counts(&self) -> Result<Counts, FeedError>;
+}
+
+pub(crate) use rows::{Source, newest};

@@ -1,0 +1,95 @@
+//! The streams in SQL tables with their newest entries in memory: for one process. The memory
+//! follows the writes of this process only; a fleet needs an adapter that all of it shares.
+
+use std::sync::Arc;
+
+use ::sql::{Db, StoreError};
+use async_trait::async_trait;
+use blocks::error::BoxError;
+use blocks::service::Check;
+use bytes::Bytes;
+
+use super::rows::{self, newest};
+use super::{Counts, FeedStore};
+use crate::domain::{Place, Start, Stream, Window};
+use crate::error::FeedError;
+use crate::mirror::{Look, Mirror};
+use crate::render::Slice;
+
+/// The streams in a database.
+pub struct SqlFeed {
+    db: Db,
+    mirror: Arc<Mirror>,
+}
+
+impl SqlFeed {
+    /// The streams in `db`, with `mirror` filled from it.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn open(db: Db, mirror: Arc<Mirror>) -> Result<Self, StoreError> {
+        let mut reader = db.read().await?;
+        let (entries, complete) = newest(&mut reader, &mirror).await?;
+        drop(reader);
+        mirror.replace(entries, complete);
+        Ok(Self { db, mirror })
+    }
+
+    /// The window as the tables have it.
+    async fn read(&self, window: &Window) -> Result<Slice, StoreError> {
+        let (after, skip) = match window.start {
+            Start::Skip(skip) => (Place::TOP, skip),
+            Start::After(place) => (place, 0),
+        };
+        let take = window.take();
+        let mut reader = self.db.read().await?;
+        let total = rows::total(&mut reader, window.stream).await?;
+        // One more than asked for says whether the stream goes on.
+        let mut items = match take {
+            0 => Vec::new(),
+            _ => rows::entries(&mut reader, window.stream, after, skip, take + 1).await?,
+        };
+        let more = items.len() > take && window.goes_on_after(take);
+        items.truncate(take);
+        Ok(Slice { items, total, more })
+    }
+}
+
+#[async_trait]
+impl FeedStore for SqlFeed {
+    async fn page(&self, window: &Window) -> Result<Bytes, FeedError> {
+        let (slice, seen) = match self.mirror.look(window) {
+            Look::Page(page) => return Ok(page),
+            Look::Slice(slice, seen) => (slice, seen),
+            Look::Beyond(seen) => (self.read(window).await?, seen),
+        };
+        let page = slice.render(window);
+        self.mirror.keep(window, seen, &page);
+        Ok(page)
+    }
+
+    async fn counts(&self) -> Result<Counts, FeedError> {
+        if let (Some(activities), Some(streams)) = (self.mirror.total(), self.mirror.streams()) {
+            return Ok(Counts {
+                activities,
+                streams,
+            });
+        }
+        let mut reader = self.db.read().await?;
+        Ok(Counts {
+            activities: rows::total(&mut reader, Stream::Global).await?,
+            streams: rows::streams(&mut reader).await?,
+        })
+    }
+}
+
+#[async_trait]
+impl Check for SqlFeed {
+    fn name(&self) -> &'static str {
+        "database"
+    }
+
+    async fn check(&self) -> Result<(), BoxError> {
+        self.db.check().await
+    }
+}

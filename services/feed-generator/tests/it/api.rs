@@ -1,0 +1,184 @@
+//! The endpoints: who may read, what bad input gets, what the statistics say.
+
+use feed_generator::{ROUTES, Settings};
+use testkit::db::TestDb;
+
+use crate::support::{Post, SERVICE, World, sqlite, user_created};
+
+#[tokio::test]
+async fn everybody_may_read_the_streams_unless_they_are_not_public() {
+    let open = sqlite(Settings::default()).await;
+    let closed = sqlite(Settings {
+        public: false,
+        ..Settings::default()
+    })
+    .await;
+    for path in ["", "/user/7", "/stats"] {
+        let uri = format!("/api/activity-stream{path}");
+        assert_eq!(open.get(None, &uri).await.0, 200, "{uri}");
+        assert_eq!(closed.get(Some(7), &uri).await.0, 200, "{uri}");
+        let (status, problem) = closed.get(None, &uri).await;
+        assert_eq!(status, 401, "{uri}");
+        assert_eq!(problem["error_code"], "unauthenticated");
+    }
+    assert_eq!(open.get(None, "/api/activity-stream/user").await.0, 401);
+}
+
+#[tokio::test]
+async fn the_own_stream_is_the_callers() {
+    let mut world = sqlite(Settings::default()).await;
+    let now = world.clock.now();
+    world
+        .publish(&[
+            Post::new(1, 7, "hers", now).message(),
+            Post::new(2, 8, "his", now).message(),
+        ])
+        .await;
+    world.settle().await;
+    for (caller, title) in [(7, "hers"), (8, "his")] {
+        let (_, page) = world.get(Some(caller), "/api/activity-stream/user").await;
+        assert_eq!(page["items"][0]["title"], title);
+        assert_eq!(page["total"], 1);
+    }
+}
+
+#[tokio::test]
+async fn a_page_says_where_it_is_and_where_the_next_one_starts() {
+    let mut world = sqlite(Settings::default()).await;
+    let now = world.clock.now();
+    for id in 1..=3 {
+        world
+            .publish(&[Post::new(id, 7, &id.to_string(), now).message()])
+            .await;
+    }
+    world.settle().await;
+    let page = world.page("/api/activity-stream?limit=2").await;
+    assert_eq!(page["items"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&page["total"], &page["limit"], &page["skip"]),
+        (&3.into(), &2.into(), &0.into())
+    );
+    let next = page["next_cursor"].as_str().unwrap();
+    let page = world
+        .page(&format!("/api/activity-stream?limit=2&cursor={next}"))
+        .await;
+    assert_eq!(crate::support::texts(&page, "title"), ["1"]);
+    assert_eq!(page["next_cursor"], serde_json::Value::Null);
+    let page = world.page("/api/activity-stream?limit=2&skip=1").await;
+    assert_eq!(crate::support::texts(&page, "title"), ["2", "1"]);
+    assert_eq!((&page["limit"], &page["skip"]), (&2.into(), &1.into()));
+}
+
+#[tokio::test]
+async fn bad_input_names_the_parameter() {
+    let world = sqlite(Settings::default()).await;
+    for (query, parameter) in [
+        ("limit=0", "limit"),
+        ("limit=101", "limit"),
+        ("limit=-1", "limit"),
+        ("limit=99999999999999999999", "limit"),
+        ("limit=x", "limit"),
+        ("skip=-1", "skip"),
+        ("skip=1.5", "skip"),
+        ("cursor=", "cursor"),
+        ("cursor=%00", "cursor"),
+        ("cursor=bm9uc2Vuc2U", "cursor"),
+        ("cursor=WzEsMiwzXQ", "cursor"),
+        ("skip=1&cursor=WzEsMiwzXQ", "skip"),
+    ] {
+        for path in ["", "/user", "/user/7"] {
+            let uri = format!("/api/activity-stream{path}?{query}");
+            let (status, problem) = world.get(Some(7), &uri).await;
+            assert_eq!(status, 400, "{uri}: {problem}");
+            assert_eq!(problem["error_code"], "validation_failed");
+            assert!(problem["errors"][parameter].is_array(), "{uri}: {problem}");
+        }
+    }
+    let beyond = format!("/api/activity-stream?skip={}", i64::MAX);
+    assert_eq!(world.page(&beyond).await["items"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_malformed_account_is_not_found_and_an_unknown_one_has_no_activity() {
+    let world = sqlite(Settings::default()).await;
+    for id in ["x", "1.5", "99999999999999999999", "%00", "7%20"] {
+        let (status, problem) = world
+            .get(None, &format!("/api/activity-stream/user/{id}"))
+            .await;
+        assert_eq!(status, 404, "{id}: {problem}");
+        assert_eq!(problem["error_code"], "not_found");
+    }
+    for id in ["7", "-7", "0"] {
+        assert_eq!(
+            world.page(&format!("/api/activity-stream/user/{id}")).await["total"],
+            0
+        );
+    }
+}
+
+testkit::on_each_database!(
+    statistics_are_measured,
+    SERVICE,
+    feed_generator::MIGRATIONS,
+    |db: TestDb| async move {
+        let mut world = World::new(db, crate::streams::little_memory()).await;
+        let stats = world.page("/api/activity-stream/stats").await;
+        assert_eq!(stats["global_activity_count"], 0);
+        assert_eq!(stats["consumer_lag"], 0);
+        assert_eq!(stats["freshness_ms"], serde_json::Value::Null);
+        assert_eq!(stats["kafka_consumer_active"], false, "nobody consumes yet");
+
+        let now = world.clock.now();
+        for id in 1..=5 {
+            let user = if id == 1 { 8 } else { 7 };
+            world
+                .publish(&[Post::new(id, user, "x", now).message()])
+                .await;
+        }
+        world.publish(&[user_created(7, "anna", now)]).await;
+        assert_eq!(
+            world.page("/api/activity-stream/stats").await["consumer_lag"],
+            6
+        );
+        world.settle().await;
+        world.feed.consumer().status.freshness.record(&[4, 9]);
+        let stats = world.page("/api/activity-stream/stats").await;
+        assert_eq!(stats["global_activity_count"], 5);
+        assert_eq!(stats["user_feed_count"], 2);
+        assert_eq!(stats["consumer_lag"], 0);
+        assert_eq!(stats["redis_connected"], true);
+        assert_eq!(
+            stats["freshness_ms"],
+            serde_json::json!({"p50": 4, "p99": 9})
+        );
+
+        // What can't be measured is null: the question itself still has an answer.
+        world.db.close().await;
+        world.feed.mirror().distrust();
+        let stats = world.page("/api/activity-stream/stats").await;
+        assert_eq!(stats["redis_connected"], false);
+        assert_eq!(stats["global_activity_count"], serde_json::Value::Null);
+        assert_eq!(stats["consumer_lag"], serde_json::Value::Null);
+        let (status, problem) = world.get(None, "/api/activity-stream").await;
+        assert_eq!(status, 503);
+        assert_eq!(problem["error_code"], "store_unavailable");
+    }
+);
+
+#[tokio::test]
+async fn every_endpoint_has_a_route_and_is_documented() {
+    let world = sqlite(Settings::default()).await;
+    let service = feed_generator::service(&world.feed);
+    let documented = service
+        .router
+        .get_openapi()
+        .paths
+        .paths
+        .keys()
+        .map(String::as_str);
+    let mut documented: Vec<&str> = documented.collect();
+    let mut routed: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
+    documented.sort_unstable();
+    routed.sort_unstable();
+    assert_eq!(documented, routed);
+}

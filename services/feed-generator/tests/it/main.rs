@@ -1,0 +1,10 @@
+//! The feed as its readers see it, from events on a real topic log.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't be set up should say where"
+)]
+
+mod api;
+mod model;
+mod streams;
+mod support;

@@ -1,0 +1,353 @@
+//! What the streams show after which events, on each database.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chrono::TimeDelta;
+use feed_generator::mirror::Bounds;
+use feed_generator::rebuild::Progress;
+use feed_generator::{MIGRATIONS, Settings};
+use sql::{FaultPoint, Faults, on};
+use testkit::db::TestDb;
+
+use crate::support::{Post, SERVICE, World, sqlite, user_created, user_deleted, user_renamed};
+
+/// Fails the next write at one point, once.
+pub struct Once(pub FaultPoint, pub AtomicBool);
+
+impl Once {
+    pub fn at(point: FaultPoint) -> Arc<Self> {
+        Arc::new(Self(point, AtomicBool::new(true)))
+    }
+}
+
+impl Faults for Once {
+    fn fails(&self, point: FaultPoint) -> bool {
+        point == self.0 && self.1.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// Holds so little that most reads go to the tables.
+pub fn little_memory() -> Settings {
+    Settings {
+        bounds: Bounds {
+            entries: 3,
+            ..Bounds::default()
+        },
+        ..Settings::default()
+    }
+}
+
+const STREAM: &str = "/api/activity-stream";
+
+testkit::on_each_database!(
+    a_post_shows_once_in_its_latest_state_where_its_creation_put_it,
+    SERVICE,
+    MIGRATIONS,
+    |db: TestDb| async move {
+        for settings in [little_memory(), Settings::default()] {
+            let mut world = World::new(testkit_again(&db).await, settings).await;
+            let start = world.clock.now();
+            let at = |ms| start + TimeDelta::milliseconds(ms);
+            let mut first = Post::new(1, 7, "first", at(0));
+            let second = Post::new(2, 8, "second", at(5));
+            world.publish(&[first.message(), second.message()]).await;
+            world.settle().await;
+            world.publish(&[first.updated("first, again", at(9))]).await;
+            world.settle().await;
+
+            let page = world.page(STREAM).await;
+            assert_eq!(page["total"], 2);
+            assert_eq!(page["items"][0]["title"], "second");
+            let item = &page["items"][1];
+            assert_eq!(item["title"], "first, again");
+            assert_eq!(item["event_type"], "post.updated");
+            assert_eq!(item["timestamp"], events::timestamp(at(9)));
+            assert_eq!(item["post_id"], first.id.to_string());
+            assert_eq!(item["user_id"], 7);
+            assert_eq!(item["username"], "posted-7");
+            assert_eq!(item["content"], "about first, again");
+            assert_eq!(item["tags"][0], "tag");
+            assert_eq!(
+                world.titles("/api/activity-stream/user/7").await,
+                ["first, again"]
+            );
+            world.assert_mirror_is_true().await;
+        }
+    }
+);
+
+testkit::on_each_database!(
+    renames_and_deleted_accounts_show_at_once_on_all_their_posts,
+    SERVICE,
+    MIGRATIONS,
+    |db: TestDb| async move {
+        let mut world = World::new(db, little_memory()).await;
+        let now = world.clock.now();
+        for id in 1..=5 {
+            world
+                .publish(&[Post::new(id, 7, "hers", now).message()])
+                .await;
+        }
+        world
+            .publish(&[Post::new(6, 8, "his", now).message()])
+            .await;
+        world.settle().await;
+        let names = async |world: &World| {
+            crate::support::texts(&world.page("/api/activity-stream/user/7").await, "username")
+        };
+        assert_eq!(names(&world).await, ["posted-7"; 5]);
+
+        world
+            .publish(&[
+                user_created(7, "anna", now),
+                user_renamed(7, "anne", 2, now),
+            ])
+            .await;
+        world.settle().await;
+        assert_eq!(names(&world).await, ["anne"; 5]);
+        world.assert_mirror_is_true().await;
+
+        world.publish(&[user_deleted(7, 3, now)]).await;
+        world.settle().await;
+        assert_eq!(world.titles(STREAM).await, ["his"]);
+        // An event of hers that was late brings nothing back.
+        world
+            .publish(&[Post::new(9, 7, "late", now).message()])
+            .await;
+        world.settle().await;
+        assert_eq!(world.titles(STREAM).await, ["his"]);
+        assert_eq!(world.page("/api/activity-stream/user/7").await["total"], 0);
+        world.assert_mirror_is_true().await;
+        let mut reader = world.db.read().await.unwrap();
+        let told: i64 = on!(reader, conn => sqlx::query_scalar(
+            "select count(*) from authors where username is not null")
+            .fetch_one(&mut *conn).await)
+        .unwrap();
+        assert_eq!(told, 0, "a closed account's name is forgotten");
+    }
+);
+
+testkit::on_each_database!(
+    a_deleted_post_leaves_and_the_next_older_one_comes_back_in,
+    SERVICE,
+    MIGRATIONS,
+    |db: TestDb| async move {
+        let mut world = World::new(db, Settings::default()).await;
+        let start = world.clock.now();
+        let posts: Vec<Post> = (0..1003_u16)
+            .map(|n| {
+                let time = start + TimeDelta::milliseconds(n.into());
+                Post::new(u128::from(n) + 1, 7, &n.to_string(), time)
+            })
+            .collect();
+        let messages: Vec<_> = posts.iter().map(Post::message).collect();
+        world.publish(&messages).await;
+        world.settle().await;
+
+        let last = "/api/activity-stream?limit=10&skip=995";
+        assert_eq!(world.titles(last).await, ["7", "6", "5", "4", "3"]);
+        assert_eq!(world.page(last).await["total"], 1000);
+        assert_eq!(
+            world.page(last).await["next_cursor"],
+            serde_json::Value::Null
+        );
+        let of_user = "/api/activity-stream/user/7?limit=100&skip=99";
+        assert_eq!(world.titles(of_user).await, ["903"]);
+        assert_eq!(world.page(of_user).await["total"], 100);
+        assert!(
+            world
+                .titles("/api/activity-stream?skip=1000")
+                .await
+                .is_empty()
+        );
+
+        world
+            .publish(&[posts[500].deleted(start), posts[1002].deleted(start)])
+            .await;
+        world.settle().await;
+        assert_eq!(world.titles(last).await, ["5", "4", "3", "2", "1"]);
+        assert_eq!(world.titles(of_user).await, ["902"]);
+        assert_eq!(world.page(last).await["total"], 1000);
+        world.assert_mirror_is_true().await;
+    }
+);
+
+#[tokio::test]
+async fn a_walk_by_cursor_meets_every_post_once_while_posts_are_written() {
+    for settings in [little_memory(), Settings::default()] {
+        let mut world = sqlite(settings).await;
+        let start = world.clock.now();
+        let at = |n: u16| start + TimeDelta::milliseconds(n.into());
+        let posts: Vec<Post> = (1..=40)
+            .map(|n| Post::new(n.into(), 7, &n.to_string(), at(n)))
+            .collect();
+        world
+            .publish(&posts.iter().map(Post::message).collect::<Vec<_>>())
+            .await;
+        world.settle().await;
+
+        let (mut seen, mut cursor, mut n) = (Vec::new(), String::new(), 100);
+        loop {
+            let page = world.page(&format!("{STREAM}?limit=7{cursor}")).await;
+            seen.extend(crate::support::texts(&page, "title"));
+            let Some(next) = page["next_cursor"].as_str() else {
+                break;
+            };
+            cursor = format!("&cursor={next}");
+            for _ in 0..3 {
+                n += 1;
+                world
+                    .publish(&[Post::new(n.into(), 7, "new", at(n)).message()])
+                    .await;
+            }
+            world.settle().await;
+        }
+        let expected: Vec<String> = (1..=40).rev().map(|n| n.to_string()).collect();
+        assert_eq!(seen, expected);
+    }
+}
+
+#[tokio::test]
+async fn the_mirror_equals_the_tables_after_a_commit_that_failed_or_was_not_answered() {
+    let points = [
+        FaultPoint::BeforeWrite,
+        FaultPoint::BeforeCommit,
+        FaultPoint::AfterCommit,
+    ];
+    for settings in [little_memory(), Settings::default()] {
+        for point in points {
+            let mut world = sqlite(settings).await;
+            let now = world.clock.now();
+            let mut post = Post::new(1, 7, "one", now);
+            world
+                .publish(&[post.message(), Post::new(2, 7, "two", now).message()])
+                .await;
+            world.db.inject(Once::at(point));
+            world.settle().await;
+            assert_eq!(world.titles(STREAM).await, ["two", "one"]);
+            world
+                .publish(&[
+                    post.updated("one, again", now),
+                    user_created(7, "anna", now),
+                ])
+                .await;
+            world.db.inject(Once::at(point));
+            world.settle().await;
+            assert_eq!(world.titles(STREAM).await, ["two", "one, again"]);
+            assert_eq!(world.page(STREAM).await["items"][0]["username"], "anna");
+            world.assert_mirror_is_true().await;
+        }
+    }
+}
+
+testkit::on_each_database!(
+    a_rebuild_gives_the_identical_result_and_never_an_empty_stream,
+    SERVICE,
+    MIGRATIONS,
+    |db: TestDb| async move {
+        let mut world = World::new(db, Settings::default()).await;
+        let start = world.clock.now();
+        let at = |ms| start + TimeDelta::milliseconds(ms);
+        let mut first = Post::new(1, 7, "first", at(1));
+        let second = Post::new(2, 8, "second", at(2));
+        let third = Post::new(3, 7, "third", at(3));
+        let fourth = Post::new(4, 9, "fourth", at(4));
+        world
+            .publish(&[
+                user_created(7, "anna", at(0)),
+                user_created(9, "gone", at(0)),
+            ])
+            .await;
+        world
+            .publish(&[
+                first.message(),
+                second.message(),
+                third.message(),
+                fourth.message(),
+            ])
+            .await;
+        world
+            .publish(&[first.updated("first, again", at(5)), second.deleted(at(6))])
+            .await;
+        world.publish(&[user_deleted(9, 2, at(6))]).await;
+        world.settle().await;
+        let before = world.page(STREAM).await;
+
+        // What the tables show is wrong in several ways, and the names are right.
+        world
+            .db
+            .write(|tx| {
+                Box::pin(async move {
+                    for statement in [
+                        "delete from entries where title = 'third'",
+                        "update entries set title = 'wrong'",
+                        "update entries set created_at = happened_at",
+                    ] {
+                        on!(tx, conn => sqlx::query(statement).execute(&mut *conn).await.map(|_| ()))?;
+                    }
+                    Ok::<_, sql::StoreError>(())
+                })
+            })
+            .await
+            .unwrap();
+        world.reopen().await;
+        assert_eq!(world.titles(STREAM).await, ["wrong"]);
+        assert_eq!(world.feed.rebuild_progress().await.unwrap(), None);
+        world.feed.rebuild().await.unwrap();
+        world.rewind().await;
+        assert_eq!(
+            world.feed.rebuild_progress().await.unwrap(),
+            Some(Progress { done: 0, total: 6 })
+        );
+        assert_eq!(
+            world.titles(STREAM).await,
+            ["wrong"],
+            "what was there goes on being shown"
+        );
+
+        // It goes on after a restart, and what happens meanwhile shows at once.
+        world.deliver(1, 0, |of| of.partition % 2 == 0).await;
+        world.reopen().await;
+        let now = world.clock.now() + TimeDelta::seconds(1);
+        let new = Post::new(5, 8, "new", now);
+        let progress = world.feed.rebuild_progress().await.unwrap();
+        assert!(
+            progress.is_none_or(|progress| progress.done < progress.total),
+            "{progress:?}"
+        );
+        let is_through = progress.is_none();
+        world
+            .publish(&[new.message(), user_renamed(7, "anne", 2, now)])
+            .await;
+        world.deliver(100, 0, |of| of.topic == "user.events").await;
+        assert!(is_through || world.titles(STREAM).await == ["wrong"]);
+        assert_eq!(world.page(STREAM).await["items"][0]["username"], "anne");
+        world.settle().await;
+        assert_eq!(world.feed.rebuild_progress().await.unwrap(), None);
+        assert_eq!(world.titles(STREAM).await, ["new", "third", "first, again"]);
+        world
+            .publish(&[new.deleted(now), user_renamed(7, "anna", 3, now)])
+            .await;
+        world.settle().await;
+        assert_eq!(world.page(STREAM).await, before);
+        world.assert_mirror_is_true().await;
+    }
+);
+
+#[tokio::test]
+async fn a_rebuild_of_an_empty_log_ends_at_once() {
+    let world = sqlite(Settings::default()).await;
+    world.feed.rebuild().await.unwrap();
+    assert_eq!(world.feed.rebuild_progress().await.unwrap(), None);
+    assert_eq!(world.page(STREAM).await["total"], 0);
+}
+
+/// The same database a second time is only to be had where it is a file: otherwise the first is used
+/// up by the first turn.
+async fn testkit_again(db: &TestDb) -> TestDb {
+    match db.path() {
+        Some(_) => testkit::db::sqlite(SERVICE, MIGRATIONS).await,
+        None => testkit::db::postgres(SERVICE, MIGRATIONS).await,
+    }
+}

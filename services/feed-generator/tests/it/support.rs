@@ -1,0 +1,322 @@
+//! A feed over a real topic log, driven step by step instead of by its loop.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use blocks::bus::{EventBus, Record, TopicPartition, TopicSpec};
+use blocks::consumer::ApplyError;
+use blocks::{Caller, Clock, Role};
+use chrono::{DateTime, Utc};
+use events::posts::{PostCreated, PostDeleted, PostUpdated};
+use events::users::{UserCreated, UserDeleted, UserUpdated};
+use events::{Context, Envelope, Event, Message};
+use feed_generator::consumer::TOPICS;
+use feed_generator::{Feed, MIGRATIONS, Settings};
+use http::{Request, StatusCode};
+use serde_json::Value;
+use sql::Durability;
+use sql::log::TopicLog;
+use testkit::db::TestDb;
+use tower::ServiceExt;
+use uuid::Uuid;
+
+pub const SERVICE: &str = "feed-generator";
+
+/// A feed and what flows into it.
+pub struct World {
+    pub db: TestDb,
+    pub log: TopicLog,
+    pub clock: Arc<dyn Clock>,
+    pub feed: Feed,
+    pub settings: Settings,
+    /// Where the next records are read.
+    next: BTreeMap<TopicPartition, i64>,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    pub async fn new(db: TestDb, settings: Settings) -> Self {
+        let clock = Arc::clone(&db.settings().clock);
+        let folder = tempfile::tempdir().unwrap();
+        let log = open_log(folder.path(), &clock).await;
+        let feed = Feed::open(db.db.clone(), Arc::new(log.clone()), settings)
+            .await
+            .unwrap();
+        let mut world = Self {
+            db,
+            log,
+            clock,
+            feed,
+            settings,
+            next: BTreeMap::new(),
+            _folder: folder,
+        };
+        world.rewind().await;
+        world
+    }
+
+    /// The same feed as a process sees it that has just been started.
+    pub async fn reopen(&mut self) {
+        let bus = Arc::new(self.log.clone());
+        self.feed = Feed::open(self.db.db.clone(), bus, self.settings)
+            .await
+            .unwrap();
+        self.rewind().await;
+    }
+
+    pub async fn publish(&self, messages: &[Message]) {
+        self.log.publish(messages).await.unwrap();
+    }
+
+    /// Reads on from where the store says.
+    pub async fn rewind(&mut self) {
+        self.next.clear();
+        for topic in TOPICS {
+            let positions = self
+                .feed
+                .consumer()
+                .store
+                .positions(topic.name)
+                .await
+                .unwrap();
+            for partition in 0..i32::from(topic.partitions) {
+                let next = positions.get(&partition).copied().unwrap_or(0);
+                self.next.insert(
+                    TopicPartition {
+                        topic: topic.name.into(),
+                        partition,
+                    },
+                    next,
+                );
+            }
+        }
+    }
+
+    /// Gives the consumer up to `max` records of each partition that `wanted` takes, starting `back`
+    /// records before the next one; answers how many were new.
+    pub async fn deliver(
+        &mut self,
+        max: usize,
+        back: i64,
+        wanted: impl Fn(&TopicPartition) -> bool,
+    ) -> usize {
+        let mut batch: Vec<Record> = Vec::new();
+        for (of, next) in self.next.iter().filter(|(of, _)| wanted(of)) {
+            let start = (next - back).max(0);
+            batch.extend(
+                self.log
+                    .read(&of.topic, of.partition, start, max)
+                    .await
+                    .unwrap(),
+            );
+        }
+        if batch.is_empty() {
+            return 0;
+        }
+        let store = Arc::clone(&self.feed.consumer().store);
+        for _ in 0..10 {
+            match store.apply(&batch).await {
+                Ok(_) => {
+                    let mut fresh = 0;
+                    for record in &batch {
+                        let next = self.next.get_mut(&record.topic_partition()).unwrap();
+                        fresh += usize::from(record.offset >= *next);
+                        *next = (record.offset + 1).max(*next);
+                    }
+                    return fresh;
+                }
+                Err(ApplyError::Moved) => {
+                    self.rewind().await;
+                    return 1;
+                }
+                Err(ApplyError::Unavailable(_)) => {}
+            }
+        }
+        panic!("a batch was not applied in ten attempts");
+    }
+
+    /// Delivers all there is.
+    pub async fn settle(&mut self) {
+        while self.deliver(100, 0, |_| true).await > 0 {}
+    }
+
+    pub fn router(&self) -> Router {
+        feed_generator::service(&self.feed)
+            .router
+            .split_for_parts()
+            .0
+    }
+
+    pub async fn get(&self, caller: Option<i64>, uri: &str) -> (StatusCode, Value) {
+        let mut request = Request::get(uri).body(Body::empty()).unwrap();
+        if let Some(id) = caller {
+            request.extensions_mut().insert(caller_of(id));
+        }
+        let response = self.router().oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// A page that is there.
+    pub async fn page(&self, uri: &str) -> Value {
+        let (status, page) = self.get(Some(1), uri).await;
+        assert_eq!(status, 200, "{uri}: {page}");
+        page
+    }
+
+    /// The titles of a page.
+    pub async fn titles(&self, uri: &str) -> Vec<String> {
+        texts(&self.page(uri).await, "title")
+    }
+
+    /// What the mirror holds must be the newest of what a fresh look at the tables gives.
+    pub async fn assert_mirror_is_true(&self) {
+        let fresh = Feed::open(
+            self.db.db.clone(),
+            Arc::new(self.log.clone()),
+            Settings::default(),
+        )
+        .await
+        .unwrap();
+        let (stored, all) = fresh.mirror().content();
+        assert!(all, "the test has more entries than a mirror");
+        let (held, complete) = self.feed.mirror().content();
+        assert_eq!(held, stored[..held.len()]);
+        assert!(!complete || held.len() == stored.len());
+    }
+}
+
+async fn open_log(folder: &Path, clock: &Arc<dyn Clock>) -> TopicLog {
+    let log = TopicLog::open(
+        &folder.join("log.db"),
+        Durability::Process,
+        Arc::clone(clock),
+    )
+    .await
+    .unwrap();
+    let specs: Vec<TopicSpec> = TOPICS.iter().map(TopicSpec::from).collect();
+    log.ensure_topics(&specs).await.unwrap();
+    log
+}
+
+pub fn texts(page: &Value, field: &str) -> Vec<String> {
+    let items = page["items"].as_array().unwrap();
+    items
+        .iter()
+        .map(|item| item[field].as_str().unwrap().to_owned())
+        .collect()
+}
+
+pub fn caller_of(id: i64) -> Caller {
+    Caller {
+        id,
+        name: "somebody".into(),
+        email: "".into(),
+        role: Role::User,
+        session: Uuid::nil(),
+    }
+}
+
+pub async fn sqlite(settings: Settings) -> World {
+    World::new(testkit::db::sqlite(SERVICE, MIGRATIONS).await, settings).await
+}
+
+pub fn message<E: Event>(event: &E, version: i64, time: DateTime<Utc>) -> Message {
+    let id = Uuid::new_v4();
+    Envelope::new(id, "test", time, version, Context::default(), event)
+        .unwrap()
+        .message()
+}
+
+/// A post's author's side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Post {
+    pub id: Uuid,
+    pub user_id: i64,
+    pub username: String,
+    pub title: String,
+    pub created_at: DateTime<Utc>,
+    pub changed_at: DateTime<Utc>,
+    pub version: i64,
+}
+
+impl Post {
+    pub fn new(id: u128, user_id: i64, title: &str, time: DateTime<Utc>) -> Self {
+        Self {
+            id: Uuid::from_u128(id),
+            user_id,
+            username: format!("posted-{user_id}"),
+            title: title.into(),
+            created_at: time,
+            changed_at: time,
+            version: 1,
+        }
+    }
+
+    pub fn message(&self) -> Message {
+        macro_rules! event {
+            ($type:ident) => {
+                message(
+                    &$type {
+                        post_id: self.id,
+                        user_id: self.user_id,
+                        username: self.username.clone(),
+                        title: self.title.clone(),
+                        content: format!("about {}", self.title),
+                        tags: vec!["tag".into()],
+                        created_at: self.created_at,
+                    },
+                    self.version,
+                    self.changed_at,
+                )
+            };
+        }
+        if self.version == 1 {
+            event!(PostCreated)
+        } else {
+            event!(PostUpdated)
+        }
+    }
+
+    pub fn updated(&mut self, title: &str, time: DateTime<Utc>) -> Message {
+        self.title = title.into();
+        self.changed_at = time;
+        self.version += 1;
+        self.message()
+    }
+
+    pub fn deleted(&self, time: DateTime<Utc>) -> Message {
+        let event = PostDeleted {
+            post_id: self.id,
+            user_id: self.user_id,
+        };
+        message(&event, self.version + 1, time)
+    }
+}
+
+pub fn user_created(user_id: i64, username: &str, time: DateTime<Utc>) -> Message {
+    let event = UserCreated {
+        user_id,
+        username: username.into(),
+        email: format!("{user_id}@example.test"),
+        role: "user".into(),
+    };
+    message(&event, 1, time)
+}
+
+pub fn user_renamed(user_id: i64, username: &str, version: i64, time: DateTime<Utc>) -> Message {
+    let event = UserUpdated {
+        user_id,
+        username: username.into(),
+        role: "user".into(),
+    };
+    message(&event, version, time)
+}
+
+pub fn user_deleted(user_id: i64, version: i64, time: DateTime<Utc>) -> Message {
+    message(&UserDeleted { user_id }, version, time)
+}
