@@ -15,7 +15,7 @@ use super::*;
 use crate::identity::headers::is_identity;
 use crate::{Caller, Mode, Role, Route, Service};
 
-fn who(caller: Option<Extension<Caller>>, headers: HeaderMap) -> String {
+fn who(caller: Option<Extension<Caller>>, headers: &HeaderMap) -> String {
     assert!(
         !headers.keys().any(|name| is_identity(name.as_str())),
         "{headers:?}"
@@ -27,17 +27,17 @@ fn who(caller: Option<Extension<Caller>>, headers: HeaderMap) -> String {
 
 #[utoipa::path(get, path = "/things/{id}", responses((status = 200)))]
 async fn read(caller: Option<Extension<Caller>>, headers: HeaderMap) -> String {
-    who(caller, headers)
+    who(caller, &headers)
 }
 
 #[utoipa::path(put, path = "/things/{id}", responses((status = 200)))]
 async fn write(caller: Option<Extension<Caller>>, headers: HeaderMap) -> String {
-    who(caller, headers)
+    who(caller, &headers)
 }
 
 #[utoipa::path(post, path = "/login/", responses((status = 200)))]
 async fn login(caller: Option<Extension<Caller>>, headers: HeaderMap) -> String {
-    who(caller, headers)
+    who(caller, &headers)
 }
 
 const READ: Route = Route {

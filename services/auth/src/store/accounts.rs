@@ -1,0 +1,162 @@
+//! Accounts.
+
+use blocks::Role;
+use chrono::{DateTime, Utc};
+use sql::{Db, StoreError, Tx, on};
+
+use super::role;
+use crate::domain::{Account, AccountChange, Login, NewAccount, key};
+
+#[derive(sqlx_macros::FromRow)]
+struct AccountRow {
+    id: i64,
+    email: String,
+    username: String,
+    full_name: Option<String>,
+    age: Option<i64>,
+    role: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl From<AccountRow> for Account {
+    fn from(row: AccountRow) -> Self {
+        Self {
+            id: row.id,
+            email: row.email,
+            username: row.username,
+            full_name: row.full_name,
+            age: row.age,
+            role: role(&row.role),
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+/// Adds an account, as version 1.
+pub async fn add_account(
+    tx: &mut Tx,
+    new: &NewAccount,
+    password_hash: &str,
+    role: Role,
+) -> Result<Account, StoreError> {
+    let now = tx.now();
+    let row: AccountRow = on!(tx, conn => sqlx::query_as(
+        "insert into users (email, email_key, username, username_key, full_name, age, role,
+            password_hash, version, created_at, updated_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9)
+         returning id, email, username, full_name, age, role, created_at, updated_at",
+    )
+    .bind(&new.email)
+    .bind(key(&new.email))
+    .bind(&new.username)
+    .bind(key(&new.username))
+    .bind(&new.full_name)
+    .bind(new.age)
+    .bind(role.as_str())
+    .bind(password_hash)
+    .bind(now)
+    .fetch_one(&mut *conn)
+    .await)?;
+    Ok(row.into())
+}
+
+/// The account with this id.
+pub async fn account(db: &Db, id: i64) -> Result<Option<Account>, StoreError> {
+    let mut reader = db.read().await?;
+    let row: Option<AccountRow> = on!(reader, conn => sqlx::query_as(
+        "select id, email, username, full_name, age, role, created_at, updated_at
+         from users where id = $1",
+    )
+    .bind(id)
+    .fetch_optional(&mut *conn)
+    .await)?;
+    Ok(row.map(Account::from))
+}
+
+/// Changes an account; answers it with its new version, or nothing when it is gone.
+pub async fn change_account(
+    tx: &mut Tx,
+    id: i64,
+    change: &AccountChange,
+) -> Result<Option<(Account, i64)>, StoreError> {
+    #[derive(sqlx_macros::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        account: AccountRow,
+        version: i64,
+    }
+    let now = tx.now();
+    let row: Option<Row> = on!(tx, conn => sqlx::query_as(
+        "update users set
+            username = coalesce($2, username),
+            username_key = coalesce($3, username_key),
+            full_name = case when $4 then $5 else full_name end,
+            age = case when $6 then $7 else age end,
+            version = version + 1,
+            updated_at = $8
+         where id = $1
+         returning id, email, username, full_name, age, role, created_at, updated_at, version",
+    )
+    .bind(id)
+    .bind(&change.username)
+    .bind(change.username.as_deref().map(key))
+    .bind(!change.full_name.is_absent())
+    .bind(change.full_name.clone().set())
+    .bind(!change.age.is_absent())
+    .bind(change.age.set())
+    .bind(now)
+    .fetch_optional(&mut *conn)
+    .await)?;
+    Ok(row.map(|row| (row.account.into(), row.version)))
+}
+
+/// Counts `events` more events of an account, under its row lock; answers its new version, or
+/// nothing when the account is gone.
+pub async fn advance(tx: &mut Tx, id: i64, events: i64) -> Result<Option<i64>, StoreError> {
+    on!(tx, conn => sqlx::query_scalar(
+        "update users set version = version + $2 where id = $1 returning version",
+    )
+    .bind(id)
+    .bind(events)
+    .fetch_optional(&mut *conn)
+    .await)
+}
+
+/// What a login is checked against.
+#[derive(sqlx_macros::FromRow)]
+pub struct Credentials {
+    /// The account.
+    pub id: i64,
+    /// Its address.
+    pub email: String,
+    /// Its name.
+    pub username: String,
+    role: String,
+    /// A PHC string.
+    pub password_hash: String,
+}
+
+impl Credentials {
+    /// What it may do.
+    pub fn role(&self) -> Role {
+        role(&self.role)
+    }
+}
+
+/// The account that somebody wants to log in to.
+pub async fn credentials(db: &Db, login: &Login) -> Result<Option<Credentials>, StoreError> {
+    let (statement, wanted) = match login {
+        Login::Email(email) => (
+            "select id, email, username, role, password_hash from users where email_key = $1",
+            key(email),
+        ),
+        Login::Username(name) => (
+            "select id, email, username, role, password_hash from users where username_key = $1",
+            key(name),
+        ),
+    };
+    let mut reader = db.read().await?;
+    on!(reader, conn => sqlx::query_as(statement).bind(&wanted).fetch_optional(&mut *conn).await)
+}

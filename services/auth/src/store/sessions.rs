@@ -1,0 +1,195 @@
+//! Sessions.
+
+use blocks::Role;
+use chrono::{DateTime, Utc};
+use sql::{Db, StoreError, Tx, on};
+use uuid::Uuid;
+
+use super::role;
+
+/// Begins a session and removes the account's expired ones: they refuse nothing any more.
+pub async fn add_session(
+    tx: &mut Tx,
+    session: Uuid,
+    user_id: i64,
+    user_agent: Option<&str>,
+    expires_at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let now = tx.now();
+    on!(tx, conn => sqlx::query("delete from sessions where user_id = $1 and expires_at <= $2")
+        .bind(user_id)
+        .bind(now)
+        .execute(&mut *conn)
+        .await
+        .map(|_| ()))?;
+    on!(tx, conn => sqlx::query(
+        "insert into sessions (id, user_id, user_agent, created_at, expires_at)
+         values ($1, $2, $3, $4, $5)",
+    )
+    .bind(session)
+    .bind(user_id)
+    .bind(user_agent)
+    .bind(now)
+    .bind(expires_at)
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))
+}
+
+/// The account behind a session.
+#[derive(sqlx_macros::FromRow)]
+pub struct LiveSession {
+    /// The account.
+    pub user_id: i64,
+    /// Its address.
+    pub email: String,
+    /// Its name.
+    pub username: String,
+    role: String,
+    /// The account's version.
+    pub version: i64,
+    /// Sessions that began earlier have ended.
+    pub not_before: Option<DateTime<Utc>>,
+    /// When the session began.
+    pub began: DateTime<Utc>,
+    /// When it was ended.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+impl LiveSession {
+    /// What the account may do.
+    pub fn role(&self) -> Role {
+        role(&self.role)
+    }
+}
+
+/// The session with this id, with its account as it is now.
+pub async fn session(db: &Db, session: Uuid) -> Result<Option<LiveSession>, StoreError> {
+    let mut reader = db.read().await?;
+    on!(reader, conn => sqlx::query_as(
+        "select u.id as user_id, u.email, u.username, u.role, u.version, u.not_before,
+            s.created_at as began, s.revoked_at
+         from sessions s join users u on u.id = s.user_id
+         where s.id = $1",
+    )
+    .bind(session)
+    .fetch_optional(&mut *conn)
+    .await)
+}
+
+/// A session as its owner sees it.
+#[derive(Debug, Clone, sqlx_macros::FromRow)]
+pub struct SessionRow {
+    /// Its id.
+    pub id: Uuid,
+    /// What the client called itself.
+    pub user_agent: Option<String>,
+    /// When it began.
+    pub created_at: DateTime<Utc>,
+    /// When it ends by itself.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// The account's live sessions, newest first: up to `limit` of those after `cursor`, and how many
+/// there are in all.
+pub async fn newest_sessions(
+    db: &Db,
+    user_id: i64,
+    now: DateTime<Utc>,
+    (cursor, limit, skip): (Option<Uuid>, i64, i64),
+) -> Result<(Vec<SessionRow>, i64), StoreError> {
+    let mut reader = db.read().await?;
+    let rows = on!(reader, conn => sqlx::query_as(
+        "select id, user_agent, created_at, expires_at from sessions
+         where user_id = $1 and revoked_at is null and expires_at > $2
+            and ($3 is null or id < $3)
+         order by id desc limit $4 offset $5",
+    )
+    .bind(user_id)
+    .bind(now)
+    .bind(cursor)
+    .bind(limit)
+    .bind(skip)
+    .fetch_all(&mut *conn)
+    .await)?;
+    let total = on!(reader, conn => sqlx::query_scalar(
+        "select count(*) from sessions
+         where user_id = $1 and revoked_at is null and expires_at > $2",
+    )
+    .bind(user_id)
+    .bind(now)
+    .fetch_one(&mut *conn)
+    .await)?;
+    Ok((rows, total))
+}
+
+/// Ends one live session of an account; answers when its last token expires, or nothing when there
+/// is no such session.
+pub async fn end_session(
+    tx: &mut Tx,
+    user_id: i64,
+    session: Uuid,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let now = tx.now();
+    on!(tx, conn => sqlx::query_scalar(
+        "update sessions set revoked_at = $3
+         where id = $1 and user_id = $2 and revoked_at is null and expires_at > $3
+         returning expires_at",
+    )
+    .bind(session)
+    .bind(user_id)
+    .bind(now)
+    .fetch_optional(&mut *conn)
+    .await)
+}
+
+/// Ends all live sessions of an account and refuses whatever began before now.
+pub async fn end_sessions(
+    tx: &mut Tx,
+    user_id: i64,
+) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
+    let now = tx.now();
+    on!(tx, conn => sqlx::query("update users set not_before = $2 where id = $1")
+        .bind(user_id)
+        .bind(now)
+        .execute(&mut *conn)
+        .await
+        .map(|_| ()))?;
+    on!(tx, conn => sqlx::query_as(
+        "update sessions set revoked_at = $2
+         where user_id = $1 and revoked_at is null and expires_at > $2
+         returning id, expires_at",
+    )
+    .bind(user_id)
+    .bind(now)
+    .fetch_all(&mut *conn)
+    .await)
+}
+
+/// Sessions that were ended and whose tokens have not expired, with when they do.
+pub async fn ended_sessions(
+    db: &Db,
+    now: DateTime<Utc>,
+) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
+    let mut reader = db.read().await?;
+    on!(reader, conn => sqlx::query_as(
+        "select id, expires_at from sessions where revoked_at is not null and expires_at > $1",
+    )
+    .bind(now)
+    .fetch_all(&mut *conn)
+    .await)
+}
+
+/// Accounts whose earlier sessions were ended after `since`, with when.
+pub async fn not_befores(
+    db: &Db,
+    since: DateTime<Utc>,
+) -> Result<Vec<(i64, DateTime<Utc>)>, StoreError> {
+    let mut reader = db.read().await?;
+    on!(reader, conn => sqlx::query_as(
+        "select id, not_before from users where not_before is not null and not_before > $1",
+    )
+    .bind(since)
+    .fetch_all(&mut *conn)
+    .await)
+}
