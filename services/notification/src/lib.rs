@@ -1,1 +1,109 @@
-//! notification
+//! Notification: what users are told, and whether they have read it.
+//!
+//! ```text
+//! topic `user.events` ─ consumer ─┬─ notifications   one atomic write
+//!                                 └─ positions
+//! GET  /api/notifications            ─ api ─ queries  ─ store
+//! POST /api/notifications/{id}/read  ─ api ─ commands ─ store
+//! ```
+//!
+//! | | |
+//! |---|---|
+//! | owns | the inboxes |
+//! | publishes | nothing but dead letters |
+//! | consumes | `user.created`, `user.deleted` |
+//!
+//! Invariants: a user is told of a thing once, however often its event comes; an inbox is seen and
+//! changed by its owner only; a closed account leaves none.
+
+pub mod api;
+pub mod commands;
+pub mod consumer;
+pub mod domain;
+pub mod error;
+pub mod queries;
+mod store;
+
+use std::sync::Arc;
+
+use blocks::consumer::Consumer;
+use blocks::service::Check;
+use blocks::{Mode, Route, Service};
+use sql::{Db, Migration};
+
+/// Its schema.
+pub const MIGRATIONS: &[Migration] = &[sql::migration!(
+    1001,
+    "notifications",
+    "0001_notifications.sql"
+)];
+
+/// The gateway's rule for each endpoint.
+pub const ROUTES: &[Route] = &[
+    Route {
+        methods: &["GET"],
+        path: "/api/notifications",
+        mode: Mode::Required,
+    },
+    Route {
+        methods: &["GET"],
+        path: "/api/notifications/unread-count",
+        mode: Mode::Required,
+    },
+    Route {
+        methods: &["POST"],
+        path: "/api/notifications/{id}/read",
+        mode: Mode::Required,
+    },
+    Route {
+        methods: &["POST"],
+        path: "/api/notifications/read-all",
+        mode: Mode::Required,
+    },
+];
+
+/// The inboxes, and the consumer that fills them. Cheap to clone.
+#[derive(Clone)]
+pub struct Notifications {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Db,
+    consumer: Consumer,
+}
+
+impl Notifications {
+    /// The inboxes in `db`.
+    pub fn open(db: Db) -> Self {
+        let consumer = consumer::consumer(db.clone());
+        Self {
+            inner: Arc::new(Inner { db, consumer }),
+        }
+    }
+
+    /// The consumer that fills them.
+    pub fn consumer(&self) -> &Consumer {
+        &self.inner.consumer
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.inner.db
+    }
+}
+
+/// The service, over `notifications`.
+pub fn service(notifications: &Notifications) -> Service {
+    let db = notifications.db();
+    Service {
+        name: "notification",
+        router: api::router(notifications.clone()),
+        routes: ROUTES,
+        topics: &[],
+        publishes: &[],
+        consumers: vec![notifications.consumer().clone()],
+        outbox: Some(Arc::new(db.clone())),
+        checks: vec![Arc::new(db.clone()) as Arc<dyn Check>],
+        background: vec![],
+    }
+}

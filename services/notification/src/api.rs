@@ -1,0 +1,154 @@
+//! The endpoints under `/api/notifications`.
+
+use axum::Json;
+use axum::extract::State;
+use blocks::extract::{Listing, Page, ValidPath, ValidQuery};
+use blocks::{Caller, Problem};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::Notifications;
+use crate::domain::Notification;
+use crate::error::NotificationError;
+use crate::{commands, queries};
+
+/// A notification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Notification)]
+pub struct NotificationView {
+    /// Names it.
+    pub id: String,
+    /// What it is for: `welcome`.
+    pub kind: String,
+    /// One line.
+    pub title: String,
+    /// The text.
+    pub body: String,
+    /// When the user was told.
+    pub created_at: String,
+    /// When the user read it; null for an unread one.
+    pub read_at: Option<String>,
+}
+
+impl From<Notification> for NotificationView {
+    fn from(notification: Notification) -> Self {
+        Self {
+            id: notification.id.to_string(),
+            kind: notification.kind,
+            title: notification.title,
+            body: notification.body,
+            created_at: events::timestamp(notification.created_at),
+            read_at: notification.read_at.map(events::timestamp),
+        }
+    }
+}
+
+/// Which notifications are listed.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListFilter {
+    /// Only unread (`true`) or only read (`false`) ones.
+    unread: Option<bool>,
+}
+
+/// How many notifications were not read.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UnreadCount {
+    /// That many.
+    pub unread_count: i64,
+}
+
+/// What marking all as read did.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MarkedRead {
+    /// How many had been unread.
+    pub marked_read: u64,
+}
+
+pub(crate) fn router(notifications: Notifications) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(unread_count))
+        .routes(routes!(mark_read))
+        .routes(routes!(mark_all_read))
+        .with_state(notifications)
+}
+
+/// Lists the caller's notifications, newest first.
+#[utoipa::path(get, path = "/api/notifications", operation_id = "notifications.list", tag = "notifications",
+    params(Page, ListFilter), responses(
+    (status = 200, description = "a page of the inbox", body = Listing<NotificationView>),
+    (status = 400, description = "`validation_failed`", body = Problem, content_type = "application/problem+json"),
+    (status = 401, description = "`unauthenticated`", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "`store_unavailable`", body = Problem, content_type = "application/problem+json"),
+))]
+#[tracing::instrument(name = "notifications.list", skip_all, fields(user.id = caller.id))]
+async fn list(
+    State(notifications): State<Notifications>,
+    caller: Caller,
+    page: Page,
+    ValidQuery(filter): ValidQuery<ListFilter>,
+) -> Result<Json<Listing<NotificationView>>, NotificationError> {
+    let inbox = queries::inbox(&notifications, caller.id, filter.unread, &page).await?;
+    let items = inbox
+        .items
+        .into_iter()
+        .map(NotificationView::from)
+        .collect();
+    Ok(Json(Listing::new(items, inbox.total, &page, inbox.next)))
+}
+
+/// Counts the caller's unread notifications.
+#[utoipa::path(get, path = "/api/notifications/unread-count", operation_id = "notifications.unread_count", tag = "notifications", responses(
+    (status = 200, description = "counted", body = UnreadCount),
+    (status = 401, description = "`unauthenticated`", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "`store_unavailable`", body = Problem, content_type = "application/problem+json"),
+))]
+#[tracing::instrument(name = "notifications.unread_count", skip_all, fields(user.id = caller.id))]
+async fn unread_count(
+    State(notifications): State<Notifications>,
+    caller: Caller,
+) -> Result<Json<UnreadCount>, NotificationError> {
+    let unread_count = queries::unread_count(&notifications, caller.id).await?;
+    Ok(Json(UnreadCount { unread_count }))
+}
+
+/// Marks a notification as read. Doing it again changes nothing.
+#[utoipa::path(post, path = "/api/notifications/{id}/read", operation_id = "notifications.mark_read", tag = "notifications",
+    params(("id" = String, Path, description = "The notification.")), responses(
+    (status = 200, description = "as it is now", body = NotificationView),
+    (status = 401, description = "`unauthenticated`", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "`notification_not_found`: unknown, malformed, or somebody else's", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "`store_unavailable`", body = Problem, content_type = "application/problem+json"),
+))]
+#[tracing::instrument(name = "notifications.mark_read", skip_all, fields(user.id = caller.id))]
+async fn mark_read(
+    State(notifications): State<Notifications>,
+    caller: Caller,
+    ValidPath(id): ValidPath<String>,
+) -> Result<Json<NotificationView>, NotificationError> {
+    let id: Uuid = id.parse().map_err(|_| NotificationError::NotFound)?;
+    Ok(Json(
+        commands::mark_read(&notifications, caller.id, id)
+            .await?
+            .into(),
+    ))
+}
+
+/// Marks all of the caller's notifications as read.
+#[utoipa::path(post, path = "/api/notifications/read-all", operation_id = "notifications.mark_all_read", tag = "notifications", responses(
+    (status = 200, description = "how many were unread", body = MarkedRead),
+    (status = 401, description = "`unauthenticated`", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "`store_unavailable`", body = Problem, content_type = "application/problem+json"),
+))]
+#[tracing::instrument(name = "notifications.mark_all_read", skip_all, fields(user.id = caller.id))]
+async fn mark_all_read(
+    State(notifications): State<Notifications>,
+    caller: Caller,
+) -> Result<Json<MarkedRead>, NotificationError> {
+    let marked_read = commands::mark_all_read(&notifications, caller.id).await?;
+    Ok(Json(MarkedRead { marked_read }))
+}

@@ -1,0 +1,43 @@
+//! The consumer group `notification`: accounts that open are welcomed, accounts that close leave
+//! nothing behind.
+
+use async_trait::async_trait;
+use blocks::consumer::{Consumer, HandlerError};
+use events::users::{UserCreated, UserDeleted};
+use events::{Envelope, Topic, topic};
+use sql::{Db, Handler, SqlConsumer, StoreError, Tx};
+use std::sync::Arc;
+
+use crate::domain::Notice;
+use crate::store;
+
+/// The group's name.
+pub const GROUP: &str = "notification";
+
+/// What it reads.
+pub const TOPICS: &[Topic] = &[topic::USERS];
+
+struct Reactions;
+
+#[async_trait]
+impl Handler for Reactions {
+    async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
+        if let Some(user) = event.open::<UserCreated>() {
+            let user = user?;
+            store::tell(tx, &Notice::welcome(user.user_id, &user.username)).await?;
+        } else if let Some(user) = event.open::<UserDeleted>() {
+            store::remove_all(tx, user?.user_id).await?;
+        }
+        Ok(())
+    }
+
+    /// Inboxes are no projection: the topic forgets accounts after a week, and what was read lies
+    /// here only. Reading the topic again tells nobody anything a second time.
+    async fn reset(&self, _: &mut Tx, _: &[String]) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+pub(crate) fn consumer(db: Db) -> Consumer {
+    SqlConsumer::new(db, GROUP, TOPICS, Arc::new(Reactions)).consumer()
+}
