@@ -1,1 +1,167 @@
-//! posts
+//! Posts: who wrote what.
+//!
+//! ```text
+//! POST /api/posts ─ api ─ commands ─ store ─┬─ posts, post_tags      one atomic write
+//!                                           └─ outbox_messages ─ relay ─▶ topic `posts-events`
+//! topic `user.events` ─ consumer ─ authors: names as they are now, accounts that were closed
+//! ```
+//!
+//! | owns      | posts, their tags, their authors' names, idempotency keys |
+//! |-----------|-----------|
+//! | publishes | `post.created`, `post.updated`, `post.deleted` |
+//! | consumes  | `user.created`, `user.updated`, `user.deleted` |
+//!
+//! Invariants:
+//! - a stored change and its event are one write, and nothing here talks to the bus;
+//! - a post's version counts its events, the deletion too;
+//! - a deleted post leaves no content in the store;
+//! - every answer shows the author's name of now, and an event the one of its time;
+//! - an answer from memory is what the store would have answered.
+
+pub mod api;
+pub mod cache;
+pub mod commands;
+pub mod consumer;
+pub mod domain;
+pub mod error;
+pub mod idempotency;
+pub mod queries;
+pub mod removal;
+pub mod store;
+
+use std::sync::Arc;
+
+use blocks::{Clock, Mode, Route, Service};
+use chrono::{DateTime, Utc};
+use events::Topic;
+use sql::{Db, Migration, SqlConsumer};
+
+use crate::cache::Cache;
+use crate::consumer::Accounts;
+use crate::domain::Limits;
+use crate::removal::Removal;
+use crate::store::{PostStore, SqlPosts};
+
+/// The service's name: its folder, schema and consumer group.
+pub const NAME: &str = "posts";
+
+/// The schema, step by step.
+pub const MIGRATIONS: &[Migration] = &[sql::migration!(1001, "posts", "0001_posts.sql")];
+
+/// The gateway's rule for each endpoint.
+pub const ROUTES: &[Route] = &[
+    Route {
+        methods: &["GET"],
+        path: "/api/posts",
+        mode: Mode::Optional,
+    },
+    Route {
+        methods: &["POST"],
+        path: "/api/posts",
+        mode: Mode::Required,
+    },
+    Route {
+        methods: &["GET"],
+        path: "/api/posts/{id}",
+        mode: Mode::Optional,
+    },
+    Route {
+        methods: &["PUT", "DELETE"],
+        path: "/api/posts/{id}",
+        mode: Mode::Required,
+    },
+];
+
+const TOPICS: &[Topic] = &[events::topic::POSTS];
+
+/// What may be different from one installation to another.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings {
+    /// Whether answers are kept in memory. Only where one process is the only one that writes: it
+    /// does not see the commits of others.
+    pub cache: bool,
+    /// How much a post may hold.
+    pub limits: Limits,
+}
+
+/// The service's state. Cheap to clone.
+#[derive(Clone)]
+pub struct Posts {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Db,
+    store: Arc<dyn PostStore>,
+    cache: Option<Arc<Cache>>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    removal: Arc<Removal>,
+}
+
+impl Posts {
+    /// Posts that are kept in `db`.
+    pub fn open(db: Db, settings: Settings) -> Self {
+        let cache = settings.cache.then(|| Arc::new(Cache::default()));
+        let clock = Arc::clone(&db.settings().clock);
+        let store = Arc::new(SqlPosts::new(db.clone(), cache.clone()));
+        let removal = Arc::new(Removal::new(db.clone(), cache.clone()));
+        Self {
+            inner: Arc::new(Inner {
+                db,
+                store,
+                cache,
+                clock,
+                limits: settings.limits,
+                removal,
+            }),
+        }
+    }
+
+    /// Where posts are kept.
+    pub fn store(&self) -> &dyn PostStore {
+        &*self.inner.store
+    }
+
+    /// How much a post may hold.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// What deletes the posts of closed accounts.
+    pub fn removal(&self) -> &Arc<Removal> {
+        &self.inner.removal
+    }
+
+    fn cache(&self) -> Option<&Cache> {
+        self.inner.cache.as_deref()
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.inner.clock.now()
+    }
+}
+
+/// The service, ready to be run.
+pub fn service(posts: &Posts) -> Service {
+    let db = &posts.inner.db;
+    let accounts = Accounts::new(posts.inner.cache.clone(), Arc::clone(posts.removal()));
+    let consumer = SqlConsumer::new(
+        db.clone(),
+        NAME,
+        &[events::topic::USERS],
+        Arc::new(accounts),
+    )
+    .consumer();
+    Service {
+        name: NAME,
+        router: api::router(posts.clone()),
+        routes: ROUTES,
+        topics: TOPICS,
+        publishes: &["post.created", "post.updated", "post.deleted"],
+        consumers: vec![consumer],
+        outbox: Some(Arc::new(db.clone())),
+        checks: vec![Arc::new(db.clone())],
+        background: vec![posts.removal().clone()],
+    }
+}

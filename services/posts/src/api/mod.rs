@@ -1,0 +1,144 @@
+//! Routes, and what requests and answers look like.
+
+mod read;
+mod write;
+
+use axum::extract::{FromRequestParts, Path};
+use axum::response::{IntoResponse, Response};
+use blocks::extract::Patch;
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::Posts;
+use crate::domain::Post;
+use crate::error::PostError;
+
+/// The endpoints with their documentation.
+pub fn router(posts: Posts) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(read::list, write::create))
+        .routes(routes!(read::get, write::update, write::delete))
+        .with_state(posts)
+}
+
+/// A post to publish.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct NewPost {
+    /// Not blank; blanks around it are dropped.
+    #[schema(max_length = 200, example = "Hello, world")]
+    pub title: String,
+    /// Kept exactly as it is written: data, never interpreted.
+    #[schema(min_length = 1, max_length = 20_000, example = "My first post.")]
+    pub content: String,
+    /// Trimmed, lower-cased, duplicates dropped; 50 characters each.
+    #[serde(default)]
+    #[schema(max_items = 20, example = json!(["rust"]))]
+    pub tags: Vec<String>,
+}
+
+/// What is to become different; what is not mentioned stays. Nothing can be null.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct ChangedPost {
+    /// Not blank; blanks around it are dropped.
+    #[serde(default)]
+    #[schema(value_type = String, required = false, max_length = 200)]
+    pub title: Patch<String>,
+    /// Kept exactly as it is written.
+    #[serde(default)]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 20_000)]
+    pub content: Patch<String>,
+    /// Replaces all tags.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, required = false, max_items = 20)]
+    pub tags: Patch<Vec<String>>,
+}
+
+/// A post.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PostView {
+    /// Its id.
+    pub id: Uuid,
+    /// Who wrote it.
+    pub user_id: i64,
+    /// The author's name of now.
+    pub username: String,
+    /// The title.
+    pub title: String,
+    /// As it was written.
+    pub content: String,
+    /// Normalised, in the author's order.
+    pub tags: Vec<String>,
+    /// RFC 3339 UTC with milliseconds.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// RFC 3339 UTC with milliseconds.
+    #[schema(format = DateTime)]
+    pub updated_at: String,
+}
+
+impl From<Post> for PostView {
+    fn from(post: Post) -> Self {
+        Self {
+            id: post.id,
+            user_id: post.author.id,
+            username: post.author.name,
+            title: post.title,
+            content: post.content,
+            tags: post.tags,
+            created_at: events::timestamp(post.created_at),
+            updated_at: events::timestamp(post.updated_at),
+        }
+    }
+}
+
+/// What a client is told when there is nothing to show.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Message {
+    /// For people.
+    #[schema(example = "Post deleted successfully")]
+    pub message: &'static str,
+}
+
+/// The post that the path names. What can't be the id of a post is the id of none: 404.
+pub struct PostId(pub Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for PostId {
+    type Rejection = PostError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, PostError> {
+        let Ok(Path(text)) = Path::<String>::from_request_parts(parts, state).await else {
+            return Err(PostError::NotFound);
+        };
+        // The parser takes braces, `urn:uuid:` and bare digits as well: no addresses of ours.
+        Uuid::try_parse(&text)
+            .ok()
+            .filter(|_| text.len() == uuid::fmt::Hyphenated::LENGTH)
+            .map(Self)
+            .ok_or(PostError::NotFound)
+    }
+}
+
+/// A value as the bytes that are sent.
+///
+/// # Panics
+/// Never: views are made of texts and numbers.
+fn encode<T: Serialize>(value: &T) -> Bytes {
+    serde_json::to_vec(value)
+        .expect("texts and numbers are always JSON")
+        .into()
+}
+
+fn json(body: Bytes) -> Response {
+    (
+        [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        body,
+    )
+        .into_response()
+}

@@ -1,0 +1,106 @@
+//! Reading posts.
+
+use axum::extract::State;
+use axum::response::Response;
+use blocks::extract::{Listing, Page, ValidQuery};
+use blocks::{FieldErrors, Problem};
+use bytes::Bytes;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{PostId, PostView, encode, json};
+use crate::domain::{Limits, check_tag, normalise};
+use crate::error::PostError;
+use crate::store::Filter;
+use crate::{Posts, queries};
+
+/// Which posts.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wanted {
+    /// Only those of this author.
+    user_id: Option<i64>,
+    /// Only those with this tag, however it is spelled.
+    tag: Option<String>,
+}
+
+impl Wanted {
+    fn filter(self, limits: &Limits) -> Result<Filter, FieldErrors> {
+        let tag = self.tag.map(|tag| normalise(&tag));
+        let mut errors = FieldErrors::default();
+        if let Some(tag) = &tag {
+            check_tag("tag", tag, limits, &mut errors);
+        }
+        errors.into_result()?;
+        Ok(Filter {
+            user_id: self.user_id,
+            tag,
+        })
+    }
+}
+
+/// Lists posts, newest first.
+#[utoipa::path(get, path = "/api/posts", operation_id = "posts.list", tag = "posts",
+    params(Wanted, Page),
+    responses(
+        (status = 200, description = "A page of posts.", body = Listing<PostView>),
+        (status = 400, description = "`validation_failed`: a parameter is not as it must be.",
+            body = Problem, content_type = "application/problem+json"),
+    ))]
+#[tracing::instrument(name = "posts.list", level = "debug", skip_all)]
+pub(super) async fn list(
+    State(posts): State<Posts>,
+    ValidQuery(wanted): ValidQuery<Wanted>,
+    page: Page,
+) -> Result<Response, PostError> {
+    let filter = wanted.filter(posts.limits())?;
+    let front = page == Page::default() && filter == Filter::default();
+    let read = page_body(&posts, &filter, &page);
+    let body = match posts.cache() {
+        Some(cache) if front => cache.front(read).await?,
+        _ => read.await?,
+    };
+    Ok(json(body))
+}
+
+async fn page_body(posts: &Posts, filter: &Filter, page: &Page) -> Result<Bytes, PostError> {
+    let Listing {
+        items,
+        total,
+        limit,
+        skip,
+        next_cursor,
+    } = queries::newest(posts, filter, page).await?;
+    let items: Vec<PostView> = items.into_iter().map(PostView::from).collect();
+    Ok(encode(&Listing {
+        items,
+        total,
+        limit,
+        skip,
+        next_cursor,
+    }))
+}
+
+/// Shows a post.
+#[utoipa::path(get, path = "/api/posts/{id}", operation_id = "posts.get", tag = "posts",
+    params(("id" = Uuid, Path, description = "The post's id.")),
+    responses(
+        (status = 200, description = "The post.", body = PostView),
+        (status = 404, description = "`post_not_found`: unknown, deleted, or no id of a post.",
+            body = Problem, content_type = "application/problem+json"),
+    ))]
+#[tracing::instrument(name = "posts.get", level = "debug", skip_all, fields(post.id = %id))]
+pub(super) async fn get(
+    State(posts): State<Posts>,
+    PostId(id): PostId,
+) -> Result<Response, PostError> {
+    let read = async {
+        let post = queries::get(&posts, id).await?;
+        Ok::<_, PostError>(encode(&PostView::from(post)))
+    };
+    let body = match posts.cache() {
+        Some(cache) => cache.post(id, read).await?,
+        None => read.await?,
+    };
+    Ok(json(body))
+}

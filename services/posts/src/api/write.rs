@@ -1,0 +1,99 @@
+//! Writing posts.
+
+use axum::Json;
+use axum::extract::State;
+use blocks::extract::ValidJson;
+use blocks::{Caller, FieldErrors, Problem};
+use http::StatusCode;
+
+use super::{ChangedPost, Message, NewPost, PostId, PostView};
+use crate::domain::{Changes, Draft};
+use crate::error::PostError;
+use crate::idempotency::IdempotencyKey;
+use crate::{Posts, commands};
+
+/// Publishes a post as the caller.
+#[utoipa::path(post, path = "/api/posts", operation_id = "posts.create", tag = "posts",
+    request_body = NewPost,
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "Your own name for this request: sent again within 24 hours, it is answered \
+            as before and publishes nothing. 1 to 255 visible ASCII characters.")),
+    responses(
+        (status = 201, description = "It is published.", body = PostView),
+        (status = 400, description = "`validation_failed`, `malformed_json`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthenticated`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`account_deleted`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`idempotency_key_reused`: the key came with another request.",
+            body = Problem, content_type = "application/problem+json"),
+    ))]
+#[tracing::instrument(name = "posts.create", level = "debug", skip_all, fields(user.id = caller.id))]
+pub(super) async fn create(
+    State(posts): State<Posts>,
+    caller: Caller,
+    IdempotencyKey(key): IdempotencyKey,
+    ValidJson(new): ValidJson<NewPost>,
+) -> Result<(StatusCode, Json<PostView>), PostError> {
+    let draft = Draft::new(&new.title, new.content, &new.tags, posts.limits())?;
+    let post = commands::create(&posts, &caller, draft, key).await?;
+    Ok((StatusCode::CREATED, Json(post.into())))
+}
+
+/// Changes a post: any subset of its fields.
+#[utoipa::path(put, path = "/api/posts/{id}", operation_id = "posts.update", tag = "posts",
+    params(("id" = Uuid, Path, description = "The post's id.")),
+    request_body = ChangedPost,
+    responses(
+        (status = 200, description = "The post as it is now.", body = PostView),
+        (status = 400, description = "`validation_failed`, `malformed_json`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthenticated`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`: it is somebody else's.",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`post_not_found`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`post_contended`: others keep changing it.",
+            body = Problem, content_type = "application/problem+json"),
+    ))]
+#[tracing::instrument(name = "posts.update", level = "debug", skip_all, fields(user.id = caller.id, post.id = %id))]
+pub(super) async fn update(
+    State(posts): State<Posts>,
+    PostId(id): PostId,
+    caller: Caller,
+    ValidJson(changed): ValidJson<ChangedPost>,
+) -> Result<Json<PostView>, PostError> {
+    let mut errors = FieldErrors::default();
+    let title = changed.title.required("title", &mut errors);
+    let content = changed.content.required("content", &mut errors);
+    let tags = changed.tags.required("tags", &mut errors);
+    let changes = Changes::new(title, content, tags, posts.limits(), errors)?;
+    let post = commands::update(&posts, &caller, id, changes).await?;
+    Ok(Json(post.into()))
+}
+
+/// Deletes a post.
+#[utoipa::path(delete, path = "/api/posts/{id}", operation_id = "posts.delete", tag = "posts",
+    params(("id" = Uuid, Path, description = "The post's id.")),
+    responses(
+        (status = 200, description = "It is gone.", body = Message),
+        (status = 401, description = "`unauthenticated`",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`: it is somebody else's.",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`post_not_found`",
+            body = Problem, content_type = "application/problem+json"),
+    ))]
+#[tracing::instrument(name = "posts.delete", level = "debug", skip_all, fields(user.id = caller.id, post.id = %id))]
+pub(super) async fn delete(
+    State(posts): State<Posts>,
+    PostId(id): PostId,
+    caller: Caller,
+) -> Result<Json<Message>, PostError> {
+    commands::delete(&posts, &caller, id).await?;
+    Ok(Json(Message {
+        message: "Post deleted successfully",
+    }))
+}

@@ -1,0 +1,183 @@
+//! Answers that are read again and again, kept as the bytes that are sent.
+//!
+//! A commit only ever takes entries out, and a reader only ever puts in what it read after it had
+//! laid a claim: the commit takes the claim out as well, and then the reader keeps its answer to
+//! itself. So no order of commits and readers leaves an old answer behind.
+//!
+//! It sees the commits of its own process only. Where several processes write, there is none.
+
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache as Entries;
+use uuid::Uuid;
+
+/// How much it holds, in bytes of answers.
+pub const CAPACITY_BYTES: u64 = 16 << 20;
+/// About as many posts as fit: a hint for its tables.
+const EXPECTED_POSTS: usize = 8192;
+/// What an entry costs besides its bytes.
+const ENTRY_BYTES: u64 = 96;
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Uuid, Bytes> for ByBytes {
+    fn weight(&self, _: &Uuid, body: &Bytes) -> u64 {
+        ENTRY_BYTES + body.len() as u64
+    }
+}
+
+/// The first page of all posts, as of some number of commits.
+#[derive(Default)]
+struct Front {
+    commits: u64,
+    body: Option<Bytes>,
+}
+
+/// The answers of one process.
+pub struct Cache {
+    posts: Entries<Uuid, Bytes, ByBytes>,
+    front: Mutex<Front>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            posts: Entries::with_weighter(EXPECTED_POSTS, CAPACITY_BYTES, ByBytes),
+            front: Mutex::default(),
+        }
+    }
+}
+
+impl Cache {
+    /// The answer about a post; read with `read` where there is none. Those who ask for the same one
+    /// meanwhile wait for that one reader.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub async fn post<E>(
+        &self,
+        id: Uuid,
+        read: impl Future<Output = Result<Bytes, E>>,
+    ) -> Result<Bytes, E> {
+        match self.posts.get_value_or_guard_async(&id).await {
+            Ok(body) => Ok(body),
+            Err(claim) => {
+                let body = read.await?;
+                // Refused when a commit took the claim away: then the next one reads.
+                let _ = claim.insert(body.clone());
+                Ok(body)
+            }
+        }
+    }
+
+    /// The first page of all posts; read with `read` where it is not known.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub async fn front<E>(&self, read: impl Future<Output = Result<Bytes, E>>) -> Result<Bytes, E> {
+        let commits = {
+            let front = self.lock();
+            if let Some(body) = &front.body {
+                return Ok(body.clone());
+            }
+            front.commits
+        };
+        let body = read.await?;
+        let mut front = self.lock();
+        if front.commits == commits {
+            front.body = Some(body.clone());
+        }
+        Ok(body)
+    }
+
+    /// A post was published, changed or deleted.
+    pub fn forget_post(&self, id: Uuid) {
+        self.posts.remove(&id);
+        self.forget_front();
+    }
+
+    /// A name that stands in answers is another now.
+    pub fn forget_all(&self) {
+        self.posts.clear();
+        self.forget_front();
+    }
+
+    fn forget_front(&self) {
+        let mut front = self.lock();
+        front.commits += 1;
+        front.body = None;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Front> {
+        self.front.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    const ID: Uuid = Uuid::from_u128(1);
+
+    async fn read(cache: &Cache, body: &'static str) -> Bytes {
+        let body = async { Ok::<_, Infallible>(Bytes::from_static(body.as_bytes())) };
+        cache.post(ID, body).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_once_until_a_commit() {
+        let cache = Cache::default();
+        assert_eq!(read(&cache, "old").await, "old");
+        assert_eq!(read(&cache, "new").await, "old");
+        cache.forget_post(ID);
+        assert_eq!(read(&cache, "new").await, "new");
+        cache.forget_all();
+        assert_eq!(read(&cache, "newer").await, "newer");
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_a_commit_is_not_kept_after_it() {
+        for commit in [
+            |cache: &Cache| cache.forget_post(ID),
+            |cache: &Cache| cache.forget_all(),
+        ] {
+            let cache = Cache::default();
+            let overtaken = async {
+                commit(&cache);
+                Ok::<_, Infallible>(Bytes::from_static(b"old"))
+            };
+            assert_eq!(cache.post(ID, overtaken).await.unwrap(), "old");
+            assert_eq!(read(&cache, "new").await, "new");
+            let overtaken = async {
+                commit(&cache);
+                Ok::<_, Infallible>(Bytes::from_static(b"old"))
+            };
+            assert_eq!(cache.front(overtaken).await.unwrap(), "old");
+            let fresh = async { Ok::<_, Infallible>(Bytes::from_static(b"new")) };
+            assert_eq!(cache.front(fresh).await.unwrap(), "new");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_reader_leaves_its_place_to_the_next() {
+        let cache = Cache::default();
+        assert_eq!(cache.post(ID, async { Err("away") }).await, Err("away"));
+        assert_eq!(read(&cache, "new").await, "new");
+    }
+
+    #[tokio::test]
+    async fn it_holds_no_more_than_its_capacity() {
+        let cache = Cache::default();
+        let body = Bytes::from(vec![b'x'; 64 << 10]);
+        for id in 0..1000 {
+            let read = async { Ok::<_, Infallible>(body.clone()) };
+            cache.post(Uuid::from_u128(id), read).await.unwrap();
+        }
+        assert!(cache.posts.weight() <= CAPACITY_BYTES);
+        assert!(!cache.posts.is_empty());
+    }
+}

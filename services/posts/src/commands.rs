@@ -1,0 +1,76 @@
+//! What posts can be told.
+
+use blocks::Caller;
+use uuid::Uuid;
+
+use crate::Posts;
+use crate::domain::{Author, Changes, Draft, Post};
+use crate::error::PostError;
+use crate::idempotency::KeyedRequest;
+
+/// How often a change is tried anew when others changed the post in between. Somebody succeeds each
+/// time, so this many writers may meet.
+const ATTEMPTS: usize = 64;
+
+/// Publishes `draft` as `caller`; with `key`, once however often it is asked for.
+///
+/// # Errors
+/// See [`PostError`].
+pub async fn create(
+    posts: &Posts,
+    caller: &Caller,
+    draft: Draft,
+    key: Option<String>,
+) -> Result<Post, PostError> {
+    let request = key.map(|key| KeyedRequest::new(key, &draft));
+    let author = Author {
+        id: caller.id,
+        name: caller.name.as_ref().to_owned(),
+    };
+    posts.store().create(draft, author, request).await
+}
+
+/// Changes a post for its author or an admin. Where nothing would be different, nothing is written.
+///
+/// # Errors
+/// See [`PostError`].
+pub async fn update(
+    posts: &Posts,
+    caller: &Caller,
+    id: Uuid,
+    changes: Changes,
+) -> Result<Post, PostError> {
+    for _ in 0..ATTEMPTS {
+        let post = owned(posts, caller, id).await?;
+        let Some((changed, event)) = post.change(changes.clone(), posts.now()) else {
+            return Ok(post);
+        };
+        if posts.store().update(&changed, &event).await? {
+            return Ok(changed);
+        }
+    }
+    Err(PostError::Contended)
+}
+
+/// Deletes a post for its author or an admin.
+///
+/// # Errors
+/// See [`PostError`].
+pub async fn delete(posts: &Posts, caller: &Caller, id: Uuid) -> Result<(), PostError> {
+    for _ in 0..ATTEMPTS {
+        let post = owned(posts, caller, id).await?;
+        if posts.store().delete(&post, &post.delete()).await? {
+            return Ok(());
+        }
+    }
+    Err(PostError::Contended)
+}
+
+async fn owned(posts: &Posts, caller: &Caller, id: Uuid) -> Result<Post, PostError> {
+    let post = posts.store().get(id).await?.ok_or(PostError::NotFound)?;
+    if caller.may_act_for(post.author.id) {
+        Ok(post)
+    } else {
+        Err(PostError::NotYours)
+    }
+}

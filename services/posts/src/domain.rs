@@ -1,0 +1,360 @@
+//! What a post is and what it may contain. No I/O.
+
+use std::collections::HashSet;
+
+use blocks::FieldErrors;
+use chrono::{DateTime, Utc};
+use events::posts::{PostCreated, PostDeleted, PostUpdated};
+use uuid::Uuid;
+
+/// How much a post may hold, in characters as Unicode counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest title.
+    pub title: usize,
+    /// The longest content.
+    pub content: usize,
+    /// The most tags, after duplicates went.
+    pub tags: usize,
+    /// The longest tag.
+    pub tag: usize,
+}
+
+impl Limits {
+    /// The usual ones.
+    pub const DEFAULT: Self = Self {
+        title: 200,
+        content: 20_000,
+        tags: 20,
+        tag: 50,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Who wrote a post.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    /// The account.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+}
+
+/// A post that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Post {
+    /// Sorts by when it was made.
+    pub id: Uuid,
+    /// Who wrote it, by the name of now.
+    pub author: Author,
+    /// Without blanks around it.
+    pub title: String,
+    /// As it was written: data, never interpreted.
+    pub content: String,
+    /// Normalised, in the author's order.
+    pub tags: Vec<String>,
+    /// When it was published.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+    /// Counts its events: 1 when it is created.
+    pub version: i64,
+}
+
+/// A post that nobody published yet; it keeps the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    title: String,
+    content: String,
+    tags: Vec<String>,
+}
+
+/// What is to become different. It keeps the rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    title: Option<String>,
+    content: Option<String>,
+    tags: Option<Vec<String>>,
+}
+
+impl Draft {
+    /// Checks what somebody wants to publish.
+    ///
+    /// # Errors
+    /// Names each field that breaks a rule.
+    pub fn new(
+        title: &str,
+        content: String,
+        tags: &[String],
+        limits: &Limits,
+    ) -> Result<Self, FieldErrors> {
+        let mut errors = FieldErrors::default();
+        let title = check_title(title, limits, &mut errors);
+        check_content(&content, limits, &mut errors);
+        let tags = check_tags(tags, limits, &mut errors);
+        errors.into_result()?;
+        Ok(Self {
+            title,
+            content,
+            tags,
+        })
+    }
+
+    /// The title, the content and the tags: what makes two requests the same.
+    pub fn parts(&self) -> (&str, &str, &[String]) {
+        (&self.title, &self.content, &self.tags)
+    }
+
+    /// The post that it becomes, and what happened.
+    pub fn publish(self, id: Uuid, author: Author, at: DateTime<Utc>) -> (Post, PostCreated) {
+        let event = PostCreated {
+            post_id: id,
+            user_id: author.id,
+            username: author.name.clone(),
+            title: self.title.clone(),
+            content: self.content.clone(),
+            tags: self.tags.clone(),
+            created_at: at,
+        };
+        let post = Post {
+            id,
+            author,
+            title: self.title,
+            content: self.content,
+            tags: self.tags,
+            created_at: at,
+            updated_at: at,
+            version: 1,
+        };
+        (post, event)
+    }
+}
+
+impl Changes {
+    /// Checks what somebody wants to change; `None` leaves a field as it is.
+    ///
+    /// # Errors
+    /// Names each field that breaks a rule, after those in `errors`.
+    pub fn new(
+        title: Option<String>,
+        content: Option<String>,
+        tags: Option<Vec<String>>,
+        limits: &Limits,
+        mut errors: FieldErrors,
+    ) -> Result<Self, FieldErrors> {
+        let title = title.map(|title| check_title(&title, limits, &mut errors));
+        if let Some(content) = &content {
+            check_content(content, limits, &mut errors);
+        }
+        let tags = tags.map(|tags| check_tags(&tags, limits, &mut errors));
+        errors.into_result()?;
+        Ok(Self {
+            title,
+            content,
+            tags,
+        })
+    }
+}
+
+impl Post {
+    /// The next version of the post and what happened; `None` when nothing would be different.
+    pub fn change(&self, changes: Changes, at: DateTime<Utc>) -> Option<(Self, PostUpdated)> {
+        let changed = Self {
+            title: changes.title.unwrap_or_else(|| self.title.clone()),
+            content: changes.content.unwrap_or_else(|| self.content.clone()),
+            tags: changes.tags.unwrap_or_else(|| self.tags.clone()),
+            ..self.clone()
+        };
+        if changed == *self {
+            return None;
+        }
+        // A clock that went back must not make a post older than it was.
+        let updated_at = at.max(self.updated_at);
+        let post = Self {
+            updated_at,
+            version: self.version + 1,
+            ..changed
+        };
+        let event = PostUpdated {
+            post_id: post.id,
+            user_id: post.author.id,
+            username: post.author.name.clone(),
+            title: post.title.clone(),
+            content: post.content.clone(),
+            tags: post.tags.clone(),
+            created_at: post.created_at,
+        };
+        Some((post, event))
+    }
+
+    /// What happens when it is deleted.
+    pub fn delete(&self) -> PostDeleted {
+        PostDeleted {
+            post_id: self.id,
+            user_id: self.author.id,
+        }
+    }
+}
+
+fn check_title(title: &str, limits: &Limits, errors: &mut FieldErrors) -> String {
+    let title = title.trim();
+    if title.is_empty() {
+        errors.add("title", "must not be blank");
+    }
+    check_length("title", title, limits.title, errors);
+    title.to_owned()
+}
+
+fn check_content(content: &str, limits: &Limits, errors: &mut FieldErrors) {
+    if content.is_empty() {
+        errors.add("content", "must not be empty");
+    }
+    check_length("content", content, limits.content, errors);
+}
+
+fn check_tags(tags: &[String], limits: &Limits, errors: &mut FieldErrors) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let mut normalised = Vec::new();
+    for (place, tag) in tags.iter().enumerate() {
+        let tag = normalise(tag);
+        check_tag(&format!("tags[{place}]"), &tag, limits, errors);
+        if seen.insert(tag.clone()) {
+            normalised.push(tag);
+        }
+        // What follows would only make the answer longer.
+        if normalised.len() > limits.tags {
+            errors.add(
+                "tags",
+                format!("must not have more than {} entries", limits.tags),
+            );
+            break;
+        }
+    }
+    normalised
+}
+
+/// Complains about a normalised tag that no post can have.
+pub fn check_tag(field: &str, tag: &str, limits: &Limits, errors: &mut FieldErrors) {
+    if tag.is_empty() {
+        errors.add(field, "must not be blank");
+    }
+    check_length(field, tag, limits.tag, errors);
+}
+
+fn check_length(field: &str, text: &str, most: usize, errors: &mut FieldErrors) {
+    if text.chars().nth(most).is_some() {
+        errors.add(field, format!("must not be longer than {most} characters"));
+    }
+}
+
+/// A tag as it is kept and looked for: `" Rust "` and `"rust"` are the same one.
+pub fn normalise(tag: &str) -> String {
+    tag.trim().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(title: &str, content: &str, tags: &[&str]) -> Result<Draft, FieldErrors> {
+        let tags: Vec<String> = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        Draft::new(title, content.to_owned(), &tags, &Limits::default())
+    }
+
+    fn complaints(refused: &FieldErrors) -> Vec<String> {
+        refused.iter().map(|(field, _)| field.to_owned()).collect()
+    }
+
+    fn post() -> Post {
+        let author = Author {
+            id: 7,
+            name: "ada".into(),
+        };
+        let at = DateTime::from_timestamp_millis(1_767_268_800_000).unwrap();
+        draft("Hello", "World", &["a"])
+            .unwrap()
+            .publish(Uuid::from_u128(1), author, at)
+            .0
+    }
+
+    #[test]
+    fn each_limit_is_kept_to_the_character() {
+        let Limits {
+            title,
+            content,
+            tags,
+            tag,
+        } = Limits::default();
+        // An umlaut is one character and two bytes.
+        assert!(
+            draft(
+                &"ä".repeat(title),
+                &"ä".repeat(content),
+                &[&"ä".repeat(tag)]
+            )
+            .is_ok()
+        );
+        let refused = draft(
+            &"ä".repeat(title + 1),
+            &"ä".repeat(content + 1),
+            &[&"ä".repeat(tag + 1)],
+        );
+        assert_eq!(
+            complaints(&refused.unwrap_err()),
+            ["content", "tags[0]", "title"]
+        );
+        let many: Vec<String> = (0..=tags).map(|number| number.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(draft("t", "c", &many[..tags]).is_ok());
+        assert_eq!(complaints(&draft("t", "c", &many).unwrap_err()), ["tags"]);
+        assert!(draft("t", "c", &["same"; 100]).is_ok());
+    }
+
+    #[test]
+    fn blanks_are_no_title_and_no_tag_but_content_is_kept_as_written() {
+        let refused = draft(" \t\n", "", &["  "]).unwrap_err();
+        assert_eq!(complaints(&refused), ["content", "tags[0]", "title"]);
+        let draft = draft("  Hello ", "  <b>&amp;\r\n", &[]).unwrap();
+        assert_eq!(draft.parts(), ("Hello", "  <b>&amp;\r\n", &[][..]));
+    }
+
+    #[test]
+    fn tags_are_normalised_and_keep_their_order() {
+        let draft = draft("t", "c", &[" Zebra", "apple", "ZEBRA ", "Äpfel"]).unwrap();
+        assert_eq!(draft.parts().2, ["zebra", "apple", "äpfel"]);
+    }
+
+    #[test]
+    fn a_change_makes_the_next_version_and_the_same_again_makes_none() {
+        let limits = Limits::default();
+        let post = post();
+        let later = post.created_at + chrono::TimeDelta::seconds(1);
+        let change = |title: Option<&str>| {
+            Changes::new(
+                title.map(str::to_owned),
+                None,
+                None,
+                &limits,
+                FieldErrors::default(),
+            )
+            .unwrap()
+        };
+        assert_eq!(post.change(change(None), later), None);
+        assert_eq!(post.change(change(Some(" Hello")), later), None);
+        let (changed, event) = post.change(change(Some("Bye")), later).unwrap();
+        assert_eq!((changed.version, changed.updated_at), (2, later));
+        assert_eq!(
+            (event.title.as_str(), event.content.as_str()),
+            ("Bye", "World")
+        );
+        assert_eq!(event.created_at, post.created_at);
+        let before = post.created_at - chrono::TimeDelta::seconds(1);
+        let (changed, _) = post.change(change(Some("Bye")), before).unwrap();
+        assert_eq!(changed.updated_at, post.updated_at);
+    }
+}

@@ -1,0 +1,59 @@
+//! What can be wrong, and what a client is told of it.
+
+use blocks::{AsProblem, FieldErrors, Problem};
+use http::StatusCode;
+use sql::StoreError;
+
+/// Why a request about posts was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// The request breaks a rule.
+    #[error(transparent)]
+    Refused(#[from] FieldErrors),
+    /// There is no such post: never was, or was deleted.
+    #[error("no such post")]
+    NotFound,
+    /// It is somebody else's.
+    #[error("the post belongs to somebody else")]
+    NotYours,
+    /// The account was closed; its token has not ended yet.
+    #[error("the account was deleted")]
+    AccountDeleted,
+    /// The key came with another request before.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// Others changed the post again and again in the meantime.
+    #[error("the post is being changed by others")]
+    Contended,
+    /// The store failed.
+    #[error("post store failed")]
+    Store(#[from] StoreError),
+}
+
+impl AsProblem for PostError {
+    fn problem(&self) -> Problem {
+        match self {
+            Self::Refused(errors) => errors.problem(),
+            Self::NotFound => Problem::not_found("post_not_found", "there is no such post"),
+            Self::NotYours => Problem::forbidden(
+                "forbidden",
+                "only its author or an admin may change or delete a post",
+            ),
+            Self::AccountDeleted => {
+                Problem::forbidden("account_deleted", "this account was deleted")
+            }
+            Self::KeyReused => Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "this Idempotency-Key came with another request before; use a new one",
+            ),
+            Self::Contended => Problem::conflict(
+                "post_contended",
+                "others keep changing this post; read it and try again",
+            )
+            .retry_after(1),
+            Self::Store(_) => Problem::unavailable("store_unavailable").retry_after(1),
+        }
+    }
+}
+blocks::problem_response!(PostError);

@@ -1,0 +1,102 @@
+//! The port to where posts are kept: state and event in one write, whatever the technology.
+
+pub mod authors;
+mod idempotency;
+mod sql;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use events::posts::{PostDeleted, PostUpdated};
+use uuid::Uuid;
+
+pub use self::sql::SqlPosts;
+use ::sql::StoreError;
+
+use crate::domain::{Author, Draft, Post};
+use crate::error::PostError;
+use crate::idempotency::KeyedRequest;
+
+/// Which posts a list is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only those of one author.
+    pub user_id: Option<i64>,
+    /// Only those with a tag, normalised.
+    pub tag: Option<String>,
+}
+
+/// A post's place in every list: newest first, by creation and id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// Its id.
+    pub id: Uuid,
+}
+
+/// Where in a list to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// After this many.
+    Skip(i64),
+    /// With the first that is older than this place.
+    After(Place),
+}
+
+/// Where posts are kept.
+///
+/// Whatever the adapter, these hold, and the tests in `tests/it/store.rs` check them:
+/// - a write and the event it causes are one, and the event's version is the post's;
+/// - a write about a version that is no longer the last one changes nothing and says so;
+/// - a deleted post leaves no content behind, and its version goes on counting;
+/// - every answer shows the author's name of now;
+/// - a deleted account publishes nothing any more.
+#[async_trait]
+pub trait PostStore: Send + Sync + 'static {
+    /// Publishes `draft`. The store says who the author is by now: `author.name` only counts until
+    /// the account is known. With `request`, the same one again gives the post as it was published.
+    ///
+    /// # Errors
+    /// [`PostError::AccountDeleted`], [`PostError::KeyReused`], or that the store failed.
+    async fn create(
+        &self,
+        draft: Draft,
+        author: Author,
+        request: Option<KeyedRequest>,
+    ) -> Result<Post, PostError>;
+
+    /// Replaces version `post.version - 1`; false when that is not the last version.
+    ///
+    /// # Errors
+    /// When the store failed.
+    async fn update(&self, post: &Post, event: &PostUpdated) -> Result<bool, StoreError>;
+
+    /// Makes `post` a tombstone; false when that is not the last version.
+    ///
+    /// # Errors
+    /// When the store failed.
+    async fn delete(&self, post: &Post, event: &PostDeleted) -> Result<bool, StoreError>;
+
+    /// The post, unless it was deleted or never was.
+    ///
+    /// # Errors
+    /// When the store failed.
+    async fn get(&self, id: Uuid) -> Result<Option<Post>, StoreError>;
+
+    /// Up to `limit` posts, newest first.
+    ///
+    /// # Errors
+    /// When the store failed.
+    async fn newest(
+        &self,
+        filter: &Filter,
+        begin: Begin,
+        limit: i64,
+    ) -> Result<Vec<Post>, StoreError>;
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// When the store failed.
+    async fn count(&self, filter: &Filter) -> Result<i64, StoreError>;
+}

@@ -1,0 +1,145 @@
+//! Who writes: names and closed accounts as `user.events` tell them, inside the write of whoever asks.
+
+use chrono::{DateTime, Utc};
+use events::posts::PostDeleted;
+use sql::{StoreError, Tx, on};
+use uuid::Uuid;
+
+use super::idempotency;
+use crate::domain::Author;
+use crate::error::PostError;
+
+/// The author by the name of now, locked until the end of the write: an account that is being
+/// deleted at the same moment is either deleted before or finds this write's post.
+///
+/// # Errors
+/// [`PostError::AccountDeleted`], or that the store failed.
+pub async fn claim(tx: &mut Tx, author: Author) -> Result<Author, PostError> {
+    let (name, deleted_at): (String, Option<DateTime<Utc>>) = on!(tx, conn => sqlx::query_as(
+        "insert into authors (user_id, username, version) values ($1, $2, 0)
+         on conflict (user_id) do update set version = authors.version
+         returning username, deleted_at",
+    )
+    .bind(author.id)
+    .bind(&author.name)
+    .fetch_one(&mut *conn)
+    .await)?;
+    if deleted_at.is_some() {
+        return Err(PostError::AccountDeleted);
+    }
+    Ok(Author {
+        id: author.id,
+        name,
+    })
+}
+
+/// Takes over a name from the account's event `version`; true when a name that was shown is another
+/// now. An older event than the last one changes nothing.
+///
+/// # Errors
+/// When the store failed.
+pub async fn rename(tx: &mut Tx, author: &Author, version: i64) -> Result<bool, StoreError> {
+    let before: Option<String> = on!(tx, conn => sqlx::query_scalar(
+        "select username from authors where user_id = $1",
+    )
+    .bind(author.id)
+    .fetch_optional(&mut *conn)
+    .await)?;
+    let taken = on!(tx, conn => sqlx::query(
+        "insert into authors (user_id, username, version) values ($1, $2, $3)
+         on conflict (user_id) do update set
+            username = excluded.username, version = excluded.version
+         where authors.version < excluded.version and authors.deleted_at is null",
+    )
+    .bind(author.id)
+    .bind(&author.name)
+    .bind(version)
+    .execute(&mut *conn)
+    .await
+    .map(|done| done.rows_affected()))?;
+    Ok(taken == 1 && before.is_some_and(|before| before != author.name))
+}
+
+/// Closes an account: its name and its keys are forgotten, and it publishes nothing any more.
+///
+/// # Errors
+/// When the store failed.
+pub async fn close(tx: &mut Tx, user_id: i64, version: i64) -> Result<(), StoreError> {
+    let now = tx.now();
+    on!(tx, conn => sqlx::query(
+        "insert into authors (user_id, username, version, deleted_at) values ($1, '', $2, $3)
+         on conflict (user_id) do update set
+            username = '', version = excluded.version, deleted_at = excluded.deleted_at
+         where authors.deleted_at is null",
+    )
+    .bind(user_id)
+    .bind(version)
+    .bind(now)
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))?;
+    idempotency::forget(tx, user_id).await
+}
+
+/// Deletes up to `limit` posts of an account, each with its event, and says which.
+///
+/// # Errors
+/// When the store failed.
+pub async fn delete_posts(tx: &mut Tx, user_id: i64, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+    let now = tx.now();
+    let deleted: Vec<(Uuid, i64)> = on!(tx, conn => sqlx::query_as(
+        "update posts set title = '', content = '', tags = '[]',
+            version = version + 1, updated_at = $2, deleted_at = $2
+         where deleted_at is null and id in
+            (select id from posts where user_id = $1 and deleted_at is null
+             order by created_at desc, id desc limit $3)
+         returning id, version",
+    )
+    .bind(user_id)
+    .bind(now)
+    .bind(limit)
+    .fetch_all(&mut *conn)
+    .await)?;
+    for (post_id, version) in &deleted {
+        remove_tags(tx, *post_id).await?;
+        tx.publish(
+            &PostDeleted {
+                post_id: *post_id,
+                user_id,
+            },
+            *version,
+        )
+        .await?;
+    }
+    Ok(deleted.into_iter().map(|(id, _)| id).collect())
+}
+
+/// A closed account that still has posts.
+pub const CLOSED_WITH_POSTS: &str = "select a.user_id from authors a
+     where a.deleted_at is not null and exists
+        (select 1 from posts p where p.user_id = a.user_id and p.deleted_at is null)
+     limit 1";
+
+/// Takes the names from the log anew: what was kept stays until the log says otherwise, since the
+/// log forgets after a week.
+///
+/// # Errors
+/// When the store failed.
+pub async fn reset(tx: &mut Tx) -> Result<(), StoreError> {
+    on!(tx, conn => sqlx::query("update authors set version = 0 where deleted_at is null")
+        .execute(&mut *conn)
+        .await
+        .map(|_| ()))
+}
+
+/// Takes a post out of the lists by tag.
+///
+/// # Errors
+/// When the store failed.
+pub(super) async fn remove_tags(tx: &mut Tx, post_id: Uuid) -> Result<(), StoreError> {
+    on!(tx, conn => sqlx::query("delete from post_tags where post_id = $1")
+        .bind(post_id)
+        .execute(&mut *conn)
+        .await
+        .map(|_| ()))
+}

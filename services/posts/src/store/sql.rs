@@ -1,0 +1,325 @@
+//! Posts in SQLite or PostgreSQL.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use events::posts::{PostDeleted, PostUpdated};
+use serde_json::json;
+use sql::{Db, StoreError, Tx, on};
+use sqlx::AssertSqlSafe;
+use uuid::Uuid;
+
+use super::idempotency::{self, Claim, Record};
+use super::{Begin, Filter, PostStore, authors};
+use crate::cache::Cache;
+use crate::domain::{Author, Draft, Post};
+use crate::error::PostError;
+use crate::idempotency::KeyedRequest;
+
+const COLUMNS: &str = "p.id, p.user_id, a.username, p.title, p.content, p.tags, p.created_at,
+    p.updated_at, p.version";
+
+/// Posts in a service's own database.
+pub struct SqlPosts {
+    db: Db,
+    cache: Option<Arc<Cache>>,
+}
+
+impl SqlPosts {
+    /// Keeps posts in `db` and tells `cache` of every commit.
+    pub fn new(db: Db, cache: Option<Arc<Cache>>) -> Self {
+        Self { db, cache }
+    }
+}
+
+#[derive(sqlx_macros::FromRow)]
+struct Row {
+    id: Uuid,
+    user_id: i64,
+    username: String,
+    title: String,
+    content: String,
+    tags: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    version: i64,
+}
+
+impl TryFrom<Row> for Post {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.id,
+            author: Author {
+                id: row.user_id,
+                name: row.username,
+            },
+            title: row.title,
+            content: row.content,
+            tags: serde_json::from_str(&row.tags)?,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            version: row.version,
+        })
+    }
+}
+
+#[async_trait]
+impl PostStore for SqlPosts {
+    async fn create(
+        &self,
+        draft: Draft,
+        author: Author,
+        request: Option<KeyedRequest>,
+    ) -> Result<Post, PostError> {
+        let cache = self.cache.clone();
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let author = authors::claim(tx, author).await?;
+                    let (id, now) = (tx.id(), tx.now());
+                    if let Some(request) = request {
+                        let record = Record {
+                            post_id: id,
+                            username: author.name.clone(),
+                            created_at: now,
+                        };
+                        match idempotency::claim(tx, author.id, &request, record).await? {
+                            Claim::New => {}
+                            Claim::Seen(Record {
+                                post_id,
+                                username,
+                                created_at,
+                            }) => {
+                                let author = Author {
+                                    name: username,
+                                    ..author
+                                };
+                                return Ok(draft.publish(post_id, author, created_at).0);
+                            }
+                            Claim::Other => return Err(PostError::KeyReused),
+                        }
+                    }
+                    let (post, event) = draft.publish(id, author, now);
+                    insert(tx, &post).await?;
+                    insert_tags(tx, &post).await?;
+                    tx.publish(&event, post.version).await?;
+                    tell(tx, cache, id);
+                    Ok(post)
+                })
+            })
+            .await
+    }
+
+    async fn update(&self, post: &Post, event: &PostUpdated) -> Result<bool, StoreError> {
+        let (post, event, cache) = (post.clone(), event.clone(), self.cache.clone());
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    if !replace(tx, &post).await? {
+                        return Ok(false);
+                    }
+                    authors::remove_tags(tx, post.id).await?;
+                    insert_tags(tx, &post).await?;
+                    tx.publish(&event, post.version).await?;
+                    tell(tx, cache, post.id);
+                    Ok(true)
+                })
+            })
+            .await
+    }
+
+    async fn delete(&self, post: &Post, event: &PostDeleted) -> Result<bool, StoreError> {
+        let (id, version) = (post.id, post.version);
+        let (event, cache) = (event.clone(), self.cache.clone());
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let now = tx.now();
+                    let deleted = on!(tx, conn => sqlx::query(
+                        "update posts set title = '', content = '', tags = '[]',
+                            version = version + 1, updated_at = $3, deleted_at = $3
+                         where id = $1 and version = $2 and deleted_at is null",
+                    )
+                    .bind(id)
+                    .bind(version)
+                    .bind(now)
+                    .execute(&mut *conn)
+                    .await
+                    .map(|done| done.rows_affected() == 1))?;
+                    if deleted {
+                        authors::remove_tags(tx, id).await?;
+                        tx.publish(&event, version + 1).await?;
+                        tell(tx, cache, id);
+                    }
+                    Ok(deleted)
+                })
+            })
+            .await
+    }
+
+    async fn get(&self, id: Uuid) -> Result<Option<Post>, StoreError> {
+        let mut reader = self.db.read().await?;
+        let row: Option<Row> = on!(reader, conn => sqlx::query_as(
+            "select p.id, p.user_id, a.username, p.title, p.content, p.tags, p.created_at,
+                p.updated_at, p.version
+             from posts p join authors a on a.user_id = p.user_id
+             where p.id = $1 and p.deleted_at is null",
+        )
+        .bind(id)
+        .fetch_optional(&mut *conn)
+        .await)?;
+        row.map(Post::try_from).transpose()
+    }
+
+    async fn newest(
+        &self,
+        filter: &Filter,
+        begin: Begin,
+        limit: i64,
+    ) -> Result<Vec<Post>, StoreError> {
+        let statement = page_statement(filter, begin);
+        let mut reader = self.db.read().await?;
+        let rows: Vec<Row> = on!(reader, conn => {
+            let mut query = sqlx::query_as(AssertSqlSafe(statement));
+            if let Some(tag) = &filter.tag {
+                query = query.bind(tag);
+            }
+            if let Some(user_id) = filter.user_id {
+                query = query.bind(user_id);
+            }
+            let query = match begin {
+                Begin::Skip(skip) => query.bind(skip),
+                Begin::After(place) => query.bind(place.created_at).bind(place.id),
+            };
+            query.bind(limit).fetch_all(&mut *conn).await
+        })?;
+        rows.into_iter().map(Post::try_from).collect()
+    }
+
+    async fn count(&self, filter: &Filter) -> Result<i64, StoreError> {
+        let statement = match (&filter.tag, filter.user_id) {
+            (None, None) => "select count(*) from posts where deleted_at is null",
+            (None, Some(_)) => {
+                "select count(*) from posts where user_id = $1 and deleted_at is null"
+            }
+            (Some(_), None) => "select count(*) from post_tags where tag = $1",
+            (Some(_), Some(_)) => "select count(*) from post_tags where tag = $1 and user_id = $2",
+        };
+        let mut reader = self.db.read().await?;
+        on!(reader, conn => {
+            let mut query = sqlx::query_scalar(statement);
+            if let Some(tag) = &filter.tag {
+                query = query.bind(tag);
+            }
+            if let Some(user_id) = filter.user_id {
+                query = query.bind(user_id);
+            }
+            query.fetch_one(&mut *conn).await
+        })
+    }
+}
+
+/// The statement of a page; its parameters are the tag, the author, where it begins, and the limit.
+fn page_statement(filter: &Filter, begin: Begin) -> String {
+    let mut parameters = 0;
+    let mut next = || {
+        parameters += 1;
+        format!("${parameters}")
+    };
+    // By tag, the table of tags has the order too: an index leads through either list.
+    let (from, list, id) = if filter.tag.is_some() {
+        (
+            "post_tags l join posts p on p.id = l.post_id",
+            "l",
+            "post_id",
+        )
+    } else {
+        ("posts p", "p", "id")
+    };
+    let mut conditions = vec!["p.deleted_at is null".to_owned()];
+    if filter.tag.is_some() {
+        conditions.push(format!("l.tag = {}", next()));
+    }
+    if filter.user_id.is_some() {
+        conditions.push(format!("{list}.user_id = {}", next()));
+    }
+    let skip = match begin {
+        Begin::Skip(_) => format!("offset {}", next()),
+        Begin::After(_) => {
+            let (at, last) = (next(), next());
+            conditions.push(format!("({list}.created_at, {list}.{id}) < ({at}, {last})"));
+            String::new()
+        }
+    };
+    let limit = next();
+    let conditions = conditions.join(" and ");
+    format!(
+        "select {COLUMNS} from {from} join authors a on a.user_id = p.user_id
+         where {conditions} order by {list}.created_at desc, {list}.{id} desc limit {limit} {skip}"
+    )
+}
+
+async fn insert(tx: &mut Tx, post: &Post) -> Result<(), StoreError> {
+    let tags = serde_json::to_string(&post.tags)?;
+    on!(tx, conn => sqlx::query(
+        "insert into posts (id, user_id, title, content, tags, version, created_at, updated_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(post.id)
+    .bind(post.author.id)
+    .bind(&post.title)
+    .bind(&post.content)
+    .bind(&tags)
+    .bind(post.version)
+    .bind(post.created_at)
+    .bind(post.updated_at)
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))
+}
+
+async fn replace(tx: &mut Tx, post: &Post) -> Result<bool, StoreError> {
+    let tags = serde_json::to_string(&post.tags)?;
+    on!(tx, conn => sqlx::query(
+        "update posts set title = $1, content = $2, tags = $3, updated_at = $4, version = $5
+         where id = $6 and version = $5 - 1 and deleted_at is null",
+    )
+    .bind(&post.title)
+    .bind(&post.content)
+    .bind(&tags)
+    .bind(post.updated_at)
+    .bind(post.version)
+    .bind(post.id)
+    .execute(&mut *conn)
+    .await
+    .map(|done| done.rows_affected() == 1))
+}
+
+async fn insert_tags(tx: &mut Tx, post: &Post) -> Result<(), StoreError> {
+    if post.tags.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = post.tags.iter().map(|tag| json!({ "tag": tag })).collect();
+    let rows = serde_json::to_string(&rows)?;
+    let statement = format!(
+        "insert into post_tags (tag, created_at, post_id, user_id)
+         select value ->> 'tag', $2, $3, $4 from {}",
+        tx.json_rows("$1")
+    );
+    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
+        .bind(&rows)
+        .bind(post.created_at)
+        .bind(post.id)
+        .bind(post.author.id)
+        .execute(&mut *conn)
+        .await
+        .map(|_| ()))
+}
+
+fn tell(tx: &mut Tx, cache: Option<Arc<Cache>>, id: Uuid) {
+    if let Some(cache) = cache {
+        tx.after_commit(move || cache.forget_post(id));
+    }
+}

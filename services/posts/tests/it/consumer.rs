@@ -1,0 +1,213 @@
+//! What happens to posts when something becomes of their author.
+
+use events::posts::{PostCreated, PostUpdated};
+use events::users::{UserAuthenticated, UserCreated, UserDeleted, UserUpdated};
+use posts::removal::PAGE;
+use posts::{MIGRATIONS, NAME};
+use sql::on;
+use testkit::db::TestDb;
+use uuid::Uuid;
+
+use crate::harness::{ADA, App, BOB, app, record};
+
+fn created(user_id: i64, username: &str) -> UserCreated {
+    let username = username.to_owned();
+    UserCreated {
+        user_id,
+        username,
+        email: "a@example.org".into(),
+        role: "user".into(),
+    }
+}
+
+fn renamed(user_id: i64, username: &str) -> UserUpdated {
+    UserUpdated {
+        user_id,
+        username: username.to_owned(),
+        role: "user".into(),
+    }
+}
+
+async fn content_left(app: &App) -> i64 {
+    let mut reader = app.db.read().await.unwrap();
+    on!(reader, conn => sqlx::query_scalar(
+        "select (select count(*) from posts where title <> '' or content <> '' or tags <> '[]')
+            + (select count(*) from post_tags)
+            + (select count(*) from idempotency_records)",
+    )
+    .fetch_one(&mut *conn)
+    .await)
+    .unwrap()
+}
+
+testkit::on_each_database!(
+    a_rename_shows_at_once_everywhere_and_in_later_events,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        // The post right after registration: the name came with the caller, the event comes later.
+        let id = app.published(ADA, "t", &["t"]).await;
+        assert_eq!(app.shown(&id).await["username"], "ada");
+        app.get("/api/posts").await.ok();
+        let records = [
+            record(&app.db, 1, 0, &created(ADA, "ada")),
+            record(
+                &app.db,
+                2,
+                1,
+                &UserAuthenticated {
+                    user_id: ADA,
+                    session_id: Uuid::nil(),
+                },
+            ),
+            record(&app.db, 3, 2, &renamed(ADA, "countess")),
+        ];
+        assert_eq!(app.hear(&records).await, 3);
+        assert_eq!(app.hear(&records).await, 0);
+        assert_eq!(app.shown(&id).await["username"], "countess");
+        for query in ["", "?limit=5", "?tag=t"] {
+            let page = app.get(&format!("/api/posts{query}")).await.ok();
+            assert_eq!(page["items"][0]["username"], "countess", "{query}");
+        }
+        // Her token still says ada.
+        let next = app.published(ADA, "u", &[]).await;
+        assert_eq!(app.shown(&next).await["username"], "countess");
+        app.put(ADA, &id, r#"{"title":"v"}"#).await.ok();
+        let events = app.outbox().await;
+        assert_eq!(
+            events[0].open::<PostCreated>().unwrap().unwrap().username,
+            "ada"
+        );
+        assert_eq!(
+            events[1].open::<PostCreated>().unwrap().unwrap().username,
+            "countess"
+        );
+        assert_eq!(
+            events[2].open::<PostUpdated>().unwrap().unwrap().username,
+            "countess"
+        );
+    }
+);
+
+testkit::on_each_database!(
+    a_closed_account_loses_all_its_posts_and_writes_none,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        let mine = [
+            app.published(ADA, "a", &["t"]).await,
+            app.published(ADA, "b", &[]).await,
+        ];
+        let gone = app.published(ADA, "c", &["t"]).await;
+        app.delete(ADA, &gone).await.ok();
+        let others = app.published(BOB, "d", &[]).await;
+        for id in &mine {
+            app.shown(id).await;
+        }
+        let closed = [
+            record(&app.db, 1, 0, &created(ADA, "ada")),
+            record(&app.db, 2, 1, &UserDeleted { user_id: ADA }),
+        ];
+        assert_eq!(app.hear(&closed).await, 2);
+        assert_eq!(app.hear(&closed).await, 0);
+        for id in &mine {
+            app.get(&format!("/api/posts/{id}"))
+                .await
+                .problem(404, "post_not_found");
+            let history = [
+                ("post.created".to_owned(), 1),
+                ("post.deleted".to_owned(), 2),
+            ];
+            assert_eq!(app.history(id).await, history);
+        }
+        assert_eq!(app.history(&gone).await.len(), 2);
+        let page = app.get("/api/posts").await.ok();
+        assert_eq!(
+            (&page["total"], &page["items"][0]["id"]),
+            (&1.into(), &others.clone().into())
+        );
+        assert_eq!(content_left(&app).await, 1);
+        // Her token may not have ended yet.
+        app.post(ADA, r#"{"title":"t","content":"c"}"#)
+            .await
+            .problem(403, "account_deleted");
+        app.put(ADA, &mine[0], r#"{"title":"t"}"#)
+            .await
+            .problem(404, "post_not_found");
+        // A late event does not bring the name back.
+        assert_eq!(
+            app.hear(&[record(&app.db, 3, 2, &renamed(ADA, "ada"))])
+                .await,
+            1
+        );
+        app.post(ADA, r#"{"title":"t","content":"c"}"#)
+            .await
+            .problem(403, "account_deleted");
+        app.shown(&others).await;
+    }
+);
+
+testkit::on_each_database!(
+    many_posts_of_a_closed_account_go_page_by_page,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        let count = usize::try_from(PAGE).unwrap() * 2 + 7;
+        for _ in 0..count {
+            app.published(ADA, "t", &["t"]).await;
+        }
+        assert_eq!(app.posts.removal().drain().await.unwrap(), 0);
+        app.hear(&[record(&app.db, 1, 0, &UserDeleted { user_id: ADA })])
+            .await;
+        let left = app.get("/api/posts").await.ok()["total"].as_u64().unwrap();
+        assert_eq!(left, count as u64 - PAGE.unsigned_abs());
+        // What a restart finds is in the store.
+        let restarted = crate::harness::app(&db);
+        let removed = restarted.posts.removal().drain().await.unwrap();
+        assert_eq!(removed as u64, left);
+        assert_eq!(restarted.get("/api/posts").await.ok()["total"], 0);
+        assert_eq!(content_left(&app).await, 0);
+        let deleted = app
+            .outbox()
+            .await
+            .iter()
+            .filter(|event| event.event_type == "post.deleted")
+            .count();
+        assert_eq!(deleted, count);
+    }
+);
+
+testkit::on_each_database!(
+    names_read_again_from_the_start_come_out_the_same,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        let id = app.published(ADA, "t", &[]).await;
+        let records = [
+            record(&app.db, 1, 0, &created(ADA, "first")),
+            record(&app.db, 2, 1, &renamed(ADA, "second")),
+        ];
+        app.hear(&records).await;
+        app.consumer
+            .reset(&["user.events".to_owned()])
+            .await
+            .unwrap();
+        // A name that the log forgot stays.
+        assert_eq!(app.shown(&id).await["username"], "second");
+        // The member is told that its store moved, and asks where it stands.
+        assert!(app.consumer.apply(&records).await.is_err());
+        assert!(
+            app.consumer
+                .positions("user.events")
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(app.hear(&records).await, 2);
+        assert_eq!(app.shown(&id).await["username"], "second");
+    }
+);

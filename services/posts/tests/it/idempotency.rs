@@ -1,0 +1,133 @@
+//! A request that is sent twice and done once.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use blocks::ManualClock;
+use chrono::TimeDelta;
+use posts::{MIGRATIONS, NAME};
+use testkit::db::{self, TestDb};
+
+use crate::harness::{ADA, Answer, App, BOB, app};
+
+const BODY: &str = r#"{"title":"t","content":"c","tags":["a"]}"#;
+
+async fn keyed(app: &App, who: i64, body: &str, key: &str) -> Answer {
+    app.send_keyed(
+        Method::POST,
+        "/api/posts",
+        Some(who),
+        body,
+        &[key.as_bytes()],
+    )
+    .await
+}
+
+testkit::on_each_database!(
+    the_same_request_under_a_key_is_done_once,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        let (a, b, c) = tokio::join!(
+            keyed(&app, ADA, BODY, "k"),
+            keyed(&app, ADA, BODY, "k"),
+            keyed(&app, ADA, BODY, "k")
+        );
+        assert_eq!(a.status, 201);
+        assert_eq!((&a.text, &a.text), (&b.text, &c.text));
+        assert_eq!((b.status, c.status), (a.status, a.status));
+        assert_eq!(app.outbox().await.len(), 1);
+        // Spelled otherwise, it is the same post that is asked for.
+        let spelled = keyed(
+            &app,
+            ADA,
+            r#"{"tags":[" A "],"content":"c","title":" t "}"#,
+            "k",
+        )
+        .await;
+        assert_eq!(spelled.text, a.text);
+        // The answer stays what it was, whatever became of the post.
+        let id = a.ok()["id"].as_str().unwrap().to_owned();
+        app.put(ADA, &id, r#"{"title":"new"}"#).await.ok();
+        assert_eq!(keyed(&app, ADA, BODY, "k").await.text, a.text);
+
+        keyed(&app, ADA, r#"{"title":"u","content":"c"}"#, "k")
+            .await
+            .problem(422, "idempotency_key_reused");
+        // Keys belong to their caller.
+        assert_ne!(keyed(&app, BOB, BODY, "k").await.ok()["id"], id);
+        assert_ne!(keyed(&app, ADA, BODY, "l").await.ok()["id"], id);
+        assert_eq!(app.get("/api/posts").await.ok()["total"], 3);
+    }
+);
+
+testkit::on_each_database!(
+    a_refused_request_does_not_take_its_key,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        keyed(&app, ADA, r#"{"title":"","content":"c"}"#, "k")
+            .await
+            .problem(400, "validation_failed");
+        assert_eq!(keyed(&app, ADA, BODY, "k").await.status, 201);
+        let long = "k".repeat(256);
+        for keys in [
+            &[&b""[..]][..],
+            &[b"a b"],
+            &[b"\xff"],
+            &[long.as_bytes()],
+            &[b"a", b"a"],
+        ] {
+            let answer = app
+                .send_keyed(Method::POST, "/api/posts", Some(ADA), BODY, keys)
+                .await;
+            assert_eq!(
+                answer.problem(400, "validation_failed"),
+                ["Idempotency-Key"]
+            );
+        }
+        assert_eq!(app.outbox().await.len(), 1);
+    }
+);
+
+async fn a_key_is_forgotten_after_a_day(clock: Arc<ManualClock>, db: TestDb) {
+    let app = app(&db);
+    let first = keyed(&app, ADA, BODY, "k").await;
+    keyed(&app, ADA, BODY, "other").await.ok();
+    clock.advance(TimeDelta::hours(24) - TimeDelta::milliseconds(1));
+    assert_eq!(keyed(&app, ADA, BODY, "k").await.text, first.text);
+    clock.advance(TimeDelta::milliseconds(1));
+    let second = keyed(&app, ADA, r#"{"title":"u","content":"c"}"#, "k").await;
+    assert_eq!(second.status, 201);
+    assert_eq!(
+        keyed(&app, ADA, r#"{"title":"u","content":"c"}"#, "k")
+            .await
+            .text,
+        second.text
+    );
+    // The new one took the forgotten ones away.
+    let mut reader = app.db.read().await.unwrap();
+    let left: i64 =
+        sql::on!(reader, conn => sqlx::query_scalar("select count(*) from idempotency_records")
+        .fetch_one(&mut *conn)
+        .await)
+        .unwrap();
+    assert_eq!(left, 1);
+}
+
+#[tokio::test]
+async fn a_key_is_forgotten_after_a_day_in_sqlite() {
+    let clock = Arc::new(ManualClock::default());
+    let db = db::sqlite_at(NAME, MIGRATIONS, clock.clone()).await;
+    a_key_is_forgotten_after_a_day(clock, db).await;
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_DATABASE_URL"]
+async fn a_key_is_forgotten_after_a_day_in_postgres() {
+    let clock = Arc::new(ManualClock::default());
+    let db = db::postgres_at(NAME, MIGRATIONS, clock.clone()).await;
+    a_key_is_forgotten_after_a_day(clock, db).await;
+}

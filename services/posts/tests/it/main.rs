@@ -1,0 +1,9 @@
+//! Posts over HTTP, in the store, in memory, and in what they do about accounts.
+mod api;
+mod bad_input;
+mod cache;
+mod consumer;
+mod harness;
+mod idempotency;
+mod lists;
+mod store;

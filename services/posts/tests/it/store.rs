@@ -1,0 +1,149 @@
+//! What holds for every adapter of the port, asked of it directly.
+
+use blocks::FieldErrors;
+use posts::domain::{Author, Changes, Draft, Limits, Post};
+use posts::store::{Begin, Filter, Place, PostStore};
+use posts::{MIGRATIONS, NAME};
+use testkit::db::TestDb;
+use uuid::Uuid;
+
+use crate::harness::{App, app};
+
+fn draft(title: &str) -> Draft {
+    Draft::new(title, "c".into(), &["t".into()], &Limits::default()).unwrap()
+}
+
+fn ada() -> Author {
+    Author {
+        id: 1,
+        name: "ada".into(),
+    }
+}
+
+fn retitle(title: &str) -> Changes {
+    let title = Some(title.to_owned());
+    Changes::new(
+        title,
+        None,
+        None,
+        &Limits::default(),
+        FieldErrors::default(),
+    )
+    .unwrap()
+}
+
+async fn versions(app: &App, post: &Post) -> Vec<i64> {
+    app.history(&post.id.to_string())
+        .await
+        .into_iter()
+        .map(|(_, version)| version)
+        .collect()
+}
+
+testkit::on_each_database!(
+    a_write_about_an_older_version_changes_nothing,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        let store: &dyn PostStore = app.posts.store();
+        let first = store.create(draft("1"), ada(), None).await.unwrap();
+        let (second, event) = first.change(retitle("2"), first.created_at).unwrap();
+        assert!(store.update(&second, &event).await.unwrap());
+        assert!(!store.update(&second, &event).await.unwrap());
+        assert!(!store.delete(&first, &first.delete()).await.unwrap());
+        assert_eq!(store.get(first.id).await.unwrap(), Some(second.clone()));
+        assert!(store.delete(&second, &second.delete()).await.unwrap());
+        assert!(!store.delete(&second, &second.delete()).await.unwrap());
+        let (third, event) = second.change(retitle("3"), first.created_at).unwrap();
+        assert!(!store.update(&third, &event).await.unwrap());
+        assert_eq!(store.get(first.id).await.unwrap(), None);
+        assert_eq!(versions(&app, &first).await, [1, 2, 3]);
+    }
+);
+
+testkit::on_each_database!(
+    what_was_stored_comes_back,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        let store = app.posts.store();
+        let tags: Vec<String> = ["ü", "a\"b", "c d", "\\"].map(str::to_owned).to_vec();
+        let draft = Draft::new(
+            "😀 '\"",
+            "\u{1}\r\n\t{{x}}".into(),
+            &tags,
+            &Limits::default(),
+        )
+        .unwrap();
+        let post = store.create(draft, ada(), None).await.unwrap();
+        assert_eq!(store.get(post.id).await.unwrap(), Some(post.clone()));
+        for tag in tags {
+            let filter = Filter {
+                user_id: None,
+                tag: Some(tag),
+            };
+            let found = store.newest(&filter, Begin::Skip(0), 10).await.unwrap();
+            assert_eq!(found, [post.clone()]);
+            assert_eq!(store.count(&filter).await.unwrap(), 1);
+        }
+        assert_eq!(store.get(Uuid::nil()).await.unwrap(), None);
+    }
+);
+
+testkit::on_each_database!(
+    posts_of_one_moment_are_told_apart_by_id,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        let store = app.posts.store();
+        let mut made = Vec::new();
+        for number in 0..30 {
+            made.push(
+                store
+                    .create(draft(&number.to_string()), ada(), None)
+                    .await
+                    .unwrap(),
+            );
+        }
+        made.sort_by_key(|post| std::cmp::Reverse((post.created_at, post.id)));
+        for tag in [None, Some("t".to_owned())] {
+            let filter = Filter { user_id: None, tag };
+            let mut begin = Begin::Skip(0);
+            let mut seen = Vec::new();
+            loop {
+                let page = store.newest(&filter, begin, 1).await.unwrap();
+                let Some(last) = page.last() else { break };
+                begin = Begin::After(Place {
+                    created_at: last.created_at,
+                    id: last.id,
+                });
+                seen.extend(page);
+            }
+            assert_eq!(seen, made);
+        }
+    }
+);
+
+testkit::on_each_database!(
+    a_tombstone_keeps_no_content,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        let store = app.posts.store();
+        let post = store.create(draft("secret"), ada(), None).await.unwrap();
+        store.delete(&post, &post.delete()).await.unwrap();
+        let mut reader = app.db.read().await.unwrap();
+        let row: (String, String, String, i64) = sql::on!(reader, conn => sqlx::query_as(
+        "select title, content, tags, version from posts where id = $1",
+    )
+    .bind(post.id)
+    .fetch_one(&mut *conn)
+    .await)
+        .unwrap();
+        assert_eq!(row, (String::new(), String::new(), "[]".to_owned(), 2));
+    }
+);
