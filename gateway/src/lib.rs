@@ -1,1 +1,26 @@
-//! gateway
+//! `rookery`: all services in one process, behind the gateway, over files in one folder.
+//!
+//! ```text
+//! client ─▶ kit ─▶ CORS, compression ─▶ gateway (route table, auth) ─▶ the services' routers
+//! command line ─▶ admin API ─┬─ through `DATA_DIR/rookery.sock` while a server runs
+//!                            └─ in this process while none does
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | [`site`] | opens every service over its file |
+//! | [`app`] | puts their routers behind one front |
+//! | [`serve`] | runs that until it is stopped |
+//! | [`admin`] | what an operator can see and do, as an HTTP API |
+//! | [`cli`] | the command line, a client of that API |
+
+pub mod admin;
+pub mod app;
+mod banner;
+pub mod cli;
+mod compress;
+pub mod serve;
+pub mod site;
+
+/// The release.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -8,6 +8,9 @@ use async_trait::async_trait;
 use blocks::Clock;
 use blocks::bus::EventBus;
 use blocks::config::{Config, Durability as Wanted};
+use blocks::error::BoxError;
+use blocks::health;
+use blocks::service::Check;
 use sql::log::TopicLog;
 use sql::{Db, Durability, Migration, Settings};
 
@@ -103,6 +106,11 @@ impl Embedded {
         Arc::new(self.log.clone())
     }
 
+    /// What `/health/events` asks.
+    pub fn checks(&self) -> Vec<Arc<dyn Check>> {
+        vec![Arc::new(LogCheck(self.log.clone()))]
+    }
+
     /// The topic log below the bus.
     pub fn log(&self) -> &TopicLog {
         &self.log
@@ -130,5 +138,19 @@ impl Stores for Embedded {
             db.close().await;
         }
         self.log.close().await;
+    }
+}
+
+/// Whether the log answers.
+struct LogCheck(TopicLog);
+
+#[async_trait]
+impl Check for LogCheck {
+    fn name(&self) -> &'static str {
+        health::EVENTS
+    }
+
+    async fn check(&self) -> Result<(), BoxError> {
+        self.0.db().check().await
     }
 }

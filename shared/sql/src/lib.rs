@@ -15,6 +15,7 @@ mod hand_over;
 pub mod log;
 mod migrate;
 mod outbox;
+mod outbox_rows;
 mod tx;
 mod writer;
 
@@ -24,4 +25,5 @@ pub use dialect::Dialect;
 pub use error::StoreError;
 pub use faults::{FaultPoint, Faults};
 pub use migrate::Migration;
+pub use outbox_rows::OutboxRow;
 pub use tx::{Conn, MAX_EVENT_BYTES, Tx};

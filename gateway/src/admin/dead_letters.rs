@@ -1,0 +1,174 @@
+//! Keys that do not go on: what stands in their way, and what to do about it.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use blocks::Problem;
+use blocks::consumer::{ApplyError, Blocked, Consumer, Reason};
+use blocks::error::BoxError;
+use blocks::extract::{ValidJson, ValidQuery};
+use tokio::time::Instant;
+
+use super::view::{BlockedView, Outcome, Selection};
+use super::{Admin, Applier, LOOK_EVERY, away, listed, records};
+
+/// How many waiting records are shown.
+const SHOWN: usize = 20;
+/// How long an answer waits for the consumer to have tried.
+const TRY_TIME: Duration = Duration::from_secs(5);
+
+pub(super) async fn list(
+    State(admin): State<Admin>,
+    ValidQuery(selection): ValidQuery<Selection>,
+) -> Result<Json<Vec<Blocked>>, Problem> {
+    admin.blocked(&selection).await.map(Json)
+}
+
+pub(super) async fn show(
+    State(admin): State<Admin>,
+    Path((group, id)): Path<(String, i64)>,
+) -> Result<Json<BlockedView>, Problem> {
+    let consumer = admin.group(&group)?;
+    let blocked = find(consumer, id).await?;
+    let waiting = consumer.store.waiting(id, SHOWN).await;
+    let waiting = waiting.map_err(|error| away(&error))?;
+    Ok(Json(BlockedView {
+        blocked,
+        waiting: waiting.into_iter().map(records::view).collect(),
+    }))
+}
+
+pub(super) async fn replay(
+    State(admin): State<Admin>,
+    Path((group, id)): Path<(String, i64)>,
+) -> Result<Json<Outcome>, Problem> {
+    let consumer = admin.group(&group)?;
+    let blocked = find(consumer, id).await?;
+    admin.replay(consumer, blocked).await.map(Json)
+}
+
+pub(super) async fn replay_all(
+    State(admin): State<Admin>,
+    ValidJson(selection): ValidJson<Selection>,
+) -> Result<Json<Vec<Outcome>>, Problem> {
+    let mut outcomes = Vec::new();
+    for blocked in admin.blocked(&selection).await? {
+        let consumer = admin.group(&blocked.group)?;
+        outcomes.push(admin.replay(consumer, blocked).await?);
+    }
+    Ok(Json(outcomes))
+}
+
+pub(super) async fn discard(
+    State(admin): State<Admin>,
+    Path((group, id)): Path<(String, i64)>,
+) -> Result<Json<Outcome>, Problem> {
+    let consumer = admin.group(&group)?;
+    let blocked = find(consumer, id).await?;
+    let found = consumer.store.discard(id).await;
+    if !found.map_err(|error| away(&error))? {
+        return Err(nothing(consumer, id, &[]));
+    }
+    admin.settle(consumer, blocked).await.map(Json)
+}
+
+impl Admin {
+    fn group(&self, name: &str) -> Result<&Consumer, Problem> {
+        let found = self.consumers.iter().find(|known| known.group == name);
+        found.ok_or_else(|| {
+            let names = self.consumers.iter().map(|consumer| consumer.group);
+            Problem::not_found(
+                "group_not_found",
+                format!("there is no consumer group {name:?}; {}", listed(names)),
+            )
+        })
+    }
+
+    async fn blocked(&self, selection: &Selection) -> Result<Vec<Blocked>, Problem> {
+        let consumers = match &selection.group {
+            Some(name) => vec![self.group(name)?],
+            None => self.consumers.iter().collect(),
+        };
+        let mut all = Vec::new();
+        for consumer in consumers {
+            let blocked = consumer.store.blocked().await;
+            all.extend(blocked.map_err(|error| away(&error))?);
+        }
+        Ok(all)
+    }
+
+    async fn replay(&self, consumer: &Consumer, blocked: Blocked) -> Result<Outcome, Problem> {
+        let found = consumer.store.replay(blocked.id).await;
+        if !found.map_err(|error| away(&error))? {
+            return Err(nothing(consumer, blocked.id, &[]));
+        }
+        self.settle(consumer, blocked).await
+    }
+
+    /// Waits until the group has tried the key again, and says what came of it.
+    async fn settle(&self, consumer: &Consumer, before: Blocked) -> Result<Outcome, Problem> {
+        if self.applier == Applier::Here {
+            match consumer.store.retry_due().await {
+                Ok(_) => {}
+                Err(error @ (ApplyError::Unavailable(_) | ApplyError::Moved)) => {
+                    return Err(away(&(Box::new(error) as BoxError)));
+                }
+            }
+        }
+        let end = Instant::now() + TRY_TIME;
+        let note = loop {
+            let now = consumer.store.blocked().await;
+            let now = now.map_err(|error| away(&error))?;
+            let key = now.into_iter().find(|blocked| blocked.id == before.id);
+            match key {
+                None => break None,
+                Some(key) if key.reason == Reason::Gap => {
+                    break Some(format!(
+                        "the version before {} has not come; `outbox republish` publishes it again, \
+                         `dlq discard` goes on without it",
+                        key.version.unwrap_or_default()
+                    ));
+                }
+                Some(key) if key.reason != Reason::Retrying || key.attempts > 0 => {
+                    break Some(format!("refused again: {}", key.error));
+                }
+                Some(_) if Instant::now() >= end => {
+                    break Some("it is due, and not tried yet".to_owned());
+                }
+                Some(_) => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        };
+        Ok(Outcome {
+            group: consumer.group.to_owned(),
+            id: before.id,
+            key: before.key,
+            goes_on: note.is_none(),
+            note,
+        })
+    }
+}
+
+async fn find(consumer: &Consumer, id: i64) -> Result<Blocked, Problem> {
+    let blocked = consumer.store.blocked().await;
+    let blocked = blocked.map_err(|error| away(&error))?;
+    match blocked.iter().find(|blocked| blocked.id == id) {
+        Some(found) => Ok(found.clone()),
+        None => Err(nothing(consumer, id, &blocked)),
+    }
+}
+
+fn nothing(consumer: &Consumer, id: i64, others: &[Blocked]) -> Problem {
+    let group = consumer.group;
+    let handles: Vec<String> = others
+        .iter()
+        .map(|other| format!("{group}:{}", other.id))
+        .collect();
+    Problem::not_found(
+        "dead_letter_not_found",
+        format!(
+            "the group {group} has nothing with the id {id}; {}",
+            listed(handles.iter().map(String::as_str))
+        ),
+    )
+}

@@ -1,0 +1,95 @@
+//! The socket through which the command line talks to a running server.
+
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use async_trait::async_trait;
+use axum::Router;
+use blocks::service::Background;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+/// The kernel's limit on a socket's path is 108 bytes.
+const LONGEST_PATH: usize = 100;
+
+/// The admin API at a socket that only its owner can open.
+pub struct Socket {
+    path: PathBuf,
+    api: Router,
+}
+
+impl Socket {
+    /// `api` at `path`.
+    pub fn new(path: PathBuf, api: Router) -> Self {
+        Self { path, api }
+    }
+
+    fn listen(&self) -> io::Result<UnixListener> {
+        let new = self.path.with_extension("sock.new");
+        match std::fs::remove_file(&new) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let within = Reach::to(&new)?;
+        let listener = UnixListener::bind(&within.path)?;
+        std::fs::set_permissions(&new, Permissions::from_mode(0o600))?;
+        // In one step, also over what a killed server left.
+        std::fs::rename(&new, &self.path)?;
+        Ok(listener)
+    }
+}
+
+#[async_trait]
+impl Background for Socket {
+    fn name(&self) -> &'static str {
+        "the socket of the command line"
+    }
+
+    async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
+        let listener = self
+            .listen()
+            .with_context(|| format!("could not listen at {}", self.path.display()))?;
+        axum::serve(listener, self.api.clone())
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await
+            .context("could not serve the command line")
+    }
+}
+
+/// Connects to the server of a data folder.
+///
+/// # Errors
+/// When none answers there.
+pub async fn connect(path: &Path) -> io::Result<UnixStream> {
+    let within = Reach::to(path)?;
+    UnixStream::connect(&within.path).await
+}
+
+/// A path that is short enough for a socket: through the open folder where it must be.
+struct Reach {
+    path: PathBuf,
+    _folder: Option<File>,
+}
+
+impl Reach {
+    fn to(path: &Path) -> io::Result<Self> {
+        let too_long = path.as_os_str().len() > LONGEST_PATH;
+        let (Some(folder), Some(name), true) = (path.parent(), path.file_name(), too_long) else {
+            return Ok(Self {
+                path: path.to_owned(),
+                _folder: None,
+            });
+        };
+        let folder = File::open(folder)?;
+        let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
+        Ok(Self {
+            path: Path::new(&path).join(name),
+            _folder: Some(folder),
+        })
+    }
+}

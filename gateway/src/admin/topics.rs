@@ -1,0 +1,64 @@
+//! The topics and who reads them.
+
+use axum::Json;
+use axum::extract::State;
+use blocks::Problem;
+use blocks::bus::TopicSpec;
+use blocks::consumer;
+use blocks::error::BoxError;
+use events::Cleanup;
+
+use super::view::{GroupView, TopicView};
+use super::{Admin, away};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+const HOUR_MS: u64 = 60 * 60 * 1000;
+
+pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<Vec<TopicView>>, Problem> {
+    let mut specs = admin
+        .bus
+        .topics()
+        .await
+        .map_err(|error| away(&error.into()))?;
+    specs.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut topics = Vec::with_capacity(specs.len());
+    for spec in specs {
+        topics.push(view(&admin, spec).await.map_err(|error| away(&error))?);
+    }
+    Ok(Json(topics))
+}
+
+async fn view(admin: &Admin, spec: TopicSpec) -> Result<TopicView, BoxError> {
+    let extents = admin.bus.extents(&spec.name).await?;
+    let mut groups = Vec::new();
+    let readers = admin
+        .consumers
+        .iter()
+        .filter(|consumer| consumer.topics.contains(&spec.name));
+    for reader in readers {
+        groups.push(GroupView {
+            group: reader.group.to_owned(),
+            lag: consumer::lag(&*admin.bus, &*reader.store, &spec.name).await?,
+            blocked: reader.store.blocked().await?.len(),
+        });
+    }
+    Ok(TopicView {
+        partitions: spec.partitions,
+        keeps: keeps(spec.cleanup),
+        records: extents.iter().map(|of| of.next - of.oldest).sum(),
+        groups,
+        name: spec.name,
+    })
+}
+
+fn keeps(cleanup: Cleanup) -> String {
+    let span = |ms: u64| match (ms / DAY_MS, ms / HOUR_MS) {
+        (0, 0) => format!("{} s", ms / 1000),
+        (0, hours) => format!("{hours} hours"),
+        (days, _) => format!("{days} days"),
+    };
+    match cleanup {
+        Cleanup::Delete { after_ms } => span(after_ms),
+        Cleanup::Compact { after_ms } => format!("compacted after {}", span(after_ms)),
+    }
+}

@@ -1,0 +1,110 @@
+//! One front for all services: kit, CORS, compression, gateway, documentation, health.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use blocks::Service;
+use blocks::config::Config;
+use blocks::docs;
+use blocks::gateway::{Authenticator, Gateway, Table};
+use blocks::health::Health;
+use blocks::kit::{Kit, Limits};
+use blocks::metrics::Metrics;
+use blocks::service::Check;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Method};
+use tower_http::cors::{Any, CorsLayer};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::VERSION;
+use crate::compress::WhereAsked;
+
+/// How long a browser may remember what it may send.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// The application, and what it says of itself.
+pub struct App {
+    /// Answers every request.
+    pub router: Router,
+    /// The documentation of all services in one.
+    pub openapi: OpenApi,
+    /// The limits its kit keeps.
+    pub limits: Limits,
+}
+
+/// Puts `services` behind one front. Takes their routers out of them; the rest is for running them.
+///
+/// # Errors
+/// When an endpoint has no rule in the route table, or a rule no endpoint.
+pub fn build(
+    services: &mut [Service],
+    auth: Arc<dyn Authenticator>,
+    events: Vec<Arc<dyn Check>>,
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<App> {
+    let table = Table::of(&*services)?;
+    let mut kit = Kit::new("rookery", Limits::from(config), Arc::clone(metrics));
+    let shown = config.metrics_enabled.then(|| Arc::clone(metrics));
+    let mut health = Health::new(&config.app_name, VERSION, shown);
+    let mut router = Router::new();
+    let mut documents = Vec::new();
+    for service in services {
+        let own = mem::replace(&mut service.router, OpenApiRouter::new());
+        let (endpoints, openapi) = own.split_for_parts();
+        router = router.merge(endpoints);
+        documents.push((openapi, service.routes));
+        kit = kit.naming(service.name, service.routes);
+        health = health.with(service);
+    }
+    health = health.checking("event-log", events);
+    let openapi = docs::merge("Rookery", VERSION, documents);
+    let router = router.merge(docs::router(&openapi)).merge(health.router());
+    let router = Gateway::new(table, auth).wrap(router).layer(WhereAsked);
+    let limits = kit.limits().clone();
+    let mut router = kit.wrap(router);
+    if let Some(cors) = cors(&config.cors_allow_origins) {
+        router = router.layer(cors);
+    }
+    Ok(App {
+        router,
+        openapi,
+        limits,
+    })
+}
+
+/// Lets web pages of `origins` call; nobody's when there are none, which keeps the layer away too.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let name = HeaderName::from_static;
+    let cors = CorsLayer::new()
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
+        .allow_headers([
+            AUTHORIZATION,
+            CONTENT_TYPE,
+            name("idempotency-key"),
+            name("x-correlation-id"),
+            name("x-request-id"),
+            name("traceparent"),
+        ])
+        .expose_headers([RETRY_AFTER, name("x-correlation-id"), name("x-request-id")])
+        .max_age(PREFLIGHT_AGE);
+    if origins.iter().any(|origin| origin == "*") {
+        return Some(cors.allow_origin(Any));
+    }
+    let origins = origins
+        .iter()
+        .filter_map(|origin| HeaderValue::from_str(origin).ok());
+    Some(cors.allow_origin(origins.collect::<Vec<_>>()))
+}

@@ -1,0 +1,49 @@
+//! What a server says when it starts.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use blocks::config::Config;
+
+use crate::{VERSION, site};
+
+/// Where to reach a server that listens on `address` from the same machine.
+pub fn url(address: SocketAddr) -> String {
+    let mut reach = address;
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => reach.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => reach.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("http://{reach}")
+}
+
+/// Where it listens, where its data is, and three commands to try.
+pub fn text(config: &Config, address: SocketAddr, folder: &Path) -> String {
+    let url = url(address);
+    let json = "-H 'Content-Type: application/json'";
+    let mut text = String::new();
+    let wrote = write!(
+        text,
+        r#"
+  Rookery {VERSION}
+  listens on  {url}  (documentation: {url}/docs)
+  keeps data  in {folder}; what it acknowledges survives {survives}
+  stops       with Ctrl-C
+
+  Try it, in another terminal:
+
+    curl -s {url}/api/auth/register {json} -d '{{"email":"ada@example.org","username":"ada","password":"correct horse"}}'
+    TOKEN=$(curl -s {url}/api/auth/login {json} -d '{{"username":"ada","password":"correct horse"}}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+    curl -s {url}/api/posts -H "Authorization: Bearer $TOKEN" {json} -d '{{"title":"Hello","content":"The first post"}}'
+
+  Then `rookery events tail posts-events` shows what happened, `rookery --help` the rest.
+
+"#,
+        folder = folder.display(),
+        survives = site::survives(config),
+    );
+    wrote.expect("writing to a string does not fail");
+    text
+}

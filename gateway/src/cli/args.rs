@@ -1,0 +1,279 @@
+//! What the command line takes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  rookery                                          serve on http://127.0.0.1:8000, data in ./data
+  rookery serve --port 9000 --data-dir /srv/rookery
+  rookery events tail posts-events --follow        watch what happens
+  rookery events topics                            topics, and how far each reader is
+  rookery dlq list                                 events that a reader gave up on
+  rookery dlq replay --all                         try them again
+  rookery admin create --email root@example.org --username root
+  rookery config                                   what is in force, and where it came from
+
+Commands work beside a running server and without one: they find it through the data folder.
+Settings are read from the environment, then from a TOML file, then there are defaults.";
+
+/// A backend for a community: accounts, profiles, posts, activity streams and notifications.
+#[derive(Debug, Parser)]
+#[command(name = "rookery", version, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do; `serve` when nothing is said.
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) overrides: Overrides,
+}
+
+/// What is said here wins over environment and file.
+#[derive(Debug, Default, Args)]
+pub(super) struct Overrides {
+    /// The folder that holds everything [`DATA_DIR`, default ./data]
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// A TOML file of settings [`ROOKERY_CONFIG`]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The port to listen on; 0 takes a free one [`PORT`, default 8000]
+    #[arg(long, global = true)]
+    pub port: Option<u16>,
+    /// The address to listen on [`HOST`, default 127.0.0.1]
+    #[arg(long, global = true)]
+    pub host: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve all services in this process (what happens when no command is given)
+    #[command(after_help = "\
+It prints where it listens and three commands to try. Ctrl-C or SIGTERM stop it: requests that are
+under way are finished within GRACE_SECONDS. With --port 0 the address is in DATA_DIR/rookery.addr.")]
+    Serve,
+    /// Look at topics and the events on them
+    #[command(subcommand)]
+    Events(Events),
+    /// What each service has committed and not yet published
+    #[command(after_help = "\
+Examples:
+  rookery outbox                                   how much waits, and for how long
+  rookery outbox --list 20                         the latest rows of each service
+  rookery outbox republish --since 2h              publish once more; readers skip what they have")]
+    Outbox(Outbox),
+    /// Events that a reader gave up on, and keys that wait behind them
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// The activity streams
+    #[command(subcommand)]
+    Feed(Feed),
+    /// Accounts that may do everything
+    #[command(subcommand)]
+    Admin(Admin),
+    /// Print the settings in force and where each came from; secrets are masked
+    Config,
+    /// Print who may pass the gateway on which route
+    Routes,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Events {
+    /// Print the events of a topic, one a line
+    #[command(after_help = "\
+Examples:
+  rookery events tail posts-events                     the latest ten
+  rookery events tail posts-events --from-beginning    all of them
+  rookery events tail user.events --limit 3 --follow   the latest three, then what comes
+  rookery events tail posts-events --json | jq .value.data.title
+
+The columns are time, type, key, version of the key, and the data. --json gives one object a line
+with the headers.")]
+    Tail(Tail),
+    /// Print the topics: partitions, records, retention, and how far behind each reader is
+    #[command(after_help = "\
+Examples:
+  rookery events topics
+  rookery events topics --json | jq '.[] | select(.name == \"posts-events\")'")]
+    Topics {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct Tail {
+    /// Its name; `rookery events topics` prints them
+    pub topic: String,
+    /// Begin with the oldest event
+    #[arg(long)]
+    pub from_beginning: bool,
+    /// Go on with what comes, also across a restart of the server
+    #[arg(long, short)]
+    pub follow: bool,
+    /// At most so many; together with --follow: so many of what is there [default: 10 latest]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub limit: Option<usize>,
+    /// One JSON object a line, with the headers
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Outbox {
+    #[command(subcommand)]
+    pub command: Option<OutboxCommand>,
+    /// Also print the latest rows of each service
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10")]
+    pub list: Option<u32>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum OutboxCommand {
+    /// Publish events once more; readers skip what they have
+    Republish {
+        /// From when on: a span back from now (`90s`, `15m`, `2h`, `3d`) or an RFC 3339 time
+        #[arg(long)]
+        since: String,
+        /// Of this service only
+        #[arg(long)]
+        service: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Dlq {
+    /// Print the keys that do not go on, and why
+    #[command(after_help = "\
+Examples:
+  rookery dlq list
+  rookery dlq list --group notification --json")]
+    List {
+        /// Of this consumer group only
+        #[arg(long)]
+        group: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what waits under a key, with the reason
+    Show {
+        /// As `dlq list` prints it: GROUP:ID
+        id: Handle,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try again, then go on with what waited behind
+    #[command(after_help = "\
+Examples:
+  rookery dlq replay notification:3
+  rookery dlq replay --all
+  rookery dlq replay --all --group notification")]
+    Replay {
+        /// As `dlq list` prints it: GROUP:ID
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<Handle>,
+        /// All of them
+        #[arg(long)]
+        all: bool,
+        /// Of this consumer group only
+        #[arg(long, requires = "all")]
+        group: Option<String>,
+    },
+    /// Give the first waiting event up for good and go on with what waited behind
+    Discard {
+        /// As `dlq list` prints it: GROUP:ID
+        id: Handle,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Feed {
+    /// Make the activity streams anew from the log; readers see the old ones until it is done
+    Rebuild,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Admin {
+    /// Open an account with the role admin
+    #[command(after_help = "\
+Examples:
+  rookery admin create --email root@example.org --username root
+  printf %s \"$PASSWORD\" | rookery admin create --email root@example.org --username root --password-stdin")]
+    Create(Create),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// Its address
+    #[arg(long)]
+    pub email: String,
+    /// Its name: 3 to 32 letters, digits, dots, dashes, underscores
+    #[arg(long)]
+    pub username: String,
+    /// Read the password from standard input instead of asking for it
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
+/// A blocked key: the group, and its number there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Handle {
+    pub group: String,
+    pub id: i64,
+}
+
+impl std::str::FromStr for Handle {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (group, id) = text
+            .rsplit_once(':')
+            .ok_or("write it as `rookery dlq list` prints it: GROUP:ID")?;
+        let id = id
+            .parse()
+            .map_err(|_| format!("{id:?} is no number; write GROUP:ID"))?;
+        Ok(Self {
+            group: group.to_owned(),
+            id,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_at_all_serves_and_overrides_go_anywhere() {
+        let cli = Cli::parse_from(["rookery", "--port", "0"]);
+        assert!(cli.command.is_none());
+        assert_eq!(cli.overrides.port, Some(0));
+        let cli = Cli::parse_from(["rookery", "dlq", "list", "--data-dir", "/d"]);
+        assert_eq!(cli.overrides.data_dir, Some("/d".into()));
+        assert!(matches!(cli.command, Some(Command::Dlq(Dlq::List { .. }))));
+    }
+
+    #[test]
+    fn a_handle_is_a_group_and_a_number() {
+        let handle: Handle = "feed-generator:12".parse().unwrap();
+        assert_eq!((handle.group.as_str(), handle.id), ("feed-generator", 12));
+        assert!("12".parse::<Handle>().is_err());
+        assert!("feed-generator:x".parse::<Handle>().is_err());
+        assert!(Cli::try_parse_from(["rookery", "dlq", "replay"]).is_err());
+        assert!(Cli::try_parse_from(["rookery", "dlq", "replay", "a:1", "--all"]).is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! `rookery events`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::Context;
+use blocks::config::Config;
+use http::Method;
+use runtime::folder;
+
+use super::args::Tail;
+use super::client::{Server, encoded};
+use super::say;
+use super::table::{Table, or_dash};
+use crate::admin::socket;
+use crate::admin::view::{RecordView, TopicView};
+
+/// How often is looked for a server that is away.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Prints the topics.
+pub(super) async fn topics(server: &Server, json: bool) -> anyhow::Result<()> {
+    let topics: Vec<TopicView> = server.get("/topics").await?;
+    if json {
+        return say(serde_json::to_string_pretty(&topics)?);
+    }
+    let mut table = Table::new([
+        "TOPIC",
+        "PARTITIONS",
+        "RECORDS",
+        "KEEPS",
+        "READERS (BEHIND BY)",
+    ]);
+    for topic in topics {
+        let readers: Vec<String> = topic
+            .groups
+            .iter()
+            .map(|group| match group.blocked {
+                0 => format!("{} ({})", group.group, group.lag),
+                keys => format!("{} ({}, {keys} blocked)", group.group, group.lag),
+            })
+            .collect();
+        table.row([
+            topic.name,
+            topic.partitions.to_string(),
+            topic.records.to_string(),
+            topic.keeps,
+            or_dash(Some(readers.join(", ")).filter(|text| !text.is_empty())),
+        ]);
+    }
+    say(table)
+}
+
+/// Prints the events of a topic. Without a server, following means to wait for one.
+pub(super) async fn tail(config: &Config, tail: Tail) -> anyhow::Result<()> {
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::select! {
+        done = follow(config, &tail) => done,
+        signal = interrupted => signal.context("could not listen to Ctrl-C"),
+    }
+}
+
+async fn follow(config: &Config, tail: &Tail) -> anyhow::Result<()> {
+    let mut seen = Seen::default();
+    loop {
+        let server = Server::reach(config).await?;
+        let read = seen.read(&server, tail).await;
+        let was_running = server.is_running();
+        // Nobody writes while this process has the folder: it is given back for a server to start.
+        server.close().await;
+        if !tail.follow || (!was_running && read.is_err()) {
+            return read;
+        }
+        if let Err(error) = read {
+            if !seen.any {
+                return Err(error);
+            }
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "waiting for the server to come back"
+            );
+        }
+        seen.any = true;
+        while socket::connect(&folder::socket(&config.data_dir))
+            .await
+            .is_err()
+        {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// What was printed already.
+#[derive(Default)]
+struct Seen {
+    any: bool,
+    next: BTreeMap<i32, i64>,
+}
+
+impl Seen {
+    async fn read(&mut self, server: &Server, tail: &Tail) -> anyhow::Result<()> {
+        let mut lines = server.lines(Method::GET, &self.path(server, tail)).await?;
+        while let Some(record) = lines.next::<RecordView>().await? {
+            self.any = true;
+            self.next.insert(record.partition, record.offset + 1);
+            if tail.json {
+                say(serde_json::to_string(&record)?)?;
+            } else {
+                say(line(&record))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, server: &Server, tail: &Tail) -> String {
+        let mut path = format!("/topics/{}/records?", encoded(&tail.topic));
+        let follow = tail.follow && server.is_running();
+        let wrote = write!(
+            path,
+            "follow={follow}&from_beginning={}",
+            tail.from_beginning
+        );
+        wrote.expect("writing to a string does not fail");
+        if !self.next.is_empty() {
+            let pairs: Vec<String> = self
+                .next
+                .iter()
+                .map(|(at, next)| format!("{at}:{next}"))
+                .collect();
+            path.push_str("&after=");
+            path.push_str(&encoded(&pairs.join(",")));
+        } else if let Some(limit) = tail.limit {
+            path.push_str("&limit=");
+            path.push_str(&limit.to_string());
+        }
+        path
+    }
+}
+
+/// Time, type, key, version and data.
+fn line(record: &RecordView) -> String {
+    let data = record.value.get("data").unwrap_or(&record.value);
+    format!(
+        "{}  {:<20} {:<36} #{:<4} {data}",
+        record.time,
+        or_dash(record.event_type.as_deref()),
+        or_dash(record.key.as_deref()),
+        or_dash(record.sequence),
+    )
+}

@@ -1,0 +1,113 @@
+//! `rookery serve`: everything in this process, until it is stopped.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use blocks::SystemClock;
+use blocks::config::{Config, LogFormat};
+use blocks::gateway::Authenticator;
+use blocks::metrics::Metrics;
+use blocks::telemetry;
+use runtime::{DataDir, Embedded, FolderError, Process, Stores, signals};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{Admin, Applier, socket::Socket};
+use crate::site::Site;
+use crate::{VERSION, app, banner};
+
+/// How long a start waits for a command that has the folder.
+const PATIENCE: Duration = Duration::from_secs(2);
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Serves until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// Why it could not start, or what made it impossible to go on.
+pub async fn serve(config: &Config) -> anyhow::Result<()> {
+    let _telemetry = telemetry::init(config)?;
+    let stop = CancellationToken::new();
+    let signals = signals::stop_on_signal(stop.clone())?;
+    let tasks = TaskTracker::new();
+    tasks.spawn(signals);
+
+    let folder = own(config).await?;
+    let listener = bind(config).await?;
+    let address = listener.local_addr().context("could not listen")?;
+    let embedded = Arc::new(Embedded::open(config, folder, Arc::new(SystemClock)).await?);
+    let mut site = Site::open(config, &embedded).await?;
+    let metrics = Metrics::new();
+    let admin = Admin::new(&site, &embedded, Applier::Loops, stop.clone());
+    let auth: Arc<dyn Authenticator> = Arc::new(site.auth.clone());
+    let events = std::mem::take(&mut site.events);
+    let app = app::build(&mut site.services, auth, events, config, &metrics)?;
+
+    let socket = Socket::new(embedded.folder().socket(), admin.router());
+    embedded
+        .folder()
+        .announce(&address.to_string())
+        .context("could not write rookery.addr")?;
+    say_hello(config, address, &embedded);
+    let process = Process {
+        services: site.services,
+        bus: embedded.bus(),
+        clock: Arc::clone(embedded.clock()),
+        metrics,
+        stores: Arc::clone(&embedded) as Arc<dyn Stores>,
+        beside: vec![Arc::new(socket)],
+    };
+    let outcome = process.run(listener, app.router, app.limits, stop).await;
+    embedded.folder().retract();
+    outcome
+}
+
+/// Takes the data folder. A command that has it is waited for, another server is not.
+async fn own(config: &Config) -> Result<DataDir, FolderError> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match DataDir::lock(&config.data_dir) {
+            Err(FolderError::InUse {
+                by_server: false, ..
+            }) if Instant::now() < end => {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+    let (host, port) = (config.host.as_str(), config.port);
+    TcpListener::bind((host, port)).await.map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another program listens there: set PORT to a free one, 0 lets the system choose"
+            }
+            io::ErrorKind::PermissionDenied => "ports below 1024 are for root: set PORT to another",
+            io::ErrorKind::AddrNotAvailable => "HOST must be an address of this machine",
+            _ => "HOST and PORT say where to listen",
+        };
+        anyhow::anyhow!("could not listen on {host} port {port}: {error}; {hint}")
+    })
+}
+
+fn say_hello(config: &Config, address: SocketAddr, embedded: &Embedded) {
+    let folder = embedded.folder().path();
+    if config.log_format == LogFormat::Human {
+        let hello = banner::text(config, address, folder);
+        if let Err(error) = io::stderr().write_all(hello.as_bytes()) {
+            tracing::debug!(%error, "nobody reads the greeting");
+        }
+    }
+    tracing::info!(
+        version = VERSION,
+        url = banner::url(address),
+        data_dir = %folder.display(),
+        "listening"
+    );
+}

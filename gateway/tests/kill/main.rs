@@ -1,0 +1,70 @@
+//! `kill -9` at any moment costs nothing that was acknowledged.
+//!
+//! Several clients write while the server is killed at random moments, twenty times, and started
+//! again on the same folder. Each time, what was acknowledged must be there by GET, and must have
+//! reached the feed and the inboxes: once, in its latest state. A write that was under way at the
+//! kill may have happened or not: both are right, but then everything has to agree on which.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`server`] | the process: started, killed, stopped |
+//! | [`client`] | requests that may find nobody |
+//! | [`people`] | what a client writes, and what it was told |
+//! | [`truth`] | what the server says after a restart, held against that |
+//! | [`log`] | what the topics say in the end |
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't be set up should say where"
+)]
+
+mod client;
+mod log;
+mod people;
+mod server;
+mod truth;
+
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use tokio::task::JoinSet;
+
+use people::Writer;
+use server::Server;
+
+const KILLS: usize = 20;
+const WRITERS: usize = 6;
+/// How long the clients write before a kill, in ms.
+const UNTIL_THE_KILL: std::ops::Range<u64> = 10..700;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_twenty_kills_and_reaches_feed_and_inbox_once() {
+    let began = Instant::now();
+    let folder = tempfile::tempdir().unwrap();
+    let mut writers: Vec<Writer> = (0..WRITERS).map(Writer::new).collect();
+    let mut server = Server::start(folder.path()).await;
+    for round in 1..=KILLS {
+        let mut at_work = JoinSet::new();
+        for writer in writers {
+            let client = server.client();
+            at_work.spawn(writer.work(client));
+        }
+        let pause = rand::rng().random_range(UNTIL_THE_KILL);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        server.kill().await;
+        // Nobody answers any more, so each comes to its end.
+        writers = at_work.join_all().await;
+        server = Server::start(folder.path()).await;
+        truth::settle(&server.client(), &mut writers).await;
+        truth::feed_and_inboxes_agree(&server.client(), &writers).await;
+        eprintln!("kill {round:2} after {pause:3} ms: {}", people::summary(&writers));
+    }
+    truth::every_post_by_its_id(&server.client(), &writers).await;
+    log::every_key_is_complete_and_in_order(folder.path(), &writers).await;
+    server.stop().await;
+    println!(
+        "{KILLS} kills in {} s: {}; nothing lost, nothing twice",
+        began.elapsed().as_secs(),
+        people::summary(&writers)
+    );
+}
