@@ -200,10 +200,8 @@ impl Window {
             });
         };
         let Position(created_ms, post_id, given) = cursor.decode()?;
-        if created_ms > Place::TOP.created_ms
-            || created_ms < -Place::TOP.created_ms
-            || given > stream.length()
-        {
+        let years = -Place::TOP.created_ms..=Place::TOP.created_ms;
+        if !years.contains(&created_ms) || given > stream.length() {
             return Err(FieldErrors::one(
                 "cursor",
                 "is not a next_cursor of this list",

@@ -162,7 +162,7 @@ async fn write(tx: &mut Tx, entry: &Entry, generation: i64) -> Result<(), StoreE
     .bind(&entry.username)
     .bind(&entry.title)
     .bind(&entry.content)
-    .bind(&tags)
+    .bind(tags)
     .execute(&mut *conn)
     .await
     .map(|_| ()))

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use blocks::extract::Cursor;
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -101,13 +102,11 @@ impl Slice {
             .last()
             .filter(|_| self.more)
             .map(|(last, _)| window.next(last.place, self.items.len()));
-        out.push_str(&format!(
-            r#"],"total":{},"limit":{},"skip":{},"next_cursor":{}}}"#,
-            self.total,
-            window.limit,
-            window.skip(),
-            json(&next.as_ref().map(blocks::extract::Cursor::as_str))
-        ));
+        let next = json(&next.as_ref().map(Cursor::as_str));
+        let (total, limit, skip) = (self.total, window.limit, window.skip());
+        let end =
+            format!(r#"],"total":{total},"limit":{limit},"skip":{skip},"next_cursor":{next}}}"#);
+        out.push_str(&end);
         out.into()
     }
 }
