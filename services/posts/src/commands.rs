@@ -42,11 +42,11 @@ pub async fn update(
 ) -> Result<Post, PostError> {
     for _ in 0..ATTEMPTS {
         let post = owned(posts, caller, id).await?;
-        let Some((changed, event)) = post.change(changes.clone(), posts.now()) else {
+        let Some((next, event)) = post.change(changes.clone(), posts.now()) else {
             return Ok(post);
         };
-        if posts.store().update(&changed, &event).await? {
-            return Ok(changed);
+        if posts.store().update(&next, &event).await? {
+            return Ok(next);
         }
     }
     Err(PostError::Contended)

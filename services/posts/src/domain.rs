@@ -164,13 +164,13 @@ impl Changes {
 impl Post {
     /// The next version of the post and what happened; `None` when nothing would be different.
     pub fn change(&self, changes: Changes, at: DateTime<Utc>) -> Option<(Self, PostUpdated)> {
-        let changed = Self {
+        let next = Self {
             title: changes.title.unwrap_or_else(|| self.title.clone()),
             content: changes.content.unwrap_or_else(|| self.content.clone()),
             tags: changes.tags.unwrap_or_else(|| self.tags.clone()),
             ..self.clone()
         };
-        if changed == *self {
+        if next == *self {
             return None;
         }
         // A clock that went back must not make a post older than it was.
@@ -178,7 +178,7 @@ impl Post {
         let post = Self {
             updated_at,
             version: self.version + 1,
-            ..changed
+            ..next
         };
         let event = PostUpdated {
             post_id: post.id,

@@ -68,7 +68,9 @@ impl Removal {
                     let count = deleted.len();
                     if let Some(cache) = cache {
                         tx.after_commit(move || {
-                            deleted.into_iter().for_each(|id| cache.forget_post(id));
+                            for id in deleted {
+                                cache.forget_post(id);
+                            }
                         });
                     }
                     Ok(count)

@@ -63,12 +63,12 @@ pub(super) async fn update(
     State(posts): State<Posts>,
     PostId(id): PostId,
     caller: Caller,
-    ValidJson(changed): ValidJson<ChangedPost>,
+    ValidJson(wanted): ValidJson<ChangedPost>,
 ) -> Result<Json<PostView>, PostError> {
     let mut errors = FieldErrors::default();
-    let title = changed.title.required("title", &mut errors);
-    let content = changed.content.required("content", &mut errors);
-    let tags = changed.tags.required("tags", &mut errors);
+    let title = wanted.title.required("title", &mut errors);
+    let content = wanted.content.required("content", &mut errors);
+    let tags = wanted.tags.required("tags", &mut errors);
     let changes = Changes::new(title, content, tags, posts.limits(), errors)?;
     let post = commands::update(&posts, &caller, id, changes).await?;
     Ok(Json(post.into()))

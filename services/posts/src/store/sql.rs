@@ -248,8 +248,10 @@ fn page_statement(filter: &Filter, begin: Begin) -> String {
     let skip = match begin {
         Begin::Skip(_) => format!("offset {}", next()),
         Begin::After(_) => {
-            let (at, last) = (next(), next());
-            conditions.push(format!("({list}.created_at, {list}.{id}) < ({at}, {last})"));
+            let (created_at, post_id) = (next(), next());
+            conditions.push(format!(
+                "({list}.created_at, {list}.{id}) < ({created_at}, {post_id})"
+            ));
             String::new()
         }
     };

@@ -85,7 +85,7 @@ testkit::on_each_database!(
                 tag: Some(tag),
             };
             let found = store.newest(&filter, Begin::Skip(0), 10).await.unwrap();
-            assert_eq!(found, [post.clone()]);
+            assert_eq!(found, std::slice::from_ref(&post));
             assert_eq!(store.count(&filter).await.unwrap(), 1);
         }
         assert_eq!(store.get(Uuid::nil()).await.unwrap(), None);
