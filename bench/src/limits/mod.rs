@@ -1,0 +1,155 @@
+//! What limits a rookery: the least that could do the same work. Each runs as a process of its own.
+
+mod http;
+pub mod log;
+mod sqlite;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Subcommand;
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
+
+use crate::Plan;
+use crate::load::{Answers, Latencies, latencies};
+
+/// One of the limits.
+#[derive(Debug, Subcommand)]
+pub enum Limit {
+    /// An empty handler in axum, with nothing around it.
+    Bare {
+        /// Where to listen.
+        #[arg(long)]
+        port: u16,
+    },
+    /// A handler in the kit that every rookery process has around its routes.
+    Kit {
+        /// Where to listen.
+        #[arg(long)]
+        port: u16,
+        /// Answers with the bytes of this file, as JSON; without it, with nothing.
+        #[arg(long)]
+        answer: Option<PathBuf>,
+    },
+    /// Writers that share one SQLite file: one durable commit a write.
+    Sqlite(Writers),
+    /// Appends to the topic log in batches.
+    Log(Writers),
+}
+
+/// Writers to one file.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Writers {
+    /// A new folder for it.
+    #[arg(long)]
+    folder: PathBuf,
+    /// How many of them.
+    #[arg(long)]
+    clients: usize,
+    /// How long they write before it counts.
+    #[arg(long)]
+    warm_up_ms: u64,
+    /// How long it counts.
+    #[arg(long)]
+    time_ms: u64,
+}
+
+impl Limit {
+    /// Runs it: servers until their standard input ends, which it does when whoever started them is
+    /// gone, writers for as long as they were told to.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Bare { port } => {
+                end_with_parent()?;
+                http::bare(port).await
+            }
+            Self::Kit { port, answer } => {
+                end_with_parent()?;
+                http::kit(port, answer).await
+            }
+            Self::Sqlite(writers) => tell(&sqlite::write(&writers).await?),
+            Self::Log(writers) => tell(&log::append(&writers).await?),
+        }
+    }
+}
+
+fn end_with_parent() -> anyhow::Result<()> {
+    std::thread::Builder::new()
+        .name("parent".into())
+        .spawn(|| {
+            // Nothing is ever written to it: this returns when it is closed.
+            let outcome = std::io::stdin().read(&mut [0]);
+            std::process::exit(i32::from(outcome.is_err()));
+        })?;
+    Ok(())
+}
+
+/// How writers tell what they did.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    /// How often it took how many nanoseconds.
+    counted: Vec<(u64, u64)>,
+    all: u64,
+}
+
+fn tell(answers: &Answers) -> anyhow::Result<()> {
+    let counted = answers.counted.iter_recorded();
+    let told = Told {
+        counted: counted
+            .map(|bucket| {
+                (
+                    bucket.value_iterated_to(),
+                    bucket.count_since_last_iteration(),
+                )
+            })
+            .collect(),
+        all: answers.all,
+    };
+    println!("{}", serde_json::to_string(&told)?);
+    Ok(())
+}
+
+/// Starts `what` (see [`Limit`]) over a new folder and answers what its writers did.
+pub async fn written(plan: &Plan, what: &str, clients: usize) -> anyhow::Result<Answers> {
+    let folder = plan.temp()?;
+    let output = writers(plan, what, clients, folder.path())?
+        .output()
+        .await
+        .context("could not start the writers")?;
+    anyhow::ensure!(
+        output.status.success(),
+        "the writers failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let told: Told = serde_json::from_slice(&output.stdout)?;
+    let mut counted: Latencies = latencies();
+    for (nanos, times) in told.counted {
+        counted.saturating_record_n(nanos, times);
+    }
+    Ok(Answers {
+        counted,
+        all: told.all,
+        time: plan.turn,
+    })
+}
+
+fn writers(plan: &Plan, what: &str, clients: usize, folder: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["limits", what, "--folder"])
+        .arg(folder)
+        .args(["--clients", &clients.to_string()])
+        .args(["--warm-up-ms", &millis(plan.warm_up)])
+        .args(["--time-ms", &millis(plan.turn)])
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    Ok(command)
+}
+
+fn millis(time: Duration) -> String {
+    time.as_millis().to_string()
+}

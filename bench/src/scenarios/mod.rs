@@ -1,0 +1,71 @@
+//! What is measured.
+
+mod catch_up;
+mod create;
+mod footprint;
+mod freshness;
+mod kit;
+mod log;
+mod read;
+mod validate;
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+use crate::Plan;
+use crate::measure::Measure;
+
+/// One of the scenarios.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// What the kit around every request costs: an empty handler with and without it.
+    Kit,
+    /// The question that a gateway asks for each request.
+    Validate,
+    /// One post, and the first page of the feed.
+    Read,
+    /// Writing posts, beside SQLite alone.
+    Create,
+    /// From sending a post to seeing it in the feed.
+    Freshness,
+    /// Memory, start, and size of the binary.
+    Footprint,
+    /// The feed made anew from the log.
+    CatchUp,
+    /// The topic log alone.
+    Log,
+}
+
+impl Scenario {
+    /// Those that are wanted, in their usual order; all when none is named.
+    pub fn wanted(only: &[Self]) -> Vec<Self> {
+        let all = Self::value_variants().iter().copied();
+        all.filter(|scenario| only.is_empty() || only.contains(scenario))
+            .collect()
+    }
+
+    /// One run of it, over processes and folders of its own.
+    pub async fn measure(self, plan: &Plan) -> anyhow::Result<Vec<Measure>> {
+        match self {
+            Self::Kit => kit::measure(plan).await,
+            Self::Validate => validate::measure(plan).await,
+            Self::Read => read::measure(plan).await,
+            Self::Create => create::measure(plan).await,
+            Self::Freshness => freshness::measure(plan).await,
+            Self::Footprint => footprint::measure(plan).await,
+            Self::CatchUp => catch_up::measure(plan).await,
+            Self::Log => log::measure(plan).await,
+        }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value().expect("no scenario is skipped");
+        out.write_str(value.get_name())
+    }
+}
+
+/// Connections at which rates are measured.
+const CLIENTS: usize = 32;
