@@ -9,6 +9,7 @@
 //! Offsets are given in memory by the file's one writer. A commit that fails leaves a hole in them,
 //! never an offset that is given twice; retention writes down what it must not forget.
 
+mod catalog;
 mod groups;
 mod member;
 mod murmur2;
@@ -25,13 +26,13 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use blocks::Clock;
 use blocks::bus::{BusError, EventBus, Extent, Positions, Record, Subscription, TopicSpec};
-use events::{Cleanup, Message};
+use events::Message;
 
 use self::groups::Group;
 use self::member::LogMember;
 pub use self::offsets::GroupOffset;
 use self::offsets::Offsets;
-use self::records::{Arrival, sqlite};
+use self::records::Arrival;
 use self::topics::{TopicState, Topics, held};
 use crate::db::{Db, Durability, Settings};
 use crate::error::StoreError;
@@ -90,7 +91,7 @@ impl TopicLog {
         };
         let db = Db::open_sqlite(path, durability, settings, MIGRATIONS).await?;
         let topics = Topics::default();
-        for topic in load(&db).await? {
+        for topic in catalog::load(&db).await? {
             topics.add(topic);
         }
         let offsets = Offsets::load(&db).await?;
@@ -194,13 +195,17 @@ impl EventBus for TopicLog {
             }
         }
         for spec in changed {
-            self.change_cleanup(&spec).await.map_err(away)?;
+            if let Some(topic) = self.inner.topics.get(&spec.name) {
+                catalog::change_cleanup(&self.inner.db, &topic, &spec)
+                    .await
+                    .map_err(away)?;
+            }
         }
         if !wanted.is_empty() {
             let made = self
                 .inner
                 .db
-                .write(move |tx| Box::pin(make(tx, wanted)))
+                .write(move |tx| Box::pin(catalog::make(tx, wanted)))
                 .await;
             for topic in made.map_err(away)? {
                 self.inner.topics.add(topic);
@@ -263,129 +268,6 @@ impl EventBus for TopicLog {
             .await
             .map_err(away)
     }
-}
-
-impl TopicLog {
-    async fn change_cleanup(&self, spec: &TopicSpec) -> Result<(), StoreError> {
-        let Some(topic) = self.inner.topics.get(&spec.name) else {
-            return Ok(());
-        };
-        let (name, (cleanup, after_ms)) = (spec.name.clone(), columns(spec.cleanup));
-        let compacted = matches!(spec.cleanup, Cleanup::Compact { .. });
-        let places: Vec<(i64, i64)> = topic
-            .partitions
-            .iter()
-            .map(|partition| (partition.place(0), partition.end()))
-            .collect();
-        // Before the write, so that no record comes in between with the old mark; a write that
-        // fails stops the start of the process anyway.
-        topic.set_cleanup(spec.cleanup);
-        self.inner
-            .db
-            .write(move |tx| {
-                Box::pin(async move {
-                    let conn = sqlite(tx.conn());
-                    sqlx::query("update topics set cleanup = $1, after_ms = $2 where name = $3")
-                        .bind(cleanup)
-                        .bind(after_ms)
-                        .bind(name.as_str())
-                        .execute(&mut *conn)
-                        .await?;
-                    sqlx::query("update partitions set compacted_to = 0 where topic = $1")
-                        .bind(name.as_str())
-                        .execute(&mut *conn)
-                        .await?;
-                    for (start, end) in places {
-                        sqlx::query(
-                            "update records set compacted = $1
-                             where place >= $2 and place < $3 and compacted <> $1",
-                        )
-                        .bind(compacted)
-                        .bind(start)
-                        .bind(end)
-                        .execute(&mut *conn)
-                        .await?;
-                    }
-                    Ok(())
-                })
-            })
-            .await
-    }
-}
-
-/// Makes topics with their partitions, all or none.
-async fn make(
-    tx: &mut crate::Tx,
-    wanted: BTreeMap<String, TopicSpec>,
-) -> Result<Vec<TopicState>, StoreError> {
-    let conn = sqlite(tx.conn());
-    let mut made = Vec::with_capacity(wanted.len());
-    for spec in wanted.into_values() {
-        let (cleanup, after_ms) = columns(spec.cleanup);
-        sqlx::query(
-            "insert into topics (name, partitions, cleanup, after_ms) values ($1, $2, $3, $4)",
-        )
-        .bind(spec.name.as_str())
-        .bind(spec.partitions)
-        .bind(cleanup)
-        .bind(after_ms)
-        .execute(&mut *conn)
-        .await?;
-        let mut partitions = Vec::with_capacity(spec.partitions.into());
-        for partition in 0..spec.partitions {
-            let id: i64 = sqlx::query_scalar(
-                "insert into partitions (topic, partition) values ($1, $2) returning id",
-            )
-            .bind(spec.name.as_str())
-            .bind(partition)
-            .fetch_one(&mut *conn)
-            .await?;
-            partitions.push((id, 0));
-        }
-        made.push(TopicState::new(spec.name, spec.cleanup, &partitions));
-    }
-    Ok(made)
-}
-
-/// What the file knows.
-async fn load(db: &Db) -> Result<Vec<TopicState>, StoreError> {
-    let mut reader = db.read().await?;
-    let conn = sqlite(reader.conn());
-    let topics: Vec<(String, String, i64)> =
-        sqlx::query_as("select name, cleanup, after_ms from topics")
-            .fetch_all(&mut *conn)
-            .await?;
-    let partitions: Vec<(String, i64, i64)> = sqlx::query_as(
-        "select topic, id, max(next_offset, coalesce(1 - (id << 40) +
-            (select max(place) from records where place >= id << 40 and place < (id + 1) << 40), 0))
-         from partitions order by topic, partition",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    Ok(topics
-        .into_iter()
-        .map(|(name, cleanup, after_ms)| {
-            let after_ms = after_ms.unsigned_abs();
-            let cleanup = match cleanup.as_str() {
-                "compact" => Cleanup::Compact { after_ms },
-                _ => Cleanup::Delete { after_ms },
-            };
-            let own: Vec<(i64, i64)> = partitions
-                .iter()
-                .filter(|(topic, _, _)| *topic == name)
-                .map(|(_, id, next)| (*id, *next))
-                .collect();
-            TopicState::new(name, cleanup, &own)
-        })
-        .collect())
-}
-
-fn columns(cleanup: Cleanup) -> (&'static str, i64) {
-    let (word, after_ms) = match cleanup {
-        Cleanup::Delete { after_ms } => ("delete", after_ms),
-        Cleanup::Compact { after_ms } => ("compact", after_ms),
-    };
-    (word, i64::try_from(after_ms).unwrap_or(i64::MAX))
 }
 
 fn away(error: StoreError) -> BusError {

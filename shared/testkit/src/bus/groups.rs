@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use blocks::bus::{Record, Subscription};
 use futures::FutureExt;
@@ -217,6 +218,45 @@ pub async fn two_members_share_the_partitions_and_read_nothing_twice(adapter: &m
     assert_eq!(by_key(&group.records()), expected(&keys, rounds));
 }
 
+/// A member that joins gets nothing of what another one has in hand; it does once that one asks for
+/// more, and so is done with it.
+pub async fn a_partition_changes_hands_only_between_two_batches(adapter: &mut dyn Adapter) {
+    let bus = adapter.bus();
+    let topic = fresh_topic(&*bus, 4).await;
+    let name = fresh_group();
+    let positions = Arc::new(MemoryPositions::default());
+    let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    bus.publish(&messages(&topic, &keys, 3)).await.unwrap();
+    let mut first = member(&*bus, &name, &topic, &positions).await;
+    let in_hand = take(&mut *first, 24).await;
+    let mut second = member(&*bus, &name, &topic, &positions).await;
+    let too_early = timeout(Duration::from_millis(300), second.next(100)).await;
+    assert!(too_early.is_err(), "read by two: {too_early:?}");
+
+    positions.handled(&in_hand);
+    let mut read = vec![Vec::new(), Vec::new()];
+    let mut rounds = 0;
+    while read.iter().any(Vec::is_empty) {
+        assert!(
+            rounds < 500,
+            "the second member was never given a partition"
+        );
+        bus.publish(&messages(&topic, &keys, 1)).await.unwrap();
+        rounds += 1;
+        while read.iter().map(Vec::len).sum::<usize>() < rounds * keys.len() {
+            let (who, batch) = tokio::select! {
+                batch = first.next(100) => (0, batch.unwrap()),
+                batch = second.next(100) => (1, batch.unwrap()),
+                () = tokio::time::sleep(PATIENCE) => panic!("no records came"),
+            };
+            positions.handled(&batch);
+            read[who].extend(batch);
+        }
+    }
+    let all = by_key(&read.concat());
+    assert!(all.values().all(|values| values.len() == rounds), "{all:?}");
+}
+
 /// What a member leaves behind is read by those who stay.
 pub async fn a_member_that_leaves_hands_its_partitions_over(adapter: &mut dyn Adapter) {
     let bus = adapter.bus();
@@ -237,7 +277,7 @@ pub async fn a_member_that_leaves_hands_its_partitions_over(adapter: &mut dyn Ad
     assert_eq!(read.unwrap(), []);
     bus.publish(&messages(&topic, &keys, 3)).await.unwrap();
     // The one that leaves had records in hand and kept nothing of them.
-    if let Ok(batch) = timeout(std::time::Duration::from_secs(5), leaves.next(100)).await {
+    if let Ok(batch) = timeout(Duration::from_secs(5), leaves.next(100)).await {
         batch.unwrap();
     }
     drop(leaves);

@@ -84,6 +84,7 @@ macro_rules! bus_contract {
             unreachable_positions_are_reported_and_asked_again,
             commits_are_taken_and_never_read_back,
             two_members_share_the_partitions_and_read_nothing_twice,
+            a_partition_changes_hands_only_between_two_batches,
             a_member_that_leaves_hands_its_partitions_over,
             a_member_that_joins_in_the_middle_loses_and_repeats_nothing,
         );

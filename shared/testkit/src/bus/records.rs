@@ -7,7 +7,7 @@ use blocks::bus::{BusError, Extent, TopicSpec};
 use chrono::DateTime;
 use events::{Cleanup, Message};
 use futures::future::join_all;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Adapter, PATIENCE, by_key, expected, fresh_group, fresh_topic, member, message, messages, take,
@@ -284,31 +284,49 @@ pub async fn a_batch_is_never_larger_than_asked_for(adapter: &mut dyn Adapter) {
 
 /// Waiting may be given up at any moment: what was not returned comes the next time.
 pub async fn a_cancelled_wait_loses_nothing(adapter: &mut dyn Adapter) {
-    let bus = adapter.bus();
-    let topic = fresh_topic(&*bus, 3).await;
+    let topic = fresh_topic(&*adapter.bus(), 3).await;
     let keys = ["a", "b", "c", "d"];
+    let mut unpublished = messages(&topic, &keys, 60);
+    let later = unpublished.split_off(120);
+    adapter.bus().publish(&unpublished).await.unwrap();
+    // What was there before the start may come another way than what comes while somebody waits.
+    if adapter.guarantees().reopens {
+        adapter.reopen().await;
+    }
+    let bus = adapter.bus();
+    let mut later = later.chunks(5);
     let mut reader = member(&*bus, &fresh_group(), &topic, &Arc::default()).await;
-    let mut batches = messages(&topic, &keys, 30);
     let mut records = Vec::new();
-    let mut hurry = 0;
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while records.len() < 120 {
+    let mut attempt = 0;
+    let deadline = Instant::now() + PATIENCE;
+    while records.len() < 240 {
         assert!(
-            tokio::time::Instant::now() < deadline,
-            "{} of 120 records came",
+            Instant::now() < deadline,
+            "{} of 240 records came",
             records.len()
         );
-        if !batches.is_empty() {
-            let rest = batches.split_off(batches.len().min(5));
-            bus.publish(&batches).await.unwrap();
-            batches = rest;
+        attempt += 1;
+        if attempt % 3 == 0
+            && let Some(batch) = later.next()
+        {
+            bus.publish(batch).await.unwrap();
         }
-        // Given up at once, in the middle, or not at all.
-        hurry = (hurry + 1) % 4;
-        let patience = Duration::from_micros([0, 50, 500, 20_000][hurry]);
-        if let Ok(batch) = timeout(patience, reader.next(3)).await {
-            records.extend(batch.unwrap());
+        // Given up after the first step, somewhere in the middle, or in the end after all.
+        let give_up = async {
+            match attempt % 8 {
+                7 => tokio::time::sleep(Duration::from_millis(100)).await,
+                steps => {
+                    for _ in 0..steps * steps {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            batch = reader.next(3) => records.extend(batch.unwrap()),
+            () = give_up => {}
         }
     }
-    assert_eq!(by_key(&records), expected(&keys, 30));
+    assert_eq!(by_key(&records), expected(&keys, 60));
 }
