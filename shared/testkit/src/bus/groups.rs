@@ -234,7 +234,7 @@ pub async fn a_partition_changes_hands_only_between_two_batches(adapter: &mut dy
     assert!(too_early.is_err(), "read by two: {too_early:?}");
 
     positions.handled(&in_hand);
-    let mut read = vec![Vec::new(), Vec::new()];
+    let mut read = [Vec::new(), Vec::new()];
     let mut rounds = 0;
     while read.iter().any(Vec::is_empty) {
         assert!(
