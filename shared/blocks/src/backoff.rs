@@ -17,8 +17,10 @@ pub struct Backoff {
 
 impl Backoff {
     /// The pause after one more failure.
-    pub fn next(&mut self) -> Duration {
-        let pause = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
+    pub fn pause(&mut self) -> Duration {
+        let pause = FIRST
+            .saturating_mul(1 << self.failures.min(10))
+            .min(LONGEST);
         self.failures += 1;
         pause.mul_f64(rand::rng().random_range(0.75..1.0))
     }
@@ -41,11 +43,11 @@ mod tests {
     #[test]
     fn pauses_grow_to_the_cap_and_start_again_after_a_success() {
         let mut backoff = Backoff::default();
-        let first = backoff.next();
+        let first = backoff.pause();
         assert!(first <= FIRST);
-        let last = (0..20).map(|_| backoff.next()).last().unwrap();
+        let last = (0..20).map(|_| backoff.pause()).last().unwrap();
         assert!(last > LONGEST / 2 && last <= LONGEST, "{last:?}");
         backoff.reset();
-        assert!(backoff.next() <= FIRST);
+        assert!(backoff.pause() <= FIRST);
     }
 }

@@ -133,7 +133,11 @@ impl Relay {
     /// Publishes `events` in order. A refused one is set aside and the others go on.
     async fn publish(&mut self, mut events: Vec<Pending>) -> Outcome {
         while !events.is_empty() {
-            let batch: Vec<_> = events.iter().take(BATCH).map(|e| e.message.clone()).collect();
+            let batch: Vec<_> = events
+                .iter()
+                .take(BATCH)
+                .map(|e| e.message.clone())
+                .collect();
             let published = match self.bus.publish(&batch).await {
                 Ok(()) => batch.len(),
                 Err(BusError::Refused { index, reason }) if index < batch.len() => {
@@ -159,8 +163,10 @@ impl Relay {
             }
             self.backoff.reset();
             self.counted.published(published as u64);
-            self.unmarked.extend(events.drain(..published).map(|event| event.id));
-            self.mark_by.get_or_insert_with(|| Instant::now() + MARK_AFTER);
+            self.unmarked
+                .extend(events.drain(..published).map(|event| event.id));
+            self.mark_by
+                .get_or_insert_with(|| Instant::now() + MARK_AFTER);
             if self.unmarked.len() >= MARK_AT {
                 self.mark().await;
             }
@@ -186,7 +192,7 @@ impl Relay {
             Ok(()) => self.unmarked.clear(),
             Err(error) => {
                 self.failed("could not mark events as published", &*error);
-                self.mark_by = Some(Instant::now() + self.backoff.next());
+                self.mark_by = Some(Instant::now() + self.backoff.pause());
             }
         }
     }
@@ -215,7 +221,7 @@ impl Relay {
                 }
                 Err(error) => self.failed("could not read the outbox", &*error),
             }
-            let pause = self.backoff.next();
+            let pause = self.backoff.pause();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -228,7 +234,10 @@ impl Relay {
     async fn pending_page(&self, ahead: TimeDelta) -> Result<Vec<Pending>, BoxError> {
         let page = self.outbox.pending(self.clock.now() + ahead, BATCH).await?;
         let unmarked: HashSet<i64> = self.unmarked.iter().copied().collect();
-        Ok(page.into_iter().filter(|event| !unmarked.contains(&event.id)).collect())
+        Ok(page
+            .into_iter()
+            .filter(|event| !unmarked.contains(&event.id))
+            .collect())
     }
 
     /// Looks after what was left behind, by this process or another.
@@ -246,9 +255,13 @@ impl Relay {
         let left_behind = self.clock.now() - TimeDelta::milliseconds(LEFT_BEHIND_MS);
         match self.outbox.depth().await {
             Ok(depth) => {
-                let age = depth.oldest.map(|oldest| self.clock.now() - oldest).unwrap_or_default();
+                let age = depth
+                    .oldest
+                    .map(|oldest| self.clock.now() - oldest)
+                    .unwrap_or_default();
                 let age = age.to_std().unwrap_or_default();
-                self.metrics.outbox(self.outbox.service(), depth.pending, age);
+                self.metrics
+                    .outbox(self.outbox.service(), depth.pending, age);
                 if depth.oldest.is_none_or(|oldest| oldest >= left_behind) {
                     return;
                 }
@@ -263,12 +276,15 @@ impl Relay {
     async fn sweep_pages(&mut self, stop: &CancellationToken) -> Result<(), BoxError> {
         self.mark().await;
         while !stop.is_cancelled() && self.outbox.lease(self.holder).await?.is_some() {
-            let page = self.pending_page(TimeDelta::milliseconds(-LEFT_BEHIND_MS)).await?;
+            let page = self
+                .pending_page(TimeDelta::milliseconds(-LEFT_BEHIND_MS))
+                .await?;
             if page.is_empty() {
                 return Ok(());
             }
             tracing::info!(
-                service = self.outbox.service(), events = page.len(),
+                service = self.outbox.service(),
+                events = page.len(),
                 "publishing events that were left behind"
             );
             if matches!(self.publish(page).await, Outcome::Failed) {

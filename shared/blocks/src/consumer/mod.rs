@@ -35,7 +35,12 @@ pub struct Consumer {
 impl Consumer {
     /// The group `group` that reads `topics` into `store`.
     pub fn new(group: &'static str, topics: Vec<String>, store: Arc<dyn ConsumerStore>) -> Self {
-        Self { group, topics, store, status: Arc::default() }
+        Self {
+            group,
+            topics,
+            store,
+            status: Arc::default(),
+        }
     }
 }
 

@@ -134,13 +134,20 @@ impl ConsumerLoop {
         let consumer = self.consumer.clone();
         while !stop.is_cancelled() {
             let positions = Arc::clone(&consumer.store) as Arc<dyn Positions>;
-            match self.bus.subscribe(consumer.group, &consumer.topics, positions).await {
+            match self
+                .bus
+                .subscribe(consumer.group, &consumer.topics, positions)
+                .await
+            {
                 Ok(subscription) => {
                     self.works();
                     return Ok(Some(subscription));
                 }
                 Err(error @ BusError::UnknownTopic(_)) => return Err(error.into()),
-                Err(error) => self.pause("could not join the consumer group", &error, stop).await,
+                Err(error) => {
+                    self.pause("could not join the consumer group", &error, stop)
+                        .await;
+                }
             }
         }
         Ok(None)
@@ -158,7 +165,8 @@ impl ConsumerLoop {
             match self.consumer.store.apply(records).await {
                 Ok(applied) => {
                     for record in records {
-                        self.next.insert(record.topic_partition(), record.offset + 1);
+                        self.next
+                            .insert(record.topic_partition(), record.offset + 1);
                     }
                     self.applied(applied).await;
                     if self.reported.is_none_or(|at| Instant::now() >= at) {
@@ -191,7 +199,10 @@ impl ConsumerLoop {
         while !stop.is_cancelled() {
             match subscription.rewind().await {
                 Ok(()) => return self.report(subscription).await,
-                Err(error) => self.pause("could not read the group's positions", &error, stop).await,
+                Err(error) => {
+                    self.pause("could not read the group's positions", &error, stop)
+                        .await;
+                }
             }
         }
     }
@@ -212,11 +223,13 @@ impl ConsumerLoop {
             Ok(due) => due.map(|due| Instant::now() + (due - now).to_std().unwrap_or_default()),
             Err(error) => {
                 tracing::debug!(group = self.consumer.group, error = %chain(&*error), "no due time");
-                Some(Instant::now() + self.backoff.next())
+                Some(Instant::now() + self.backoff.pause())
             }
         };
         match self.consumer.store.blocked().await {
-            Ok(blocked) => self.metrics.blocked(i64::try_from(blocked.len()).unwrap_or(i64::MAX)),
+            Ok(blocked) => self
+                .metrics
+                .blocked(i64::try_from(blocked.len()).unwrap_or(i64::MAX)),
             Err(error) => {
                 tracing::debug!(group = self.consumer.group, error = %chain(&*error), "not counted");
             }
@@ -267,7 +280,7 @@ impl ConsumerLoop {
         if self.backoff.failures() == 0 {
             tracing::warn!(group = self.consumer.group, error = %chain(error), "{what}");
         }
-        let pause = self.backoff.next();
+        let pause = self.backoff.pause();
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}

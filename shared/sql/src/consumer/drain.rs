@@ -79,7 +79,7 @@ async fn one(shared: &Arc<Shared>, key: Key) -> Result<Option<(Applied, bool)>, 
                         .bind(&key.key)
                         .fetch_optional(&mut *conn)
                         .await)?;
-                if !retry_at.flatten().is_some_and(|at| at <= now) {
+                if retry_at.flatten().is_none_or(|at| at > now) {
                     return Ok(None);
                 }
                 let mut batch = Batch {

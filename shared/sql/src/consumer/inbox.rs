@@ -1,5 +1,7 @@
 //! The inbox: what waits, with its bytes, and what had its effect, for people to look at.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use blocks::bus::Record;
@@ -80,7 +82,12 @@ pub(super) async fn store(
     if rows.is_empty() {
         return Ok(());
     }
-    let list = serde_json::to_string(rows)?;
+    // An event that came twice in a batch is one row: PostgreSQL refuses to write it twice at once.
+    let last: BTreeMap<_, _> = rows
+        .iter()
+        .map(|row| ((&row.topic, &row.key, row.version), row))
+        .collect();
+    let list = serde_json::to_string(&last.into_values().collect::<Vec<_>>())?;
     let statement = format!(
         "insert into inbox_messages (consumer_group, topic, key, version, message_id, event_type,
             status, received_at, processed_at, record)
