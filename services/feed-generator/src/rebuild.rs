@@ -151,7 +151,7 @@ impl Rebuild {
     /// Shows the new generation when the group has come far enough.
     ///
     /// # Errors
-    /// When the database refuses. What came of it is looked up by the next call.
+    /// When the database refuses. The next call tries again, whatever came of it.
     pub async fn finish_if_reached(
         &self,
         db: &Db,
@@ -163,28 +163,23 @@ impl Rebuild {
             Knowledge::Plan(Some(_)) | Knowledge::Unsure => {}
         }
         let (mirror, known) = (Arc::clone(&self.mirror), Arc::clone(&self.known));
-        let done = db
-            .write(move |tx| {
-                Box::pin(async move {
-                    let mut plan = state(tx).await?.1;
-                    // Another rebuild may have begun since the positions were read.
-                    let positions = positions_in(tx).await?;
-                    if let Some(reached) = plan.take_if(|plan| plan.targets.reached(&positions)) {
-                        show(tx, reached.generation).await?;
-                    }
-                    let (entries, complete) = newest(tx, &mirror).await?;
-                    tx.after_commit(move || {
-                        mirror.replace(entries, complete);
-                        *lock(&known) = Knowledge::Plan(plan);
-                    });
-                    Ok(())
-                })
+        db.write(move |tx| {
+            Box::pin(async move {
+                let mut plan = state(tx).await?.1;
+                // Another rebuild may have begun since the positions were read.
+                let positions = positions_in(tx).await?;
+                if let Some(reached) = plan.take_if(|plan| plan.targets.reached(&positions)) {
+                    show(tx, reached.generation).await?;
+                }
+                let (entries, complete) = newest(tx, &mirror).await?;
+                tx.after_commit(move || {
+                    mirror.replace(entries, complete);
+                    *lock(&known) = Knowledge::Plan(plan);
+                });
+                Ok(())
             })
-            .await;
-        if done.is_err() {
-            self.doubt();
-        }
-        done
+        })
+        .await
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the streams show after which events, on each database.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::TimeDelta;
 use feed_generator::mirror::Bounds;
@@ -12,20 +12,39 @@ use testkit::db::TestDb;
 
 use crate::support::{Post, SERVICE, World, sqlite, user_created, user_deleted, user_renamed};
 
-/// Fails the next write at one point, once.
-pub struct Once(pub FaultPoint, pub AtomicBool);
+/// Fails one write at one point.
+pub struct Once {
+    point: FaultPoint,
+    /// How many writes pass before.
+    pass: AtomicI64,
+}
 
 impl Once {
+    /// The next write.
     pub fn at(point: FaultPoint) -> Arc<Self> {
-        Arc::new(Self(point, AtomicBool::new(true)))
+        Self::after(0, point)
+    }
+
+    /// The one after `pass` others.
+    pub fn after(pass: i64, point: FaultPoint) -> Arc<Self> {
+        Arc::new(Self {
+            point,
+            pass: AtomicI64::new(pass),
+        })
     }
 }
 
 impl Faults for Once {
     fn fails(&self, point: FaultPoint) -> bool {
-        point == self.0 && self.1.swap(false, Ordering::SeqCst)
+        point == self.point && self.pass.fetch_sub(1, Ordering::SeqCst) == 0
     }
 }
+
+const POINTS: [FaultPoint; 3] = [
+    FaultPoint::BeforeWrite,
+    FaultPoint::BeforeCommit,
+    FaultPoint::AfterCommit,
+];
 
 /// Holds so little that most reads go to the tables.
 pub fn little_memory() -> Settings {
@@ -210,13 +229,8 @@ async fn a_walk_by_cursor_meets_every_post_once_while_posts_are_written() {
 
 #[tokio::test]
 async fn the_mirror_equals_the_tables_after_a_commit_that_failed_or_was_not_answered() {
-    let points = [
-        FaultPoint::BeforeWrite,
-        FaultPoint::BeforeCommit,
-        FaultPoint::AfterCommit,
-    ];
     for settings in [little_memory(), Settings::default()] {
-        for point in points {
+        for point in POINTS {
             let mut world = sqlite(settings).await;
             let now = world.clock.now();
             let mut post = Post::new(1, 7, "one", now);
@@ -334,6 +348,71 @@ testkit::on_each_database!(
         world.assert_mirror_is_true().await;
     }
 );
+
+#[tokio::test]
+async fn a_rebuild_ends_well_whichever_of_its_writes_fails_or_is_not_answered() {
+    for (pass, point) in (0..4).flat_map(|pass| POINTS.map(|point| (pass, point))) {
+        let mut world = sqlite(Settings::default()).await;
+        let now = world.clock.now();
+        let posts = [Post::new(1, 7, "one", now), Post::new(2, 8, "two", now)];
+        world.publish(&posts.each_ref().map(Post::message)).await;
+        world.settle().await;
+        world.db.inject(Once::after(pass, point));
+        let begun = world.feed.rebuild().await.is_ok() || point == FaultPoint::AfterCommit;
+        world.rewind().await;
+        assert_eq!(world.titles(STREAM).await, ["two", "one"]);
+        assert_eq!(
+            world.feed.rebuild_progress().await.unwrap().is_some(),
+            begun
+        );
+        world.settle().await;
+        assert_eq!(
+            world.feed.rebuild_progress().await.unwrap(),
+            None,
+            "{pass} {point:?}"
+        );
+        assert_eq!(world.titles(STREAM).await, ["two", "one"]);
+        world.publish(&[posts[0].deleted(now)]).await;
+        world.settle().await;
+        assert_eq!(world.titles(STREAM).await, ["two"]);
+        world.assert_mirror_is_true().await;
+    }
+}
+
+#[tokio::test]
+async fn a_walk_goes_on_in_the_tables_where_memory_ends() {
+    let bounds = Bounds {
+        entries: 120,
+        ..Bounds::default()
+    };
+    let mut world = sqlite(Settings {
+        bounds,
+        ..Settings::default()
+    })
+    .await;
+    let start = world.clock.now();
+    let post = |n: u16| {
+        Post::new(
+            n.into(),
+            7,
+            &n.to_string(),
+            start + TimeDelta::milliseconds(n.into()),
+        )
+    };
+    let messages = |range: std::ops::RangeInclusive<u16>| -> Vec<_> {
+        range.map(|n| post(n).message()).collect()
+    };
+    world.publish(&messages(1..=130)).await;
+    world.settle().await;
+    let uri = "/api/activity-stream/user/7?limit=50";
+    let page = world.page(uri).await;
+    world.publish(&messages(131..=190)).await;
+    world.settle().await;
+    let next = page["next_cursor"].as_str().unwrap();
+    let titles = world.titles(&format!("{uri}&cursor={next}")).await;
+    let expected: Vec<String> = (31..=80).rev().map(|n: u16| n.to_string()).collect();
+    assert_eq!(titles, expected);
+}
 
 #[tokio::test]
 async fn a_rebuild_of_an_empty_log_ends_at_once() {
