@@ -100,6 +100,7 @@ impl From<Post> for PostView {
 
 /// What a client is told when there is nothing to show.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PostDeletion)]
 pub struct Message {
     /// For people.
     #[schema(example = "Post deleted successfully")]

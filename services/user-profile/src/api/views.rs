@@ -219,6 +219,7 @@ impl From<Profile> for PublicProfileView {
 
 /// What a client is told when there is nothing to show.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProfileDeletion)]
 pub struct Message {
     /// For people.
     #[schema(example = "Profile deleted successfully")]
