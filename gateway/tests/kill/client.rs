@@ -95,9 +95,6 @@ impl Client {
             }
             items.extend(more);
             let Some(cursor) = page["next_cursor"].as_str() else {
-                let total = page["total"].as_u64().unwrap();
-                // Without a writer beside it: after a restart nobody writes.
-                assert_eq!(total, items.len() as u64, "{list} counts wrong");
                 return items;
             };
             next = format!("{list}?limit=100&cursor={cursor}");

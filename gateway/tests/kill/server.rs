@@ -34,7 +34,11 @@ impl Server {
     /// Starts a server and waits until it can serve.
     pub async fn start(folder: &Path) -> Self {
         let log = folder.join("log");
-        let output = File::options().create(true).append(true).open(&log).unwrap();
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
         let child = rookery(folder)
             .arg("serve")
             .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("LOG_LEVEL", "warn")])
@@ -76,7 +80,11 @@ impl Server {
     /// `kill -9`.
     pub async fn kill(mut self) {
         let ended = self.child.try_wait().unwrap();
-        assert!(ended.is_none(), "it ended by itself: {ended:?}\n{}", self.log());
+        assert!(
+            ended.is_none(),
+            "it ended by itself: {ended:?}\n{}",
+            self.log()
+        );
         self.child.kill().await.unwrap();
     }
 

@@ -1,0 +1,350 @@
+//! What clients write, and what they were told of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rand::Rng;
+use rand::seq::IteratorRandom;
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Client, Gone};
+
+const PASSWORD: &str = "correct horse battery staple";
+/// Registering and logging in hash a password each: a handful is enough.
+const PEOPLE_PER_WRITER: usize = 3;
+
+/// Something that is written: what it is for sure, and what it may have become by a write that was
+/// under way at a kill.
+#[derive(Debug, Clone, Default)]
+pub struct Known<T> {
+    pub sure: T,
+    pub maybe: Option<T>,
+}
+
+impl<T: Clone + PartialEq + std::fmt::Debug> Known<T> {
+    /// The write to `new` was acknowledged.
+    fn acknowledged(&mut self, new: T) {
+        self.sure = new;
+        self.maybe = None;
+    }
+
+    /// Holds what is there now against what is known, which it then is for sure. Answers whether a
+    /// write that was under way had taken place.
+    #[track_caller]
+    pub fn settle(&mut self, seen: T, what: &str) -> bool {
+        if seen == self.sure {
+            self.maybe = None;
+            return false;
+        }
+        assert_eq!(
+            Some(&seen),
+            self.maybe.as_ref(),
+            "{what}: acknowledged was {:?}",
+            self.sure
+        );
+        self.acknowledged(seen);
+        true
+    }
+}
+
+/// What a post says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Begins with the name under which the writer knows the post.
+    pub title: String,
+    pub content: String,
+    pub tags: Vec<String>,
+}
+
+impl Said {
+    fn new(post: &str, edition: u32) -> Self {
+        Self {
+            title: format!("{post} edition {edition}"),
+            content: format!("<p>{edition} & {post}</p>\n").repeat(3),
+            tags: vec!["kill".to_owned(), format!("e{edition}")],
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({"title": self.title, "content": self.content, "tags": self.tags})
+    }
+
+    /// As it stands in the list or the feed.
+    pub fn of(item: &Value) -> Self {
+        Self {
+            title: item["title"].as_str().unwrap().to_owned(),
+            content: item["content"].as_str().unwrap().to_owned(),
+            tags: serde_json::from_value(item["tags"].clone()).unwrap(),
+        }
+    }
+
+    /// The name under which the writer knows the post.
+    pub fn post(&self) -> &str {
+        self.title.split_once(' ').unwrap().0
+    }
+}
+
+/// A post, from the first attempt to publish it.
+#[derive(Debug, Clone, Default)]
+pub struct Post {
+    /// Unknown while the answer to its creation is.
+    pub id: Option<String>,
+    /// Absent before it is created and after it is deleted.
+    pub state: Known<Option<Said>>,
+    /// How many changes took place, which is how many events there must be.
+    pub changes: i64,
+    edition: u32,
+    /// Whether something was asked of it since the last kill.
+    pub touched: bool,
+}
+
+/// An account.
+#[derive(Debug, Clone)]
+pub struct Person {
+    pub name: String,
+    pub id: i64,
+    pub registered: Known<bool>,
+    /// Absent where the answer to the login is.
+    pub token: Option<String>,
+    pub bio: Known<Option<String>>,
+    pub posts: BTreeMap<String, Post>,
+    written: usize,
+}
+
+/// How many writes there were.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Count {
+    pub acknowledged: usize,
+    /// Without an answer.
+    pub cut_off: usize,
+    /// Of those without an answer. Logins are not among them: nobody can tell.
+    pub took_place: usize,
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "{} writes acknowledged, {} cut off, of which {} took place",
+            self.acknowledged, self.cut_off, self.took_place
+        )
+    }
+}
+
+/// A client with its accounts, that writes one thing after the other.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    number: usize,
+    opened: usize,
+    pub people: Vec<Person>,
+    pub count: Count,
+}
+
+/// What all of them wrote.
+pub fn count(writers: &[Writer]) -> Count {
+    writers.iter().fold(Count::default(), |all, writer| Count {
+        acknowledged: all.acknowledged + writer.count.acknowledged,
+        cut_off: all.cut_off + writer.count.cut_off,
+        took_place: all.took_place + writer.count.took_place,
+    })
+}
+
+impl Writer {
+    pub fn new(number: usize) -> Self {
+        Self {
+            number,
+            opened: 0,
+            people: Vec::new(),
+            count: Count::default(),
+        }
+    }
+
+    /// Writes until nobody answers.
+    pub async fn work(mut self, client: Client) -> Self {
+        loop {
+            let register = match self.people.len() {
+                0 => true,
+                PEOPLE_PER_WRITER.. => false,
+                _ => rand::rng().random_ratio(1, 50),
+            };
+            let done = if register {
+                self.register(&client).await
+            } else {
+                self.write(&client).await
+            };
+            if let Err(Gone) = done {
+                self.count.cut_off += 1;
+                return self;
+            }
+            self.count.acknowledged += 1;
+        }
+    }
+
+    async fn register(&mut self, client: &Client) -> Result<(), Gone> {
+        self.opened += 1;
+        self.people.push(Person {
+            name: format!("w{}-{}", self.number, self.opened),
+            id: 0,
+            registered: Known {
+                sure: false,
+                maybe: Some(true),
+            },
+            token: None,
+            bio: Known::default(),
+            posts: BTreeMap::new(),
+            written: 0,
+        });
+        let person = self.people.last_mut().expect("just pushed");
+        let new = json!({
+            "email": format!("{}@example.org", person.name),
+            "username": person.name,
+            "password": PASSWORD,
+        });
+        let answer = client
+            .send("POST", "/api/auth/register", None, Some(&new))
+            .await?;
+        person.id = answer.expect(201)["id"].as_i64().unwrap();
+        person.registered.acknowledged(true);
+        Ok(())
+    }
+
+    async fn write(&mut self, client: &Client) -> Result<(), Gone> {
+        let person = self.people.iter_mut().choose(&mut rand::rng());
+        let person = person.expect("somebody is registered first");
+        if person.token.is_none() {
+            return person.login(client).await;
+        }
+        let what = rand::rng().random_range(0..100);
+        match what {
+            0..8 => person.describe(client).await,
+            8..55 => person.publish(client).await,
+            55..82 => person.edit(client).await,
+            _ => person.delete(client).await,
+        }
+    }
+}
+
+impl Person {
+    /// Logs in; asks once more whether the account exists when that is not sure.
+    pub async fn login(&mut self, client: &Client) -> Result<(), Gone> {
+        let answer = self.ask_login(client).await?;
+        self.token = Some(
+            answer.expect(200)["access_token"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
+        Ok(())
+    }
+
+    pub async fn ask_login(&self, client: &Client) -> Result<Answer, Gone> {
+        let login = json!({"username": self.name, "password": PASSWORD});
+        client
+            .send("POST", "/api/auth/login", None, Some(&login))
+            .await
+    }
+
+    async fn send(
+        &self,
+        client: &Client,
+        method: &str,
+        path: &str,
+        json: Option<&Value>,
+    ) -> Result<Answer, Gone> {
+        client.send(method, path, self.token.as_deref(), json).await
+    }
+
+    async fn describe(&mut self, client: &Client) -> Result<(), Gone> {
+        self.written += 1;
+        let bio = Some(format!("{}, take {}", self.name, self.written));
+        let (method, status) = match self.bio.sure {
+            None => ("POST", 201),
+            Some(_) => ("PUT", 200),
+        };
+        self.bio.maybe = Some(bio.clone());
+        let profile = json!({"bio": bio});
+        let answer = self
+            .send(client, method, "/api/profile", Some(&profile))
+            .await?;
+        answer.expect(status);
+        self.bio.acknowledged(bio);
+        Ok(())
+    }
+
+    async fn publish(&mut self, client: &Client) -> Result<(), Gone> {
+        self.written += 1;
+        let name = format!("{}-{}", self.name, self.written);
+        let said = Said::new(&name, 1);
+        let post = Post {
+            state: Known {
+                sure: None,
+                maybe: Some(Some(said.clone())),
+            },
+            edition: 1,
+            touched: true,
+            ..Post::default()
+        };
+        self.posts.insert(name.clone(), post);
+        let new = said.json();
+        let answer = self.send(client, "POST", "/api/posts", Some(&new)).await?;
+        let mut created = answer.expect(201);
+        assert_eq!(Said::of(&created), said);
+        let Value::String(id) = created["id"].take() else {
+            panic!("no id in {created}");
+        };
+        let post = self.posts.get_mut(&name).expect("just inserted");
+        post.id = Some(id);
+        post.took_place(Some(said));
+        Ok(())
+    }
+
+    async fn edit(&mut self, client: &Client) -> Result<(), Gone> {
+        let Some((name, id)) = self.any_post() else {
+            return self.publish(client).await;
+        };
+        let post = self.posts.get_mut(&name).expect("it was chosen among them");
+        post.edition += 1;
+        post.touched = true;
+        let said = Said::new(&name, post.edition);
+        post.state.maybe = Some(Some(said.clone()));
+        let (path, new) = (format!("/api/posts/{id}"), said.json());
+        let answer = self.send(client, "PUT", &path, Some(&new)).await?;
+        assert_eq!(Said::of(&answer.expect(200)), said);
+        let post = self.posts.get_mut(&name).expect("it was chosen among them");
+        post.took_place(Some(said));
+        Ok(())
+    }
+
+    async fn delete(&mut self, client: &Client) -> Result<(), Gone> {
+        let Some((name, id)) = self.any_post() else {
+            return self.publish(client).await;
+        };
+        let post = self.posts.get_mut(&name).expect("it was chosen among them");
+        post.touched = true;
+        post.state.maybe = Some(None);
+        let path = format!("/api/posts/{id}");
+        self.send(client, "DELETE", &path, None).await?.expect(200);
+        let post = self.posts.get_mut(&name).expect("it was chosen among them");
+        post.took_place(None);
+        Ok(())
+    }
+
+    fn any_post(&self) -> Option<(String, String)> {
+        let standing = self
+            .posts
+            .iter()
+            .filter(|(_, post)| post.state.sure.is_some());
+        let (name, post) = standing.choose(&mut rand::rng())?;
+        Some((
+            name.clone(),
+            post.id.clone().expect("whatever stands has an id"),
+        ))
+    }
+}
+
+impl Post {
+    fn took_place(&mut self, said: Option<Said>) {
+        self.state.acknowledged(said);
+        self.changes += 1;
+    }
+}
