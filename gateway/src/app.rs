@@ -23,7 +23,7 @@ use crate::VERSION;
 use crate::compress::WhereAsked;
 
 /// How long a browser may remember what it may send.
-const PREFLIGHT_AGE: Duration = Duration::from_secs(60 * 60);
+const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
 
 /// The application, and what it says of itself.
 pub struct App {

@@ -47,7 +47,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     let events = std::mem::take(&mut site.events);
     let app = app::build(&mut site.services, auth, events, config, &metrics)?;
 
-    let socket = Socket::new(embedded.folder().socket(), admin.router());
+    let socket = Socket::listen(&embedded.folder().socket(), admin.router())?;
     embedded
         .folder()
         .announce(&address.to_string())

@@ -66,6 +66,12 @@ impl Admin {
         stop: CancellationToken,
     ) -> Self {
         let services = site.services.iter();
+        let mut databases = embedded.databases();
+        databases.sort_by_key(|db| {
+            services
+                .clone()
+                .position(|of| of.name == db.settings().service)
+        });
         Self {
             auth: site.auth.clone(),
             feed: site.feed.clone(),
@@ -74,7 +80,7 @@ impl Admin {
             consumers: services
                 .flat_map(|service| service.consumers.clone())
                 .collect(),
-            databases: embedded.databases(),
+            databases,
             applier,
             stop,
         }

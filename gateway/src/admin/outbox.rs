@@ -55,7 +55,7 @@ pub(super) async fn republish(
         None => admin.databases.iter().collect(),
         Some(name) => {
             let found = admin.databases.iter().find(|db| db.service() == name);
-            let names = admin.databases.iter().map(|db| db.service());
+            let names = admin.databases.iter().map(Outbox::service);
             vec![found.ok_or_else(|| {
                 Problem::not_found(
                     "service_not_found",

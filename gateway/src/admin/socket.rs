@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -18,30 +19,38 @@ const LONGEST_PATH: usize = 100;
 
 /// The admin API at a socket that only its owner can open.
 pub struct Socket {
-    path: PathBuf,
+    listener: Mutex<Option<UnixListener>>,
     api: Router,
 }
 
 impl Socket {
-    /// `api` at `path`.
-    pub fn new(path: PathBuf, api: Router) -> Self {
-        Self { path, api }
+    /// Listens at `path` for `api`; whoever connects is answered when it runs.
+    ///
+    /// # Errors
+    /// When the file can't be made.
+    pub fn listen(path: &Path, api: Router) -> anyhow::Result<Self> {
+        let listener =
+            bind(path).with_context(|| format!("could not listen at {}", path.display()))?;
+        Ok(Self {
+            listener: Mutex::new(Some(listener)),
+            api,
+        })
     }
+}
 
-    fn listen(&self) -> io::Result<UnixListener> {
-        let new = self.path.with_extension("sock.new");
-        match std::fs::remove_file(&new) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        let within = Reach::to(&new)?;
-        let listener = UnixListener::bind(&within.path)?;
-        std::fs::set_permissions(&new, Permissions::from_mode(0o600))?;
-        // In one step, also over what a killed server left.
-        std::fs::rename(&new, &self.path)?;
-        Ok(listener)
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let new = path.with_extension("sock.new");
+    match std::fs::remove_file(&new) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
+    let within = Reach::to(&new)?;
+    let listener = UnixListener::bind(&within.path)?;
+    std::fs::set_permissions(&new, Permissions::from_mode(0o600))?;
+    // In one step, also over what a killed server left.
+    std::fs::rename(&new, path)?;
+    Ok(listener)
 }
 
 #[async_trait]
@@ -52,8 +61,11 @@ impl Background for Socket {
 
     async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
         let listener = self
-            .listen()
-            .with_context(|| format!("could not listen at {}", self.path.display()))?;
+            .listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .context("it runs already")?;
         axum::serve(listener, self.api.clone())
             .with_graceful_shutdown(stop.cancelled_owned())
             .await

@@ -88,16 +88,10 @@ impl DataDir {
             Err(TryLockError::WouldBlock) => return Err(in_use(path, &mut lock)),
             Err(TryLockError::Error(error)) => return Err(unusable("lock", &file)(error)),
         }
-        let own = Self { path, _lock: lock };
         // What a killed server left says nothing any more.
-        own.remove(&own.address_file());
-        own.note(&file).map_err(unusable("write", &file))?;
-        Ok(own)
-    }
-
-    /// Notes who has the folder, for the message to whoever wants it, too.
-    fn note(&self, file: &Path) -> io::Result<()> {
-        std::fs::write(file, format!("process {}\n", std::process::id()))
+        remove(&path.join(ADDRESS));
+        note(&mut lock).map_err(unusable("write", &file))?;
+        Ok(Self { path, _lock: lock })
     }
 
     /// The folder itself.
@@ -132,17 +126,8 @@ impl DataDir {
 
     /// Takes back what [`DataDir::announce`] said.
     pub fn retract(&self) {
-        self.remove(&self.address_file());
-        self.remove(&self.socket());
-    }
-
-    #[expect(clippy::unused_self, reason = "only whoever has the lock may")]
-    fn remove(&self, path: &Path) {
-        match std::fs::remove_file(path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(%error, path = %path.display(), "could not remove a file"),
-        }
+        remove(&self.address_file());
+        remove(&self.socket());
     }
 
     /// The key in `secret.key`, made at the first start.
@@ -189,6 +174,20 @@ const ADDRESS: &str = "rookery.addr";
 /// Where the server of `folder` talks to the command line.
 pub fn socket(folder: &Path) -> PathBuf {
     folder.join("rookery.sock")
+}
+
+/// Notes who has the folder, for the message to whoever wants it, too.
+fn note(lock: &mut File) -> io::Result<()> {
+    lock.set_len(0)?;
+    writeln!(lock, "process {}", std::process::id())
+}
+
+fn remove(path: &Path) {
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(%error, path = %path.display(), "could not remove a file"),
+    }
 }
 
 fn in_use(path: PathBuf, lock: &mut File) -> FolderError {

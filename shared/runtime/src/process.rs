@@ -24,9 +24,9 @@ use crate::stage::{Alarm, Stage};
 use crate::topics;
 
 /// How often old rows and records are removed.
-const CLEAN_UP_EVERY: Duration = Duration::from_secs(60 * 60);
+const CLEAN_UP_EVERY: Duration = Duration::from_hours(1);
 /// When it is done for the first time: not while everybody waits for the start.
-const FIRST_CLEAN_UP: Duration = Duration::from_secs(60);
+const FIRST_CLEAN_UP: Duration = Duration::from_mins(1);
 /// How long published rows stay in an outbox: for publishing them once more.
 const OUTBOX_KEEPS: TimeDelta = TimeDelta::days(7);
 /// How much of the grace period is left for events and databases when the last request ends late.
@@ -83,7 +83,7 @@ impl Process {
         self.consume(&consumers);
         self.relay(&relays);
         let grace = limits.grace;
-        let deadline = self.take_in(&intake, listener, app, limits);
+        let deadline = self.take_in(&intake, listener, app, &limits);
 
         stop.cancelled().await;
         let end = Instant::now() + grace;
@@ -106,7 +106,7 @@ impl Process {
         intake: &Stage,
         listener: TcpListener,
         app: Router,
-        limits: Limits,
+        limits: &Limits,
     ) -> Duration {
         for background in &self.beside {
             let (background, stop) = (Arc::clone(background), intake.stop());
@@ -114,8 +114,8 @@ impl Process {
         }
         let spared = LEFT_FOR_DELIVERY.min(limits.grace / 4);
         let limits = Limits {
-            grace: limits.grace - spared,
-            ..limits
+            grace: limits.grace.saturating_sub(spared),
+            ..limits.clone()
         };
         let deadline = limits.grace + spared / 2;
         let stop = intake.stop();

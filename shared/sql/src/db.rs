@@ -341,8 +341,9 @@ impl Db {
             Pools::Sqlite {
                 writer, readers, ..
             } => {
-                writer.stop();
+                // The writer goes last: only a connection that may write leaves no WAL behind.
                 readers.close().await;
+                writer.stop();
             }
             Pools::Postgres(pool) => pool.close().await,
         }

@@ -10,4 +10,5 @@
 
 pub mod bus;
 pub mod db;
+pub mod http;
 pub mod positions;

@@ -1,0 +1,212 @@
+//! The command line, beside a server and without one.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+use crate::world::{Folder, PASSWORD, Said};
+
+async fn create_admin(folder: &Folder, name: &str) -> Said {
+    let email = format!("{name}@example.org");
+    let mut child = folder
+        .command(&[
+            "admin",
+            "create",
+            "--email",
+            &email,
+            "--username",
+            name,
+            "--password-stdin",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin
+        .write_all(format!("{PASSWORD}\n").as_bytes())
+        .await
+        .unwrap();
+    drop(stdin);
+    Said::of(child.wait_with_output().await.unwrap())
+}
+
+/// What is the same with and without a server.
+async fn looks_around(folder: &Folder) {
+    let topics = folder.run(&["events", "topics"]).await.well();
+    for part in [
+        "posts-events",
+        "user.events.dlq",
+        "feed-generator (0)",
+        "compacted after 7 days",
+    ] {
+        assert!(topics.contains(part), "{part} in {topics}");
+    }
+    let tail = folder.run(&["events", "tail", "posts-events"]).await.well();
+    assert_eq!(tail.lines().count(), 10, "{tail}");
+    assert!(tail.lines().last().unwrap().contains("post 12"), "{tail}");
+    let all = folder
+        .run(&["events", "tail", "posts-events", "--from-beginning"])
+        .await
+        .well();
+    assert_eq!(all.lines().count(), 12);
+    let titles: Vec<String> = all
+        .lines()
+        .map(|line| {
+            line.split("\"title\":\"")
+                .nth(1)
+                .unwrap()
+                .split('"')
+                .next()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    let expected: Vec<String> = (1..=12).map(|number| format!("post {number}")).collect();
+    assert_eq!(
+        titles, expected,
+        "in the order of time, whatever the partition"
+    );
+    let some = folder
+        .run(&[
+            "events",
+            "tail",
+            "posts-events",
+            "--from-beginning",
+            "-n",
+            "2",
+            "--json",
+        ])
+        .await
+        .well();
+    let first: serde_json::Value = serde_json::from_str(some.lines().next().unwrap()).unwrap();
+    assert_eq!(some.lines().count(), 2);
+    assert_eq!(first["value"]["data"]["title"], "post 1");
+    assert_eq!(first["event_type"], "post.created");
+
+    let outbox = folder.run(&["outbox", "--list", "3"]).await.well();
+    assert!(outbox.contains("published"), "{outbox}");
+    assert_eq!(
+        folder.run(&["dlq", "list"]).await.well(),
+        "Nothing waits.\n"
+    );
+    let rebuilt = folder.run(&["feed", "rebuild"]).await.well();
+    assert!(rebuilt.contains("of 12 events"), "{rebuilt}");
+
+    let unknown = folder.run(&["events", "tail", "nope"]).await.badly(1);
+    assert!(
+        unknown.contains("nope") && unknown.contains("posts-events"),
+        "{unknown}"
+    );
+    let unknown = folder
+        .run(&["dlq", "list", "--group", "nope"])
+        .await
+        .badly(1);
+    assert!(unknown.contains("feed-generator"), "{unknown}");
+    let unknown = folder
+        .run(&["dlq", "replay", "feed-generator:9"])
+        .await
+        .badly(1);
+    assert!(unknown.contains("no") && unknown.contains('9'), "{unknown}");
+    assert_eq!(folder.run(&["dlq", "replay", "9"]).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn commands_say_the_same_beside_a_server_and_without_one() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    let (_, token) = rookery.join("ada").await;
+    let mut titles = Vec::new();
+    for number in 1..=12 {
+        let title = format!("post {number}");
+        rookery.publish(&token, &title).await;
+        titles.insert(0, title);
+    }
+    let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
+    rookery.shows(&titles).await;
+    looks_around(&folder).await;
+    assert_eq!(rookery.titles().await, titles);
+    create_admin(&folder, "root").await.well();
+    let root = rookery.login("root").await;
+    let me = rookery.get("/api/auth/me", Some(&root)).await.expect(200);
+    assert_eq!(me["role"], "admin");
+    rookery.stop().await;
+
+    looks_around(&folder).await;
+    create_admin(&folder, "chief").await.well();
+    let again = create_admin(&folder, "chief").await.badly(1);
+    assert!(
+        again.contains("taken") && !again.contains(PASSWORD),
+        "{again}"
+    );
+
+    let rookery = folder.serve().await;
+    rookery.shows(&titles).await;
+    rookery.login("chief").await;
+}
+
+#[tokio::test]
+async fn a_socket_that_a_killed_server_left_is_no_obstacle() {
+    let folder = Folder::new();
+    folder.serve().await.kill().await;
+    assert!(folder.data().join("rookery.sock").exists());
+    folder.run(&["events", "topics"]).await.well();
+    let rookery = folder.serve().await;
+    folder.run(&["events", "topics"]).await.well();
+    rookery.stop().await;
+    assert!(!folder.data().join("rookery.sock").exists());
+}
+
+#[tokio::test]
+async fn following_shows_what_comes_also_after_a_restart_of_the_server() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    let (_, token) = rookery.join("ada").await;
+    rookery.publish(&token, "before").await;
+    rookery.shows(&["before"]).await;
+    let mut tail = folder
+        .command(&["events", "tail", "posts-events", "--follow"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    let mut next = async || {
+        let patience = std::time::Duration::from_secs(20);
+        let line = tokio::time::timeout(patience, lines.next_line()).await;
+        line.expect("a line comes").unwrap().unwrap()
+    };
+    assert!(next().await.contains("before"));
+    rookery.publish(&token, "while it runs").await;
+    assert!(next().await.contains("while it runs"));
+    rookery.stop().await;
+    let rookery = folder.serve().await;
+    rookery.publish(&token, "after the restart").await;
+    assert!(next().await.contains("after the restart"));
+    tail.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_data_folder_commands_say_so_and_make_none() {
+    let folder = Folder::new();
+    let error = folder.run(&["events", "topics"]).await.badly(1);
+    assert!(error.contains("DATA_DIR"), "{error}");
+    assert!(!folder.data().exists());
+}
+
+#[tokio::test]
+async fn help_teaches_with_examples() {
+    let folder = Folder::new();
+    for (args, example) in [
+        (&["--help"][..], "rookery events tail posts-events --follow"),
+        (&["events", "tail", "--help"], "--from-beginning"),
+        (&["outbox", "--help"], "republish --since 2h"),
+        (&["dlq", "replay", "--help"], "rookery dlq replay --all"),
+        (&["admin", "create", "--help"], "--password-stdin"),
+    ] {
+        let help = folder.run(args).await.well();
+        assert!(help.contains(example), "{example} in {help}");
+    }
+    let routes = folder.run(&["routes"]).await.well();
+    assert!(routes.contains("/api/posts/{id}"), "{routes}");
+}

@@ -1,0 +1,83 @@
+//! The documentation and the route table say the same.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::world::Folder;
+
+#[tokio::test]
+async fn every_operation_has_a_rule_and_an_id_of_its_own_and_every_rule_an_operation() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    let document = rookery.get("/openapi.json", None).await.expect(200);
+    let mut operations = BTreeSet::new();
+    let mut ids = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let path = path.strip_suffix('/').unwrap_or(path).to_owned();
+            operations.insert((method.to_uppercase(), path));
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(ids.insert(id.to_owned()), "{id} twice");
+            assert!(operation["summary"].is_string(), "{id} says what it does");
+            assert!(operation["tags"][0].is_string(), "{id} has a tag");
+        }
+    }
+    let rules: BTreeSet<_> = gateway::site::routes()
+        .map(|(_, method, path, _)| (method.to_owned(), path.to_owned()))
+        .collect();
+    assert_eq!(operations, rules);
+}
+
+#[tokio::test]
+async fn what_the_document_refers_to_is_in_it() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    let document = rookery.get("/openapi.json", None).await.expect(200);
+    let mut references = Vec::new();
+    collect(&document, &mut references);
+    assert!(!references.is_empty());
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+    assert!(document["components"]["securitySchemes"]["bearer"].is_object());
+}
+
+fn collect(value: &Value, references: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(reference)) = fields.get("$ref") {
+                references.push(reference.clone());
+            }
+            fields.values().for_each(|value| collect(value, references));
+        }
+        Value::Array(items) => items.iter().for_each(|value| collect(value, references)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_pages_come_with_all_they_load() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    for page in ["/docs", "/redoc"] {
+        let html = rookery.get(page, None).await;
+        assert_eq!(html.status, 200);
+        let html = html.text();
+        assert!(
+            !html.contains("http://") && !html.contains("https://"),
+            "{page}: {html}"
+        );
+        let files: Vec<&str> = html
+            .split(['"', '\''])
+            .filter(|part| part.starts_with('/') && part.len() > 1)
+            .collect();
+        assert!(!files.is_empty());
+        for file in files {
+            let answer = rookery.get(file, None).await;
+            assert_eq!(answer.status, 200, "{page} loads {file}");
+            assert!(!answer.body.is_empty());
+        }
+    }
+}

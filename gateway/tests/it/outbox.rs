@@ -1,0 +1,50 @@
+//! An operator's view of an outbox, on both databases.
+
+use blocks::outbox::Outbox;
+use chrono::TimeDelta;
+use events::users::UserDeleted;
+use sql::{Db, StoreError};
+use testkit::db::TestDb;
+use uuid::Uuid;
+
+async fn publish(db: &Db, user_id: i64) {
+    let published: Result<(), StoreError> = db
+        .write(move |tx| {
+            Box::pin(async move { tx.publish(&UserDeleted { user_id }, 1).await.map(drop) })
+        })
+        .await;
+    published.unwrap();
+}
+
+testkit::on_each_database!(
+    rows_are_listed_and_can_be_published_once_more,
+    "auth",
+    &[],
+    async |db: TestDb| {
+        let start = db.settings().clock.now();
+        for user_id in 1..=3 {
+            publish(&db, user_id).await;
+        }
+        let pending = db.pending(start + TimeDelta::days(1), 10).await.unwrap();
+        let ids: Vec<i64> = pending.iter().map(|pending| pending.id).collect();
+        db.mark_published(&ids[..1]).await.unwrap();
+        db.mark_refused(ids[1], "too odd").await.unwrap();
+
+        let rows = db.outbox_rows(2).await.unwrap();
+        let seen: Vec<_> = rows
+            .iter()
+            .map(|row| (row.key.as_str(), row.status.as_str()))
+            .collect();
+        assert_eq!(seen, [("3", "pending"), ("2", "refused")]);
+        assert_eq!(rows[1].error.as_deref(), Some("too odd"));
+        assert_eq!(rows[0].event_type, "user.deleted");
+        assert_eq!(db.outbox_refused().await.unwrap(), 1);
+
+        let later = start + TimeDelta::days(1);
+        assert_eq!(db.outbox_republish(later).await.unwrap(), 0);
+        assert_eq!(db.outbox_republish(start).await.unwrap(), 2);
+        assert_eq!(db.depth().await.unwrap().pending, 3);
+        assert_eq!(db.outbox_refused().await.unwrap(), 0);
+        assert!(db.lease(Uuid::nil()).await.unwrap().is_some());
+    }
+);

@@ -1,0 +1,160 @@
+//! A small HTTP client for tests: requests in a line, answers that can be looked at.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// How long something may take to become true.
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Talks to one server and keeps its connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    address: String,
+    http: legacy::Client<HttpConnector, Full<Bytes>>,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// All of the body.
+    pub body: Bytes,
+}
+
+impl Client {
+    /// For the server at `address`: `127.0.0.1:8000`.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            http: legacy::Client::builder(TokioExecutor::new()).build_http(),
+        }
+    }
+
+    /// Where the server is.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends a request, with a token and a JSON body where they are given.
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        json: Option<Value>,
+    ) -> Answer {
+        let mut request = self.request(method, path);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let body = match json {
+            Some(json) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                json.to_string()
+            }
+            None => String::new(),
+        };
+        self.give(request.body(body).unwrap()).await
+    }
+
+    /// A request to this server, for what [`Client::send`] can't say.
+    pub fn request(&self, method: &str, path: &str) -> http::request::Builder {
+        let uri = format!("http://{}{path}", self.address);
+        Request::builder().method(method).uri(uri)
+    }
+
+    /// Sends `request` as it is.
+    pub async fn give(&self, request: Request<impl Into<Bytes>>) -> Answer {
+        self.try_give(request).await.unwrap()
+    }
+
+    /// Sends `request` as it is, where the server may be away.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub async fn try_give(&self, request: Request<impl Into<Bytes>>) -> anyhow::Result<Answer> {
+        let request = request.map(|body| Full::new(body.into()));
+        let (parts, body) = self.http.request(request).await?.into_parts();
+        Ok(Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: body.collect().await?.to_bytes(),
+        })
+    }
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body of an answer with `status`.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text());
+        self.json()
+    }
+
+    /// Holds it to be a problem with this status and code, and gives what it says.
+    #[track_caller]
+    pub fn expect_problem(&self, status: u16, code: &str) -> Value {
+        let problem = self.expect(status);
+        assert_eq!(
+            self.headers[CONTENT_TYPE], "application/problem+json",
+            "{problem}"
+        );
+        assert_eq!(problem["status"], status, "{problem}");
+        assert_eq!(problem["error_code"], code, "{problem}");
+        for field in ["type", "title", "instance", "trace_id"] {
+            assert!(problem[field].is_string(), "{field} in {problem}");
+        }
+        problem
+    }
+}
+
+/// Sends bytes as they are, for requests that no client would make, and gives what comes back until
+/// the server closes; say `Connection: close`.
+pub async fn raw(address: &str, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Looks until there is something to see.
+///
+/// # Panics
+/// When it takes longer than anything should.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(seen) = look().await {
+            return seen;
+        }
+        assert!(Instant::now() < end, "did not happen: {what}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
