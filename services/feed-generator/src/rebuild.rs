@@ -107,7 +107,7 @@ impl Rebuild {
         })
     }
 
-    /// Notes where the log ends, for the [`Rebuild::begin`] that follows.
+    /// Notes where the log ends, for the reset that follows.
     pub fn note(&self, targets: Targets) {
         *lock(&self.noted) = targets;
     }
