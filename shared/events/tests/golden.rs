@@ -1,5 +1,9 @@
 //! Every event as it stands on its topic. A change of the wire format shows as a change of a file
 //! in `golden/`; `UPDATE_GOLDEN=1 cargo test -p events` writes them anew.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that can't be set up should say where"
+)]
 
 use std::fmt::Write;
 use std::path::Path;
@@ -7,9 +11,7 @@ use std::path::Path;
 use chrono::DateTime;
 use events::posts::{PostCreated, PostDeleted, PostUpdated};
 use events::profiles::{ProfileCreated, ProfileDeleted, ProfileUpdated};
-use events::users::{
-    UserAuthenticated, UserCreated, UserDeleted, UserSessionRevoked, UserUpdated,
-};
+use events::users::{UserAuthenticated, UserCreated, UserDeleted, UserSessionRevoked, UserUpdated};
 use events::{Context, Envelope, Event};
 use uuid::Uuid;
 
@@ -29,7 +31,12 @@ fn check<E: Event + PartialEq + std::fmt::Debug>(event: &E) {
     for (name, value) in envelope.headers() {
         writeln!(text, "{name}: {value}").unwrap();
     }
-    writeln!(text, "\n{}", String::from_utf8(envelope.value.clone()).unwrap()).unwrap();
+    writeln!(
+        text,
+        "\n{}",
+        String::from_utf8(envelope.value.clone()).unwrap()
+    )
+    .unwrap();
 
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("golden/{}.txt", E::TYPE));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -59,7 +66,10 @@ macro_rules! post {
 fn posts_keep_their_wire_format() {
     check(&post!(PostCreated));
     check(&post!(PostUpdated));
-    check(&PostDeleted { post_id: Uuid::from_u128(7), user_id: 3 });
+    check(&PostDeleted {
+        post_id: Uuid::from_u128(7),
+        user_id: 3,
+    });
 }
 
 #[test]
@@ -67,18 +77,42 @@ fn users_keep_their_wire_format() {
     let (username, role) = ("ada".to_owned(), "user".to_owned());
     let email = "ada@example.com".to_owned();
     let session_id = Uuid::from_u128(9);
-    check(&UserCreated { user_id: 3, username: username.clone(), email, role: role.clone() });
-    check(&UserUpdated { user_id: 3, username, role });
+    check(&UserCreated {
+        user_id: 3,
+        username: username.clone(),
+        email,
+        role: role.clone(),
+    });
+    check(&UserUpdated {
+        user_id: 3,
+        username,
+        role,
+    });
     check(&UserDeleted { user_id: 3 });
-    check(&UserAuthenticated { user_id: 3, session_id });
-    check(&UserSessionRevoked { user_id: 3, session_id });
+    check(&UserAuthenticated {
+        user_id: 3,
+        session_id,
+    });
+    check(&UserSessionRevoked {
+        user_id: 3,
+        session_id,
+    });
 }
 
 #[test]
 fn profiles_keep_their_wire_format() {
-    check(&ProfileCreated { profile_id: 5, user_id: 3 });
-    check(&ProfileUpdated { profile_id: 5, user_id: 3 });
-    check(&ProfileDeleted { profile_id: 5, user_id: 3 });
+    check(&ProfileCreated {
+        profile_id: 5,
+        user_id: 3,
+    });
+    check(&ProfileUpdated {
+        profile_id: 5,
+        user_id: 3,
+    });
+    check(&ProfileDeleted {
+        profile_id: 5,
+        user_id: 3,
+    });
 }
 
 #[test]

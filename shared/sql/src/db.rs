@@ -140,6 +140,8 @@ impl Db {
                 Durability::Process => SqliteSynchronous::Normal,
             })
             .foreign_keys(true)
+            // What was deleted is overwritten where its page is written anyway.
+            .pragma("secure_delete", "fast")
             .busy_timeout(BUSY_TIMEOUT);
         let mut connection = options.connect().await?;
         migrate::sqlite(migrations, settings.delivery)
@@ -303,9 +305,7 @@ impl Db {
             transaction.commit().await.map_err(StoreError::from)?;
         }
         self.fault(FaultPoint::AfterCommit)?;
-        for hook in tx.hooks {
-            hook();
-        }
+        writer::run_hooks(tx.hooks);
         self.inner.hand_over.give(tx.committed);
         Ok(value)
     }

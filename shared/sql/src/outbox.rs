@@ -162,9 +162,10 @@ impl Outbox for Db {
                 .write(move |tx| {
                     Box::pin(async move {
                         on!(tx, conn => sqlx::query(
-                            "delete from outbox_messages where position in
-                                (select position from outbox_messages order by position limit $1)
-                             and status = 'published' and published_at < $2",
+                            "delete from outbox_messages where position in (
+                                select position from outbox_messages
+                                where status = 'published' and published_at < $2
+                                order by position limit $1)",
                         )
                         .bind(REMOVE_PAGE)
                         .bind(before)

@@ -56,6 +56,15 @@ impl Writer {
     }
 }
 
+/// Runs what follows a commit. One that panics is logged: the write it follows is done.
+pub(crate) fn run_hooks(hooks: Vec<Box<dyn FnOnce() + Send>>) {
+    for hook in hooks {
+        if std::panic::catch_unwind(AssertUnwindSafe(hook)).is_err() {
+            tracing::error!("what follows a commit panicked: memory may not show that write");
+        }
+    }
+}
+
 pub(crate) fn start(
     options: SqliteConnectOptions,
     connection: SqliteConnection,
@@ -203,9 +212,7 @@ impl WriterTask {
         let committed = outcome.is_ok();
         match outcome {
             Ok(()) => {
-                for hook in std::mem::take(&mut tx.hooks) {
-                    hook();
-                }
+                run_hooks(std::mem::take(&mut tx.hooks));
                 self.relay.give(std::mem::take(&mut tx.committed));
                 for job in group {
                     job.answer(Ok(()));

@@ -57,19 +57,23 @@ pub(super) struct Batch<'a> {
 impl Batch<'_> {
     async fn run(&mut self, tx: &mut Tx, records: &[Record]) -> Result<(), BatchError> {
         let stored = stored_positions(tx, self.shared, records).await?;
-        for (of, believed) in self.shared.believed().iter() {
-            if stored.get(of).is_some_and(|stored| stored < believed) {
+        let fresh: Vec<&Record> = {
+            let believed = self.shared.believed();
+            let behind = |(of, believed): (&TopicPartition, &i64)| {
+                stored.get(of).is_some_and(|stored| stored < believed)
+            };
+            if believed.iter().any(behind) {
                 return Err(BatchError::Moved);
             }
-        }
-        let fresh: Vec<&Record> = records
-            .iter()
-            .filter(|record| {
-                stored
-                    .get(&record.topic_partition())
-                    .is_none_or(|next| record.offset >= *next)
-            })
-            .collect();
+            let is_fresh = |record: &&Record| {
+                let of = record.topic_partition();
+                let next = stored.get(&of).copied().unwrap_or_default();
+                // What lies before a position that nobody else moved was asked for by the bus: its
+                // log begins anew (it was lost, or brought back from a copy). Versions decide then.
+                record.offset >= next || believed.get(&of) == Some(&next)
+            };
+            records.iter().filter(is_fresh).collect()
+        };
         self.applied.skipped += (records.len() - fresh.len()) as u64;
         let read: Vec<(&Record, Result<Envelope, Malformed>)> = fresh
             .iter()

@@ -83,11 +83,11 @@ pub(super) async fn store(
         return Ok(());
     }
     // An event that came twice in a batch is one row: PostgreSQL refuses to write it twice at once.
-    let last: BTreeMap<_, _> = rows
+    let unique: BTreeMap<_, _> = rows
         .iter()
         .map(|row| ((&row.topic, &row.key, row.version), row))
         .collect();
-    let list = serde_json::to_string(&last.into_values().collect::<Vec<_>>())?;
+    let list = serde_json::to_string(&unique.into_values().collect::<Vec<_>>())?;
     let statement = format!(
         "insert into inbox_messages (consumer_group, topic, key, version, message_id, event_type,
             status, received_at, processed_at, record)

@@ -265,9 +265,10 @@ impl ConsumerStore for SqlConsumer {
     }
 
     async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
-        operator::reset(&self.shared, topics.to_vec()).await?;
+        let done = operator::reset(&self.shared, topics.to_vec()).await;
+        // Also when it failed: it may be committed although its answer was lost.
         self.due.notify_one();
-        Ok(())
+        Ok(done?)
     }
 
     async fn clean_up(&self) -> Result<u64, BoxError> {

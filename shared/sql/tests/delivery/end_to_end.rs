@@ -113,9 +113,9 @@ impl Life {
             first_pause: Duration::from_millis(5),
             longest_pause: Duration::from_millis(50),
         };
-        let handles = Arc::clone(&handler) as _;
+        let effects = Arc::clone(&handler) as _;
         let consumer =
-            SqlConsumer::with_retry(ledger.clone(), "ledger", &[STEPS], handles, retry).consumer();
+            SqlConsumer::with_retry(ledger.clone(), "ledger", &[STEPS], effects, retry).consumer();
         let (stop, metrics) = (CancellationToken::new(), Metrics::new());
         let mut loops = JoinSet::new();
         for outbox in [&counters, &ledger] {

@@ -515,3 +515,20 @@ async fn two_members_that_were_given_the_same_records_write_them_once() {
     assert_eq!((applied.skipped, applied.handled), (1, 0));
     assert_eq!(ledger::balances(&bench.db).await["a"], 3);
 }
+
+#[tokio::test]
+async fn a_log_that_begins_anew_is_read_and_what_was_seen_before_has_no_second_effect() {
+    let bench = bench().await;
+    let mut records: Vec<Record> = (1..=3).map(|value| bench.event("a", value)).collect();
+    for (offset, record) in (50_i64..).zip(&mut records) {
+        record.offset = offset;
+    }
+    bench.consumer.store.apply(&records).await.unwrap();
+    let mut anew = vec![bench.event("a", 3), bench.event("a", 4)];
+    anew[1].offset = 1;
+    let applied = bench.consumer.store.apply(&anew).await.unwrap();
+    assert_eq!((applied.skipped, applied.handled), (1, 1));
+    assert_eq!(ledger::ledger(&bench.db).await["a"], [1, 2, 3, 4]);
+    let positions = bench.consumer.store.stored_positions(STEPS.name).await;
+    assert_eq!(positions.unwrap()[&0], 2);
+}
