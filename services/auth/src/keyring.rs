@@ -33,13 +33,18 @@ impl Keyring {
             let key = SigningKey::generate()?;
             let kid = key.public().kid.clone();
             let sealed = seal.close(&kid, key.seed())?;
-            store::add_signing_key(db, kid, sealed).await?;
+            let next = 1 + stored
+                .iter()
+                .map(|key| key.generation)
+                .max()
+                .unwrap_or_default();
+            store::add_signing_key(db, next, kid, sealed).await?;
             // Another process may have been first: what is stored now counts.
             stored = store::signing_keys(db).await?;
         }
         let mut signing = None;
         let mut published = Vec::new();
-        for row in stored {
+        for row in stored.into_iter().filter(|key| !key.retired) {
             let seed = seal
                 .open(&row.kid, row.sealed)
                 .ok_or(OpenError::WrongSecretKey)?;

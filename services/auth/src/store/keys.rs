@@ -7,42 +7,61 @@ use sql::{Db, StoreError, on};
 pub struct StoredKey {
     /// Its id.
     pub kid: String,
+    /// Counts the keys from 1, the retired ones too.
+    pub generation: i64,
     /// Encrypted.
     pub sealed: Vec<u8>,
     /// Whether its time to sign has come.
     pub signs: bool,
+    /// Whether nothing it signed holds any more.
+    pub retired: bool,
 }
 
-/// The keys that are not retired; of those that sign, the latest is the last.
+/// All keys; of those that sign, the latest is the last.
 pub async fn signing_keys(db: &Db) -> Result<Vec<StoredKey>, StoreError> {
+    #[derive(sqlx_macros::FromRow)]
+    struct Row {
+        kid: String,
+        generation: i64,
+        sealed: Vec<u8>,
+        signs_from: DateTime<Utc>,
+        retired_at: Option<DateTime<Utc>>,
+    }
     let now = db.settings().clock.now();
     let mut reader = db.read().await?;
-    let rows: Vec<(String, Vec<u8>, DateTime<Utc>)> = on!(reader, conn => sqlx::query_as(
-        "select kid, sealed, signs_from from signing_keys
-         where retired_at is null order by signs_from, generation",
+    let rows: Vec<Row> = on!(reader, conn => sqlx::query_as(
+        "select kid, generation, sealed, signs_from, retired_at
+         from signing_keys order by signs_from, generation",
     )
     .fetch_all(&mut *conn)
     .await)?;
-    let stored = |(kid, sealed, signs_from)| StoredKey {
-        kid,
-        sealed,
-        signs: signs_from <= now,
+    let stored = |row: Row| StoredKey {
+        kid: row.kid,
+        generation: row.generation,
+        sealed: row.sealed,
+        signs: row.retired_at.is_none() && row.signs_from <= now,
+        retired: row.retired_at.is_some(),
     };
     Ok(rows.into_iter().map(stored).collect())
 }
 
-/// Adds a key that signs from now on, unless another process adds one at the same moment.
-pub async fn add_signing_key(db: &Db, kid: String, sealed: Vec<u8>) -> Result<(), StoreError> {
+/// Adds a key that signs from now on as the one after those that were read. Another process that
+/// read the same may be first: then nothing is added.
+pub async fn add_signing_key(
+    db: &Db,
+    generation: i64,
+    kid: String,
+    sealed: Vec<u8>,
+) -> Result<(), StoreError> {
     db.write(move |tx| {
         Box::pin(async move {
             let now = tx.now();
             on!(tx, conn => sqlx::query(
                 "insert into signing_keys (kid, generation, sealed, published_at, signs_from)
-                 select $1, coalesce(max(generation), 0) + 1, $2, $3, $3 from signing_keys
-                 where true
-                 on conflict (generation) do nothing",
+                 values ($1, $2, $3, $4, $4) on conflict (generation) do nothing",
             )
             .bind(&kid)
+            .bind(generation)
             .bind(&sealed)
             .bind(now)
             .execute(&mut *conn)
