@@ -26,7 +26,9 @@ impl TopicSpec {
         Self {
             name: events::dead_letter_topic(topic.name),
             partitions: topic.partitions,
-            cleanup: Cleanup::Delete { after_ms: topic::DEAD_LETTER_MS },
+            cleanup: Cleanup::Delete {
+                after_ms: topic::DEAD_LETTER_MS,
+            },
         }
     }
 }
@@ -72,7 +74,10 @@ pub struct Record {
 impl Record {
     /// The partition it lies in.
     pub fn topic_partition(&self) -> TopicPartition {
-        TopicPartition { topic: self.topic.clone(), partition: self.partition }
+        TopicPartition {
+            topic: self.topic.clone(),
+            partition: self.partition,
+        }
     }
 }
 
@@ -103,7 +108,9 @@ pub enum BusError {
     #[error("no topic {0}")]
     UnknownTopic(String),
     /// A topic exists with another number of partitions.
-    #[error("topic {topic} has {found} partitions, not {wanted}: a partition count is fixed at creation")]
+    #[error(
+        "topic {topic} has {found} partitions, not {wanted}: a partition count is fixed at creation"
+    )]
     PartitionsChanged {
         /// The topic's name.
         topic: String,

@@ -19,7 +19,10 @@ pub trait Clock: Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
-#[expect(clippy::disallowed_methods, reason = "this is the port the lint points to")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the port the lint points to"
+)]
 impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
         whole_millis(Utc::now())
@@ -47,7 +50,8 @@ impl ManualClock {
 
     /// Moves on by `by`, which may be negative.
     pub fn advance(&self, by: TimeDelta) {
-        self.millis.fetch_add(by.num_milliseconds(), Ordering::SeqCst);
+        self.millis
+            .fetch_add(by.num_milliseconds(), Ordering::SeqCst);
     }
 }
 
@@ -65,7 +69,10 @@ impl Clock for ManualClock {
     fn id(&self) -> Uuid {
         let millis = u64::try_from(self.millis.load(Ordering::SeqCst)).unwrap_or_default();
         let nanos = u32::try_from(millis % 1000).unwrap_or_default() * 1_000_000;
-        let context = self.context.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let context = self
+            .context
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         Uuid::new_v7(Timestamp::from_unix(&*context, millis / 1000, nanos))
     }
 }

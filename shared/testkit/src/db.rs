@@ -25,6 +25,12 @@ impl TestDb {
     }
 }
 
+// A value with `Drop` is captured whole by an `async move` block that uses only its `db`; otherwise
+// the folder would go before the file in it is opened.
+impl Drop for TestDb {
+    fn drop(&mut self) {}
+}
+
 impl std::ops::Deref for TestDb {
     type Target = Db;
     fn deref(&self) -> &Db {
@@ -52,7 +58,10 @@ pub async fn sqlite_at(
     )
     .await
     .unwrap();
-    TestDb { db, folder: Some(folder) }
+    TestDb {
+        db,
+        folder: Some(folder),
+    }
 }
 
 /// A fresh schema on the PostgreSQL server that [`TEST_DATABASE_URL`] names.
@@ -67,7 +76,10 @@ pub async fn postgres(service: &'static str, migrations: &[Migration]) -> TestDb
 ///
 /// # Panics
 /// When [`TEST_DATABASE_URL`] is absent.
-#[expect(clippy::disallowed_methods, reason = "the harness is told where the server is")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the harness is told where the server is"
+)]
 pub async fn postgres_at(
     service: &'static str,
     migrations: &[Migration],
@@ -75,7 +87,11 @@ pub async fn postgres_at(
 ) -> TestDb {
     let url = std::env::var(TEST_DATABASE_URL)
         .expect("TEST_DATABASE_URL names a PostgreSQL server for this test");
-    let schema = format!("t_{}_{}", service.replace('-', "_"), SystemClock.id().simple());
+    let schema = format!(
+        "t_{}_{}",
+        service.replace('-', "_"),
+        SystemClock.id().simple()
+    );
     let db = Db::connect_postgres(&url, &schema, Settings::new(service, clock), migrations)
         .await
         .unwrap();

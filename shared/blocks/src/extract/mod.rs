@@ -27,6 +27,13 @@ fn plain(message: &str) -> String {
     for (start, said) in [
         ("missing field", "is required"),
         ("duplicate field", "is given twice"),
+        ("invalid digit found in string", "must be an integer"),
+        ("cannot parse integer", "must be an integer"),
+        ("number too", "is too large or too small"),
+        (
+            "provided string was not `true` or `false`",
+            "must be true or false",
+        ),
     ] {
         if message.starts_with(start) {
             return said.into();
