@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .PHONY: help run test check fmt lint doc unit e2e bench mutants clean
 
 help: ## Lists the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 run: ## Runs everything in one process on port 8000
 	cargo run
