@@ -1,4 +1,8 @@
 //! One front for all services: kit, CORS, compression, gateway, documentation, health.
+//!
+//! Web pages of other origins may call only where `CORS_ALLOW_ORIGINS` names them: it is empty by
+//! default, so a page that a user happens to visit can't reach a server on their own machine.
+//! `/metrics` is open to whoever reaches the process; a proxy in front of it should not route there.
 
 use std::mem;
 use std::sync::Arc;

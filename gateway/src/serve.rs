@@ -10,7 +10,6 @@ use blocks::SystemClock;
 use blocks::config::{Config, LogFormat};
 use blocks::gateway::Authenticator;
 use blocks::metrics::Metrics;
-use blocks::telemetry;
 use runtime::{DataDir, Embedded, FolderError, Process, Stores, signals};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -30,7 +29,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// # Errors
 /// Why it could not start, or what made it impossible to go on.
 pub async fn serve(config: &Config) -> anyhow::Result<()> {
-    let _telemetry = telemetry::init(config)?;
     let stop = CancellationToken::new();
     let signals = signals::stop_on_signal(stop.clone())?;
     let tasks = TaskTracker::new();
@@ -48,11 +46,11 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     let app = app::build(&mut site.services, auth, events, config, &metrics)?;
 
     let socket = Socket::listen(&embedded.folder().socket(), admin.router())?;
+    say_hello(config, address, &embedded);
     embedded
         .folder()
         .announce(&address.to_string())
         .context("could not write rookery.addr")?;
-    say_hello(config, address, &embedded);
     let process = Process {
         services: site.services,
         bus: embedded.bus(),

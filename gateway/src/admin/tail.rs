@@ -184,6 +184,12 @@ async fn keep_latest(
             of.read.push_back(record);
         }
     }
+    // What was published once more lies behind newer records: a partition is read as it lies.
+    for of in backlog {
+        of.read
+            .make_contiguous()
+            .sort_by_key(|record| record.offset);
+    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use blocks::config::Config;
 use blocks::telemetry;
 
 pub use args::Cli;
-use args::{Command, Overrides};
+use args::{Admin, Command, Events, Feed, Overrides};
 use client::Server;
 
 /// Does what was asked for.
@@ -28,36 +28,42 @@ use client::Server;
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let mut config = Config::load(cli.overrides.config.as_deref())?;
     cli.overrides.apply(&mut config);
-    let command = match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => return crate::serve::serve(&config).await,
-        Command::Config => return config::show(&config, &cli.overrides),
-        Command::Routes => return config::routes(),
-        other => other,
+    let command = cli.command.unwrap_or(Command::Serve);
+    // A server writes its log to standard output, where a command writes its result.
+    let _telemetry = match command {
+        Command::Serve => telemetry::init(&config)?,
+        _ => telemetry::init_quiet(&config)?,
     };
-    let _telemetry = telemetry::init_quiet(&config)?;
-    if let Command::Events(args::Events::Tail(tail)) = command {
-        return events::tail(&config, tail).await;
+    match command {
+        Command::Serve => crate::serve::serve(&config).await,
+        Command::Config => config::show(&config, &cli.overrides),
+        Command::Routes => config::routes(),
+        Command::Events(Events::Tail(tail)) => events::tail(&config, tail).await,
+        Command::Events(Events::Topics { json }) => {
+            with_server(&config, async |server| events::topics(server, json).await).await
+        }
+        Command::Outbox(outbox) => {
+            with_server(&config, async |server| outbox::run(server, outbox).await).await
+        }
+        Command::Dlq(dlq) => with_server(&config, async |server| dlq::run(server, dlq).await).await,
+        Command::Feed(Feed::Rebuild) => with_server(&config, feed::rebuild).await,
+        Command::Admin(Admin::Create(new)) => {
+            let password = admin::password(new.password_stdin)?;
+            with_server(&config, async |server| {
+                admin::create(server, new, password).await
+            })
+            .await
+        }
     }
-    let password = match &command {
-        Command::Admin(args::Admin::Create(new)) => Some(admin::password(new.password_stdin)?),
-        _ => None,
-    };
-    let server = Server::reach(&config).await?;
-    let done = match command {
-        Command::Events(args::Events::Topics { json }) => events::topics(&server, json).await,
-        Command::Outbox(outbox) => outbox::run(&server, outbox).await,
-        Command::Dlq(dlq) => dlq::run(&server, dlq).await,
-        Command::Feed(args::Feed::Rebuild) => feed::rebuild(&server).await,
-        Command::Admin(args::Admin::Create(new)) => {
-            admin::create(&server, new, password.unwrap_or_default()).await
-        }
-        Command::Serve
-        | Command::Config
-        | Command::Routes
-        | Command::Events(args::Events::Tail(_)) => {
-            unreachable!("these were done above")
-        }
-    };
+}
+
+/// Does `work` with the server of the data folder, or in its place.
+async fn with_server(
+    config: &Config,
+    work: impl AsyncFnOnce(&Server) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let server = Server::reach(config).await?;
+    let done = work(&server).await;
     server.close().await;
     done
 }

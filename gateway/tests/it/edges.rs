@@ -177,11 +177,12 @@ async fn what_no_handler_answers_is_a_problem() {
     answer.expect_problem(405, "method_not_allowed");
     assert!(answer.headers.contains_key("allow"));
 
-    let large = json!({"title": "t", "content": "x".repeat(2 << 20)});
-    rookery
-        .post("/api/posts", token, large)
-        .await
-        .expect_problem(413, "body_too_large");
+    // By its length alone, before any of it was sent.
+    let large = "POST /api/auth/login HTTP/1.1\r\nHost: r\r\nContent-Type: application/json\r\n\
+                 Content-Length: 2000000\r\nConnection: close\r\n\r\n";
+    let answer = raw(rookery.client.address(), large.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.contains("body_too_large"), "{answer}");
     let form = rookery
         .client
         .request("POST", "/api/auth/login")

@@ -88,7 +88,7 @@ impl Process {
         stop.cancelled().await;
         let end = Instant::now() + grace;
         intake.end(deadline).await;
-        let left = || (end - Instant::now()).max(LEFT_FOR_DELIVERY / 2);
+        let left = || (end - Instant::now()).max(LEFT_FOR_DELIVERY / 8);
         relays.end(left()).await;
         consumers.end(left()).await;
         if tokio::time::timeout(left(), self.stores.close())
