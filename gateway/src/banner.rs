@@ -22,6 +22,14 @@ pub fn url(address: SocketAddr) -> String {
 /// Where it listens, where its data is, and three commands to try.
 pub fn text(config: &Config, address: SocketAddr, folder: &Path) -> String {
     let url = url(address);
+    // As it was called: `cargo run` puts it on nobody's path.
+    let program = std::env::args().next();
+    let program = program.as_deref().unwrap_or("rookery");
+    let elsewhere = if config.data_dir == Config::default().data_dir {
+        String::new()
+    } else {
+        format!(" --data-dir {}", folder.display())
+    };
     let json = "-H 'Content-Type: application/json'";
     let mut text = String::new();
     let wrote = write!(
@@ -38,7 +46,7 @@ pub fn text(config: &Config, address: SocketAddr, folder: &Path) -> String {
     TOKEN=$(curl -s {url}/api/auth/login {json} -d '{{"username":"ada","password":"correct horse"}}' | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
     curl -s {url}/api/posts -H "Authorization: Bearer $TOKEN" {json} -d '{{"title":"Hello","content":"The first post"}}'
 
-  Then `rookery events tail posts-events` shows what happened, `rookery --help` the rest.
+  Then `{program} events tail posts-events{elsewhere}` shows what happened, `{program} --help` the rest.
 
 "#,
         folder = folder.display(),

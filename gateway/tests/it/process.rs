@@ -18,6 +18,7 @@ async fn a_server_says_where_it_listens_where_its_data_is_and_what_to_try() {
         "/api/auth/register",
         "/api/auth/login",
         "/api/posts",
+        "rookery events tail posts-events --data-dir",
     ] {
         assert!(said.contains(part), "{part} in {said}");
     }
