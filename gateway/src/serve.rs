@@ -64,14 +64,13 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     outcome
 }
 
-/// Takes the data folder. A command that has it is waited for, another server is not.
+/// Takes the data folder. Whoever has it is waited for a little: a command is over soon, and a server
+/// that was killed may not be gone yet.
 async fn own(config: &Config) -> Result<DataDir, FolderError> {
     let end = Instant::now() + PATIENCE;
     loop {
         match DataDir::lock(&config.data_dir) {
-            Err(FolderError::InUse {
-                by_server: false, ..
-            }) if Instant::now() < end => {
+            Err(FolderError::InUse { .. }) if Instant::now() < end => {
                 tokio::time::sleep(ASK_AGAIN).await;
             }
             other => return other,

@@ -33,8 +33,6 @@ pub enum FolderError {
         path: PathBuf,
         /// Who, as far as it says.
         holder: String,
-        /// Whether it is a server, not a command that is over soon.
-        by_server: bool,
     },
     /// The key in the file is not one.
     #[error(
@@ -196,16 +194,11 @@ fn in_use(path: PathBuf, lock: &mut File) -> FolderError {
         "another process".clone_into(&mut who);
     }
     let address = std::fs::read_to_string(path.join(ADDRESS)).ok();
-    let by_server = address.is_some();
     let holder = match address {
         Some(address) => format!("a server on http://{} ({})", address.trim(), who.trim()),
         None => who.trim().to_owned(),
     };
-    FolderError::InUse {
-        path,
-        holder,
-        by_server,
-    }
+    FolderError::InUse { path, holder }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -235,13 +228,8 @@ mod tests {
         let first = DataDir::lock(&path).unwrap();
         assert_eq!(mode(&path), 0o700);
         let error = DataDir::lock(&path).unwrap_err();
-        assert!(matches!(
-            error,
-            FolderError::InUse {
-                by_server: false,
-                ..
-            }
-        ));
+        assert!(matches!(error, FolderError::InUse { .. }));
+        assert!(!error.to_string().contains("a server"), "{error}");
         assert!(
             error
                 .to_string()
@@ -250,13 +238,6 @@ mod tests {
 
         first.announce("127.0.0.1:8000").unwrap();
         let error = DataDir::lock(&path).unwrap_err();
-        assert!(matches!(
-            error,
-            FolderError::InUse {
-                by_server: true,
-                ..
-            }
-        ));
         for part in ["http://127.0.0.1:8000", "DATA_DIR", "deep/data"] {
             assert!(error.to_string().contains(part), "{error}");
         }

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures::FutureExt;
-use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::header::{EXPECT, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
-use http_body_util::Limited;
+use http_body_util::{BodyExt, Limited};
 use tower::{Layer, Service};
 use tracing::Instrument;
 
@@ -72,7 +73,7 @@ where
         let path = bad_path.map_or(request.uri().path(), |bad| &bad.path);
         let ids = Ids::of(request.headers(), path);
         let admitted = match bad_path {
-            Some(bad) => Err(Problem::bad_request("bad_path", bad.why)),
+            Some(bad) => Err(Refused::at_once(Problem::bad_request("bad_path", bad.why))),
             None => limit_body(request, self.kit.0.limits.body),
         };
         let work = admitted.map(|request| self.inner.call(request));
@@ -83,7 +84,7 @@ where
             let mut response = context::scope(request.clone(), async {
                 let response = match work {
                     Ok(work) => guarded(work, kit.0.limits.time).await,
-                    Err(problem) => problem.into_response(),
+                    Err(refused) => refused.answer().await,
                 };
                 if let Some(route) = route.get() {
                     let took = started.elapsed();
@@ -103,15 +104,61 @@ where
     }
 }
 
+/// A request that does not reach its handler.
+struct Refused {
+    problem: Problem,
+    /// What its client is sending meanwhile.
+    unread: Option<Body>,
+}
+
+impl Refused {
+    fn at_once(problem: Problem) -> Self {
+        Self {
+            problem,
+            unread: None,
+        }
+    }
+
+    /// Reads on for a while before it answers: closing the connection on a client that still sends
+    /// would reset it, and the client would never see the answer.
+    async fn answer(self) -> Response {
+        if let Some(mut body) = self.unread {
+            let drain = async {
+                let mut left = LINGER_BYTES;
+                while let Some(Ok(frame)) = body.frame().await {
+                    let size = frame.data_ref().map_or(0, Bytes::len);
+                    match left.checked_sub(size) {
+                        Some(rest) => left = rest,
+                        None => return,
+                    }
+                }
+            };
+            // Whoever sends for longer is cut off.
+            drop(tokio::time::timeout(LINGER, drain).await);
+        }
+        self.problem.into_response()
+    }
+}
+
+/// How much of a body over the limit is read and thrown away, in bytes.
+const LINGER_BYTES: usize = 16 << 20;
+/// For how long at most.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Refuses a body that says it is too large, and cuts one that says nothing where the limit is.
-fn limit_body(mut request: Request, limit: usize) -> Result<Request, Problem> {
+fn limit_body(mut request: Request, limit: usize) -> Result<Request, Refused> {
     let size = request.body().size_hint();
     if size.upper() == Some(0) {
         return Ok(request);
     }
     let most = u64::try_from(limit).unwrap_or(u64::MAX);
     if size.lower() > most {
-        return Err(too_large(limit));
+        // Who asks first has not sent anything.
+        let asks_first = request.headers().contains_key(EXPECT);
+        return Err(Refused {
+            problem: too_large(limit),
+            unread: (!asks_first).then(|| request.into_body()),
+        });
     }
     request.extensions_mut().insert(BodyLimit(limit));
     if size.upper().is_some_and(|size| size <= most) {

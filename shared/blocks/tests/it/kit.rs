@@ -317,6 +317,26 @@ async fn the_grace_period_cuts_what_does_not_end() {
 }
 
 #[tokio::test]
+async fn who_sends_a_large_body_before_reading_sees_why_it_is_refused() {
+    let server = Server::start(routes(), small()).await;
+    let body = "x".repeat(8 << 20);
+    for _ in 0..5 {
+        let mut stream = server.connect().await;
+        let head = format!(
+            "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n",
+            body.len()
+        );
+        say(
+            &mut stream,
+            &format!("{head}connection: close\r\n\r\n{body}"),
+        )
+        .await;
+        let answer = rest(stream).await;
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn over_a_connection_nothing_that_is_sent_makes_a_5xx() {
     let limits = Limits {
         head: 8192,
