@@ -121,6 +121,13 @@ pub enum BusError {
     },
 }
 
+impl BusError {
+    /// Whether `message` is for the topic that does not exist.
+    pub(crate) fn is_about(&self, message: &Message) -> bool {
+        matches!(self, Self::UnknownTopic(topic) if *topic == message.topic)
+    }
+}
+
 /// Where a consumer group stands, by its own store's word.
 #[async_trait]
 pub trait Positions: Send + Sync {

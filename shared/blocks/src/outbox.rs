@@ -39,7 +39,8 @@ pub trait Outbox: Send + Sync {
     /// The service whose outbox it is.
     fn service(&self) -> &'static str;
 
-    /// What the writing side hands over after each commit, in commit order. Given once. A full
+    /// What the writing side hands over after each commit, in the order of the commits where one
+    /// writer makes them. Given once. A full
     /// channel drops, and [`Outbox::fell_behind`] says so.
     fn committed(&self) -> Option<mpsc::Receiver<Vec<Pending>>>;
 
@@ -47,11 +48,17 @@ pub trait Outbox: Send + Sync {
     /// overtake them, so the relay reads the outbox from its oldest pending row.
     fn fell_behind(&self) -> bool;
 
-    /// Up to `max` pending rows, oldest first, written before `before`.
+    /// Up to `max` pending rows with ids above `after`, oldest first; with `before`, only those written
+    /// before then.
     ///
     /// # Errors
     /// When the store can't be reached.
-    async fn pending(&self, before: DateTime<Utc>, max: usize) -> Result<Vec<Pending>, BoxError>;
+    async fn pending(
+        &self,
+        before: Option<DateTime<Utc>>,
+        after: i64,
+        max: usize,
+    ) -> Result<Vec<Pending>, BoxError>;
 
     /// Marks rows as published, all in one write. Unknown ids are passed over.
     ///

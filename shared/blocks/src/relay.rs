@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,8 +20,11 @@ use crate::backoff::Backoff;
 use crate::bus::{BusError, EventBus};
 use crate::error::{BoxError, chain};
 use crate::metrics::{Metrics, RelayMetrics};
-use crate::outbox::{Outbox, Pending};
+use crate::outbox::{Depth, Outbox, Pending};
 
+/// What is handed over is published at most so often: the first events after a pause go at once, those
+/// of a busy time go together, and every consumer has as few batches to write.
+const PACE: Duration = Duration::from_millis(5);
 /// Events in one publish.
 const BATCH: usize = 500;
 /// Published rows are marked together, at the latest after this time.
@@ -51,9 +54,22 @@ pub struct Relay {
     /// Published, not yet marked.
     unmarked: Vec<i64>,
     mark_by: Option<Instant>,
+    /// When what is handed over may be published next.
+    not_before: Instant,
     /// Published from the outbox while the same events lay in the hand-over.
     overtaken: HashSet<i64>,
     backoff: Backoff,
+    /// A catch-up was broken off: rows older than what is handed over are pending.
+    unfinished: bool,
+}
+
+/// Rows of the outbox that are to be published.
+struct Page {
+    events: Vec<Pending>,
+    /// The id of the last row that was looked at.
+    last: i64,
+    /// There was none.
+    is_last: bool,
 }
 
 impl Relay {
@@ -75,8 +91,10 @@ impl Relay {
             holder,
             unmarked: Vec::new(),
             mark_by: None,
+            not_before: Instant::now(),
             overtaken: HashSet::new(),
             backoff: Backoff::default(),
+            unfinished: false,
         }
     }
 
@@ -98,14 +116,15 @@ impl Relay {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                count = committed.recv_many(&mut handed, BATCH) => {
+                // These two are rare; behind a stream of hand-overs they would never have their turn.
+                _ = sweep.tick() => self.sweep(&mut committed, &stop).await,
+                () = until(mark_by) => self.mark().await,
+                count = paced(self.not_before, &mut committed, &mut handed) => {
                     if count == 0 {
                         break;
                     }
                     self.handed_over(&mut handed, &mut committed, &stop).await;
                 }
-                () = until(mark_by) => self.mark().await,
-                _ = sweep.tick() => self.sweep(&mut committed, &stop).await,
             }
         }
         self.last_words(&mut committed).await;
@@ -119,6 +138,7 @@ impl Relay {
         committed: &mut mpsc::Receiver<Vec<Pending>>,
         stop: &CancellationToken,
     ) {
+        self.not_before = Instant::now() + PACE;
         let behind = self.outbox.fell_behind();
         let mut events: Vec<Pending> = handed.drain(..).flatten().collect();
         if !self.overtaken.is_empty() {
@@ -141,17 +161,21 @@ impl Relay {
             let published = match self.bus.publish(&batch).await {
                 Ok(()) => batch.len(),
                 Err(BusError::Refused { index, reason }) if index < batch.len() => {
-                    let refused = events[index].id;
-                    tracing::error!(
-                        service = self.outbox.service(), outbox.position = refused, %reason,
-                        "the bus refused an event: its row is kept as `refused`"
-                    );
-                    if let Err(error) = self.outbox.mark_refused(refused, &reason).await {
-                        self.failed("could not set a refused event aside", &*error);
+                    if !self.set_aside(&events.remove(index), &reason).await {
                         return Outcome::Failed;
                     }
-                    events.remove(index);
                     index
+                }
+                Err(error @ BusError::UnknownTopic(_)) => {
+                    let Some(index) = events.iter().position(|e| error.is_about(&e.message)) else {
+                        self.failed("could not publish, events stay in the outbox", &error);
+                        return Outcome::Failed;
+                    };
+                    // Nothing of the batch is known to be accepted: the others are offered again.
+                    if !self.set_aside(&events.remove(index), &error.to_string()).await {
+                        return Outcome::Failed;
+                    }
+                    0
                 }
                 Err(error) => {
                     self.failed("could not publish, events stay in the outbox", &error);
@@ -172,6 +196,22 @@ impl Relay {
             }
         }
         Outcome::Published
+    }
+
+    /// Keeps an event that the bus will never take from holding up the others; false when it could not
+    /// be noted.
+    async fn set_aside(&mut self, event: &Pending, reason: &str) -> bool {
+        tracing::error!(
+            service = self.outbox.service(), outbox.position = event.id, %reason,
+            "the bus refused an event: its row is kept as `refused`"
+        );
+        match self.outbox.mark_refused(event.id, reason).await {
+            Ok(()) => true,
+            Err(error) => {
+                self.failed("could not set a refused event aside", &*error);
+                false
+            }
+        }
     }
 
     fn failed(&mut self, what: &'static str, error: &(dyn std::error::Error + 'static)) {
@@ -203,24 +243,38 @@ impl Relay {
         committed: &mut mpsc::Receiver<Vec<Pending>>,
         stop: &CancellationToken,
     ) {
-        loop {
+        self.unfinished = true;
+        let mut after = 0;
+        self.mark().await;
+        while !stop.is_cancelled() {
             // What lies in the hand-over is pending, too; it would only hold memory.
             while committed.try_recv().is_ok() {}
             self.outbox.fell_behind();
-            match self.pending_page(TimeDelta::days(1)).await {
-                Ok(page) if page.is_empty() => return,
-                Ok(page) => {
-                    let ids: Vec<i64> = page.iter().map(|event| event.id).collect();
-                    if matches!(self.publish(page).await, Outcome::Published) {
-                        self.overtaken.extend(ids);
-                        self.mark().await;
-                        if self.unmarked.is_empty() {
-                            continue;
-                        }
+            match self.pending_page(None, after).await {
+                Ok(page) if page.is_last && after == 0 => {
+                    self.unfinished = false;
+                    return;
+                }
+                // Once more from the oldest on: only an outbox without pending rows is caught up with.
+                Ok(page) if page.is_last => {
+                    after = 0;
+                    self.mark().await;
+                    if self.unmarked.is_empty() {
+                        continue;
                     }
+                }
+                Ok(page) => {
+                    let ids: Vec<i64> = page.events.iter().map(|event| event.id).collect();
+                    if matches!(self.publish(page.events).await, Outcome::Published) {
+                        self.overtaken.extend(ids);
+                        after = page.last;
+                        continue;
+                    }
+                    after = 0;
                 }
                 Err(error) => self.failed("could not read the outbox", &*error),
             }
+            self.measure().await;
             let pause = self.backoff.pause();
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -229,15 +283,22 @@ impl Relay {
         }
     }
 
-    /// Pending rows up to `ahead` from now (a negative span: older than that), without those that
-    /// were published and only wait for their mark.
-    async fn pending_page(&self, ahead: TimeDelta) -> Result<Vec<Pending>, BoxError> {
-        let page = self.outbox.pending(self.clock.now() + ahead, BATCH).await?;
+    /// Pending rows after the one with id `after`, without those that were published and only wait
+    /// for their mark.
+    async fn pending_page(
+        &self,
+        before: Option<DateTime<Utc>>,
+        after: i64,
+    ) -> Result<Page, BoxError> {
+        let rows = self.outbox.pending(before, after, BATCH).await?;
         let unmarked: HashSet<i64> = self.unmarked.iter().copied().collect();
-        Ok(page
-            .into_iter()
-            .filter(|event| !unmarked.contains(&event.id))
-            .collect())
+        let last = rows.last().map(|row| row.id);
+        let events = rows.into_iter().filter(|row| !unmarked.contains(&row.id));
+        Ok(Page {
+            events: events.collect(),
+            last: last.unwrap_or(after),
+            is_last: last.is_none(),
+        })
     }
 
     /// Looks after what was left behind, by this process or another.
@@ -253,41 +314,51 @@ impl Relay {
             self.catch_up(committed, stop).await;
         }
         let left_behind = self.clock.now() - TimeDelta::milliseconds(LEFT_BEHIND_MS);
-        match self.outbox.depth().await {
-            Ok(depth) => {
-                let age = depth
-                    .oldest
-                    .map(|oldest| self.clock.now() - oldest)
-                    .unwrap_or_default();
-                let age = age.to_std().unwrap_or_default();
-                self.metrics
-                    .outbox(self.outbox.service(), depth.pending, age);
-                if depth.oldest.is_none_or(|oldest| oldest >= left_behind) {
-                    return;
-                }
-            }
-            Err(error) => return self.failed("could not look at the outbox", &*error),
+        match self.measure().await {
+            Some(Depth { oldest: Some(oldest), .. }) if oldest < left_behind => {}
+            _ => return,
         }
-        if let Err(error) = self.sweep_pages(stop).await {
+        if let Err(error) = self.sweep_pages(left_behind, stop).await {
             self.failed("could not sweep the outbox", &*error);
         }
     }
 
-    async fn sweep_pages(&mut self, stop: &CancellationToken) -> Result<(), BoxError> {
+    /// Tells the metrics how much waits.
+    async fn measure(&mut self) -> Option<Depth> {
+        match self.outbox.depth().await {
+            Ok(depth) => {
+                let age = depth.oldest.map(|oldest| self.clock.now() - oldest);
+                let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
+                self.metrics
+                    .outbox(self.outbox.service(), depth.pending, age);
+                Some(depth)
+            }
+            Err(error) => {
+                self.failed("could not look at the outbox", &*error);
+                None
+            }
+        }
+    }
+
+    async fn sweep_pages(
+        &mut self,
+        left_behind: DateTime<Utc>,
+        stop: &CancellationToken,
+    ) -> Result<(), BoxError> {
         self.mark().await;
+        let mut after = 0;
         while !stop.is_cancelled() && self.outbox.lease(self.holder).await?.is_some() {
-            let page = self
-                .pending_page(TimeDelta::milliseconds(-LEFT_BEHIND_MS))
-                .await?;
-            if page.is_empty() {
+            let page = self.pending_page(Some(left_behind), after).await?;
+            if page.is_last {
                 return Ok(());
             }
+            after = page.last;
             tracing::info!(
                 service = self.outbox.service(),
-                events = page.len(),
+                events = page.events.len(),
                 "publishing events that were left behind"
             );
-            if matches!(self.publish(page).await, Outcome::Failed) {
+            if matches!(self.publish(page.events).await, Outcome::Failed) {
                 return Ok(());
             }
             self.mark().await;
@@ -303,9 +374,22 @@ impl Relay {
             events.extend(more);
         }
         events.retain(|event| !self.overtaken.remove(&event.id));
-        self.publish(events).await;
+        // What is left of a catch-up comes before these: the next start publishes all in order.
+        if !self.unfinished {
+            self.publish(events).await;
+        }
         self.mark().await;
     }
+}
+
+/// What was handed over, not before it is time; 0 when nothing will be any more.
+async fn paced(
+    not_before: Instant,
+    committed: &mut mpsc::Receiver<Vec<Pending>>,
+    handed: &mut Vec<Vec<Pending>>,
+) -> usize {
+    tokio::time::sleep_until(not_before).await;
+    committed.recv_many(handed, BATCH).await
 }
 
 async fn until(deadline: Option<Instant>) {

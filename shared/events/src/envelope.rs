@@ -119,6 +119,14 @@ pub enum Malformed {
         /// What it said.
         value: String,
     },
+    /// The record's key is not the subject, so its place among the subject's events is not known.
+    #[error("the key {key:?} is not the subject {subject:?}")]
+    KeyIsNotSubject {
+        /// The record's key.
+        key: Option<String>,
+        /// What the header says.
+        subject: String,
+    },
     /// The value is not JSON of the expected shape.
     #[error("the value of {event_type} can't be read")]
     Value {
@@ -238,7 +246,12 @@ impl Envelope {
     ///
     /// # Errors
     /// When a header is absent or malformed, or the key is not the subject.
-    pub fn read(topic: &str, headers: &Headers, value: &[u8]) -> Result<Self, Malformed> {
+    pub fn read(
+        topic: &str,
+        key: Option<&str>,
+        headers: &Headers,
+        value: &[u8],
+    ) -> Result<Self, Malformed> {
         let find = |name: &str| {
             headers
                 .iter()
@@ -253,13 +266,27 @@ impl Envelope {
                 value: sequence.to_string(),
             });
         }
+        let text = |name: &'static str| {
+            let value = need(name)?;
+            // Not every store takes control characters, and no name has any.
+            if value.chars().any(char::is_control) {
+                let value = value.to_owned();
+                return Err(Malformed::BadHeader { name, value });
+            }
+            Ok(value.to_owned())
+        };
+        let subject = text(header::SUBJECT)?;
+        if key != Some(&subject) {
+            let key = key.map(str::to_owned);
+            return Err(Malformed::KeyIsNotSubject { key, subject });
+        }
         Ok(Self {
             id: parse(header::ID, need(header::ID)?)?,
             topic: topic.to_owned(),
-            event_type: need(header::TYPE)?.to_owned(),
+            event_type: text(header::TYPE)?,
             source: find(header::SOURCE).unwrap_or_default().to_owned(),
             time: parse(header::TIME, need(header::TIME)?)?,
-            subject: need(header::SUBJECT)?.to_owned(),
+            subject,
             sequence,
             schema_version: find(header::DATA_SCHEMA)
                 .map_or(Ok(1), |value| parse(header::DATA_SCHEMA, value))?,
@@ -300,7 +327,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read_back() {
         let written = envelope();
-        let read = Envelope::read(&written.topic, &written.headers(), &written.value).unwrap();
+        let read = Envelope::read(&written.topic, Some(&written.subject), &written.headers(), &written.value).unwrap();
         assert_eq!(read, written);
         assert_eq!(read.open::<PostDeleted>().unwrap().unwrap().user_id, 3);
     }
@@ -311,14 +338,29 @@ mod tests {
         for name in [header::ID, header::TYPE, header::SEQUENCE, header::SUBJECT] {
             let mut headers = written.headers();
             headers.retain(|(key, _)| key != name);
-            let error = Envelope::read("posts-events", &headers, b"{}").unwrap_err();
+            let error = Envelope::read("posts-events", Some(&written.subject), &headers, b"{}").unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         }
         for bad in ["0", "-1", "x", "99999999999999999999"] {
             let mut headers = written.headers();
             headers[6].1 = bad.to_owned();
-            let error = Envelope::read("posts-events", &headers, b"{}").unwrap_err();
+            let error = Envelope::read("posts-events", Some(&written.subject), &headers, b"{}").unwrap_err();
             assert!(error.to_string().contains(header::SEQUENCE), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_key_and_control_characters_are_refused() {
+        let written = envelope();
+        for key in [None, Some("another")] {
+            let error = Envelope::read("posts-events", key, &written.headers(), b"{}");
+            assert!(matches!(error, Err(Malformed::KeyIsNotSubject { .. })));
+        }
+        for at in [2, 5] {
+            let mut headers = written.headers();
+            headers[at].1 = "a\0b".to_owned();
+            let error = Envelope::read("posts-events", Some("a\0b"), &headers, b"{}");
+            assert!(matches!(error, Err(Malformed::BadHeader { .. })));
         }
     }
 

@@ -44,7 +44,12 @@ fn check<E: Event + PartialEq + std::fmt::Debug>(event: &E) {
     }
     let golden = std::fs::read_to_string(&file).unwrap();
     assert_eq!(text, golden, "{} changed on the wire", E::TYPE);
-    let back = Envelope::read(&envelope.topic, &envelope.headers(), &envelope.value).unwrap();
+    let back = Envelope::read(
+        &envelope.topic,
+        Some(&envelope.subject),
+        &envelope.headers(),
+        &envelope.value,
+    ).unwrap();
     assert_eq!(&back.open::<E>().unwrap().unwrap(), event);
 }
 

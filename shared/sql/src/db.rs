@@ -296,17 +296,18 @@ impl Db {
             engine: Engine::Postgres(pool.begin().await.map_err(StoreError::from)?),
             settings: Arc::clone(&self.inner.settings),
             context,
-            committed: Vec::new(),
+            enqueued: Vec::new(),
             hooks: Vec::new(),
         };
         let value = work(&mut tx).await?;
+        let committed = tx.insert_outbox().await?;
         self.fault(FaultPoint::BeforeCommit)?;
         if let Engine::Postgres(transaction) = tx.engine {
             transaction.commit().await.map_err(StoreError::from)?;
         }
         self.fault(FaultPoint::AfterCommit)?;
         writer::run_hooks(tx.hooks);
-        self.inner.hand_over.give(tx.committed);
+        self.inner.hand_over.give(committed);
         Ok(value)
     }
 

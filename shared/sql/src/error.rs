@@ -2,6 +2,8 @@
 
 use blocks::consumer::HandlerError;
 use blocks::error::BoxError;
+use blocks::{AsProblem, Problem};
+use http::StatusCode;
 
 /// Why a read or a write did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +72,21 @@ impl From<StoreError> for HandlerError {
     }
 }
 
+impl AsProblem for StoreError {
+    fn problem(&self) -> Problem {
+        match self {
+            Self::Unavailable(_) => Problem::unavailable("store_unavailable").retry_after(1),
+            Self::EventTooLarge { .. } => Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "event_too_large",
+                "what this would publish is too large",
+            ),
+            // Trying again would not help.
+            Self::Rejected(_) | Self::Json(_) | Self::Panicked => Problem::internal(),
+        }
+    }
+}
+
 fn is_passing(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => {
@@ -86,13 +103,16 @@ fn is_passing(error: &sqlx::Error) -> bool {
 }
 
 /// PostgreSQL: connection (08), transaction rollback (40), resources (53), operator (57), system
-/// (58). SQLite: BUSY 5, LOCKED 6, READONLY 8, IOERR 10, FULL 13, CANTOPEN 14, in the low byte.
+/// (58), a primary that is none any more (25006), a lock (55P03). SQLite, in the low byte: BUSY 5,
+/// LOCKED 6, NOMEM 7, READONLY 8, INTERRUPT 9, IOERR 10, CORRUPT 11, FULL 13, CANTOPEN 14, PROTOCOL
+/// 15, NOTADB 26; a broken file is an outage, too: no event is to blame for it.
 fn passing_code(code: &str) -> bool {
-    if code.len() == 5 && ["08", "40", "53", "57", "58"].contains(&&code[..2]) {
+    let by_class = ["08", "40", "53", "57", "58"];
+    if code.len() == 5 && (by_class.contains(&&code[..2]) || ["25006", "55P03"].contains(&code)) {
         return true;
     }
     code.parse::<i32>()
-        .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
+        .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5..=11 | 13..=15 | 26))
 }
 
 #[cfg(test)]
@@ -101,11 +121,35 @@ mod tests {
 
     #[test]
     fn outages_are_told_from_refusals() {
-        for code in ["08006", "40001", "57P01", "53300", "5", "261", "13", "778"] {
+        for code in [
+            "08006", "40001", "57P01", "53300", "25006", "55P03", "5", "261", "13", "778", "11",
+        ] {
             assert!(passing_code(code), "{code}");
         }
         for code in ["23505", "42601", "22001", "1", "19", "2067", "1555"] {
             assert!(!passing_code(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn only_an_outage_is_worth_trying_again() {
+        let large = StoreError::EventTooLarge { bytes: 2, limit: 1 };
+        let cases = [
+            (StoreError::away("test"), 503, "store_unavailable"),
+            (large, 413, "event_too_large"),
+            (
+                StoreError::Rejected(sqlx::Error::RowNotFound),
+                500,
+                "internal_error",
+            ),
+            (StoreError::Panicked, 500, "internal_error"),
+        ];
+        for (error, status, code) in cases {
+            let problem = error.problem();
+            assert_eq!(
+                (problem.status().as_u16(), problem.error_code()),
+                (status, code)
+            );
         }
     }
 }

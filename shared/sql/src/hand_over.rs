@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use blocks::outbox::Pending;
 use tokio::sync::mpsc;
 
-/// How many committed writes may wait for the relay.
+/// How many commits may wait for the relay; on SQLite up to 256 writes share one.
 const CAPACITY: usize = 4096;
 
 #[derive(Clone)]

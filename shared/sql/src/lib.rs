@@ -15,6 +15,7 @@ mod hand_over;
 pub mod log;
 mod migrate;
 mod outbox;
+mod outbox_insert;
 mod outbox_rows;
 mod tx;
 mod writer;

@@ -57,17 +57,30 @@ impl Outbox for Db {
         self.take_fell_behind()
     }
 
-    async fn pending(&self, before: DateTime<Utc>, max: usize) -> Result<Vec<Pending>, BoxError> {
+    async fn pending(
+        &self,
+        before: Option<DateTime<Utc>>,
+        after: i64,
+        max: usize,
+    ) -> Result<Vec<Pending>, BoxError> {
         let max = i64::try_from(max)?;
         let mut reader = self.read().await?;
-        let rows: Vec<Row> = on!(reader, conn => sqlx::query_as(
-            "select position, topic, key, headers, payload, occurred_at from outbox_messages
-             where status = 'pending' and created_at < $1 order by position limit $2",
-        )
-        .bind(before)
-        .bind(max)
-        .fetch_all(&mut *conn)
-        .await)?;
+        let rows: Vec<Row> = on!(reader, conn => {
+            let page = match before {
+                None => sqlx::query_as(
+                    "select position, topic, key, headers, payload, occurred_at from outbox_messages
+                     where status = 'pending' and position > $1 order by position limit $2",
+                ),
+                Some(_) => sqlx::query_as(
+                    "select position, topic, key, headers, payload, occurred_at from outbox_messages
+                     where status = 'pending' and position > $1 and created_at < $3
+                     order by position limit $2",
+                ),
+            };
+            let page = page.bind(after).bind(max);
+            let page = if before.is_some() { page.bind(before) } else { page };
+            page.fetch_all(&mut *conn).await
+        })?;
         let pending = rows
             .into_iter()
             .map(Pending::try_from)

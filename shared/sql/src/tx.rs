@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::db::Settings;
 use crate::dialect::Dialect;
 use crate::error::StoreError;
+use crate::outbox_insert::{self, Enqueued};
 
 /// The largest value that an event may have, in bytes: Kafka's default `message.max.bytes` is
 /// 1,048,588, and headers and framing count.
@@ -49,7 +50,7 @@ pub struct Tx {
     pub(crate) engine: Engine,
     pub(crate) settings: Arc<Settings>,
     pub(crate) context: Context,
-    pub(crate) committed: Vec<Pending>,
+    pub(crate) enqueued: Vec<Enqueued>,
     pub(crate) hooks: Vec<Box<dyn FnOnce() + Send>>,
 }
 
@@ -94,7 +95,11 @@ impl Tx {
     /// published after the commit, or never.
     ///
     /// # Errors
-    /// When the event is too large for a topic, or the database refuses.
+    /// When the event is too large for a topic, or can't be written as JSON.
+    #[expect(
+        clippy::unused_async,
+        reason = "callers are written for a store that waits here"
+    )]
     pub async fn publish<E: Event>(&mut self, event: &E, version: i64) -> Result<(), StoreError> {
         let envelope = Envelope::new(
             self.id(),
@@ -110,40 +115,25 @@ impl Tx {
                 limit: MAX_EVENT_BYTES,
             });
         }
-        self.enqueue(envelope.id, E::TYPE, version, envelope.message())
-            .await
+        self.enqueue(envelope.id, E::TYPE, version, envelope.message());
+        Ok(())
     }
 
-    pub(crate) async fn enqueue(
-        &mut self,
-        id: Uuid,
-        event_type: &str,
-        version: i64,
-        message: Message,
-    ) -> Result<(), StoreError> {
-        let headers = serde_json::to_string(&message.headers)?;
-        let now = self.now();
-        let position: i64 = on!(self, conn => sqlx::query_scalar(
-            "insert into outbox_messages (event_id, event_type, topic, key, version, status,
-                headers, payload, occurred_at, created_at)
-             values ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9) returning position",
-        )
-        .bind(id.to_string())
-        .bind(event_type)
-        .bind(&message.topic)
-        .bind(&message.key)
-        .bind(version)
-        .bind(&headers)
-        .bind(&message.value)
-        .bind(message.time)
-        .bind(now)
-        .fetch_one(&mut *conn)
-        .await)?;
-        self.committed.push(Pending {
-            id: position,
+    /// Keeps a message for the outbox. The rows of a write, or of all writes that share a commit,
+    /// are inserted together just before it.
+    pub(crate) fn enqueue(&mut self, id: Uuid, event_type: &str, version: i64, message: Message) {
+        self.enqueued.push(Enqueued {
+            event_id: id.to_string(),
+            event_type: event_type.to_owned(),
+            version,
             message,
         });
-        Ok(())
+    }
+
+    /// Inserts what was enqueued; answers it as it is to be handed over.
+    pub(crate) async fn insert_outbox(&mut self) -> Result<Vec<Pending>, StoreError> {
+        let enqueued = std::mem::take(&mut self.enqueued);
+        outbox_insert::insert(self, enqueued).await
     }
 
     /// Runs `then` once this write is committed, before its caller is answered. Not run after a
@@ -156,14 +146,14 @@ impl Tx {
     pub(crate) async fn savepoint(&mut self) -> Result<Savepoint, StoreError> {
         self.run("savepoint part").await?;
         Ok(Savepoint {
-            events: self.committed.len(),
+            events: self.enqueued.len(),
             hooks: self.hooks.len(),
         })
     }
 
     /// Undoes all since `savepoint`.
     pub(crate) async fn undo(&mut self, savepoint: Savepoint) -> Result<(), StoreError> {
-        self.committed.truncate(savepoint.events);
+        self.enqueued.truncate(savepoint.events);
         self.hooks.truncate(savepoint.hooks);
         self.run("rollback to savepoint part").await?;
         self.run("release savepoint part").await

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use blocks::outbox::Pending;
 use events::Context;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -198,7 +199,7 @@ impl WriterTask {
             engine: Engine::Sqlite(connection),
             settings: Arc::clone(&self.settings),
             context: Context::default(),
-            committed: Vec::new(),
+            enqueued: Vec::new(),
             hooks: Vec::new(),
         };
         let mut group = Group::new();
@@ -211,9 +212,9 @@ impl WriterTask {
         };
         let committed = outcome.is_ok();
         match outcome {
-            Ok(()) => {
+            Ok(events) => {
                 run_hooks(std::mem::take(&mut tx.hooks));
-                self.relay.give(std::mem::take(&mut tx.committed));
+                self.relay.give(events);
                 for job in group {
                     job.answer(Ok(()));
                 }
@@ -237,54 +238,87 @@ impl WriterTask {
         }
     }
 
+    /// Runs the jobs of a group and commits; answers what they published.
     async fn run_group(
         &mut self,
         tx: &mut Tx,
         group: &mut Group,
         first: Box<dyn Job>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Pending>, StoreError> {
+        let mut stand = Stand::Closed;
         let mut next = Some(first);
-        let mut open = false;
         while let Some(mut job) = next.take() {
             tx.context = job.context();
-            if open {
-                let savepoint = tx.savepoint().await;
-                let savepoint = match savepoint {
-                    Ok(savepoint) => savepoint,
-                    Err(error) => {
-                        group.push(job);
-                        return Err(error);
-                    }
-                };
-                let done = job.run(tx).await;
+            let began = match stand.begin_job() {
+                Some(statement) => tx.run(statement).await,
+                None => Ok(()),
+            };
+            if let Err(error) = began {
                 group.push(job);
-                if done {
-                    tx.keep(savepoint).await?;
-                } else {
-                    tx.undo(savepoint).await?;
-                }
-            } else {
-                if let Err(error) = tx.run("begin immediate").await {
-                    group.push(job);
-                    return Err(error);
-                }
-                // Alone in its transaction so far, it needs no savepoint: undoing it undoes all.
-                open = job.run(tx).await;
-                group.push(job);
-                if !open {
-                    tx.committed.clear();
-                    tx.hooks.clear();
-                    tx.run("rollback").await?;
-                }
+                return Err(error);
             }
+            let (events, hooks) = (tx.enqueued.len(), tx.hooks.len());
+            let done = job.run(tx).await;
+            group.push(job);
+            if !done {
+                tx.enqueued.truncate(events);
+                tx.hooks.truncate(hooks);
+                tx.run(stand.undo_job()).await?;
+            }
+            stand = stand.after_job(done);
             if group.len() < GROUP {
                 next = self.queue.try_recv().ok();
             }
         }
+        let committed = tx.insert_outbox().await?;
         faults::check(&self.faults, FaultPoint::BeforeCommit)?;
-        if open {
+        if stand != Stand::Closed {
             tx.run("commit").await?;
         }
-        faults::check(&self.faults, FaultPoint::AfterCommit)
+        faults::check(&self.faults, FaultPoint::AfterCommit)?;
+        Ok(committed)
+    }
+}
+
+/// Where the transaction of a group stands between two jobs. Every statement costs a change of
+/// threads, so none is run that can be spared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    /// None is open.
+    Closed,
+    /// The first job is done. Alone in its transaction it needed no savepoint.
+    First,
+    /// Jobs are done since the savepoint.
+    Done,
+    /// The savepoint stands, nothing was done since.
+    Clean,
+}
+
+impl Stand {
+    /// What must be run before a job, so that it can be undone alone. The name is not that of the
+    /// savepoints inside a job: going back to this one takes those with it.
+    fn begin_job(self) -> Option<&'static str> {
+        match self {
+            Self::Closed => Some("begin immediate"),
+            Self::First => Some("savepoint job"),
+            Self::Done => Some("release savepoint job; savepoint job"),
+            Self::Clean => None,
+        }
+    }
+
+    fn undo_job(self) -> &'static str {
+        match self {
+            Self::Closed => "rollback",
+            Self::First | Self::Done | Self::Clean => "rollback to savepoint job",
+        }
+    }
+
+    fn after_job(self, done: bool) -> Self {
+        match (self, done) {
+            (Self::Closed, true) => Self::First,
+            (Self::Closed, false) => Self::Closed,
+            (_, true) => Self::Done,
+            (_, false) => Self::Clean,
+        }
     }
 }

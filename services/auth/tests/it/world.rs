@@ -197,7 +197,7 @@ impl World {
     /// The events of an account so far, as type and version.
     pub async fn events(&self, id: i64) -> Vec<(String, i64)> {
         let later = self.clock.now() + TimeDelta::days(365);
-        let pending = self.db.db.pending(later, 1000).await.unwrap();
+        let pending = self.db.db.pending(Some(later), 0, 1000).await.unwrap();
         let mut events: Vec<(String, i64)> = pending
             .iter()
             .filter(|event| event.message.key == id.to_string())

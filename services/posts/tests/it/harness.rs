@@ -172,13 +172,18 @@ impl App {
     /// What waits to be published, in the order of the commits.
     pub async fn outbox(&self) -> Vec<Envelope> {
         let far = self.db.settings().clock.now() + chrono::TimeDelta::days(1);
-        let pending = Outbox::pending(&self.db, far, 10_000).await.unwrap();
+        let pending = Outbox::pending(&self.db, Some(far), 0, 10_000).await.unwrap();
         pending
             .iter()
             .map(|pending| {
                 let message = &pending.message;
                 assert_eq!(message.topic, "posts-events");
-                Envelope::read(&message.topic, &message.headers, &message.value).unwrap()
+                Envelope::read(
+                    &message.topic,
+                    Some(&message.key),
+                    &message.headers,
+                    &message.value,
+                ).unwrap()
             })
             .collect()
     }

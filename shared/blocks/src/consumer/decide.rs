@@ -30,9 +30,9 @@ pub enum Base {
     /// At once: every event of the topic carries the whole state, so what came before is contained
     /// in it (compacted topics).
     Any,
-    /// The earlier ones are waited for: another relay may still publish them. When they have not
-    /// come after [`super::GAP_LISTED_MS`] they left the topic with age, and the first one that waits
-    /// is the base.
+    /// The earlier ones are waited for: another relay may still publish them. Only when they must have
+    /// left the topic with age the first one that waits is the base; see
+    /// [`super::ConsumerStore::give_up_gaps`].
     First,
 }
 

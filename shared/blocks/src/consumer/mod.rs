@@ -164,10 +164,21 @@ pub struct Blocked {
     pub waiting: i64,
 }
 
+/// How a group is doing, at a glance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pulse {
+    /// When the next retry is due.
+    pub next_due: Option<DateTime<Utc>>,
+    /// Keys that [`ConsumerStore::blocked`] lists.
+    pub blocked: i64,
+    /// Keys that wait for a missing version, listed or not.
+    pub gaps: i64,
+}
+
 /// What a consumer group keeps.
 ///
-/// Whatever the adapter, these hold, and `testkit::consumer` checks them: a batch is one write; each
-/// version of a key takes effect once, in order; a failing event holds back its own key only.
+/// Whatever the adapter, these hold: a batch is one write; each version of a key takes effect once, in
+/// order; a failing event holds back its own key only.
 #[async_trait]
 pub trait ConsumerStore: Positions {
     /// The positions, for somebody who only looks.
@@ -188,11 +199,19 @@ pub trait ConsumerStore: Positions {
     /// See [`ApplyError`].
     async fn retry_due(&self) -> Result<Applied, ApplyError>;
 
-    /// When the next retry is due.
+    /// When the next retry is due, and how many keys wait.
     ///
     /// # Errors
     /// When the store can't be reached.
-    async fn next_due(&self) -> Result<Option<DateTime<Utc>>, BoxError>;
+    async fn pulse(&self) -> Result<Pulse, BoxError>;
+
+    /// Says that this member has long read all that `topic` has, and that records have left
+    /// `partitions` with age. What waits there for [`GAP_LISTED_MS`] or longer for the beginning of a
+    /// key, or on a compacted topic for any version, waits for what no longer exists: it becomes due.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn give_up_gaps(&self, topic: &str, partitions: &[i32]) -> Result<(), BoxError>;
 
     /// Rung when something became due: a replay, a discard.
     fn due(&self) -> &Notify;

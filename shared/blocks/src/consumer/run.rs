@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Applied, ApplyError, Consumer, ConsumerStore};
+use super::{Applied, ApplyError, Consumer, ConsumerStore, GAP_LISTED_MS};
 use crate::Clock;
 use crate::backoff::Backoff;
 use crate::bus::{BusError, EventBus, Positions, Record, Subscription, TopicPartition};
@@ -19,6 +19,10 @@ use crate::metrics::{ConsumerMetrics, Freshness, Metrics};
 const BATCH: usize = 500;
 /// How often the lag is measured and told to the bus while records come.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// How often keys are looked at that wait for a missing version.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A member that waits for records for so long without an error works.
+const WORKS_AFTER: Duration = Duration::from_secs(1);
 
 /// How a consumer group's member is doing, as measured.
 #[derive(Debug, Default)]
@@ -54,7 +58,8 @@ pub async fn lag(
     let mut lag = 0;
     for (partition, extent) in (0_i32..).zip(bus.extents(topic).await?) {
         let at = next.get(&partition).copied().unwrap_or(extent.oldest);
-        lag += extent.next - at.max(extent.oldest);
+        // A position beyond the end belongs to a log that was replaced.
+        lag += (extent.next - at.max(extent.oldest)).max(0);
     }
     Ok(lag)
 }
@@ -67,6 +72,12 @@ pub struct ConsumerLoop {
     metrics: ConsumerMetrics,
     backoff: Backoff,
     retry_at: Option<Instant>,
+    /// When gaps are looked at again.
+    look_at: Option<Instant>,
+    /// Since when there was nothing to read at every look.
+    caught_up_since: Option<Instant>,
+    /// The last batch found the store elsewhere than believed.
+    moved: bool,
     next: BTreeMap<TopicPartition, i64>,
     reported: Option<Instant>,
 }
@@ -87,6 +98,9 @@ impl ConsumerLoop {
             metrics,
             backoff: Backoff::default(),
             retry_at: None,
+            look_at: None,
+            caught_up_since: None,
+            moved: false,
             next: BTreeMap::new(),
             reported: None,
         }
@@ -101,13 +115,15 @@ impl ConsumerLoop {
             return Ok(());
         };
         let store = Arc::clone(&self.consumer.store);
-        self.plan_retry().await;
+        self.plan().await;
         self.report(&mut *subscription).await;
         while !stop.is_cancelled() {
-            let retry_at = self.retry_at;
+            let (retry_at, look_at) = (self.retry_at, self.look_at);
             let report_at = self.reported.filter(|_| !self.next.is_empty());
+            // A wait for records that does not fail for a while has come back to work.
+            let works_at = (!self.consumer.status.active()).then(|| Instant::now() + WORKS_AFTER);
+            // In no fixed order: retries must not starve records, nor the other way round.
             tokio::select! {
-                biased;
                 () = stop.cancelled() => break,
                 () = store.due().notified() => {
                     // An operator's word: a replay, a discard, or a reset to the start.
@@ -115,10 +131,17 @@ impl ConsumerLoop {
                     self.rewind(&mut *subscription, &stop).await;
                 }
                 () = until(retry_at) => self.retry(&mut *subscription, &stop).await,
+                () = until(look_at) => {
+                    self.report(&mut *subscription).await;
+                    self.plan().await;
+                }
                 () = until(report_at) => self.report(&mut *subscription).await,
+                () = until(works_at) => self.works(),
                 records = subscription.next(BATCH) => match records {
                     Ok(records) => self.take_in(&mut *subscription, &records, &stop).await,
-                    Err(error) => self.pause("could not read from the bus", &error, &stop).await,
+                    Err(error) => {
+                        self.pause("could not read from the bus", &error, &stop).await;
+                    }
                 },
             }
         }
@@ -164,6 +187,7 @@ impl ConsumerLoop {
         while !stop.is_cancelled() {
             match self.consumer.store.apply(records).await {
                 Ok(applied) => {
+                    self.moved = false;
                     for record in records {
                         self.next
                             .insert(record.topic_partition(), record.offset + 1);
@@ -174,11 +198,12 @@ impl ConsumerLoop {
                     }
                     return;
                 }
-                Err(ApplyError::Moved) => {
-                    tracing::info!(
-                        group = self.consumer.group,
-                        "the store is elsewhere than believed: reading again from its positions"
-                    );
+                Err(error @ ApplyError::Moved) => {
+                    tracing::info!(group = self.consumer.group, "{error}: reading again from there");
+                    if std::mem::replace(&mut self.moved, true) {
+                        // It happens once; a store that goes on moving must not be chased.
+                        self.pause("could not follow the store", &error, stop).await;
+                    }
                     return self.rewind(subscription, stop).await;
                 }
                 Err(error) => self.pause("could not apply a batch", &error, stop).await,
@@ -192,13 +217,16 @@ impl ConsumerLoop {
             Err(ApplyError::Moved) => self.rewind(subscription, stop).await,
             Err(error) => self.pause("could not retry", &error, stop).await,
         }
-        self.plan_retry().await;
+        self.plan().await;
     }
 
     async fn rewind(&mut self, subscription: &mut dyn Subscription, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             match subscription.rewind().await {
-                Ok(()) => return self.report(subscription).await,
+                Ok(()) => {
+                    self.works();
+                    return self.report(subscription).await;
+                }
                 Err(error) => {
                     self.pause("could not read the group's positions", &error, stop)
                         .await;
@@ -212,26 +240,53 @@ impl ConsumerLoop {
         self.consumer.status.freshness.record(&applied.freshness_ms);
         self.metrics.record(&applied);
         if applied.parked + applied.failed > 0 {
-            self.plan_retry().await;
+            self.plan().await;
         }
     }
 
-    /// Looks up when the next retry is due.
-    async fn plan_retry(&mut self) {
+    /// Looks up when the next retry is due and what waits.
+    async fn plan(&mut self) {
         let now = self.clock.now();
-        self.retry_at = match self.consumer.store.next_due().await {
-            Ok(due) => due.map(|due| Instant::now() + (due - now).to_std().unwrap_or_default()),
-            Err(error) => {
-                tracing::debug!(group = self.consumer.group, error = %chain(&*error), "no due time");
-                Some(Instant::now() + self.backoff.pause())
+        match self.consumer.store.pulse().await {
+            Ok(pulse) => {
+                let due = pulse.next_due;
+                self.retry_at =
+                    due.map(|due| Instant::now() + (due - now).to_std().unwrap_or_default());
+                self.look_at = (pulse.gaps > 0).then(|| Instant::now() + LOOK_EVERY);
+                self.metrics.blocked(pulse.blocked);
+                if pulse.gaps > 0 {
+                    self.give_up_gaps().await;
+                }
             }
-        };
-        match self.consumer.store.blocked().await {
-            Ok(blocked) => self
-                .metrics
-                .blocked(i64::try_from(blocked.len()).unwrap_or(i64::MAX)),
             Err(error) => {
-                tracing::debug!(group = self.consumer.group, error = %chain(&*error), "not counted");
+                tracing::debug!(group = self.consumer.group, error = %chain(&*error), "no plan");
+                self.look_at = Some(Instant::now() + self.backoff.pause());
+            }
+        }
+    }
+
+    /// Ends the wait for versions that left their topic with age. That is only known once this member
+    /// has read everything for so long that whoever still had one would have published it.
+    async fn give_up_gaps(&mut self) {
+        let long = Duration::from_millis(GAP_LISTED_MS.unsigned_abs());
+        if self.caught_up_since.is_none_or(|since| since.elapsed() < long) {
+            return;
+        }
+        for topic in &self.consumer.topics {
+            let done = match self.bus.extents(topic).await {
+                Ok(extents) => {
+                    let extents = (0_i32..).zip(extents);
+                    let lost: Vec<i32> = extents
+                        .filter(|(_, extent)| extent.oldest > 0)
+                        .map(|(partition, _)| partition)
+                        .collect();
+                    self.consumer.store.give_up_gaps(topic, &lost).await
+                }
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = done {
+                let error = chain(&*error);
+                tracing::debug!(group = self.consumer.group, %error, "gaps not looked at");
             }
         }
     }
@@ -245,6 +300,10 @@ impl ConsumerLoop {
         {
             tracing::debug!(group = self.consumer.group, error = %chain(&error), "offset not told");
         }
+        self.measure_lag().await;
+    }
+
+    async fn measure_lag(&mut self) {
         let mut total = 0;
         for topic in &self.consumer.topics {
             match lag(&*self.bus, &*self.consumer.store, topic).await {
@@ -254,10 +313,15 @@ impl ConsumerLoop {
                 }
                 Err(error) => {
                     let error = chain(&*error);
+                    self.caught_up_since = None;
                     return tracing::debug!(group = self.consumer.group, %error, "lag unknown");
                 }
             }
         }
+        self.caught_up_since = match self.caught_up_since {
+            Some(since) if total == 0 => Some(since),
+            _ => (total == 0).then(Instant::now),
+        };
         self.consumer.status.lag.store(total, Ordering::Relaxed);
     }
 
@@ -276,6 +340,8 @@ impl ConsumerLoop {
         stop: &CancellationToken,
     ) {
         self.consumer.status.active.store(false, Ordering::Relaxed);
+        self.measure_lag().await;
+        self.caught_up_since = None;
         // Once a fault, not once an attempt.
         if self.backoff.failures() == 0 {
             tracing::warn!(group = self.consumer.group, error = %chain(error), "{what}");

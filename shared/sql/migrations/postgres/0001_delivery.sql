@@ -58,6 +58,7 @@ create table parked_keys (
     consumer_group text not null,
     topic text not null,
     key text not null,
+    partition integer not null,
     reason text not null check (reason in ('retrying', 'rejected', 'poison', 'gap')),
     error text not null,
     attempts bigint not null,

@@ -12,7 +12,7 @@ create table partitions (
     partition integer not null,
     -- Kept where retention removes the newest record, so that no offset is given twice.
     next_offset integer not null default 0,
-    -- Of the records below, what a newer one superseded is removed already.
+    -- Of the records below, what was superseded is removed already.
     compacted_to integer not null default 0,
     constraint partitions_topic_key unique (topic, partition)
 );
@@ -24,16 +24,19 @@ create table records (
     time_ms integer not null,
     compacted integer not null,
     key text not null,
+    -- The event's `ce_sequence`, 0 where it has none: a version may be published again after later
+    -- ones, so the last place of a key does not tell which of its records is the latest.
+    version integer not null,
     headers text not null,
     value blob not null
 );
-create index records_by_key on records (key, place) where compacted = 1;
+create index records_by_key on records (key, version, place) where compacted = 1;
 
 -- For people with a SQLite shell.
 create view topic_records as
     select partitions.topic, partitions.partition, records.place & 1099511627775 as "offset",
            strftime('%Y-%m-%dT%H:%M:%fZ', records.time_ms / 1000.0, 'unixepoch') as time,
-           records.key, records.headers, records.value
+           records.key, records.version, records.headers, records.value
     from records join partitions on partitions.id = records.place >> 40;
 
 -- How far each consumer group says it is. For lag tools only.

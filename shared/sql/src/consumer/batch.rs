@@ -1,20 +1,22 @@
 //! The one write of a batch.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use blocks::bus::{Record, TopicPartition};
 use blocks::consumer::decide::{Decision, decide};
-use blocks::consumer::{Applied, GAP_LISTED_MS, HandlerError, Reason};
+use blocks::consumer::{Applied, HandlerError, Reason};
 use blocks::error::chain;
-use chrono::TimeDelta;
 use events::{Envelope, Malformed, Message, dead_letter_topic, header};
+use futures::FutureExt;
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 
 use super::inbox::{self, InboxRow};
 use super::keys::{self, Block, Key, Known};
 use super::{BatchError, Shared, drain};
+use crate::dialect::Dialect;
 use crate::error::StoreError;
 use crate::on;
 use crate::tx::Tx;
@@ -59,11 +61,11 @@ impl Batch<'_> {
         let stored = stored_positions(tx, self.shared, records).await?;
         let fresh: Vec<&Record> = {
             let believed = self.shared.believed();
-            let behind = |(of, believed): (&TopicPartition, &i64)| {
-                stored.get(of).is_some_and(|stored| stored < believed)
-            };
-            if believed.iter().any(behind) {
-                return Err(BatchError::Moved);
+            for record in records {
+                let of = record.topic_partition();
+                if believed.get(&of) > stored.get(&of) {
+                    return Err(BatchError::Moved);
+                }
             }
             let is_fresh = |record: &&Record| {
                 let of = record.topic_partition();
@@ -75,15 +77,8 @@ impl Batch<'_> {
             records.iter().filter(is_fresh).collect()
         };
         self.applied.skipped += (records.len() - fresh.len()) as u64;
-        let read: Vec<(&Record, Result<Envelope, Malformed>)> = fresh
-            .iter()
-            .map(|record| {
-                (
-                    *record,
-                    Envelope::read(&record.topic, &record.headers, &record.value),
-                )
-            })
-            .collect();
+        let read: Vec<(&Record, Result<Envelope, Malformed>)> =
+            fresh.iter().map(|record| (*record, read(record))).collect();
         self.load_keys(tx, &read).await?;
         for (record, event) in read {
             match event {
@@ -148,7 +143,12 @@ impl Batch<'_> {
                 let state = known.state;
                 known.state.blocked = Some(Reason::Gap);
                 self.park(record, event)?;
-                block_for_gap(tx, self.shared, &key, state.known, event.sequence).await?;
+                let gap = Gap {
+                    known: state.known,
+                    found: event.sequence,
+                    partition: record.partition,
+                };
+                gap.block(tx, self.shared, &key).await?;
             }
             Decision::Apply => {
                 let fills_gap = known.state.blocked == Some(Reason::Gap);
@@ -182,7 +182,15 @@ impl Batch<'_> {
         } else {
             None
         };
-        let done = self.shared.handler.handle(tx, event).await;
+        let handled = AssertUnwindSafe(self.shared.handler.handle(tx, event));
+        let done = handled.catch_unwind().await.unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+            let said = said.unwrap_or("no message");
+            Err(HandlerError::Rejected(
+                format!("the handler panicked: {said}").into(),
+            ))
+        });
         match (done, savepoint) {
             (Err(HandlerError::Unavailable(cause)), _) => Err(BatchError::Away(cause)),
             (Ok(()), Some(savepoint)) => {
@@ -284,6 +292,7 @@ impl Batch<'_> {
             self.shared,
             key,
             Block {
+                partition: record.partition,
                 reason,
                 error: &text,
                 attempts,
@@ -303,7 +312,7 @@ impl Batch<'_> {
             );
             let letter = dead_letter(self.shared.group, record, reason, attempts, &text);
             let (id, event_type) = (tx.id(), event_type_of(record));
-            tx.enqueue(id, &event_type, 0, letter).await?;
+            tx.enqueue(id, &event_type, 0, letter);
         }
         Ok(())
     }
@@ -312,33 +321,50 @@ impl Batch<'_> {
 /// How keys begin that stand for records which are no events.
 pub(super) const UNREADABLE: &str = "@unreadable/";
 
-pub(super) async fn block_for_gap(
-    tx: &mut Tx,
-    shared: &Shared,
-    key: &Key,
-    known: Option<i64>,
-    found: i64,
-) -> Result<(), StoreError> {
-    let error = match known {
-        Some(known) => format!("version {} has not come, {found} has", known + 1),
-        None => format!("no version before {found} has come"),
-    };
-    // A key that was never seen may have lost its beginning to age: after a while it starts here.
-    let retry_at = known
-        .is_none()
-        .then(|| tx.now() + TimeDelta::milliseconds(GAP_LISTED_MS));
-    let block = Block {
-        reason: Reason::Gap,
-        error: &error,
-        attempts: 0,
-        retry_at,
-    };
-    keys::block(tx, shared, key, block).await
+/// A version is missing before one that came.
+pub(super) struct Gap {
+    pub known: Option<i64>,
+    pub found: i64,
+    pub partition: i32,
+}
+
+impl Gap {
+    /// Lets `key` wait for it. It is never due by itself: the missing version ends it, or somebody who
+    /// knows that none will come.
+    pub async fn block(&self, tx: &mut Tx, shared: &Shared, key: &Key) -> Result<(), StoreError> {
+        let error = match self.known {
+            Some(known) => format!("version {} has not come, {} has", known + 1, self.found),
+            None => format!("no version before {} has come", self.found),
+        };
+        let block = Block {
+            partition: self.partition,
+            reason: Reason::Gap,
+            error: &error,
+            attempts: 0,
+            retry_at: None,
+        };
+        keys::block(tx, shared, key, block).await
+    }
+}
+
+/// Reads a record as the event it should be.
+pub(super) fn read(record: &Record) -> Result<Envelope, Malformed> {
+    Envelope::read(
+        &record.topic,
+        record.key.as_deref(),
+        &record.headers,
+        &record.value,
+    )
+}
+
+/// PostgreSQL takes no NUL in a text.
+fn plain(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
 }
 
 fn event_type_of(record: &Record) -> String {
     let found = record.headers.iter().find(|(name, _)| name == header::TYPE);
-    found.map_or_else(|| "unreadable".to_owned(), |(_, value)| value.clone())
+    found.map_or_else(|| "unreadable".to_owned(), |(_, value)| plain(value))
 }
 
 fn dead_letter(
@@ -359,7 +385,7 @@ fn dead_letter(
     ]);
     Message {
         topic: dead_letter_topic(&record.topic),
-        key: record.key.clone().unwrap_or_default(),
+        key: record.key.as_deref().map(plain).unwrap_or_default(),
         headers,
         value: record.value.clone(),
         time: record.time,
@@ -372,6 +398,13 @@ async fn stored_positions(
     shared: &Shared,
     records: &[Record],
 ) -> Result<BTreeMap<TopicPartition, i64>, StoreError> {
+    if tx.dialect() == Dialect::Postgres {
+        // A row that is not there can't be locked, and two members may hold the same first batch.
+        let unknown: BTreeSet<TopicPartition> =
+            records.iter().map(Record::topic_partition).collect();
+        let rows = unknown.iter().map(|of| (of, 0));
+        write_positions(tx, shared, rows, "nothing").await?;
+    }
     let statement = format!(
         "select topic, partition, next_offset from consumer_offsets where consumer_group = $1
          order by topic, partition{}",
@@ -399,6 +432,42 @@ struct PositionRow<'a> {
     next: i64,
 }
 
+/// Writes positions in one statement; `on_conflict` says what becomes of rows that are there.
+async fn write_positions(
+    tx: &mut Tx,
+    shared: &Shared,
+    positions: impl Iterator<Item = (&TopicPartition, i64)>,
+    on_conflict: &'static str,
+) -> Result<(), StoreError> {
+    let rows: Vec<PositionRow> = positions
+        .map(|(of, next)| PositionRow {
+            topic: &of.topic,
+            partition: of.partition,
+            next,
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let list = serde_json::to_string(&rows)?;
+    let statement = format!(
+        "insert into consumer_offsets (consumer_group, topic, partition, next_offset, updated_at)
+         select $1, value ->> 'topic', cast(value ->> 'partition' as integer),
+            cast(value ->> 'next' as bigint), $2
+         from {} where true
+         on conflict (consumer_group, topic, partition) do {on_conflict}",
+        tx.json_rows("$3")
+    );
+    let now = tx.now();
+    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
+        .bind(shared.group)
+        .bind(now)
+        .bind(&list)
+        .execute(&mut *conn)
+        .await
+        .map(|_| ()))
+}
+
 async fn store_positions(
     tx: &mut Tx,
     shared: &Arc<Shared>,
@@ -409,34 +478,9 @@ async fn store_positions(
     for record in records {
         next.insert(record.topic_partition(), record.offset + 1);
     }
-    if !next.is_empty() {
-        let rows: Vec<PositionRow> = next
-            .iter()
-            .map(|(of, next)| PositionRow {
-                topic: &of.topic,
-                partition: of.partition,
-                next: *next,
-            })
-            .collect();
-        let list = serde_json::to_string(&rows)?;
-        let statement = format!(
-            "insert into consumer_offsets (consumer_group, topic, partition, next_offset, updated_at)
-             select $1, value ->> 'topic', cast(value ->> 'partition' as integer),
-                cast(value ->> 'next' as bigint), $2
-             from {} where true
-             on conflict (consumer_group, topic, partition) do update
-             set next_offset = excluded.next_offset, updated_at = excluded.updated_at",
-            tx.json_rows("$3")
-        );
-        let now = tx.now();
-        on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
-            .bind(shared.group)
-            .bind(now)
-            .bind(&list)
-            .execute(&mut *conn)
-            .await
-            .map(|_| ()))?;
-    }
+    let rows = next.iter().map(|(of, next)| (of, *next));
+    let replace = "update set next_offset = excluded.next_offset, updated_at = excluded.updated_at";
+    write_positions(tx, shared, rows, replace).await?;
     let shared = Arc::clone(shared);
     tx.after_commit(move || {
         let mut believed = shared.believed();

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use blocks::consumer::decide::{Base, KeyState};
 use blocks::consumer::{Applied, Reason};
 use chrono::{DateTime, Utc};
-use events::Envelope;
 use sqlx::AssertSqlSafe;
 
-use super::batch::{Batch, UNREADABLE, block_for_gap};
+use super::batch::{Batch, Gap, UNREADABLE, read};
 use super::inbox;
 use super::keys::{self, Key};
 use super::{BatchError, Shared};
@@ -20,25 +20,19 @@ const PAGE: i64 = 200;
 /// How many keys are looked at in one round.
 const KEYS: i64 = 100;
 
-/// Tries every key that is due, each in a write of its own.
+/// Tries keys that are due, each in a write of its own, and no more than [`KEYS`] of them: new
+/// records want their turn, too.
 pub(super) async fn due(shared: &Arc<Shared>) -> Result<Applied, BatchError> {
     let mut applied = Applied::default();
-    loop {
-        let keys = due_keys(shared).await?;
-        let full = keys.len() == usize::try_from(KEYS).unwrap_or(usize::MAX);
-        for key in keys {
-            while let Some(more) = one(shared, key.clone()).await? {
-                let goes_on = more.1;
-                applied += more.0;
-                if !goes_on {
-                    break;
-                }
+    for key in due_keys(shared).await? {
+        while let Some((more, goes_on)) = one(shared, key.clone()).await? {
+            applied += more;
+            if !goes_on {
+                break;
             }
         }
-        if !full {
-            return Ok(applied);
-        }
     }
+    Ok(applied)
 }
 
 async fn due_keys(shared: &Shared) -> Result<Vec<Key>, BatchError> {
@@ -91,7 +85,12 @@ async fn one(shared: &Arc<Shared>, key: Key) -> Result<Option<(Applied, bool)>, 
                 };
                 let loaded = keys::load(tx, &of_write, &key.topic, &[&key.key]).await?;
                 batch.keys = loaded;
-                let more = page(&mut batch, tx, &key).await?;
+                let known = batch.keys.get(&key).copied().unwrap_or_default();
+                // A gap that is due has been given up: the first that waits goes on from there.
+                let given_up = known.state.blocked == Some(Reason::Gap)
+                    && (known.state.known.is_none()
+                        || of_write.base(&key.topic) == Base::Any);
+                let more = page(&mut batch, tx, &key, given_up).await?;
                 batch.store(tx).await?;
                 Ok(Some((batch.applied, more)))
             })
@@ -107,13 +106,18 @@ pub(super) async fn after_gap(
 ) -> Result<(), BatchError> {
     // What waits may have come in this very batch.
     batch.store_rows(tx).await?;
-    while page(batch, tx, key).await? {}
+    while page(batch, tx, key, false).await? {}
     Ok(())
 }
 
 /// Applies a page of what waits for `key`, lowest version first. The block goes in the write that
 /// finds none left. True when there is more to do now.
-async fn page(batch: &mut Batch<'_>, tx: &mut Tx, key: &Key) -> Result<bool, BatchError> {
+async fn page(
+    batch: &mut Batch<'_>,
+    tx: &mut Tx,
+    key: &Key,
+    mut gap_given_up: bool,
+) -> Result<bool, BatchError> {
     let waiting = inbox::parked(tx, batch.shared, key, PAGE).await?;
     let full = i64::try_from(waiting.len()).is_ok_and(|count| count == PAGE);
     for row in waiting {
@@ -130,13 +134,18 @@ async fn page(batch: &mut Batch<'_>, tx: &mut Tx, key: &Key) -> Result<bool, Bat
             inbox::processed(tx, batch.shared, key, row.version).await?;
             continue;
         }
-        // The first that waits of a key never seen before is its base: it waited long enough.
-        if state.known.is_some_and(|known| row.version > known + 1) {
-            block_for_gap(tx, batch.shared, key, state.known, row.version).await?;
+        let is_next = row.version == state.known.map_or(1, |known| known + 1);
+        if !is_next && !std::mem::take(&mut gap_given_up) && !is_base(batch, key, state) {
+            let gap = Gap {
+                known: state.known,
+                found: row.version,
+                partition: record.partition,
+            };
+            gap.block(tx, batch.shared, key).await?;
             batch.keys.entry(key.clone()).or_default().state.blocked = Some(Reason::Gap);
             return Ok(false);
         }
-        let event = match Envelope::read(&record.topic, &record.headers, &record.value) {
+        let event = match read(&record) {
             Ok(event) => event,
             Err(malformed) => {
                 batch
@@ -170,6 +179,11 @@ async fn page(batch: &mut Batch<'_>, tx: &mut Tx, key: &Key) -> Result<bool, Bat
     Ok(false)
 }
 
+/// Whether a key may begin with whatever waits first.
+fn is_base(batch: &Batch<'_>, key: &Key, state: KeyState) -> bool {
+    state.known.is_none() && batch.shared.base(&key.topic) == Base::Any
+}
+
 /// A record that was no event may be one for a newer release: then it goes the way of all others.
 async fn unreadable_again(
     batch: &mut Batch<'_>,
@@ -178,7 +192,7 @@ async fn unreadable_again(
     record: &blocks::bus::Record,
     attempts: i64,
 ) -> Result<(), BatchError> {
-    match Envelope::read(&record.topic, &record.headers, &record.value) {
+    match read(record) {
         Err(malformed) => {
             batch
                 .refused(tx, record, key, attempts, &malformed.into())

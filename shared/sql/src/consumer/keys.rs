@@ -124,6 +124,8 @@ pub(super) async fn store<'a>(
 
 /// What blocks a key from now on.
 pub(super) struct Block<'a> {
+    /// Where the key's records lie.
+    pub partition: i32,
     pub reason: Reason,
     pub error: &'a str,
     pub attempts: i64,
@@ -140,8 +142,8 @@ pub(super) async fn block(
     let now = tx.now();
     on!(tx, conn => sqlx::query(
         "insert into parked_keys
-            (consumer_group, topic, key, reason, error, attempts, retry_at, since)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
+            (consumer_group, topic, key, reason, error, attempts, retry_at, since, partition)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (consumer_group, topic, key) do update set reason = excluded.reason,
             error = excluded.error, attempts = excluded.attempts, retry_at = excluded.retry_at",
     )
@@ -149,10 +151,12 @@ pub(super) async fn block(
     .bind(&key.topic)
     .bind(&key.key)
     .bind(block.reason.as_str())
-    .bind(block.error)
+    // PostgreSQL takes no NUL in a text, and nobody knows what an error quotes.
+    .bind(block.error.replace('\0', "\u{fffd}"))
     .bind(block.attempts)
     .bind(block.retry_at)
     .bind(now)
+    .bind(block.partition)
     .execute(&mut *conn)
     .await
     .map(|_| ()))

@@ -14,9 +14,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use blocks::bus::{Positions, Record, TopicPartition};
 use blocks::consumer::decide::Base;
-use blocks::consumer::{Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError};
+use blocks::consumer::{
+    Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError, Pulse,
+};
 use blocks::error::BoxError;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use events::{Cleanup, Envelope, Topic};
 use rand::Rng;
 use tokio::sync::Notify;
@@ -228,16 +230,12 @@ impl ConsumerStore for SqlConsumer {
         drain::due(&self.shared).await.map_err(ApplyError::from)
     }
 
-    async fn next_due(&self) -> Result<Option<DateTime<Utc>>, BoxError> {
-        let mut reader = self.shared.db.read().await?;
-        let next: Option<DateTime<Utc>> = on!(reader, conn => sqlx::query_scalar(
-            "select retry_at from parked_keys
-             where consumer_group = $1 and retry_at is not null order by retry_at limit 1",
-        )
-        .bind(self.shared.group)
-        .fetch_optional(&mut *conn)
-        .await)?;
-        Ok(next)
+    async fn pulse(&self) -> Result<Pulse, BoxError> {
+        Ok(operator::pulse(&self.shared).await?)
+    }
+
+    async fn give_up_gaps(&self, topic: &str, partitions: &[i32]) -> Result<(), BoxError> {
+        Ok(operator::give_up_gaps(&self.shared, topic, partitions).await?)
     }
 
     fn due(&self) -> &Notify {

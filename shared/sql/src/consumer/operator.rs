@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use blocks::bus::Record;
-use blocks::consumer::{Blocked, GAP_LISTED_MS, Reason};
+use blocks::consumer::decide::Base;
+use blocks::consumer::{Blocked, GAP_LISTED_MS, Pulse, Reason};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::AssertSqlSafe;
 
@@ -29,7 +30,7 @@ struct BlockedRow {
 }
 
 pub(super) async fn blocked(shared: &Shared) -> Result<Vec<Blocked>, StoreError> {
-    let listed = shared.db.settings().clock.now() - TimeDelta::milliseconds(GAP_LISTED_MS);
+    let listed = listed_since(shared);
     let mut reader = shared.db.read().await?;
     let rows: Vec<BlockedRow> = on!(reader, conn => sqlx::query_as(
         "select k.id, k.topic, k.key, k.reason, k.error, k.attempts, k.since,
@@ -68,6 +69,76 @@ pub(super) async fn blocked(shared: &Shared) -> Result<Vec<Blocked>, StoreError>
         .collect())
 }
 
+#[derive(sqlx_macros::FromRow)]
+struct PulseRow {
+    next_due: Option<DateTime<Utc>>,
+    blocked: i64,
+    gaps: i64,
+}
+
+pub(super) async fn pulse(shared: &Shared) -> Result<Pulse, StoreError> {
+    let mut reader = shared.db.read().await?;
+    let row: PulseRow = on!(reader, conn => sqlx::query_as(
+        "select min(retry_at) as next_due,
+            coalesce(sum(case when reason <> 'gap' or since <= $2 then 1 else 0 end), 0) as blocked,
+            coalesce(sum(case when reason = 'gap' then 1 else 0 end), 0) as gaps
+         from parked_keys where consumer_group = $1",
+    )
+    .bind(shared.group)
+    .bind(listed_since(shared))
+    .fetch_one(&mut *conn)
+    .await)?;
+    Ok(Pulse {
+        next_due: row.next_due,
+        blocked: row.blocked,
+        gaps: row.gaps,
+    })
+}
+
+/// Gaps that began before then are listed, and may be given up.
+fn listed_since(shared: &Shared) -> DateTime<Utc> {
+    shared.db.settings().clock.now() - TimeDelta::milliseconds(GAP_LISTED_MS)
+}
+
+/// Makes gaps due for which nothing will come any more; see
+/// [`blocks::consumer::ConsumerStore::give_up_gaps`].
+pub(super) async fn give_up_gaps(
+    shared: &Arc<Shared>,
+    topic: &str,
+    partitions: &[i32],
+) -> Result<(), StoreError> {
+    let (topic, partitions) = (topic.to_owned(), serde_json::to_string(partitions)?);
+    let any = shared.base(&topic) == Base::Any;
+    let (group, listed) = (shared.group, listed_since(shared));
+    shared
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let among = tx.dialect().json_integers("$5");
+                let statement = format!(
+                    "update parked_keys set retry_at = $1
+                     where consumer_group = $2 and topic = $3 and reason = 'gap'
+                     and retry_at is null and since <= $4 and partition in {among}
+                     and ($6 or not exists (
+                        select 1 from consumer_versions v where v.consumer_group = $2
+                        and v.topic = $3 and v.key = parked_keys.key))"
+                );
+                let now = tx.now();
+                on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
+                    .bind(now)
+                    .bind(group)
+                    .bind(&topic)
+                    .bind(listed)
+                    .bind(&partitions)
+                    .bind(any)
+                    .execute(&mut *conn)
+                    .await
+                    .map(|_| ()))
+            })
+        })
+        .await
+}
+
 pub(super) async fn waiting(shared: &Shared, id: i64, max: i64) -> Result<Vec<Record>, StoreError> {
     let mut reader = shared.db.read().await?;
     let rows: Vec<(String, String)> = on!(reader, conn => sqlx::query_as(
@@ -95,8 +166,8 @@ pub(super) async fn replay(shared: &Arc<Shared>, id: i64) -> Result<bool, StoreE
         .await
 }
 
-/// Makes the key due with fresh attempts, and says which it is. A gap stays one: it is due when its
-/// missing version comes, and replaying it changes nothing.
+/// Makes the key due with fresh attempts, and says which it is. A gap stays one where a version must
+/// still come; at the beginning of a key, or on a compacted topic, the operator's word ends it.
 async fn make_due(
     tx: &mut Tx,
     group: &'static str,

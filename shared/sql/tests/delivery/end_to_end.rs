@@ -146,7 +146,7 @@ impl Life {
     /// Another relay with the same outbox: it publishes what is pending a second time, backwards.
     async fn other_relay(&self) {
         let tomorrow = SystemClock.now() + TimeDelta::days(1);
-        let Ok(pending) = self.counters.pending(tomorrow, 20).await else {
+        let Ok(pending) = self.counters.pending(Some(tomorrow), 0, 20).await else {
             return;
         };
         let batch: Vec<Message> = pending
@@ -176,7 +176,7 @@ impl Life {
             let lag = lag(&self.log, &*self.consumer.store, STEPS.name)
                 .await
                 .unwrap();
-            let due = self.consumer.store.next_due().await.unwrap();
+            let due = self.consumer.store.pulse().await.unwrap().next_due;
             if depth.pending == 0 && lag == 0 && due.is_none() {
                 return;
             }
@@ -221,10 +221,13 @@ async fn world(seed: u64, poison: bool) {
                 poison.unreadable.insert(key);
             }
         }
-        for writer in 0..3 {
-            let seed = seed * 100 + life_number as u64 * 10 + writer;
-            acknowledged.extend(write(&life, seed).await);
-        }
+        let seed_of = |writer| seed * 100 + life_number as u64 * 10 + writer;
+        let (one, two, three) = tokio::join!(
+            write(&life, seed_of(0)),
+            write(&life, seed_of(1)),
+            write(&life, seed_of(2))
+        );
+        acknowledged.extend([one, two, three].into_iter().flatten());
         if life_number + 1 < LIVES {
             life.crash().await;
             continue;

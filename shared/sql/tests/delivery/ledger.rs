@@ -18,6 +18,14 @@ pub const STEPS: Topic = Topic {
     },
 };
 
+/// The same topic, were it compacted.
+pub const COMPACTED: Topic = Topic {
+    cleanup: Cleanup::Compact {
+        after_ms: 604_800_000,
+    },
+    ..STEPS
+};
+
 /// A counter went one step on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stepped {

@@ -7,4 +7,5 @@
 
 mod end_to_end;
 mod ledger;
+mod relay;
 mod store;

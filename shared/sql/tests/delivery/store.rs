@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use sql::{Db, FaultPoint, Faults, SqlConsumer};
 use testkit::db::TestDb;
 
-use crate::ledger::{self, Ledger, MIGRATIONS, Poison, STEPS, Stepped};
+use crate::ledger::{self, COMPACTED, Ledger, MIGRATIONS, Poison, STEPS, Stepped};
 
 /// A delivery as it is drawn.
 #[derive(Debug, Clone)]
@@ -141,7 +141,8 @@ impl Bench {
             while let Err(error) = self.consumer.store.retry_due().await {
                 assert!(matches!(error, ApplyError::Unavailable(_)), "{error}");
             }
-            if self.consumer.store.next_due().await.unwrap().is_none() {
+            let pulse = self.consumer.store.pulse().await.unwrap();
+            if pulse.next_due.is_none() {
                 return;
             }
         }
@@ -187,7 +188,13 @@ fn poison(plan: &Plan, records: &[Record]) -> Poison {
     let mut poison = Poison::default();
     for (at, unreadable) in &plan.poison {
         let record = &records[at % records.len()];
-        let event = Envelope::read(&record.topic, &record.headers, &record.value).unwrap();
+        let event = Envelope::read(
+            &record.topic,
+            record.key.as_deref(),
+            &record.headers,
+            &record.value,
+        )
+        .unwrap();
         let of = if *unreadable {
             &mut poison.unreadable
         } else {
@@ -413,6 +420,25 @@ async fn a_key_that_lost_its_beginning_to_age_starts_at_what_is_left() {
         "version 6 may still come"
     );
     bench.settle().await;
+    bench
+        .consumer
+        .store
+        .give_up_gaps(STEPS.name, &[1, 2])
+        .await
+        .unwrap();
+    bench.settle().await;
+    assert_eq!(
+        ledger::ledger(&bench.db).await,
+        BTreeMap::new(),
+        "nothing left its partition"
+    );
+    bench
+        .consumer
+        .store
+        .give_up_gaps(STEPS.name, &[0])
+        .await
+        .unwrap();
+    bench.settle().await;
     assert_eq!(ledger::ledger(&bench.db).await["a"], [7, 8]);
     assert_eq!(bench.blocked().await, []);
 }
@@ -448,13 +474,9 @@ async fn a_record_that_is_no_event_lands_in_the_dead_letter_topic_and_stays_alon
         .await
         .unwrap();
     assert_eq!(waiting, [bad]);
-    let letters = blocks::outbox::Outbox::pending(
-        &bench.db.db,
-        blocks::Clock::now(&*bench.clock) + TimeDelta::seconds(1),
-        10,
-    )
-    .await
-    .unwrap();
+    let letters = blocks::outbox::Outbox::pending(&bench.db.db, None, 0, 10)
+        .await
+        .unwrap();
     assert_eq!(letters[0].message.topic, "steps.dlq");
     assert_eq!(letters[0].message.value, [0xff, 0x00]);
     let headers: BTreeMap<_, _> = letters[0].message.headers.iter().cloned().collect();
@@ -531,4 +553,140 @@ async fn a_log_that_begins_anew_is_read_and_what_was_seen_before_has_no_second_e
     assert_eq!(ledger::ledger(&bench.db).await["a"], [1, 2, 3, 4]);
     let positions = bench.consumer.store.stored_positions(STEPS.name).await;
     assert_eq!(positions.unwrap()[&0], 2);
+}
+
+/// A gap in a key that is known waits for an operator, except where every event has the whole state.
+#[tokio::test]
+async fn a_hole_that_age_made_in_a_known_key_ends_by_itself_on_a_compacted_topic_only() {
+    for (topic, expected) in [(STEPS, &[1][..]), (COMPACTED, &[1, 3])] {
+        let clock = Arc::new(ManualClock::default());
+        let db = testkit::db::sqlite_at("ledger", MIGRATIONS, Arc::clone(&clock) as _).await;
+        let handler = Arc::new(Ledger::default());
+        let consumer = SqlConsumer::new(db.db.clone(), "ledger", &[topic], handler).consumer();
+        let bench = Bench {
+            clock,
+            handler: Arc::default(),
+            consumer,
+            db,
+        };
+        let mut records = vec![bench.event("a", 1), bench.event("a", 3)];
+        records[1].offset = 1;
+        bench.consumer.store.apply(&records).await.unwrap();
+        bench.clock.advance(TimeDelta::milliseconds(GAP_LISTED_MS));
+        bench
+            .consumer
+            .store
+            .give_up_gaps(topic.name, &[0])
+            .await
+            .unwrap();
+        bench.settle().await;
+        assert_eq!(ledger::ledger(&bench.db).await["a"], expected);
+    }
+}
+
+/// Panics over one event.
+struct Panics(Ledger);
+
+#[async_trait::async_trait]
+impl sql::Handler for Panics {
+    async fn handle(
+        &self,
+        tx: &mut sql::Tx,
+        event: &Envelope,
+    ) -> Result<(), blocks::consumer::HandlerError> {
+        self.0.handle(tx, event).await?;
+        assert!(event.subject != "bad", "a bug");
+        Ok(())
+    }
+    async fn reset(&self, tx: &mut sql::Tx, topics: &[String]) -> Result<(), sql::StoreError> {
+        self.0.reset(tx, topics).await
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_holds_back_its_own_key_only() {
+    let clock = Arc::new(ManualClock::default());
+    let db = testkit::db::sqlite_at("ledger", MIGRATIONS, Arc::clone(&clock) as _).await;
+    let handler = Arc::new(Panics(Ledger::default()));
+    let consumer = SqlConsumer::new(db.db.clone(), "ledger", &[STEPS], handler).consumer();
+    let bench = Bench {
+        clock,
+        handler: Arc::default(),
+        consumer,
+        db,
+    };
+    let mut records = vec![bench.event("bad", 1), bench.event("good", 1)];
+    records[1].offset = 1;
+    bench.consumer.store.apply(&records).await.unwrap();
+    bench.settle().await;
+    assert_eq!(
+        ledger::ledger(&bench.db).await,
+        BTreeMap::from([("good".to_owned(), vec![1])])
+    );
+    let blocked = bench.consumer.store.blocked().await.unwrap();
+    assert_eq!(blocked[0].reason, Reason::Rejected);
+    assert!(blocked[0].error.contains("a bug"), "{}", blocked[0].error);
+}
+
+async fn unreadable_text_stays_alone(bench: Bench) {
+    let mut records: Vec<Record> = (1..=5).map(|value| bench.event("a", value)).collect();
+    for (offset, record) in (0_i64..).zip(&mut records) {
+        record.offset = offset;
+    }
+    let name = |record: &mut Record, name: &str| {
+        for header in &mut record.headers {
+            if header.0 == name {
+                header.1 = "a\0b".to_owned();
+            }
+        }
+    };
+    name(&mut records[1], header::TYPE);
+    name(&mut records[2], header::SUBJECT);
+    records[3].key = Some("\0".to_owned());
+    let mut good = bench.event("b", 1);
+    good.offset = 5;
+    records.push(good);
+    let applied = bench.consumer.store.apply(&records).await.unwrap();
+    assert_eq!((applied.handled, applied.dead), (2, 3));
+    assert_eq!(ledger::ledger(&bench.db).await["b"], [1]);
+    assert_eq!(bench.consumer.store.blocked().await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_nul_in_a_header_or_a_key_is_poison_and_no_outage() {
+    unreadable_text_stays_alone(bench().await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_DATABASE_URL"]
+async fn on_postgres_a_nul_in_a_header_or_a_key_is_poison_and_no_outage() {
+    unreadable_text_stays_alone(postgres_bench().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_DATABASE_URL"]
+async fn on_postgres_two_members_with_the_same_first_batch_write_it_once() {
+    let bench = postgres_bench().await;
+    for round in 0..20 {
+        let mut records: Vec<Record> = (1..=5)
+            .map(|value| bench.event(&format!("k{round}"), value))
+            .collect();
+        for (offset, record) in (0_i64..).zip(&mut records) {
+            record.offset = offset;
+            record.partition = round;
+        }
+        let members = [
+            consumer(&bench.db, &bench.handler),
+            consumer(&bench.db, &bench.handler),
+        ];
+        let (one, two) = tokio::join!(
+            members[0].store.apply(&records),
+            members[1].store.apply(&records)
+        );
+        assert_eq!(one.unwrap().handled + two.unwrap().handled, 5);
+        assert_eq!(
+            ledger::ledger(&bench.db).await[&format!("k{round}")],
+            [1, 2, 3, 4, 5]
+        );
+    }
 }

@@ -1,0 +1,93 @@
+//! Rows on their way into the outbox, many with a statement: a statement costs more than a row.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use blocks::outbox::Pending;
+use events::Message;
+
+use crate::error::StoreError;
+use crate::on;
+use crate::tx::Tx;
+
+/// A message that is to be kept in the outbox.
+pub(crate) struct Enqueued {
+    pub(crate) event_id: String,
+    pub(crate) event_type: String,
+    pub(crate) version: i64,
+    pub(crate) message: Message,
+}
+
+const COLUMNS: usize = 9;
+
+/// Inserts of 64, 32 … 1 rows: few statements a commit, and few texts to remember.
+static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
+    (0..7)
+        .rev()
+        .map(|power| {
+            let rows = 1 << power;
+            (rows, statement(rows))
+        })
+        .collect()
+});
+
+fn statement(rows: usize) -> String {
+    let row = |row: usize| {
+        let at = |column: usize| format!("${}", row * COLUMNS + column);
+        let columns: Vec<String> = (1..=COLUMNS).map(at).collect();
+        format!("({}, 'pending')", columns.join(", "))
+    };
+    let values: Vec<String> = (0..rows).map(row).collect();
+    format!(
+        "insert into outbox_messages (event_id, event_type, topic, key, version, headers, payload,
+            occurred_at, created_at, status)
+         values {} returning position, event_id",
+        values.join(", ")
+    )
+}
+
+/// Inserts `enqueued` in this write; answers it in the same order, with its places.
+pub(crate) async fn insert(
+    tx: &mut Tx,
+    enqueued: Vec<Enqueued>,
+) -> Result<Vec<Pending>, StoreError> {
+    let now = tx.now();
+    let mut places: HashMap<String, i64> = HashMap::with_capacity(enqueued.len());
+    let mut rest = enqueued.as_slice();
+    for (rows, text) in INSERTS.iter() {
+        while rest.len() >= *rows {
+            let (part, after) = rest.split_at(*rows);
+            let mut headers = Vec::with_capacity(*rows);
+            for row in part {
+                headers.push(serde_json::to_string(&row.message.headers)?);
+            }
+            let inserted: Vec<(i64, String)> = on!(tx, conn => {
+                let mut insert = sqlx::query_as(text.as_str());
+                for (row, headers) in part.iter().zip(&headers) {
+                    insert = insert
+                        .bind(&row.event_id)
+                        .bind(&row.event_type)
+                        .bind(&row.message.topic)
+                        .bind(&row.message.key)
+                        .bind(row.version)
+                        .bind(headers)
+                        .bind(&row.message.value)
+                        .bind(row.message.time)
+                        .bind(now);
+                }
+                insert.fetch_all(&mut *conn).await
+            })?;
+            places.extend(inserted.into_iter().map(|(place, id)| (id, place)));
+            rest = after;
+        }
+    }
+    // By id: the order of RETURNING is not promised.
+    let pending = enqueued.into_iter().filter_map(|row| {
+        let id = places.remove(&row.event_id)?;
+        Some(Pending {
+            id,
+            message: row.message,
+        })
+    });
+    Ok(pending.collect())
+}
