@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use blocks::bus::{Extent, Record};
 use chrono::DateTime;
-use events::{Headers, Message};
+use events::{Headers, Message, header};
 use futures::TryStreamExt;
 use sqlx::sqlite::SqliteConnection;
 
@@ -23,9 +23,10 @@ static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
         .rev()
         .map(|power| {
             let rows = 1 << power;
-            let values = vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ");
+            let values = vec!["(?, ?, ?, ?, ?, ?, ?)"; rows].join(", ");
             let text = format!(
-                "insert into records (place, time_ms, compacted, key, headers, value) values {values}"
+                "insert into records (place, time_ms, compacted, key, version, headers, value)
+                 values {values}"
             );
             (rows, text)
         })
@@ -69,6 +70,7 @@ pub(super) async fn append(tx: &mut Tx, arrivals: Vec<Arrival>) -> Result<(), St
                     .bind(arrival.message.time.timestamp_millis())
                     .bind(arrival.topic.is_compacted())
                     .bind(arrival.message.key.as_str())
+                    .bind(version(&arrival.message.headers))
                     .bind(arrival.headers.as_str())
                     .bind(arrival.message.value.as_slice());
             }
@@ -84,6 +86,15 @@ pub(super) async fn append(tx: &mut Tx, arrivals: Vec<Arrival>) -> Result<(), St
     }
     tx.after_commit(move || show(arrivals, &offsets));
     Ok(())
+}
+
+/// The version of its key that a message says it is; 0 when it says none.
+fn version(headers: &Headers) -> i64 {
+    headers
+        .iter()
+        .find(|(name, _)| name == header::SEQUENCE)
+        .and_then(|(_, value)| value.parse().ok())
+        .unwrap_or_default()
 }
 
 fn show(arrivals: Vec<Arrival>, offsets: &[i64]) {

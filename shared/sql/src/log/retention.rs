@@ -8,6 +8,7 @@ use super::TopicLog;
 use super::records::sqlite;
 use super::topics::{Partition, TopicState};
 use crate::error::StoreError;
+use crate::tx::Tx;
 
 /// How many records are looked at in one write.
 const PAGE: i64 = 500;
@@ -86,43 +87,40 @@ impl TopicLog {
         }
     }
 
-    /// Drops old records that a newer one of their key has superseded.
+    /// Drops old records that a later version of their key has superseded; of the same version, the
+    /// record at the last place counts.
     ///
-    /// Only what came since the last time can supersede, so only that is walked through: for each
-    /// of its keys, the old records below it go.
+    /// A pair of records of one key is looked at when the later one of the two is walked through, so
+    /// only what came since the last time is.
     async fn compact(&self, partition: &Partition, cutoff: i64) -> Result<u64, StoreError> {
-        let (start, head) = (partition.place(0), partition.place(partition.head()));
-        let mut from = partition.place(self.compacted_to(partition.id).await?);
-        let walked_from = from;
+        let head = partition.place(partition.head());
+        let walked_from = partition.place(self.compacted_to(partition.id).await?);
+        let mut from = walked_from;
         let mut removed = 0;
         while from < head {
-            let to = (from + PAGE).min(head);
-            removed += self
+            let walk = Walk {
+                from,
+                to: (from + PAGE).min(head),
+                start: partition.place(0),
+                end: partition.end(),
+                cutoff,
+            };
+            let page = self
                 .inner
                 .db
                 .write(move |tx| {
                     Box::pin(async move {
-                        let done = sqlx::query(
-                            "delete from records where place in
-                                (select older.place from
-                                    (select key, max(place) as place from records
-                                     where place >= $1 and place < $2 group by key) as newer
-                                 cross join records as older
-                                 where older.compacted = 1 and older.key = newer.key
-                                   and older.place >= $3 and older.place < newer.place
-                                   and older.time_ms < $4)",
-                        )
-                        .bind(from)
-                        .bind(to)
-                        .bind(start)
-                        .bind(cutoff)
-                        .execute(sqlite(tx.conn()))
-                        .await?;
-                        Ok::<_, StoreError>(done.rows_affected())
+                        let moved = keep_the_end(tx, &walk).await?;
+                        Ok::<_, StoreError>((moved, drop_superseded(tx, &walk).await?))
                     })
                 })
                 .await?;
-            from = to;
+            let (moved, dropped) = page;
+            removed += u64::from(moved) + dropped;
+            // A key may have more records than fit in a page: then these keys are looked at again.
+            if i64::try_from(dropped).is_ok_and(|dropped| dropped < PAGE) {
+                from = walk.to;
+            }
         }
         if walked_from < head {
             self.set_compacted_to(partition, walked_from, head, cutoff)
@@ -173,6 +171,86 @@ impl TopicLog {
             })
             .await
     }
+}
+
+/// A page of a partition on its way through compaction, in places.
+#[derive(Clone, Copy)]
+struct Walk {
+    /// The keys of the records from here …
+    from: i64,
+    /// … to here are looked at,
+    to: i64,
+    /// among all records of the partition, from here …
+    start: i64,
+    /// … to here.
+    end: i64,
+    /// Only what is older goes.
+    cutoff: i64,
+}
+
+/// Where the last record of the partition has to go, its key's latest version takes its place: a
+/// group that has read all there is stands behind the last record, and tells by that that it has, so
+/// a partition must not end in a hole. True when that was so.
+async fn keep_the_end(tx: &mut Tx, walk: &Walk) -> Result<bool, StoreError> {
+    let conn = sqlite(tx.conn());
+    let last: Option<(i64, i64, Option<i64>)> = sqlx::query_as(
+        "select last.place, last.time_ms,
+            (select latest.place from records as latest
+             where latest.compacted = 1 and latest.key = last.key
+               and latest.place >= $1 and latest.place < $2
+             order by latest.version desc, latest.place desc limit 1)
+         from records as last where last.place >= $1 and last.place < $2
+         order by last.place desc limit 1",
+    )
+    .bind(walk.start)
+    .bind(walk.end)
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some((last, time_ms, Some(latest))) = last else {
+        return Ok(false);
+    };
+    if latest == last || time_ms >= walk.cutoff {
+        return Ok(false);
+    }
+    sqlx::query("delete from records where place = $1")
+        .bind(last)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query("update records set place = $1 where place = $2")
+        .bind(last)
+        .bind(latest)
+        .execute(&mut *conn)
+        .await?;
+    Ok(true)
+}
+
+/// Drops up to a page of what is superseded among the keys of `walk`; answers how many records went.
+async fn drop_superseded(tx: &mut Tx, walk: &Walk) -> Result<u64, StoreError> {
+    let done = sqlx::query(
+        "delete from records where place in
+            (select older.place from
+                (select touched.key,
+                    (select latest.place from records as latest
+                     where latest.compacted = 1 and latest.key = touched.key
+                       and latest.place >= $3 and latest.place < $4
+                     order by latest.version desc, latest.place desc limit 1) as place
+                 from (select distinct key from records
+                       where place >= $1 and place < $2) as touched) as latest
+             cross join records as older
+             where older.compacted = 1 and older.key = latest.key
+               and older.place >= $3 and older.place < $4 and older.place <> latest.place
+               and older.time_ms < $5
+             limit $6)",
+    )
+    .bind(walk.from)
+    .bind(walk.to)
+    .bind(walk.start)
+    .bind(walk.end)
+    .bind(walk.cutoff)
+    .bind(PAGE)
+    .execute(sqlite(tx.conn()))
+    .await?;
+    Ok(done.rows_affected())
 }
 
 fn cutoff(now: DateTime<Utc>, after_ms: u64) -> i64 {

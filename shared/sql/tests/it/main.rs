@@ -7,6 +7,7 @@
 mod db;
 mod log;
 mod outbox;
+mod republish;
 mod retention;
 
 use events::posts::PostDeleted;

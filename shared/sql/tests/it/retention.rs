@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use blocks::bus::{EventBus, Extent, Positions, TopicSpec};
 use chrono::{DateTime, TimeDelta, Utc};
-use events::{Cleanup, Message};
+use events::{Cleanup, Message, header};
 use sql::log::TopicLog;
 use tempfile::TempDir;
 use testkit::bus::{fresh_group, member, message, take};
@@ -196,6 +196,153 @@ async fn compaction_in_steps_leaves_what_compaction_at_once_would() {
                 .map(|(offset, key, _)| (*offset, key.clone()))
                 .collect();
             assert_eq!(left(&log).await, expected, "after {hour} hours");
+        }
+    }
+}
+
+/// Records of keys in these versions, `hours` after the start.
+async fn publish_versions(log: &TopicLog, versions: &[(&str, i64)], hours: i64) {
+    let batch: Vec<Message> = versions
+        .iter()
+        .map(|(key, version)| Message {
+            headers: vec![(header::SEQUENCE.to_owned(), version.to_string())],
+            value: format!("{key} {version}").into_bytes(),
+            time: at(hours),
+            ..message("t", key, 0)
+        })
+        .collect();
+    log.publish(&batch).await.unwrap();
+}
+
+/// What the log says, in its order.
+async fn values_left(log: &TopicLog) -> Vec<String> {
+    let records = log.read("t", 0, 0, 10_000).await.unwrap();
+    records
+        .into_iter()
+        .map(|record| String::from_utf8(record.value).unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_each_key_the_highest_version_stays_wherever_it_stands() {
+    let orders: [&[i64]; 6] = [
+        &[1, 2, 1],
+        &[2, 1],
+        &[1, 2, 1, 2],
+        &[3, 1, 2],
+        &[1],
+        &[2, 2],
+    ];
+    for versions in orders {
+        for has_neighbour in [false, true] {
+            let (log, folder) = log_with(Cleanup::Compact { after_ms: HOUR_MS }).await;
+            let of_a: Vec<(&str, i64)> = versions.iter().map(|version| ("a", *version)).collect();
+            publish_versions(&log, &of_a, 0).await;
+            let mut expected = vec![format!("a {}", versions.iter().max().unwrap())];
+            if has_neighbour {
+                publish_versions(&log, &[("b", 1)], 0).await;
+                expected.push("b 1".to_owned());
+            }
+            let next = i64::try_from(of_a.len() + expected.len() - 1).unwrap();
+            log.clean_up(at(10)).await.unwrap();
+            assert_eq!(values_left(&log).await, expected, "{versions:?}");
+            assert_eq!(log.clean_up(at(20)).await.unwrap(), 0);
+
+            // Whoever has read all stands at the end, before and after a restart.
+            assert_eq!(offsets(&log).await.last(), Some(&(next - 1)));
+            let mut reader = member(&log, &fresh_group(), "t", &Arc::default()).await;
+            let read = take(&mut *reader, expected.len()).await;
+            assert_eq!(read.len(), expected.len());
+            log.close().await;
+            let log = open(folder.path()).await;
+            assert_eq!(log.extents("t").await.unwrap()[0].next, next);
+            publish_versions(&log, &[("c", 1)], 10).await;
+            assert_eq!(offsets(&log).await.last(), Some(&next));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_earlier_version_that_is_published_again_goes_when_its_time_is_up() {
+    let (log, _folder) = log_with(Cleanup::Compact {
+        after_ms: 10 * HOUR_MS,
+    })
+    .await;
+    publish_versions(&log, &[("a", 1), ("a", 2), ("b", 1)], 0).await;
+    log.clean_up(at(20)).await.unwrap();
+    assert_eq!(values_left(&log).await, ["a 2", "b 1"]);
+    publish_versions(&log, &[("a", 1), ("c", 1)], 15).await;
+    log.clean_up(at(20)).await.unwrap();
+    assert_eq!(values_left(&log).await, ["a 2", "b 1", "a 1", "c 1"]);
+    log.clean_up(at(30)).await.unwrap();
+    assert_eq!(values_left(&log).await, ["a 2", "b 1", "c 1"]);
+    // The same version again: the last one stays.
+    publish_versions(&log, &[("a", 2)], 15).await;
+    log.clean_up(at(30)).await.unwrap();
+    assert_eq!(values_left(&log).await, ["b 1", "c 1", "a 2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_with_more_records_than_a_page_is_left_with_one() {
+    let (log, _folder) = log_with(Cleanup::Compact { after_ms: HOUR_MS }).await;
+    let versions: Vec<(&str, i64)> = (0..1700).map(|n| ("a", 1 + n % 900)).collect();
+    publish_versions(&log, &versions, 0).await;
+    assert_eq!(log.clean_up(at(10)).await.unwrap(), 1699);
+    assert_eq!(values_left(&log).await, ["a 900"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_each_clean_up_the_highest_version_of_each_key_is_there() {
+    let (log, folder) = log_with(Cleanup::Compact {
+        after_ms: 10 * HOUR_MS,
+    })
+    .await;
+    let mut log = log;
+    // Each key's highest version, and when each version was.
+    let mut newest: BTreeMap<String, i64> = BTreeMap::new();
+    let mut times: BTreeMap<(String, i64), i64> = BTreeMap::new();
+    let mut seed: u64 = 7;
+    let mut random = move |below: i64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        i64::try_from(seed >> 33).unwrap() % below
+    };
+    for hour in 0..60_i64 {
+        for _ in 0..20 {
+            let key = format!("key-{}", random(100));
+            let highest = newest.entry(key.clone()).or_default();
+            // Mostly the next version; sometimes one is left out for later, or one comes again.
+            let version = match random(6) {
+                0 => *highest + 2,
+                1 | 2 => (*highest - random(3)).max(1),
+                _ => *highest + 1,
+            };
+            *highest = version.max(*highest);
+            let when = *times.entry((key.clone(), version)).or_insert(hour);
+            publish_versions(&log, &[(&key, version)], when).await;
+        }
+        if hour % 4 != 3 {
+            continue;
+        }
+        if hour % 8 == 3 {
+            log.close().await;
+            log = open(folder.path()).await;
+        }
+        log.clean_up(at(hour)).await.unwrap();
+        let left: Vec<String> = values_left(&log).await;
+        for (key, version) in &newest {
+            let highest = format!("{key} {version}");
+            assert!(left.contains(&highest), "{highest} after {hour} hours");
+        }
+        let is_latest = |value: &String| newest.iter().any(|(k, v)| *value == format!("{k} {v}"));
+        let is_young = |value: &String| {
+            let (key, version) = value.split_once(' ').unwrap();
+            times[&(key.to_owned(), version.parse().unwrap())] >= hour - 10
+        };
+        for value in &left {
+            assert!(
+                is_latest(value) || is_young(value),
+                "{value} after {hour} hours"
+            );
         }
     }
 }
