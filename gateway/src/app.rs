@@ -1,8 +1,10 @@
 //! One front for all services: kit, CORS, compression, gateway, documentation, health.
 //!
-//! Web pages of other origins may call only where `CORS_ALLOW_ORIGINS` names them: it is empty by
-//! default, so a page that a user happens to visit can't reach a server on their own machine.
-//! `/metrics` is open to whoever reaches the process; a proxy in front of it should not route there.
+//! Web pages of other origins may call only where `CORS_ALLOW_ORIGINS` names them; it is empty by
+//! default. A page that a user happens to visit can then neither read an answer of a server on their
+//! own machine nor send it JSON or a token; what browsers send without asking first still arrives, and
+//! no handler changes anything for it.
+//! `/metrics` answers this machine alone, see [`blocks::health`], unless `METRICS_PUBLIC` opens it.
 
 use std::mem;
 use std::sync::Arc;
@@ -53,7 +55,8 @@ pub fn build(
     let table = Table::of(&*services)?;
     let mut kit = Kit::new("rookery", Limits::from(config), Arc::clone(metrics));
     let shown = config.metrics_enabled.then(|| Arc::clone(metrics));
-    let mut health = Health::new(&config.app_name, VERSION, shown);
+    let mut health =
+        Health::new(&config.app_name, VERSION, shown).metrics_for_all(config.metrics_public);
     let mut router = Router::new();
     let mut documents = Vec::new();
     for service in services {

@@ -49,6 +49,14 @@ async fn no_password_token_or_address_is_logged_at_any_level() {
         .get(&format!("/api/{token}/{email}"), None)
         .await
         .expect_problem(404, "not_found");
+    for id in [email, token, &format!("r-{token}")] {
+        for name in ["x-request-id", "x-correlation-id"] {
+            let request = rookery.client.request("GET", "/api/posts").header(name, id);
+            let answer = rookery.client.give(request.body("").unwrap()).await;
+            answer.expect(200);
+            assert_ne!(answer.headers[name], id, "it is replaced");
+        }
+    }
     let tampered = format!("{}x", &token[..token.len() - 1]);
     rookery
         .get("/api/auth/me", Some(&tampered))

@@ -30,6 +30,26 @@ async fn every_operation_has_a_rule_and_an_id_of_its_own_and_every_rule_an_opera
 }
 
 #[tokio::test]
+async fn every_operation_tells_what_is_answered_around_its_handler() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    let document = rookery.get("/openapi.json", None).await.expect(200);
+    for item in document["paths"].as_object().unwrap().values() {
+        for operation in item.as_object().unwrap().values() {
+            let id = &operation["operationId"];
+            let with_body: &[&str] = &["408", "413", "415"];
+            let body = operation.get("requestBody").map_or(&[][..], |_| with_body);
+            for status in ["503", "504"].iter().chain(body) {
+                let answer = &operation["responses"][status];
+                assert!(answer["description"].is_string(), "{status} of {id}");
+                let problem = &answer["content"]["application/problem+json"];
+                assert!(problem.is_object(), "{status} of {id}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_the_document_refers_to_is_in_it() {
     let folder = Folder::new();
     let rookery = folder.serve().await;

@@ -161,6 +161,26 @@ async fn every_path_answers_with_and_without_a_trailing_slash() {
 }
 
 #[tokio::test]
+async fn the_metrics_are_not_passed_on_by_a_proxy_unless_they_are_opened() {
+    let folder = Folder::new();
+    let passed_on = |path: &str| {
+        format!(
+            "GET {path} HTTP/1.1\r\nHost: r\r\nX-Forwarded-For: 192.0.2.1\r\nConnection: close\r\n\r\n"
+        )
+    };
+    let rookery = folder.serve().await;
+    for path in ["/metrics", "/metrics/"] {
+        assert_eq!(rookery.get(path, None).await.status, 200, "{path}");
+        let answer = raw(rookery.client.address(), passed_on(path).as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
+    }
+    rookery.stop().await;
+    let rookery = folder.serve_with(&[("METRICS_PUBLIC", "true")]).await;
+    let answer = raw(rookery.client.address(), passed_on("/metrics").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
 async fn what_no_handler_answers_is_a_problem() {
     let folder = Folder::new();
     let rookery = folder.serve().await;
@@ -191,6 +211,15 @@ async fn what_no_handler_answers_is_a_problem() {
         .unwrap();
     let answer = rookery.client.give(form).await;
     answer.expect_problem(415, "unsupported_media_type");
+    let packed = rookery
+        .client
+        .request("POST", "/api/auth/login")
+        .header("content-type", "application/json")
+        .header("content-encoding", "gzip")
+        .body("{}")
+        .unwrap();
+    let answer = rookery.client.give(packed).await;
+    answer.expect_problem(415, "unsupported_media_type");
     let broken = rookery
         .client
         .request("POST", "/api/auth/login")
@@ -212,6 +241,7 @@ async fn what_no_handler_answers_is_a_problem() {
         "limit=101",
         "limit=x",
         "skip=-1",
+        "skip=10001",
         "cursor=!!",
     ] {
         let answer = rookery.get(&format!("/api/posts?{query}"), None).await;

@@ -6,6 +6,7 @@
 mod source;
 mod values;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ pub use source::Row;
 pub use values::{Durability, Environment, LogFormat, Secret};
 
 use source::Sources;
-use values::{at_least_one, non_empty, origins, seconds, switch};
+use values::{at_least_one, non_empty, origins, seconds, secret, switch};
 
 /// What a process was told.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -43,6 +44,8 @@ pub struct Config {
     pub log_redaction_enabled: bool,
     /// `METRICS_ENABLED`: `/metrics` answers.
     pub metrics_enabled: bool,
+    /// `METRICS_PUBLIC`: to whoever reaches the process, not to this machine alone.
+    pub metrics_public: bool,
     /// `KAFKA_ENABLE_INBOX`: processed events stay listed in `inbox_messages`.
     pub kafka_enable_inbox: bool,
     /// `ACCESS_TOKEN_SECONDS`: how long an access token is valid.
@@ -53,6 +56,8 @@ pub struct Config {
     pub cors_allow_origins: Vec<String>,
     /// `BODY_LIMIT_BYTES`: the largest request body.
     pub body_limit_bytes: usize,
+    /// `MAX_CONNECTIONS`: how many there may be at a time; more wait.
+    pub max_connections: usize,
     /// `REQUEST_TIMEOUT_SECONDS`: after which a request is answered with 504.
     pub request_timeout: Duration,
     /// `GRACE_SECONDS`: how long a stop waits for what is under way.
@@ -129,11 +134,13 @@ const SETTINGS: &[Setting] = {
         plain("LOGGING_ENABLED", "true"),
         plain("LOG_REDACTION_ENABLED", "true"),
         plain("METRICS_ENABLED", "true"),
+        plain("METRICS_PUBLIC", "false"),
         plain("KAFKA_ENABLE_INBOX", "true"),
         plain("ACCESS_TOKEN_SECONDS", "86400"),
         plain("PUBLIC_ACTIVITY_STREAM", "true"),
         plain("CORS_ALLOW_ORIGINS", ""),
         plain("BODY_LIMIT_BYTES", "1048576"),
+        plain("MAX_CONNECTIONS", "1024"),
         plain("REQUEST_TIMEOUT_SECONDS", "30"),
         plain("GRACE_SECONDS", "10"),
     ]
@@ -141,6 +148,8 @@ const SETTINGS: &[Setting] = {
 
 /// The least length of a secret that is worth the name, in bytes.
 const SECRET_BYTES: usize = 32;
+/// How many of them must differ: a random secret of that length has twice as many.
+const SECRET_DISTINCT: usize = 8;
 
 impl Config {
     /// Reads the environment over the file at `path` (or at `ROOKERY_CONFIG`) over the defaults. An
@@ -180,7 +189,7 @@ impl Config {
                 non_empty(text).map(PathBuf::from)
             })?,
             environment: from.parse("ENVIRONMENT", Environment::NAMES, Environment::parse)?,
-            secret_key: from.optional("SECRET_KEY").map(Secret::new),
+            secret_key: from.optional("SECRET_KEY").and_then(|key| secret(&key)),
             sqlite_durability: from.parse(
                 "SQLITE_DURABILITY",
                 Durability::NAMES,
@@ -195,17 +204,24 @@ impl Config {
             logging_enabled: from.parse("LOGGING_ENABLED", values::SWITCH, switch)?,
             log_redaction_enabled: from.parse("LOG_REDACTION_ENABLED", values::SWITCH, switch)?,
             metrics_enabled: from.parse("METRICS_ENABLED", values::SWITCH, switch)?,
+            metrics_public: from.parse("METRICS_PUBLIC", values::SWITCH, switch)?,
             kafka_enable_inbox: from.parse("KAFKA_ENABLE_INBOX", values::SWITCH, switch)?,
             access_token_lifetime: from.parse("ACCESS_TOKEN_SECONDS", values::SECONDS, seconds)?,
             public_activity_stream: from.parse("PUBLIC_ACTIVITY_STREAM", values::SWITCH, switch)?,
             cors_allow_origins: from.parse(
                 "CORS_ALLOW_ORIGINS",
-                "* or origins as https://example.org, with commas between",
+                "* or origins with commas between, each as a browser sends it: http or https, \
+                 a host in lower case, a port where it is not the usual one, nothing after it",
                 origins,
             )?,
             body_limit_bytes: from.parse(
                 "BODY_LIMIT_BYTES",
                 "a number of bytes from 1 on",
+                at_least_one,
+            )?,
+            max_connections: from.parse(
+                "MAX_CONNECTIONS",
+                "a number of connections from 1 on",
                 at_least_one,
             )?,
             request_timeout: from.parse("REQUEST_TIMEOUT_SECONDS", values::SECONDS, seconds)?,
@@ -222,14 +238,18 @@ impl Config {
     }
 
     fn judge(&self, from: &Sources) -> Result<(), ConfigError> {
-        let weak = self
-            .secret_key
-            .as_ref()
-            .is_some_and(|key| key.expose().len() < SECRET_BYTES);
-        if weak && self.environment == Environment::Production {
+        let strong = |key: &Secret| {
+            let bytes = key.expose().as_bytes();
+            let distinct: BTreeSet<&u8> = bytes.iter().collect();
+            bytes.len() >= SECRET_BYTES && distinct.len() >= SECRET_DISTINCT
+        };
+        if self.environment == Environment::Production
+            && !self.secret_key.as_ref().is_some_and(strong)
+        {
             return Err(from.refuse(
                 "SECRET_KEY",
-                "at least 32 bytes when ENVIRONMENT is production",
+                "at least 32 random bytes when ENVIRONMENT is production; \
+                 `openssl rand -base64 32` makes a good one",
             ));
         }
         Ok(())

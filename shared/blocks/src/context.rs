@@ -1,6 +1,7 @@
 //! What a piece of work belongs to: the request (or the event) that caused it. It is carried by the
 //! task, so that a log line, an event and a problem all name the same trace.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use events::Context;
@@ -10,7 +11,7 @@ tokio::task_local! {
 }
 
 /// The request that is being served.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct RequestContext {
     /// 32 lower-case hex digits.
     pub trace_id: String,
@@ -22,6 +23,8 @@ pub struct RequestContext {
     pub path: String,
     /// Who is calling, once that is known; for log lines.
     pub user_id: OnceLock<i64>,
+    /// Whether the client is waited for: it has not sent all of its body yet.
+    pub receiving: AtomicBool,
 }
 
 impl RequestContext {
@@ -39,6 +42,18 @@ pub fn current() -> Option<Arc<RequestContext>> {
 /// Notes who is calling, so that log lines of this request name the account.
 pub fn identify(user_id: i64) {
     let _ = CURRENT.try_with(|request| request.user_id.set(user_id));
+}
+
+/// Runs `work`, which waits for nothing but the client's body: should it take too long, that is the
+/// client's doing.
+pub(crate) async fn receiving<F: Future>(work: F) -> F::Output {
+    let mark = |on| {
+        let _ = CURRENT.try_with(|request| request.receiving.store(on, Ordering::Relaxed));
+    };
+    mark(true);
+    let received = work.await;
+    mark(false);
+    received
 }
 
 /// The context for events that this task causes.

@@ -33,8 +33,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 /// The name of the security scheme.
 const BEARER: &str = "bearer";
 
-/// One document of what several services say, with the bearer scheme and, from the gateway's rules,
-/// which operation needs a token.
+/// One document of what several services say, with the bearer scheme, what is answered around every
+/// handler and, from the gateway's rules, which operation needs a token.
 pub fn merge<'a>(
     title: &str,
     version: &str,
@@ -44,7 +44,10 @@ pub fn merge<'a>(
     for (mut openapi, routes) in services {
         for route in routes {
             if let Some(item) = openapi.paths.paths.get_mut(route.path) {
-                operations(item, route.methods).for_each(|operation| secure(operation, route.mode));
+                operations(item, route.methods).for_each(|operation| {
+                    secure(operation, route.mode);
+                    around(operation);
+                });
             }
         }
         merged.merge(openapi);
@@ -58,7 +61,7 @@ pub fn merge<'a>(
         .build();
     let components = merged.components.get_or_insert_default();
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
-    // The 401 added below refers to it, also where no operation of the service's own does.
+    // What is added below refers to it, also where no operation of the service's own does.
     let schemas = &mut components.schemas;
     schemas
         .entry(Problem::name().into_owned())
@@ -92,16 +95,53 @@ fn secure(operation: &mut Operation, mode: Mode) {
         Mode::Strip => vec![],
     });
     if mode != Mode::Strip {
-        let content = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name(Problem::name())))
-            .build();
-        let refused = ResponseBuilder::new()
-            .description("`unauthenticated`: the token is missing or not valid")
-            .content(problem::MEDIA_TYPE, content)
-            .build();
-        let responses = &mut operation.responses.responses;
-        responses.entry("401".into()).or_insert(RefOr::T(refused));
+        add(
+            operation,
+            "401",
+            "`unauthenticated`: the token is missing or not valid",
+        );
     }
+}
+
+/// What every operation may answer without its handler having a say.
+fn around(operation: &mut Operation) {
+    if operation.request_body.is_some() {
+        for (status, description) in [
+            ("408", "`body_timeout`: the body did not arrive in time"),
+            ("413", "`body_too_large`: the body is over the limit"),
+            (
+                "415",
+                "`unsupported_media_type`: the body is not sent as `application/json`, or is packed",
+            ),
+        ] {
+            add(operation, status, description);
+        }
+    }
+    for (status, description) in [
+        (
+            "503",
+            "something the service needs does not answer; `Retry-After` says when to try again",
+        ),
+        (
+            "504",
+            "`timeout`: the answer took too long; whether a change was made must be looked up",
+        ),
+    ] {
+        add(operation, status, description);
+    }
+}
+
+/// Documents a problem where the operation does not say more of it itself.
+fn add(operation: &mut Operation, status: &str, description: &str) {
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name(Problem::name())))
+        .build();
+    let problem = ResponseBuilder::new()
+        .description(description)
+        .content(problem::MEDIA_TYPE, content)
+        .build();
+    let responses = &mut operation.responses.responses;
+    responses.entry(status.into()).or_insert(RefOr::T(problem));
 }
 
 /// The routes that show `openapi`.

@@ -1,20 +1,25 @@
 //! What operators and their machines ask: `/health` (alive), `/ready` (can serve), `/health/db` and
 //! `/health/events` (how a part is), `/metrics`, and `/` that says where everything is.
+//!
+//! `/metrics` answers programs on the same machine that come straight to the process: whoever comes
+//! from elsewhere, or through a proxy, gets the 404 of a path that does not exist, unless
+//! [`Health::metrics_for_all`] says otherwise.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use futures::future::join_all;
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, FORWARDED, VIA};
 use serde::Serialize;
 
+use crate::kit::{METRICS, Peer, not_found};
 use crate::metrics::{self, Metrics};
 use crate::problem::Problem;
 use crate::service::{Check, Service};
@@ -35,6 +40,7 @@ struct Inner {
     version: &'static str,
     services: Vec<(&'static str, Vec<Arc<dyn Check>>)>,
     metrics: Option<Arc<Metrics>>,
+    metrics_for_all: bool,
 }
 
 impl Health {
@@ -45,7 +51,18 @@ impl Health {
             version,
             services: Vec::new(),
             metrics,
+            metrics_for_all: false,
         }))
+    }
+
+    /// Whether `/metrics` answers others than this machine.
+    ///
+    /// # Panics
+    /// When the router was made already.
+    #[must_use]
+    pub fn metrics_for_all(mut self, yes: bool) -> Self {
+        self.inner().metrics_for_all = yes;
+        self
     }
 
     /// Adds a service with its checks.
@@ -63,10 +80,12 @@ impl Health {
     /// When the router was made already.
     #[must_use]
     pub fn checking(mut self, service: &'static str, checks: Vec<Arc<dyn Check>>) -> Self {
-        let inner =
-            Arc::get_mut(&mut self.0).expect("services are added before the router is made");
-        inner.services.push((service, checks));
+        self.inner().services.push((service, checks));
         self
+    }
+
+    fn inner(&mut self) -> &mut Inner {
+        Arc::get_mut(&mut self.0).expect("all is said before the router is made")
     }
 
     /// The routes.
@@ -84,7 +103,7 @@ impl Health {
                 get(async |State(health): State<Self>| health.part(EVENTS).await),
             );
         if self.0.metrics.is_some() {
-            router = router.route("/metrics", get(page));
+            router = router.route(METRICS, get(page));
         }
         router.with_state(self.clone())
     }
@@ -218,7 +237,25 @@ async fn ready(State(health): State<Health>) -> Response {
     })
 }
 
-async fn page(State(health): State<Health>) -> Result<Response, Problem> {
+/// Whether a program on this machine asks for itself. A proxy here connects from here, too, but says
+/// that it asks for somebody else.
+fn is_local(request: &Request) -> bool {
+    let peer = request.extensions().get::<Peer>();
+    let passed_on = [
+        FORWARDED.as_str(),
+        VIA.as_str(),
+        "x-forwarded-for",
+        "x-real-ip",
+    ]
+    .into_iter()
+    .any(|name| request.headers().contains_key(name));
+    peer.is_some_and(|Peer(address)| address.is_loopback()) && !passed_on
+}
+
+async fn page(State(health): State<Health>, request: Request) -> Result<Response, Problem> {
+    if !health.0.metrics_for_all && !is_local(&request) {
+        return Err(not_found().await);
+    }
     let text = health
         .0
         .metrics
@@ -254,7 +291,7 @@ async fn index(State(health): State<Health>) -> Response {
         ("openapi", "/openapi.json"),
         ("health", "/health"),
         ("ready", "/ready"),
-        ("metrics", "/metrics"),
+        ("metrics", METRICS),
     ];
     let metrics = health.0.metrics.is_some();
     uncached(Json(Index {

@@ -21,9 +21,23 @@ use crate::context;
 /// The media type of every error.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// The most fields that are named.
+pub const MAX_FIELDS: usize = 20;
+/// The most complaints about one field.
+pub const MAX_MESSAGES: usize = 5;
+/// The longest name of a field, and the longest complaint: both may repeat what a client sent.
+pub const MAX_CHARACTERS: usize = 200;
+
+/// Where `text` is cut.
+fn cut(text: &str) -> usize {
+    let mut starts = text.char_indices().map(|(start, _)| start);
+    starts.nth(MAX_CHARACTERS).unwrap_or(text.len())
+}
+
 /// What is wrong with a request, by field: `{"title": ["is required"]}`.
 ///
-/// Domain rules collect into it and carry it out as their error.
+/// Domain rules collect into it and carry it out as their error. It stays small however wrong the
+/// input is: no more than [`MAX_FIELDS`], each with [`MAX_MESSAGES`], cut at [`MAX_CHARACTERS`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct FieldErrors(BTreeMap<String, Vec<String>>);
@@ -38,16 +52,24 @@ impl FieldErrors {
 
     /// Adds a complaint about `field`.
     pub fn add(&mut self, field: &str, message: impl Into<String>) {
-        self.0
-            .entry(field.to_owned())
-            .or_default()
-            .push(message.into());
+        let field = &field[..cut(field)];
+        if self.0.len() >= MAX_FIELDS && !self.0.contains_key(field) {
+            return;
+        }
+        let messages = self.0.entry(field.to_owned()).or_default();
+        if messages.len() < MAX_MESSAGES {
+            let mut message = message.into();
+            message.truncate(cut(&message));
+            messages.push(message);
+        }
     }
 
     /// Adds all complaints of `other`.
     pub fn merge(&mut self, other: Self) {
         for (field, messages) in other.0 {
-            self.0.entry(field).or_default().extend(messages);
+            for message in messages {
+                self.add(&field, message);
+            }
         }
     }
 
@@ -312,6 +334,12 @@ impl ToSchema for Problem {
 pub trait AsProblem: std::error::Error {
     /// What a client is told. Match without a `_` arm: a new variant waits for a decision.
     fn problem(&self) -> Problem;
+
+    /// Whether a 5xx is a fault, logged as an error for each request. Not so where a server keeps off
+    /// more work than it can do: that is said once for all, by whoever decides it.
+    fn is_fault(&self) -> bool {
+        true
+    }
 }
 
 /// Marks a response whose cause is in the log already, so that it is not logged a second time.
@@ -325,11 +353,13 @@ pub fn respond<E: AsProblem + 'static>(error: &E) -> Response {
     let failed = problem.status.is_server_error();
     let mut response = problem.into_response();
     if failed {
-        tracing::error!(
-            error_code,
-            error = crate::error::chain(error),
-            "request failed"
-        );
+        if error.is_fault() {
+            tracing::error!(
+                error_code,
+                error = crate::error::chain(error),
+                "request failed"
+            );
+        }
         response.extensions_mut().insert(Logged);
     }
     response
@@ -399,6 +429,27 @@ mod tests {
         assert_eq!(body["error_code"], "validation_failed");
         assert_eq!(body["errors"]["title"][0], "is required");
         assert_eq!(body["errors"]["tags"][0], "has more than 20 entries");
+    }
+
+    #[test]
+    fn complaints_stay_few_and_short_however_many_are_made() {
+        let mut errors = FieldErrors::default();
+        for field in 0..1000 {
+            errors.add(&format!("{field:03}{}", "ü".repeat(1000)), "is unknown");
+        }
+        let mut more = FieldErrors::default();
+        for _ in 0..1000 {
+            more.add("000", "ä".repeat(1000));
+        }
+        assert_eq!(errors.0.len(), MAX_FIELDS);
+        errors.merge(more.clone());
+        assert_eq!(errors.0.len(), MAX_FIELDS, "the field 000 is one too many");
+        more.merge(more.clone());
+        assert_eq!(more.0["000"].len(), MAX_MESSAGES);
+        let texts = errors.iter().chain(more.iter());
+        for text in texts.flat_map(|(field, texts)| texts.iter().map(|t| &**t).chain([field])) {
+            assert!(text.chars().count() <= MAX_CHARACTERS, "{text}");
+        }
     }
 
     #[tokio::test]

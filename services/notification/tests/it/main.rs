@@ -372,7 +372,7 @@ async fn bad_input_names_the_parameter_and_a_malformed_id_is_not_found() {
         assert_eq!(status, 404, "{id}: {problem}");
         assert_eq!(problem["error_code"], "notification_not_found");
     }
-    let page = world.get(7, &format!("{INBOX}?skip={}", i64::MAX)).await;
+    let page = world.get(7, &format!("{INBOX}?skip=10000")).await;
     assert_eq!(page["items"], json!([]));
 }
 

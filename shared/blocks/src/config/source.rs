@@ -120,10 +120,10 @@ impl Sources {
     /// The error that says what `name` must be.
     pub(super) fn refuse(&self, name: &'static str, expected: &str) -> ConfigError {
         let Row { value, source, .. } = self.row(name);
-        let found = if value == MASK {
-            "too weak".into()
-        } else {
-            format!("{value:?}")
+        let found = match value.trim() {
+            MASK => "too weak".into(),
+            "" => "not set".into(),
+            _ => format!("{value:?}"),
         };
         ConfigError::Value {
             name,
@@ -154,7 +154,7 @@ impl Sources {
             name,
             source: source.to_owned(),
             value: match value {
-                Some(_) if secret => MASK.to_owned(),
+                Some(value) if secret && !value.trim().is_empty() => MASK.to_owned(),
                 value => value.unwrap_or_default(),
             },
         }
@@ -169,7 +169,7 @@ fn read_toml(path: &str, text: &str) -> Result<Vec<(String, String)>, ConfigErro
     };
     let profiles = Toml::string(text)
         .data()
-        .map_err(|error| broken(error.to_string()))?;
+        .map_err(|_| broken(where_broken(text)))?;
     let mut values = Vec::new();
     for (key, value) in profiles.into_values().flatten() {
         let name = key.to_ascii_uppercase();
@@ -189,6 +189,24 @@ fn read_toml(path: &str, text: &str) -> Result<Vec<(String, String)>, ConfigErro
         values.push((name, value));
     }
     Ok(values)
+}
+
+/// Where `text` is no TOML, and why. Parsers show the line itself, and a secret may stand there.
+fn where_broken(text: &str) -> String {
+    let Err(error) = toml::from_str::<toml::Table>(text) else {
+        return "it is not as it must be".into();
+    };
+    let reason = error.message().trim().replace('\n', ", ");
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let Some(before) = before else {
+        return reason;
+    };
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    format!(
+        "line {}, column {}: {reason}",
+        before.matches('\n').count() + 1,
+        before[start..].chars().count() + 1,
+    )
 }
 
 fn written(value: &Value) -> Option<String> {

@@ -76,7 +76,17 @@ fn a_malformed_value_is_refused_by_name_with_what_was_expected() {
         ("REQUEST_TIMEOUT_SECONDS", "-1", "seconds"),
         ("GRACE_SECONDS", "1e9", "seconds"),
         ("BODY_LIMIT_BYTES", "0", "bytes"),
+        ("MAX_CONNECTIONS", "0", "connections"),
+        ("METRICS_PUBLIC", "maybe", "true or false"),
         ("CORS_ALLOW_ORIGINS", "https://a.example/,b", "origins"),
+        ("CORS_ALLOW_ORIGINS", "https://a.example?x", "origins"),
+        ("CORS_ALLOW_ORIGINS", "https://a.example/x", "origins"),
+        ("CORS_ALLOW_ORIGINS", "https://a@a.example", "origins"),
+        ("CORS_ALLOW_ORIGINS", "https://A.example", "origins"),
+        ("CORS_ALLOW_ORIGINS", "https://a.example:443", "origins"),
+        ("CORS_ALLOW_ORIGINS", "https://a.example:", "origins"),
+        ("CORS_ALLOW_ORIGINS", "ftp://q", "origins"),
+        ("CORS_ALLOW_ORIGINS", "a.example", "origins"),
     ] {
         let error = load("", &[(name, value)]).unwrap_err();
         let start = format!("{name} is {value:?} (from environment), expected ");
@@ -89,18 +99,26 @@ fn a_malformed_value_is_refused_by_name_with_what_was_expected() {
 
 #[test]
 fn production_refuses_a_weak_secret_and_no_secret_is_shown() {
-    let weak = [("ENVIRONMENT", "production"), ("SECRET_KEY", "hunter2")];
-    let error = load("", &weak).unwrap_err();
-    assert!(
-        error.starts_with("SECRET_KEY is too weak") && !error.contains("hunter2"),
-        "{error}"
-    );
-    let digits = "0".repeat(32);
-    let config = load(
-        "",
-        &[("ENVIRONMENT", "production"), ("SECRET_KEY", &digits)],
-    )
-    .unwrap();
+    let production = |key: &str| load("", &[("ENVIRONMENT", "production"), ("SECRET_KEY", key)]);
+    let blanks = format!("hunter2{}", " ".repeat(40));
+    for weak in ["hunter2", &"a".repeat(40), &"abcdefg".repeat(6), &blanks] {
+        let error = production(weak).unwrap_err();
+        assert!(
+            error.starts_with("SECRET_KEY is too weak") && !error.contains(weak.trim()),
+            "{error}"
+        );
+    }
+    for absent in ["", " \t "] {
+        let error = production(absent).unwrap_err();
+        assert!(
+            error.starts_with("SECRET_KEY is not set") && error.contains("openssl rand"),
+            "{error}"
+        );
+    }
+    let blank = load("environment = \"production\"\nsecret_key = \" \"\n", &[]).unwrap_err();
+    assert!(blank.starts_with("SECRET_KEY is not set"), "{blank}");
+    let digits = "01234567".repeat(4);
+    let config = production(&format!(" {digits}\n")).unwrap();
     assert_eq!(config.secret_key.as_ref().unwrap().expose(), digits);
     assert!(!format!("{config:?}").contains(&digits));
     let row = config
@@ -112,7 +130,34 @@ fn production_refuses_a_weak_secret_and_no_secret_is_shown() {
 }
 
 #[test]
+fn a_broken_file_is_described_without_showing_what_stands_in_it() {
+    for (line, broken) in [
+        (1, "secret_key = hunter2\n"),
+        (2, "port = 1\n  secret_key = \"hunter2\nhost = \"x\"\n"),
+        (1, "secret_key = \"hunter2\" x\n"),
+        (2, "secret_key = \"a\"\nsecret_key = \"hunter2\"\n"),
+        (1, "secret_key = 'hunter2\\q\n"),
+        (1, "secret_key = \"hunter2\\q\"\n"),
+        (1, "secret_key \"hunter2\"\n"),
+        (1, "secret_key = 12-hunter2\n"),
+    ] {
+        let error = load(broken, &[]).unwrap_err();
+        let start = format!("could not read rookery.toml: line {line}, column ");
+        assert!(error.starts_with(&start), "{broken}: {error}");
+        assert!(!error.contains("hunter2"), "{broken}: {error}");
+    }
+}
+
+#[test]
 fn origins_are_a_list_in_both_sources() {
+    for good in [
+        "*",
+        "http://[::1]:3000",
+        "https://127.0.0.1",
+        "http://a.example:443",
+    ] {
+        load("", &[("CORS_ALLOW_ORIGINS", good)]).unwrap();
+    }
     let wanted = ["https://a.example", "http://localhost:3000"];
     let config = load(
         "",

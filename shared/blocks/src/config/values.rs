@@ -106,6 +106,11 @@ pub(super) fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// Without the line end and the blanks that come along when a secret is pasted or read from a file.
+pub(super) fn secret(text: &str) -> Option<Secret> {
+    non_empty(text).map(Secret::new)
+}
+
 pub(super) fn origins(text: &str) -> Option<Vec<String>> {
     let origins = text
         .split(',')
@@ -116,13 +121,24 @@ pub(super) fn origins(text: &str) -> Option<Vec<String>> {
         .collect()
 }
 
-/// `scheme://host[:port]` and nothing after it: browsers send no trailing slash, so one would never match.
+/// As a browser writes it, since anything else would never match: `scheme://host[:port]` in lower
+/// case, without the scheme's own port.
 fn is_origin(text: &str) -> bool {
     text == "*"
-        || text.parse::<http::Uri>().is_ok_and(|uri| {
-            uri.scheme().is_some()
-                && uri.authority().is_some()
-                && !text.ends_with('/')
-                && uri.path() == "/"
-        })
+        || text
+            .parse::<http::Uri>()
+            .is_ok_and(|uri| written(&uri).is_some_and(|written| written == text))
+}
+
+fn written(uri: &http::Uri) -> Option<String> {
+    let (scheme, usual) = match uri.scheme_str()? {
+        "http" => ("http", 80),
+        "https" => ("https", 443),
+        _ => return None,
+    };
+    let host = uri.host()?.to_ascii_lowercase();
+    Some(match uri.port_u16().filter(|port| *port != usual) {
+        Some(port) => format!("{scheme}://{host}:{port}"),
+        None => format!("{scheme}://{host}"),
+    })
 }

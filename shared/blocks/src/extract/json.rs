@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
+use crate::context;
 use crate::problem::{FieldErrors, Problem};
 
 /// How much of a body is read where no kit set another limit: 1 MiB.
@@ -19,7 +20,8 @@ pub(crate) struct BodyLimit(pub usize);
 ///
 /// | what comes | answer |
 /// |---|---|
-/// | another content type | 415 `unsupported_media_type` |
+/// | another content type, or a packed body | 415 `unsupported_media_type` |
+/// | nothing for too long | 408 `body_timeout`, by the kit |
 /// | more than the limit | 413 `body_too_large` |
 /// | no JSON, or nested too deeply | 400 `malformed_json` |
 /// | a wrong type, a missing field, a null, a doubled key | 400 `validation_failed`, naming the field |
@@ -38,11 +40,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ValidJson<T> {
                 "the body must be sent as content-type application/json",
             ));
         }
+        if is_packed(request.headers()) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "the body must be sent without a content-encoding",
+            ));
+        }
         let limit = request
             .extensions()
             .get::<BodyLimit>()
             .map_or(DEFAULT_BODY_LIMIT, |limit| limit.0);
-        let bytes = read(request.into_body(), limit).await?;
+        let bytes = context::receiving(read(request.into_body(), limit)).await?;
         parse(&bytes).map(Self)
     }
 }
@@ -67,6 +76,13 @@ async fn read(body: Body, limit: usize) -> Result<bytes::Bytes, Problem> {
         }
         Problem::bad_request("body_incomplete", "the body ended before it was complete")
     })
+}
+
+fn is_packed(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -11,7 +11,7 @@ mod query;
 pub use caller::Admin;
 pub(crate) use json::{BodyLimit, too_large};
 pub use json::{DEFAULT_BODY_LIMIT, ValidJson};
-pub use page::{Cursor, Listing, MAX_LIMIT, Page};
+pub use page::{Cursor, Listing, MAX_LIMIT, MAX_SKIP, Page};
 pub use patch::Patch;
 pub use path::ValidPath;
 pub use query::ValidQuery;

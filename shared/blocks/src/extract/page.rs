@@ -17,6 +17,9 @@ use crate::problem::{FieldErrors, Problem};
 const DEFAULT_LIMIT: i64 = 20;
 /// The most items of one page.
 pub const MAX_LIMIT: i64 = 100;
+/// The most items that are passed over: a store walks over each of them, while a cursor leads
+/// straight to its place.
+pub const MAX_SKIP: i64 = 10_000;
 /// Ours have under 200 bytes.
 const MAX_CURSOR_BYTES: usize = 1024;
 
@@ -26,7 +29,7 @@ const MAX_CURSOR_BYTES: usize = 1024;
 pub struct Page {
     /// How many items: 1 to 100, 20 by default.
     pub limit: i64,
-    /// How many to pass over first; 0 with a cursor.
+    /// How many to pass over first: 0 to 10,000; 0 with a cursor.
     pub skip: i64,
     /// Where the last page ended.
     pub cursor: Option<Cursor>,
@@ -49,7 +52,7 @@ impl Page {
         for (name, value) in query::parameters(query)? {
             match &*name {
                 "limit" => page.limit = number("limit", &value, 1, MAX_LIMIT)?,
-                "skip" => skip = Some(number("skip", &value, 0, i64::MAX)?),
+                "skip" => skip = Some(number("skip", &value, 0, MAX_SKIP)?),
                 "cursor" if value.is_empty() || value.len() > MAX_CURSOR_BYTES => {
                     return Err(bad_cursor());
                 }
@@ -78,12 +81,12 @@ fn number(name: &str, text: &str, least: i64, most: i64) -> Result<i64, FieldErr
         .ok()
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| {
-            let range = if most == i64::MAX {
-                format!("must be at least {least}")
+            let further = if name == "skip" {
+                "; use cursor to go further"
             } else {
-                format!("must be between {least} and {most}")
+                ""
             };
-            FieldErrors::one(name, range)
+            FieldErrors::one(name, format!("must be between {least} and {most}{further}"))
         })
 }
 
@@ -117,13 +120,19 @@ impl IntoParams for Page {
             ),
             parameter(
                 "skip",
-                "How many items to pass over; not together with `cursor`.",
-                integer().minimum(Some(0)).default(Some(0.into())),
+                "How many items to pass over; not together with `cursor`, which leads further.",
+                integer()
+                    .minimum(Some(0))
+                    .maximum(Some(MAX_SKIP))
+                    .default(Some(0.into())),
             ),
             parameter(
                 "cursor",
                 "The `next_cursor` of the page before; stays true while items are added.",
-                ObjectBuilder::new().schema_type(Type::String),
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .min_length(Some(1))
+                    .max_length(Some(MAX_CURSOR_BYTES)),
             ),
         ]
     }

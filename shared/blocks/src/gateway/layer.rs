@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use http::Method;
 use http::request::Parts;
 
 use super::{Authenticator, Table};
 use crate::identity::{bearer, headers};
-use crate::problem::{AsProblem, Problem};
+use crate::problem::{AsProblem, Logged, Problem};
 use crate::{Caller, Mode, Role};
 
 /// The rules, and whom to ask.
@@ -36,6 +36,7 @@ impl Gateway {
         router.layer(from_fn_with_state(self, pass))
     }
 
+    /// The cause of a 5xx is logged here, as the problem does not tell it.
     async fn judge(&self, request: &Parts) -> Result<Option<Caller>, Problem> {
         let Some(path) = request.extensions.get::<MatchedPath>() else {
             return Ok(None); // no route: the fallback answers
@@ -94,7 +95,10 @@ async fn pass(State(gateway): State<Gateway>, request: Request, next: Next) -> R
             parts.extensions.insert(caller);
         }
         Ok(None) => {}
-        Err(problem) => return problem.into_response(),
+        Err(problem) => {
+            let logged = problem.status().is_server_error().then_some(Logged);
+            return (logged.map(Extension), problem).into_response();
+        }
     }
     next.run(Request::from_parts(parts, body)).await
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::identity::headers::is_identity;
+use crate::problem::Logged;
 use crate::{Caller, Mode, Role, Route, Service};
 
 fn who(caller: Option<Extension<Caller>>, headers: &HeaderMap) -> String {
@@ -201,6 +202,8 @@ async fn when_auth_is_away_the_answer_is_503_not_401() {
     let response = send("GET", "/things/1", &[("authorization", "Bearer away")]).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(response.headers()["retry-after"], "1");
+    let logged = response.extensions().get::<Logged>();
+    assert!(logged.is_some(), "the kit would log it again");
 }
 
 #[tokio::test]

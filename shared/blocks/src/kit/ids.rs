@@ -10,6 +10,8 @@ pub(super) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correla
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 const LONGEST_ID: usize = 128;
+/// `{"` in base64: every JSON web token begins like this.
+const TOKEN_START: &[u8] = b"eyJ";
 
 /// What a request is known by.
 pub(super) struct Ids {
@@ -48,11 +50,17 @@ impl Ids {
     }
 }
 
+/// An id is logged as it came, so it must not be able to be an address, a phone number or a token.
 fn sane(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
     let value = headers.get(name)?;
     let bytes = value.as_bytes();
-    let visible = (1..=LONGEST_ID).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
-    visible.then(|| value.clone())
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    let sane = (1..=LONGEST_ID).contains(&bytes.len())
+        && bytes.iter().all(plain)
+        && !bytes
+            .windows(TOKEN_START.len())
+            .any(|part| part == TOKEN_START);
+    sane.then(|| value.clone())
 }
 
 /// The trace id of a valid `traceparent`: version, 32, 16 and 2 lower-case hex digits, none all zeros.
@@ -137,7 +145,16 @@ mod tests {
         );
         let one = ids(&[("x-request-id", "r-1")]);
         assert_eq!(one.context.correlation_id, "r-1");
-        for bad in ["", "two words", &"x".repeat(129)] {
+        for bad in [
+            "",
+            "two words",
+            "ada@example.org",
+            "+49301234567",
+            "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiIxIn0.c2ln",
+            "Bearer-eyJhbGciOiJFZERTQSJ9",
+            "a/b",
+            &"x".repeat(129),
+        ] {
             let made = ids(&[("x-request-id", bad), ("x-correlation-id", bad)]);
             assert_eq!(made.request.as_bytes(), made.context.trace_id.as_bytes());
             assert_eq!(made.context.correlation_id, made.context.trace_id);

@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -13,17 +14,17 @@ use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{EXPECT, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONNECTION, EXPECT, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use tower::{Layer, Service};
 use tracing::Instrument;
 
-use super::Kit;
 use super::ids::{CORRELATION_ID, Ids, REQUEST_ID};
 use super::normalize::BadPath;
 use super::route::{RouteStats, name};
-use crate::context;
+use super::{Kit, Limits};
+use crate::context::{self, RequestContext};
 use crate::extract::{BodyLimit, too_large};
 use crate::problem::{Logged, Problem};
 
@@ -83,7 +84,7 @@ where
             let request = Arc::new(ids.context);
             let mut response = context::scope(request.clone(), async {
                 let response = match work {
-                    Ok(work) => guarded(work, kit.0.limits.time).await,
+                    Ok(work) => guarded(work, &kit.0.limits, &request).await,
                     Err(refused) => refused.answer().await,
                 };
                 if let Some(route) = route.get() {
@@ -168,17 +169,37 @@ fn limit_body(mut request: Request, limit: usize) -> Result<Request, Refused> {
 }
 
 /// The answer of `work`, or what is answered when it takes too long or panics.
-async fn guarded<F>(work: F, time: Duration) -> Response
+async fn guarded<F>(work: F, limits: &Limits, request: &RequestContext) -> Response
 where
     F: Future<Output = Result<Response, Infallible>>,
 {
-    match tokio::time::timeout(time, AssertUnwindSafe(work).catch_unwind()).await {
+    let mut work = pin!(AssertUnwindSafe(work).catch_unwind());
+    let receiving = || request.receiving.load(Ordering::Relaxed);
+    // One timer for both limits: whose time is over is asked when the shorter one has passed.
+    let first = limits.body_time.min(limits.time);
+    let rest = limits.time.saturating_sub(first);
+    let mut answer = tokio::time::timeout(first, work.as_mut()).await;
+    if answer.is_err() && !rest.is_zero() && !receiving() {
+        answer = tokio::time::timeout(rest, work).await;
+    }
+    match answer {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(never))) => match never {},
         Ok(Err(panic)) => {
             tracing::error!(error = said(&*panic), "a handler panicked");
             let mut response = Problem::internal().into_response();
             response.extensions_mut().insert(Logged);
+            response
+        }
+        Err(_) if receiving() => {
+            let mut response = Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_timeout",
+                "the body did not arrive in time; nothing was changed",
+            )
+            .into_response();
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
             response
         }
         Err(_) => Problem::new(

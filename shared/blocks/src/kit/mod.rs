@@ -7,6 +7,7 @@
 //! |---|---|
 //! | 400 `bad_path` | the path has tricks in it, see [`Normalize`] |
 //! | 404 `not_found`, 405 `method_not_allowed` | no handler does |
+//! | 408 `body_timeout` | the client did not send its body in time |
 //! | 413 `body_too_large` | the body is over the limit |
 //! | 500 `internal_error` | a handler panicked |
 //! | 504 `timeout` | a handler took too long |
@@ -16,8 +17,10 @@ mod layer;
 mod normalize;
 mod route;
 mod serve;
+mod stall;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::service::Route;
 
-pub use normalize::Normalize;
+pub use normalize::{Normalize, check_path};
 pub use serve::serve;
 
 use layer::KitLayer;
@@ -48,7 +51,13 @@ pub struct Limits {
     pub head: usize,
     /// How long a client may take to send a head; also how long an idle connection is kept.
     pub head_time: Duration,
-    /// How long a handler may take to answer.
+    /// How long a client may take to send a body, from when the request began.
+    pub body_time: Duration,
+    /// How long a client may take nothing of an answer that waits for it.
+    pub write_time: Duration,
+    /// How many connections there may be at a time; more wait to be accepted.
+    pub connections: usize,
+    /// How long a request may take to be answered.
     pub time: Duration,
     /// How long a stop waits for requests that are under way.
     pub grace: Duration,
@@ -60,6 +69,9 @@ impl Default for Limits {
             body: crate::extract::DEFAULT_BODY_LIMIT,
             head: 32 << 10,
             head_time: Duration::from_secs(30),
+            body_time: Duration::from_secs(20),
+            write_time: Duration::from_secs(30),
+            connections: 1024,
             time: Duration::from_secs(30),
             grace: Duration::from_secs(10),
         }
@@ -70,12 +82,21 @@ impl From<&Config> for Limits {
     fn from(config: &Config) -> Self {
         Self {
             body: config.body_limit_bytes,
+            connections: config.max_connections,
             time: config.request_timeout,
             grace: config.grace,
             ..Self::default()
         }
     }
 }
+
+/// Who connected. Only a request for [`METRICS`] carries it: nobody else asks, and whatever a request
+/// carries costs an allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+/// Where the metrics are.
+pub const METRICS: &str = "/metrics";
 
 /// What surrounds every request.
 #[derive(Debug, Clone)]
@@ -134,7 +155,7 @@ impl Kit {
     }
 }
 
-async fn not_found() -> Problem {
+pub(crate) async fn not_found() -> Problem {
     Problem::not_found("not_found", "there is nothing under this path")
 }
 

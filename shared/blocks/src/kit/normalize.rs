@@ -6,6 +6,8 @@ use http::uri::PathAndQuery;
 use http::{Request, Uri};
 use tower::Service;
 
+use crate::problem::Problem;
+
 /// Where a refused request is sent: no router has it, and the kit around the router answers 400.
 const NOWHERE: PathAndQuery = PathAndQuery::from_static("/bad-path");
 
@@ -59,6 +61,14 @@ where
 fn with_path(uri: &mut Uri, path: PathAndQuery) {
     // Scheme and authority stay out: routing looks at the path only, and a relative one is always valid.
     *uri = Uri::from(path);
+}
+
+/// Refuses a path that [`Normalize`] would refuse: for who is told of one in a header.
+///
+/// # Errors
+/// 400 `bad_path`, which says why.
+pub fn check_path(path: &str) -> Result<(), Problem> {
+    trick(path).map_or(Ok(()), |why| Err(Problem::bad_request("bad_path", why)))
 }
 
 /// What is wrong with `path`, where something is.

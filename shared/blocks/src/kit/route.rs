@@ -13,7 +13,7 @@ const QUIET: [&str; 5] = [
     "/ready",
     "/health/db",
     "/health/events",
-    "/metrics",
+    super::METRICS,
 ];
 
 /// A route with the metrics of its answers.

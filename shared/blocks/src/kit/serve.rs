@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,11 +16,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::{Limits, Normalize};
+use super::stall::Impatient;
+use super::{Limits, METRICS, Normalize, Peer};
 
 /// After a failed accept (no file descriptors left, mostly): time for connections to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -32,6 +35,8 @@ const LEAST_BUFFER: usize = 8192;
 /// Serves `app` (see [`super::Kit::wrap`]) on `listener` until `stop` is cancelled. Then it takes no
 /// more connections, finishes the requests that are under way, and returns when they are done or
 /// the grace period has ended, whichever comes first.
+///
+/// While there are as many connections as there may be, new ones wait in the system's queue.
 ///
 /// A head that is no HTTP or over the limit is answered by the HTTP parser, with an empty 400 or 431.
 ///
@@ -52,15 +57,33 @@ pub async fn serve(
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     let app = Normalize(app);
+    let places = Arc::new(Semaphore::new(
+        limits.connections.min(Semaphore::MAX_PERMITS),
+    ));
     loop {
+        let place = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            place = places.clone().acquire_owned() => place.map_err(io::Error::other)?,
+        };
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let work = connection(http.clone(), stream, app.clone(), stop.clone());
+            Ok((stream, peer)) => {
+                let handler = Handler {
+                    app: app.clone(),
+                    asked: Arc::default(),
+                    peer: peer.ip().to_canonical(),
+                };
+                let connection = Connection {
+                    stream,
+                    patience: limits.write_time,
+                    _place: place,
+                };
+                let work = connection.serve(http.clone(), handler, stop.clone());
                 connections.spawn(cut.clone().run_until_cancelled_owned(work));
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -98,45 +121,46 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(
-    http: http1::Builder,
+struct Connection {
     stream: TcpStream,
-    app: Normalize<Router>,
-    stop: CancellationToken,
-) {
-    // Without it a small answer may wait 40 ms for the client's acknowledgement of the one before.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(
-            error = &error as &dyn std::error::Error,
-            "could not set TCP_NODELAY"
-        );
-    }
-    let asked = Arc::new(AtomicBool::new(false));
-    let handler = Handler {
-        app,
-        asked: asked.clone(),
-    };
-    let mut serving = pin!(http.serve_connection(TokioIo::new(stream), handler));
-    let served = tokio::select! {
-        ended = serving.as_mut() => Some(ended),
-        () = stop.cancelled() => None,
-    };
-    let ended = if let Some(ended) = served {
-        ended
-    } else {
-        serving.as_mut().graceful_shutdown();
-        match tokio::time::timeout(FIRST_REQUEST, serving.as_mut()).await {
-            Ok(ended) => ended,
-            Err(_) if asked.load(Ordering::Relaxed) => serving.await,
-            Err(_) => Ok(()),
+    patience: Duration,
+    /// Given back when the connection has ended.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn serve(self, http: http1::Builder, handler: Handler, stop: CancellationToken) {
+        // Without it a small answer may wait 40 ms for the client's acknowledgement of the one before.
+        if let Err(error) = self.stream.set_nodelay(true) {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "could not set TCP_NODELAY"
+            );
         }
-    };
-    if let Err(error) = ended {
-        // A client that leaves, or that sends no HTTP: nothing of ours.
-        tracing::debug!(
-            error = &error as &dyn std::error::Error,
-            "a connection ended early"
-        );
+        let asked = handler.asked.clone();
+        let stream = TokioIo::new(Impatient::new(self.stream, self.patience));
+        let mut serving = pin!(http.serve_connection(stream, handler));
+        let served = tokio::select! {
+            ended = serving.as_mut() => Some(ended),
+            () = stop.cancelled() => None,
+        };
+        let ended = if let Some(ended) = served {
+            ended
+        } else {
+            serving.as_mut().graceful_shutdown();
+            match tokio::time::timeout(FIRST_REQUEST, serving.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) if asked.load(Ordering::Relaxed) => serving.await,
+                Err(_) => Ok(()),
+            }
+        };
+        if let Err(error) = ended {
+            // A client that leaves, that takes no answer, or that sends no HTTP: nothing of ours.
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a connection ended early"
+            );
+        }
     }
 }
 
@@ -144,6 +168,7 @@ async fn connection(
 struct Handler {
     app: Normalize<Router>,
     asked: Arc<AtomicBool>,
+    peer: IpAddr,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Handler {
@@ -151,8 +176,11 @@ impl hyper::service::Service<Request<Incoming>> for Handler {
     type Error = Infallible;
     type Future = <Router as Service<Request<Body>>>::Future;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.asked.store(true, Ordering::Relaxed);
+        if request.uri().path().starts_with(METRICS) {
+            request.extensions_mut().insert(Peer(self.peer));
+        }
         self.app.clone().call(request.map(Body::new))
     }
 }

@@ -317,6 +317,110 @@ async fn the_grace_period_cuts_what_does_not_end() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_send_its_body_is_told_so_and_a_slow_handler_is_not_blamed_on_it() {
+    let limits = Limits {
+        body_time: Duration::from_millis(50),
+        time: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let server = Server::start(routes(), limits).await;
+    let mut stream = server.connect().await;
+    let json = "content-type: application/json\r\n";
+    say(
+        &mut stream,
+        &format!("POST /json HTTP/1.1\r\nhost: x\r\n{json}content-length: 50\r\n\r\n{{"),
+    )
+    .await;
+    let answer = rest(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(answer.contains("body_timeout"), "{answer}");
+    let mut stream = server.connect().await;
+    let never = "GET /never HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    say(&mut stream, never).await;
+    let answer = rest(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+}
+
+/// Tells when nobody holds it any more.
+struct Held(std::sync::Arc<Notify>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_sent_while_it_is_taken_and_dropped_when_it_is_not() {
+    let dropped = std::sync::Arc::new(Notify::new());
+    let tell = dropped.clone();
+    let endless = get(async move || {
+        let chunks = futures::stream::unfold(Held(tell), async |held| {
+            let chunk = Bytes::from_static(&[b'x'; 1 << 14]);
+            Some((Ok::<_, std::convert::Infallible>(chunk), held))
+        });
+        Body::from_stream(chunks)
+    });
+    let limits = Limits {
+        write_time: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let app = Router::new().route("/endless", endless);
+    let server = Server::start(app, limits).await;
+    let mut stream = server.connect().await;
+    say(&mut stream, "GET /endless HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    // More than all buffers on the way hold, so that the server has to wait for it again and again.
+    let mut taken = vec![0; 32 << 20];
+    stream.read_exact(&mut taken).await.unwrap();
+    tokio::time::timeout(LONG, dropped.notified())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_over_the_most_there_may_be_waits_until_another_ends() {
+    let limits = Limits {
+        connections: 1,
+        ..Limits::default()
+    };
+    let server = Server::start(routes(), limits).await;
+    let ask = "GET /api/posts/1 HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut first = server.connect().await;
+    say(&mut first, ask).await;
+    let mut some = [0; 16];
+    first.read_exact(&mut some).await.unwrap();
+    let mut second = server.connect().await;
+    say(&mut second, ask).await;
+    let early = tokio::time::timeout(Duration::from_millis(100), second.read(&mut some)).await;
+    assert!(early.is_err(), "it was served beside the first");
+    drop(first);
+    tokio::time::timeout(LONG, second.read_exact(&mut some))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(some.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_place() {
+    let limits = Limits {
+        connections: 1,
+        grace: Duration::from_millis(20),
+        ..Limits::default()
+    };
+    let server = Server::start(routes(), limits).await;
+    let mut first = server.connect().await;
+    say(&mut first, "GET /never HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let _second = server.connect().await;
+    server.stop.cancel();
+    tokio::time::timeout(LONG, server.stopped)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
 async fn who_sends_a_large_body_before_reading_sees_why_it_is_refused() {
     let server = Server::start(routes(), small()).await;
     let body = "x".repeat(8 << 20);

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use blocks::error::BoxError;
 use blocks::health::{DATABASE, EVENTS, Health};
-use blocks::kit::{Kit, Limits};
+use blocks::kit::{Kit, Limits, Peer};
 use blocks::metrics::Metrics;
 use blocks::service::{Check, Mode, Route};
 use blocks::{Caller, Problem, docs};
@@ -91,7 +91,7 @@ async fn the_index_and_the_metrics_are_there_and_no_metrics_where_they_are_off()
         (&index["name"], &index["links"]["metrics"]),
         (&"rookery".into(), &"/metrics".into())
     );
-    let page = fetch(&on, "/metrics").await;
+    let page = scrape(&on, "127.0.0.1", None).await;
     assert!(
         page.text.contains("# TYPE http_requests counter") && page.text.ends_with("# EOF\n"),
         "{}",
@@ -110,6 +110,40 @@ async fn the_index_and_the_metrics_are_there_and_no_metrics_where_they_are_off()
             .get("metrics")
             .is_none()
     );
+}
+
+async fn scrape(app: &Router, from: &str, header: Option<&str>) -> Answer {
+    let mut request = Request::get("/metrics").extension(Peer(from.parse().unwrap()));
+    if let Some(name) = header {
+        request = request.header(name, "192.0.2.1");
+    }
+    ask(app.clone(), request.body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test]
+async fn the_metrics_answer_this_machine_alone_unless_they_are_opened() {
+    let health = || Health::new("rookery", "0.1.0", Some(Metrics::new()));
+    let closed = kit().wrap(health().router());
+    let open = kit().wrap(health().metrics_for_all(true).router());
+    fetch(&closed, "/metrics")
+        .await
+        .is_problem(404, "not_found");
+    for (from, header, status) in [
+        ("127.0.0.1", None, 200),
+        ("127.8.8.8", None, 200),
+        ("::1", None, 200),
+        ("192.0.2.1", None, 404),
+        ("10.0.0.1", None, 404),
+        ("2001:db8::1", None, 404),
+        ("127.0.0.1", Some("x-forwarded-for"), 404),
+        ("127.0.0.1", Some("forwarded"), 404),
+        ("127.0.0.1", Some("via"), 404),
+        ("::1", Some("x-real-ip"), 404),
+    ] {
+        let answer = scrape(&closed, from, header).await;
+        assert_eq!(answer.status, status, "{from} {header:?}");
+        assert_eq!(scrape(&open, from, header).await.status, 200);
+    }
 }
 
 /// Tells who is calling.
