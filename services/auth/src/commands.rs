@@ -7,10 +7,16 @@ use events::users::{UserAuthenticated, UserCreated, UserSessionRevoked, UserUpda
 use sql::{StoreError, Tx};
 use uuid::Uuid;
 
+use crate::attempts::TooMany;
 use crate::domain::{Account, AccountChange, Login, NewAccount, check_attempt};
 use crate::error::AuthError;
+use crate::memory::Reached;
 use crate::revocations::Change;
+use crate::store::Credentials;
 use crate::{AUDIENCE, Auth, store};
+
+/// Live sessions of an account. A login beyond them ends the oldest.
+const MAX_SESSIONS: i64 = 100;
 
 /// A login: the token and how long it holds.
 pub struct LoggedIn {
@@ -49,7 +55,8 @@ pub async fn register(auth: &Auth, new: NewAccount, role: Role) -> Result<Accoun
 /// Begins a session for whoever knows the password.
 ///
 /// # Errors
-/// [`AuthError::BadCredentials`], after the same work, whether or not there is such an account.
+/// [`AuthError::BadCredentials`], after the same work, whether or not there is such an account;
+/// [`AuthError::TooManyAttempts`] before any work.
 pub async fn login(
     auth: &Auth,
     login: Login,
@@ -57,12 +64,7 @@ pub async fn login(
     user_agent: Option<String>,
 ) -> Result<LoggedIn, AuthError> {
     check_attempt(&password)?;
-    let found = store::credentials(&auth.db, &login).await?;
-    let stored = found.as_ref().map(|account| account.password_hash.clone());
-    let right = auth.passwords.check(password, stored).await?;
-    let Some(account) = found.filter(|_| right) else {
-        return Err(AuthError::BadCredentials);
-    };
+    let account = prove(auth, &login, password).await?;
     let session = auth.clock.id();
     let now = auth.clock.now();
     let expires = now + auth.token_ttl;
@@ -80,10 +82,15 @@ pub async fn login(
         jti: auth.clock.id(),
     };
     let user_id = account.id;
-    auth.db
+    let memory = auth.memory();
+    let reached = Reached::default();
+    let reaching = reached.clone();
+    let outcome = auth
+        .db
         .write(move |tx| {
             Box::pin(async move {
-                let version = advance(tx, user_id).await?;
+                let version = advance(tx, user_id, 1).await?;
+                let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1).await?;
                 store::add_session(tx, session, user_id, user_agent.as_deref(), expires).await?;
                 tx.publish(
                     &UserAuthenticated {
@@ -93,14 +100,49 @@ pub async fn login(
                     version,
                 )
                 .await?;
+                if !ended.is_empty() {
+                    reaching.set(revoked(tx, user_id, version, &ended).await?);
+                    tx.after_commit(move || memory.ended(ended));
+                }
                 Ok::<_, AuthError>(())
             })
         })
-        .await?;
+        .await;
+    reached.settle(auth, user_id, outcome)?;
+    auth.revocations.tidy(now);
     Ok(LoggedIn {
         access_token: claims.sign(auth.keyring.signing()),
         expires_in: auth.token_ttl.num_seconds(),
     })
+}
+
+/// The account whose password this is.
+async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Credentials, AuthError> {
+    let attempt = auth
+        .attempts
+        .begin(login, auth.clock.now())
+        .map_err(|TooMany(retry_after)| AuthError::TooManyAttempts { retry_after })?;
+    let checked = async {
+        let found = store::credentials(&auth.db, login).await?;
+        let stored = found.as_ref().map(|account| account.password_hash.clone());
+        let right = auth.passwords.check(password, stored).await?;
+        Ok::<_, AuthError>(found.filter(|_| right))
+    }
+    .await;
+    match checked {
+        Ok(Some(account)) => {
+            attempt.not_wrong();
+            auth.attempts.clear(&Login::Email(account.email.clone()));
+            auth.attempts
+                .clear(&Login::Username(account.username.clone()));
+            Ok(account)
+        }
+        Ok(None) => Err(AuthError::BadCredentials),
+        Err(error) => {
+            attempt.not_wrong();
+            Err(error)
+        }
+    }
 }
 
 /// Changes name and age of an account. From the answer on, every token of the account answers the
@@ -117,13 +159,17 @@ pub async fn change_account(
         return crate::queries::account(auth, user_id).await;
     }
     let memory = auth.memory();
-    auth.db
+    let reached = Reached::default();
+    let reaching = reached.clone();
+    let outcome = auth
+        .db
         .write(move |tx| {
             Box::pin(async move {
                 let (account, version) = store::change_account(tx, user_id, &change)
                     .await
                     .map_err(taken)?
                     .ok_or(AuthError::NoAccount)?;
+                reaching.set(version);
                 let updated = UserUpdated {
                     user_id,
                     username: account.username.clone(),
@@ -140,7 +186,8 @@ pub async fn change_account(
                 Ok(account)
             })
         })
-        .await
+        .await;
+    reached.settle(auth, user_id, outcome)
 }
 
 /// Ends one session of an account. Its tokens are refused from the answer on.
@@ -149,28 +196,26 @@ pub async fn change_account(
 /// [`AuthError::NoSession`] when the account has no such live session.
 pub async fn end_session(auth: &Auth, user_id: i64, session: Uuid) -> Result<(), AuthError> {
     let memory = auth.memory();
-    auth.db
+    let reached = Reached::default();
+    let reaching = reached.clone();
+    let outcome = auth
+        .db
         .write(move |tx| {
             Box::pin(async move {
                 // The account's row first, as every write here does: two of them never wait for
-                // each other. Where there is no session the error takes the count back.
-                let version = advance(tx, user_id).await?;
+                // each other.
+                let before = advance(tx, user_id, 0).await?;
                 let until = store::end_session(tx, user_id, session)
                     .await?
                     .ok_or(AuthError::NoSession)?;
-                tx.publish(
-                    &UserSessionRevoked {
-                        user_id,
-                        session_id: session,
-                    },
-                    version,
-                )
-                .await?;
-                tx.after_commit(move || memory.apply(Change::SessionEnded { session, until }));
+                let ended = vec![(session, until)];
+                reaching.set(revoked(tx, user_id, before, &ended).await?);
+                tx.after_commit(move || memory.ended(ended));
                 Ok(())
             })
         })
-        .await
+        .await;
+    reached.settle(auth, user_id, outcome)
 }
 
 /// Ends all sessions of an account; answers how many lived.
@@ -179,29 +224,19 @@ pub async fn end_session(auth: &Auth, user_id: i64, session: Uuid) -> Result<(),
 /// [`AuthError::NoAccount`] when there is no such account.
 pub async fn end_sessions(auth: &Auth, user_id: i64) -> Result<usize, AuthError> {
     let memory = auth.memory();
-    auth.db
+    let reached = Reached::default();
+    let reaching = reached.clone();
+    let outcome = auth
+        .db
         .write(move |tx| {
             Box::pin(async move {
-                let before = store::advance(tx, user_id, 0)
-                    .await?
-                    .ok_or(AuthError::NoAccount)?;
+                let before = advance(tx, user_id, 0).await?;
                 let ended = store::end_sessions(tx, user_id).await?;
                 let time = tx.now();
-                let mut version = before;
-                for (session_id, _) in &ended {
-                    version += 1;
-                    let revoked = UserSessionRevoked {
-                        user_id,
-                        session_id: *session_id,
-                    };
-                    tx.publish(&revoked, version).await?;
-                }
-                store::advance(tx, user_id, version - before).await?;
+                reaching.set(revoked(tx, user_id, before, &ended).await?);
                 let count = ended.len();
                 tx.after_commit(move || {
-                    for (session, until) in ended {
-                        memory.apply(Change::SessionEnded { session, until });
-                    }
+                    memory.ended(ended);
                     memory.note(|until| Change::SessionsBefore {
                         user_id,
                         time,
@@ -211,13 +246,33 @@ pub async fn end_sessions(auth: &Auth, user_id: i64) -> Result<usize, AuthError>
                 Ok(count)
             })
         })
-        .await
+        .await;
+    reached.settle(auth, user_id, outcome)
 }
 
-async fn advance(tx: &mut Tx, user_id: i64) -> Result<i64, AuthError> {
-    store::advance(tx, user_id, 1)
+async fn advance(tx: &mut Tx, user_id: i64, events: i64) -> Result<i64, AuthError> {
+    store::advance(tx, user_id, events)
         .await?
         .ok_or(AuthError::NoAccount)
+}
+
+/// Tells of sessions that ended, from the account's version `before` on; answers the version after.
+async fn revoked(
+    tx: &mut Tx,
+    user_id: i64,
+    before: i64,
+    ended: &[(Uuid, DateTime<Utc>)],
+) -> Result<i64, AuthError> {
+    let mut version = before;
+    for (session_id, _) in ended {
+        version += 1;
+        let event = UserSessionRevoked {
+            user_id,
+            session_id: *session_id,
+        };
+        tx.publish(&event, version).await?;
+    }
+    advance(tx, user_id, version - before).await
 }
 
 fn taken(error: StoreError) -> AuthError {
@@ -227,23 +282,5 @@ fn taken(error: StoreError) -> AuthError {
         AuthError::Taken("username")
     } else {
         AuthError::Store(error)
-    }
-}
-
-/// The memory of changes with what it takes to date them, for use after a commit.
-pub(crate) struct Memory {
-    pub revocations: std::sync::Arc<crate::revocations::Revocations>,
-    pub clock: std::sync::Arc<dyn blocks::Clock>,
-    pub token_ttl: chrono::TimeDelta,
-}
-
-impl Memory {
-    fn apply(&self, change: Change) {
-        self.revocations.apply(change, self.clock.now());
-    }
-
-    /// A change that matters until the youngest token of this moment has expired.
-    fn note(&self, change: impl FnOnce(DateTime<Utc>) -> Change) {
-        self.apply(change(self.clock.now() + self.token_ttl));
     }
 }

@@ -18,6 +18,12 @@ pub enum AuthError {
     /// No such account, or not its password: which one is not told.
     #[error("wrong credentials")]
     BadCredentials,
+    /// Too many wrong passwords for one account, whether or not there is such an account.
+    #[error("too many attempts")]
+    TooManyAttempts {
+        /// When it may be tried again, in seconds.
+        retry_after: u32,
+    },
     /// None that lives, or not the caller's.
     #[error("no such session")]
     NoSession,
@@ -43,6 +49,12 @@ impl AsProblem for AuthError {
             Self::BadCredentials => {
                 Problem::unauthorized("bad_credentials", "the account or the password is wrong")
             }
+            Self::TooManyAttempts { retry_after } => Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_attempts",
+                "too many wrong passwords for this account; try again later",
+            )
+            .retry_after(*retry_after),
             Self::NoSession => Problem::not_found("session_not_found", "you have no such session"),
             Self::NoAccount => Problem::unauthorized("invalid_token", "the account is closed"),
             Self::Password(PasswordError::Busy) => Problem::new(
@@ -52,8 +64,25 @@ impl AsProblem for AuthError {
             )
             .retry_after(1),
             Self::Password(PasswordError::Hash(_)) => Problem::internal(),
-            Self::Store(_) => Problem::unavailable("store_unavailable").retry_after(1),
+            Self::Store(error) => match error {
+                StoreError::Unavailable(_) => {
+                    Problem::unavailable("store_unavailable").retry_after(1)
+                }
+                StoreError::EventTooLarge { .. } => Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "event_too_large",
+                    "what this change would tell of does not fit into an event",
+                ),
+                StoreError::Rejected(_) | StoreError::Json(_) | StoreError::Panicked => {
+                    Problem::internal()
+                }
+            },
         }
+    }
+
+    /// A flood of logins must not become a flood of errors in the log; the queue tells of it.
+    fn is_fault(&self) -> bool {
+        !matches!(self, Self::Password(PasswordError::Busy))
     }
 }
 

@@ -15,11 +15,14 @@
 //! of their own ([`passwords`]); no answer has a hash in it.
 
 mod api;
+mod attempts;
 pub mod commands;
 pub mod domain;
 pub mod error;
+mod hasher;
 mod identities;
 mod keyring;
+mod memory;
 pub mod passwords;
 pub mod queries;
 pub mod revocations;
@@ -37,6 +40,7 @@ use sql::{Db, Migration};
 pub use domain::{Account, NewAccount};
 pub use error::{AuthError, OpenError};
 
+use attempts::Attempts;
 use identities::Identities;
 use keyring::Keyring;
 use passwords::{Cost, Passwords};
@@ -140,6 +144,7 @@ pub struct Inner {
     token_ttl: TimeDelta,
     keyring: Keyring,
     passwords: Passwords,
+    attempts: Attempts,
     revocations: Arc<Revocations>,
     identities: Identities,
 }
@@ -190,6 +195,7 @@ impl Auth {
             token_ttl: settings.token_ttl,
             keyring,
             passwords,
+            attempts: Attempts::default(),
             revocations,
             identities: Identities::default(),
         })))
@@ -213,8 +219,8 @@ impl Auth {
         Arc::<blocks::identity::KeySet>::clone(self.keyring.verifying())
     }
 
-    fn memory(&self) -> commands::Memory {
-        commands::Memory {
+    fn memory(&self) -> memory::Memory {
+        memory::Memory {
             revocations: Arc::clone(&self.revocations),
             clock: Arc::clone(&self.clock),
             token_ttl: self.token_ttl,

@@ -4,9 +4,14 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
 use tokio::sync::oneshot;
+
+use crate::hasher::Hasher;
+
+/// How often the log says that passwords are turned away.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// How much work a hash is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +46,31 @@ pub enum PasswordError {
     Hash(String),
 }
 
+impl From<argon2::Error> for PasswordError {
+    fn from(error: argon2::Error) -> Self {
+        Self::Hash(error.to_string())
+    }
+}
+
+impl From<argon2::password_hash::Error> for PasswordError {
+    fn from(error: argon2::password_hash::Error) -> Self {
+        Self::Hash(error.to_string())
+    }
+}
+
 /// Hashes and checks passwords.
 pub struct Passwords {
     queue: SyncSender<Job>,
     /// Of no password: what unknown accounts are checked against, so that they take as long.
     nobodys: Arc<str>,
+    turned_away: Mutex<TurnedAway>,
+}
+
+/// Those for whom there was no room, since it was last told.
+#[derive(Default)]
+struct TurnedAway {
+    count: u64,
+    told: Option<Instant>,
 }
 
 struct Job {
@@ -64,20 +89,21 @@ impl Passwords {
     /// # Errors
     /// When argon2 does not take `cost`, or the system gives no thread.
     pub fn start(cost: Cost, threads: usize, waiting: usize) -> Result<Self, crate::OpenError> {
-        let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, None)
-            .map_err(|error| PasswordError::Hash(error.to_string()))?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-        let nobodys = hash(&argon2, "nobody has this password")?.into();
+        let nobodys = Hasher::new(cost)?.nobodys()?.into();
         let (queue, jobs) = sync_channel(waiting);
         let jobs = Arc::new(Mutex::new(jobs));
         for number in 0..threads.max(1) {
-            let (argon2, jobs) = (argon2.clone(), Arc::clone(&jobs));
+            let (hasher, jobs) = (Hasher::new(cost)?, Arc::clone(&jobs));
             std::thread::Builder::new()
                 .name(format!("passwords-{number}"))
-                .spawn(move || serve(&argon2, &jobs))
+                .spawn(move || serve(hasher, &jobs))
                 .map_err(crate::OpenError::Thread)?;
         }
-        Ok(Self { queue, nobodys })
+        Ok(Self {
+            queue,
+            nobodys,
+            turned_away: Mutex::default(),
+        })
     }
 
     /// The PHC string to store for `password`.
@@ -114,12 +140,29 @@ impl Passwords {
     }
 
     fn enqueue(&self, job: Job) -> Result<(), PasswordError> {
-        self.queue.try_send(job).map_err(|_| PasswordError::Busy)
+        self.queue.try_send(job).map_err(|_| {
+            self.tell_turned_away();
+            PasswordError::Busy
+        })
+    }
+
+    /// Now and then one line for all: a flood of logins must not become a flood of lines.
+    fn tell_turned_away(&self) {
+        let mut away = self
+            .turned_away
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        away.count += 1;
+        if away.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            let count = std::mem::take(&mut away.count);
+            away.told = Some(Instant::now());
+            tracing::warn!(count, "more passwords came than could be hashed; busy");
+        }
     }
 }
 
 /// Works until the last sender is gone.
-fn serve(argon2: &Argon2<'_>, jobs: &Mutex<Receiver<Job>>) {
+fn serve(mut hasher: Hasher, jobs: &Mutex<Receiver<Job>>) {
     loop {
         // The lock is let go before the work begins.
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -129,31 +172,13 @@ fn serve(argon2: &Argon2<'_>, jobs: &Mutex<Receiver<Job>>) {
         match work {
             Work::Hash(reply) if !reply.is_closed() => {
                 // Whoever stopped waiting meanwhile does not need the answer.
-                let _ = reply.send(hash(argon2, &password));
+                let _ = reply.send(hasher.hash(&password));
             }
             Work::Check(stored, reply) if !reply.is_closed() => {
-                let _ = reply.send(check(argon2, &password, &stored));
+                let _ = reply.send(hasher.check(&password, &stored));
             }
             Work::Hash(_) | Work::Check(..) => tracing::debug!("nobody waits for this password"),
         }
-    }
-}
-
-fn hash(argon2: &Argon2<'_>, password: &str) -> Result<String, PasswordError> {
-    let hash: PasswordHash = argon2
-        .hash_password(password.as_bytes())
-        .map_err(|error| PasswordError::Hash(error.to_string()))?;
-    Ok(hash.to_string())
-}
-
-/// The hash's own parameters count, so that older hashes stay good when the cost is raised.
-fn check(argon2: &Argon2<'_>, password: &str, stored: &str) -> Result<bool, PasswordError> {
-    let unreadable = |error: String| PasswordError::Hash(error);
-    let stored = PasswordHash::new(stored).map_err(|error| unreadable(error.to_string()))?;
-    match argon2.verify_password(password.as_bytes(), &stored) {
-        Ok(()) => Ok(true),
-        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(error) => Err(unreadable(error.to_string())),
     }
 }
 
@@ -234,6 +259,7 @@ mod tests {
         let passwords = Arc::new(Passwords {
             queue,
             nobodys: "".into(),
+            turned_away: Mutex::default(),
         });
         let mut waiting = Vec::new();
         for _ in 0..2 {
@@ -252,13 +278,9 @@ mod tests {
         ));
         let second = waiting.pop().unwrap();
         drop(waiting); // the first client went away
-        let argon2 = Argon2::new(
-            Algorithm::Argon2id,
-            Version::V0x13,
-            Params::new(CHEAP.memory_kib, 1, 1, None).unwrap(),
-        );
+        let hasher = Hasher::new(CHEAP).unwrap();
         let jobs = Mutex::new(jobs);
-        let worker = std::thread::spawn(move || serve(&argon2, &jobs));
+        let worker = std::thread::spawn(move || serve(hasher, &jobs));
         assert!(second.await.unwrap().starts_with("$argon2id$"));
         drop(passwords);
         worker.join().unwrap();

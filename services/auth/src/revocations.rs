@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 /// Something that remembered tokens must know of. It may be forgotten after `until`: then every token
@@ -74,11 +74,15 @@ struct Memory {
     ended: HashMap<Uuid, DateTime<Utc>>,
     before: HashMap<i64, (DateTime<Utc>, DateTime<Utc>)>,
     changed: HashMap<i64, (i64, DateTime<Utc>)>,
-    /// How many entries make the next clean-up worth its while.
+    /// How many entries make the next clean-up worth its while, however soon.
     crowded: usize,
+    /// When it is due in any case.
+    due: DateTime<Utc>,
 }
 
 const NOT_CROWDED: usize = 1024;
+/// How long what expired may stay.
+const TIDIED_EVERY: TimeDelta = TimeDelta::minutes(10);
 
 impl Revocations {
     /// Takes note of `change`. Told twice or in another order, it knows the same.
@@ -106,6 +110,14 @@ impl Revocations {
             }
         }
         memory.forget_expired(now);
+    }
+
+    /// Forgets what expired, where that is due. [`Revocations::apply`] does it, too; this is for a
+    /// time in which nothing ends.
+    pub fn tidy(&self, now: DateTime<Utc>) {
+        if self.read().due <= now {
+            self.write().forget_expired(now);
+        }
     }
 
     /// What became of `remembered`.
@@ -151,20 +163,24 @@ impl Memory {
 
     /// Now and then, so that it stays as large as what still matters.
     fn forget_expired(&mut self, now: DateTime<Utc>) {
-        if self.len() < self.crowded.max(NOT_CROWDED) {
+        if self.len() < self.crowded.max(NOT_CROWDED) && now < self.due {
             return;
         }
         self.ended.retain(|_, until| *until > now);
         self.before.retain(|_, (_, until)| *until > now);
         self.changed.retain(|_, (_, until)| *until > now);
+        // A map keeps the room of its fullest hour, which may be a hundred times what it needs.
+        self.ended.shrink_to(self.ended.len() * 2);
+        self.before.shrink_to(self.before.len() * 2);
+        self.changed.shrink_to(self.changed.len() * 2);
         self.crowded = self.len() * 2;
+        self.due = now + TIDIED_EVERY;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::TimeDelta;
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(seconds, 0).unwrap()
@@ -249,5 +265,21 @@ mod tests {
         assert!(memory.has_ended(kept));
         assert!(memory.has_ended(Uuid::from_u128(19_999)));
         assert!(memory.read().len() <= NOT_CROWDED);
+    }
+
+    #[test]
+    fn a_few_that_expired_and_the_room_of_a_busy_hour_do_not_stay() {
+        let memory = Revocations::default();
+        for number in 0..5000 {
+            let session = Uuid::from_u128(number);
+            let until = at(86_400);
+            memory.apply(Change::SessionEnded { session, until }, at(0));
+        }
+        assert_eq!(memory.read().len(), 5000, "all of them still matter");
+        memory.tidy(at(86_399));
+        assert_eq!(memory.read().len(), 5000);
+        memory.tidy(at(87_000));
+        assert_eq!(memory.read().len(), 0);
+        assert_eq!(memory.read().ended.capacity(), 0);
     }
 }

@@ -42,7 +42,12 @@ pub(super) struct Register {
 pub(super) struct ChangeMe {
     /// The new name; it can't be cleared.
     #[serde(default)]
-    #[schema(value_type = Option<String>, min_length = 3, max_length = 32)]
+    #[schema(
+        value_type = String,
+        min_length = 3,
+        max_length = 32,
+        pattern = "^[A-Za-z0-9_.-]+$"
+    )]
     username: Patch<String>,
     /// The new full name; null clears it.
     #[serde(default)]

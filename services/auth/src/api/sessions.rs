@@ -28,7 +28,7 @@ pub(super) struct LoginRequest {
     /// The account's name.
     username: Option<String>,
     /// The account's password.
-    #[schema(example = "correct horse battery")]
+    #[schema(example = "correct horse battery", min_length = 1, max_length = 1024)]
     password: String,
 }
 
@@ -67,6 +67,7 @@ pub(super) struct SessionView {
         (status = 200, description = "logged in", body = TokenView),
         (status = 400, description = "`validation_failed`", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "`bad_credentials`: the account or the password, it is not told which", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too_many_attempts`: too many wrong passwords for this account, existing or not", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`busy`: too many at once", body = Problem, content_type = "application/problem+json"),
     )
 )]

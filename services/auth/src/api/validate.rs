@@ -6,16 +6,18 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use blocks::gateway::guest_may;
 use blocks::identity::{Jwk, bearer, headers};
+use blocks::kit::check_path;
 use blocks::{FieldErrors, Problem};
 use http::header::CACHE_CONTROL;
 use http::request::Parts;
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::Auth;
 
 const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 
 /// Public keys.
 #[derive(Serialize, ToSchema)]
@@ -24,7 +26,8 @@ pub(super) struct JwksView {
     keys: Vec<Jwk>,
 }
 
-/// Says who a request is from, for gateways: judges its bearer token and `X-Forwarded-Method`.
+/// Says who a request is from, for gateways: judges its bearer token, `X-Forwarded-Method` and the
+/// path in `X-Forwarded-Uri`.
 ///
 /// Good: 200 with `X-User-ID`, `X-User-Name`, `X-User-Email`, `X-User-Role` and `X-Identity`, a signed
 /// assertion that services verify. With `?mode=optional` a request without a token is good, too, and
@@ -34,6 +37,7 @@ pub(super) struct JwksView {
     params(("mode" = Option<String>, Query, description = "`required` (the default) or `optional`")),
     responses(
         (status = 200, description = "may pass"),
+        (status = 400, description = "`validation_failed`: no such mode; `bad_path`: the path in `X-Forwarded-Uri` could mean two things", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`guest_read_only`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`auth_unavailable`", body = Problem, content_type = "application/problem+json"),
@@ -49,6 +53,7 @@ pub(super) async fn validate(State(auth): State<Auth>, request: Request) -> Resp
 async fn judge(auth: &Auth, parts: &Parts) -> Result<Response, Box<Response>> {
     let refuse = |problem: Problem| Box::new(problem.into_response());
     let optional = is_optional(parts.uri.query()).map_err(refuse)?;
+    check_forwarded_path(parts).map_err(refuse)?;
     let token = bearer(&parts.headers).map_err(|refusal| Box::new(refusal.into_response()))?;
     let Some(token) = token else {
         if optional {
@@ -105,6 +110,25 @@ fn forwarded_method(parts: &Parts) -> Method {
         (Some(one), None) => Method::from_bytes(one.as_bytes()).unwrap_or(Method::POST),
         (Some(_), Some(_)) => Method::POST,
     }
+}
+
+/// Refuses a path that means one thing to a gateway and may mean another to a service: a rule for
+/// `/public/..` is none for what the service makes of it.
+fn check_forwarded_path(parts: &Parts) -> Result<(), Problem> {
+    let mut values = parts.headers.get_all(FORWARDED_URI).iter();
+    let (Some(value), more) = (values.next(), values.next()) else {
+        return Ok(());
+    };
+    let uri = Uri::try_from(value.as_bytes())
+        .ok()
+        .filter(|_| more.is_none());
+    let uri = uri.ok_or_else(|| {
+        Problem::bad_request(
+            "bad_path",
+            "X-Forwarded-Uri must be one path with its query",
+        )
+    })?;
+    check_path(uri.path())
 }
 
 /// Lists the public keys that verify access tokens and `X-Identity`.

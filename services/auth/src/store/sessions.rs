@@ -143,6 +143,31 @@ pub async fn end_session(
     .await)
 }
 
+/// Ends the oldest live sessions of an account, so that `keep` stay; answers them with when their last
+/// tokens expire.
+pub async fn end_oldest(
+    tx: &mut Tx,
+    user_id: i64,
+    keep: i64,
+) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
+    let now = tx.now();
+    on!(tx, conn => sqlx::query_as(
+        "update sessions set revoked_at = $2
+         where id in (
+            select id from sessions
+            where user_id = $1 and revoked_at is null and expires_at > $2
+            order by id desc limit $3 offset $4
+         )
+         returning id, expires_at",
+    )
+    .bind(user_id)
+    .bind(now)
+    .bind(i64::MAX) // SQLite has no offset without a limit
+    .bind(keep)
+    .fetch_all(&mut *conn)
+    .await)
+}
+
 /// Ends all live sessions of an account and refuses whatever began before now.
 pub async fn end_sessions(
     tx: &mut Tx,

@@ -376,3 +376,32 @@ async fn an_admin_is_created_by_the_command_line_and_by_nobody_else() {
     let (_, answer) = world.send("POST", "/api/auth/register", None, &body).await;
     assert_eq!(answer["role"], "user");
 }
+
+#[tokio::test]
+async fn the_documentation_says_what_can_be_sent_and_what_is_answered() {
+    let world = World::open(
+        testkit::db::sqlite("auth", auth::MIGRATIONS).await,
+        std::sync::Arc::default(),
+    )
+    .await;
+    let api = auth::service(&world.auth).router.split_for_parts().1;
+    let api = serde_json::to_value(api).unwrap();
+    let change = &api["components"]["schemas"]["ChangeMe"];
+    assert_eq!(change["properties"]["username"]["type"], "string");
+    assert_eq!(
+        change["properties"]["full_name"]["type"],
+        json!(["string", "null"])
+    );
+    assert!(change["required"].is_null(), "{change}");
+    let answers = |path: &str, method: &str| {
+        let answers = &api["paths"][path][method]["responses"];
+        let answers = answers.as_object().unwrap().keys().cloned();
+        answers.collect::<Vec<_>>()
+    };
+    let validate = answers("/api/auth/validate", "get");
+    assert_eq!(validate, ["200", "400", "401", "403", "503"]);
+    assert_eq!(
+        answers("/api/auth/login", "post"),
+        ["200", "400", "401", "429", "503"]
+    );
+}

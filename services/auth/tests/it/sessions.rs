@@ -7,6 +7,7 @@ use blocks::ManualClock;
 use chrono::TimeDelta;
 use http::StatusCode;
 use serde_json::{Value, json};
+use sql::{FaultPoint, Faults};
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -80,12 +81,14 @@ async fn more_logins_than_fit_are_told_to_come_back() {
         ..tight
     };
     let world = Arc::new(World::open_with(db, clock, tight).await);
-    world.register("ada").await;
+    for name in ["ada", "bob", "eve"] {
+        world.register(name).await;
+    }
     let mut burst = tokio::task::JoinSet::new();
-    for _ in 0..20 {
+    for name in ["ada", "bob", "eve"].repeat(7) {
         let world = world.clone();
         burst.spawn(async move {
-            let body = json!({"username": "ada", "password": PASSWORD});
+            let body = json!({"username": name, "password": PASSWORD});
             let request = Request::post("/api/auth/login")
                 .header("content-type", "application/json")
                 .body(axum::body::Body::from(body.to_string()))
@@ -332,5 +335,122 @@ on_both!(
                 .0
                 .is_success()
         );
+    }
+);
+
+on_both!(
+    who_guesses_is_told_to_wait_and_the_owner_gets_in_afterwards,
+    |world: World| async move {
+        world.register("ada").await;
+        let mut answers = Vec::new();
+        for name in ["ada", "nobody"] {
+            for _ in 0..10 {
+                let body = json!({"username": name, "password": "wrong horse battery"});
+                let (status, _) = world.send("POST", "/api/auth/login", None, &body).await;
+                assert_eq!(status, StatusCode::UNAUTHORIZED);
+            }
+            // Now the right password is not even looked at.
+            let body = json!({"username": name, "password": PASSWORD});
+            let request = Request::post("/api/auth/login")
+                .header("content-type", "application/json")
+                .body(axum::body::Body::from(body.to_string()))
+                .unwrap();
+            let response = world.router.clone().oneshot(request).await.unwrap();
+            let wait = response.headers()["retry-after"].clone();
+            let status = response.status();
+            answers.push((status, wait, crate::world::json_of(response).await));
+        }
+        let (status, wait, answer) = &answers[0];
+        assert_eq!(*status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(answer["error_code"], "too_many_attempts");
+        assert_eq!(answers[0], answers[1], "whether or not it exists");
+        let wait: i64 = wait.to_str().unwrap().parse().unwrap();
+        world.register("bob").await;
+        world.login("bob").await; // nobody else has to wait
+        world.clock.advance(TimeDelta::seconds(wait));
+        world.login("ada").await;
+        // It begins anew: another ten.
+        for wanted in [[401; 10].as_slice(), &[429]].concat() {
+            let body = json!({"username": "ada", "password": "wrong horse battery"});
+            let (status, _) = world.send("POST", "/api/auth/login", None, &body).await;
+            assert_eq!(status, wanted);
+        }
+    }
+);
+
+on_both!(
+    the_hundred_and_first_session_ends_the_oldest_and_tells_of_it,
+    |mut world: World| async move {
+        let (id, first) = world.registered("ada").await;
+        let second = world.login("ada").await;
+        for _ in 0..98 {
+            world.login("ada").await;
+        }
+        assert!(world.accepts(&first).await);
+        let last = world.login("ada").await;
+        assert!(!world.accepts(&first).await);
+        assert!(world.accepts(&second).await && world.accepts(&last).await);
+        let (_, all) = world.get("/api/auth/sessions", &last).await;
+        assert_eq!(all["total"], 100);
+        let events = world.events(id).await;
+        let versions: Vec<i64> = events.iter().map(|(_, version)| *version).collect();
+        assert_eq!(versions, (1..=103).collect::<Vec<_>>());
+        assert_eq!(events[101].0, "user.authenticated");
+        assert_eq!(events[102].0, "user.session_revoked");
+        world.restart().await;
+        assert!(!world.accepts(&first).await && world.accepts(&second).await);
+    }
+);
+
+/// Fails every write at one point.
+struct At(FaultPoint);
+
+impl Faults for At {
+    fn fails(&self, point: FaultPoint) -> bool {
+        point == self.0
+    }
+}
+
+/// Fails nothing.
+struct Never;
+
+impl Faults for Never {
+    fn fails(&self, _: FaultPoint) -> bool {
+        false
+    }
+}
+
+on_both!(
+    a_logout_whose_commit_is_unknown_is_judged_by_what_the_store_says,
+    |world: World| async move {
+        for (point, ended) in [
+            (FaultPoint::BeforeWrite, false),
+            (FaultPoint::BeforeCommit, false),
+            (FaultPoint::AfterCommit, true),
+        ] {
+            let name = format!("ada{}", point as u8);
+            let (id, token) = world.registered(&name).await;
+            let other = world.login(&name).await;
+            assert!(world.accepts(&token).await && world.accepts(&other).await);
+            let logout = async || {
+                world
+                    .send("POST", "/api/auth/logout", Some(&token), &Value::Null)
+                    .await
+            };
+            world.db.db.inject(Arc::new(At(point)));
+            assert_eq!(logout().await.0, StatusCode::SERVICE_UNAVAILABLE);
+            world.db.db.inject(Arc::new(Never));
+            assert_eq!(world.accepts(&token).await, !ended, "{point:?}");
+            assert!(world.accepts(&other).await);
+            // The client tries again.
+            let again = if ended { 401 } else { 200 };
+            assert_eq!(logout().await.0, again, "{point:?}");
+            assert!(!world.accepts(&token).await);
+
+            world.db.db.inject(Arc::new(At(point)));
+            assert!(auth::commands::end_sessions(&world.auth, id).await.is_err());
+            world.db.db.inject(Arc::new(Never));
+            assert_eq!(world.accepts(&other).await, !ended, "{point:?}");
+        }
     }
 );

@@ -125,6 +125,52 @@ async fn a_guest_may_only_read_by_the_forwarded_method_and_not_by_the_question()
     }
 }
 
+#[tokio::test]
+async fn a_forwarded_path_that_could_mean_two_things_is_refused_whoever_asks() {
+    let world = world().await;
+    let (_, token) = world.registered("ada").await;
+    let value = format!("Bearer {token}");
+    let ask = async |uris: &[&str], authorized: bool| {
+        let mut headers: Vec<(&str, &str)> =
+            uris.iter().map(|uri| ("x-forwarded-uri", *uri)).collect();
+        if authorized {
+            headers.push(("authorization", &value));
+        }
+        world.validate("?mode=optional", &headers).await
+    };
+    for good in [
+        &[][..],
+        &["/"],
+        &["/api/posts/"],
+        &["/api/posts?tag=a/../b&x=%2e%2e"],
+        &["/api/posts/%F0%9F%98%80"],
+        &["https://example.org/api/posts"],
+    ] {
+        for authorized in [true, false] {
+            let status = ask(good, authorized).await.status();
+            assert_eq!(status, StatusCode::OK, "{good:?}");
+        }
+    }
+    for bad in [
+        &["/api/posts/../auth/me"][..],
+        &["/api/%2e%2E/auth/me"],
+        &["/api//posts"],
+        &["/api/posts%2f1"],
+        &["/api/posts\\1"],
+        &["https://example.org/a/../b"],
+        &["api/posts"],
+        &[""],
+        &["/ /"],
+        &["/a", "/a"],
+    ] {
+        for authorized in [true, false] {
+            let response = ask(bad, authorized).await;
+            assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{bad:?}");
+            assert_eq!(json_of(response).await["error_code"], "bad_path");
+        }
+    }
+}
+
 /// Tokens that nobody may believe, each with what is wrong with it.
 pub fn forgeries(world: &World, good: &str, id: i64) -> Vec<(&'static str, String)> {
     let part = |index: usize| -> Value {
