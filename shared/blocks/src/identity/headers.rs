@@ -12,6 +12,7 @@ use http::header::{AUTHORIZATION, CONNECTION, HeaderMap, HeaderName};
 use super::assertion::AssertionVerifier;
 use super::refusal::AuthRefusal;
 use crate::Caller;
+use crate::gateway::guest_may;
 
 /// The account's id.
 pub const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
@@ -94,6 +95,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthRefusal> {
 
 /// Guards `router`, which is reached over the network: a request has a [`Caller`] only with one valid
 /// `X-Identity` that every `X-User-*` beside it agrees with. All else is as if nobody had said anything.
+/// A guest may only read, as behind the gateway.
 pub fn guard(router: Router, verifier: Arc<AssertionVerifier>) -> Router {
     router.layer(from_fn_with_state(verifier, believe))
 }
@@ -105,6 +107,10 @@ async fn believe(
 ) -> Response {
     match caller(request.headers(), &verifier).await {
         Ok(Some(caller)) => {
+            // The gateway asked already; whoever comes past it meets the same rule.
+            if let Err(problem) = guest_may(caller.role, request.method()) {
+                return problem.into_response();
+            }
             crate::context::identify(caller.id);
             request.extensions_mut().insert(caller);
         }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::routing::get;
+use axum::routing::any;
 use axum::{Extension, Router};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -448,7 +448,7 @@ fn service(verifier: Arc<AssertionVerifier>) -> Router {
             format!("{} {} {}", caller.id, caller.name, caller.role)
         })
     };
-    headers::guard(Router::new().route("/", get(who)), verifier)
+    headers::guard(Router::new().route("/", any(who)), verifier)
 }
 
 async fn ask(service: &Router, headers: &[(&str, &str)]) -> (StatusCode, String) {
@@ -525,6 +525,37 @@ async fn a_service_believes_headers_only_with_an_assertion_that_agrees() {
     }
     world.clock.advance(AssertionClaims::TTL);
     assert_eq!(call(&believed).await.1, "nobody");
+}
+
+#[tokio::test]
+async fn a_guest_may_only_read_also_past_the_gateway() {
+    let world = World::new();
+    let service = service(world.verifier());
+    let said = async |role: Role, method: &str| {
+        let caller = Caller {
+            role,
+            ..World::caller()
+        };
+        let claims = AssertionClaims::of(&caller, ISSUER, world.clock.now());
+        let request = Request::builder()
+            .method(method)
+            .uri("/")
+            .header("x-identity", claims.sign(&world.key))
+            .body(Body::empty())
+            .unwrap();
+        service.clone().oneshot(request).await.unwrap()
+    };
+    for method in ["GET", "HEAD", "OPTIONS"] {
+        assert_eq!(said(Role::Guest, method).await.status(), StatusCode::OK);
+    }
+    for method in ["POST", "PUT", "PATCH", "DELETE", "WHATEVER"] {
+        let refused = said(Role::Guest, method).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{method}");
+        let body = axum::body::to_bytes(refused.into_body(), usize::MAX).await;
+        let problem: Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        assert_eq!(problem["error_code"], "guest_read_only");
+        assert_eq!(said(Role::User, method).await.status(), StatusCode::OK);
+    }
 }
 
 struct Away;
