@@ -1,8 +1,9 @@
 //! The endpoints under `/api/activity-stream`.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use blocks::extract::{Listing, Page, ValidPath};
 use blocks::metrics::Quantiles;
@@ -81,6 +82,23 @@ pub(crate) fn router(feed: Feed) -> OpenApiRouter {
         .with_state(feed)
 }
 
+/// The account that the path names. What can't be the id of an account names none: 404.
+struct UserId(i64);
+
+impl<S: Send + Sync> FromRequestParts<S> for UserId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let ValidPath(text) = ValidPath::<String>::from_request_parts(parts, state).await?;
+        // The parser takes a plus sign and leading zeros as well: no addresses of ours.
+        text.parse::<i64>()
+            .ok()
+            .filter(|id| *id >= 1 && id.to_string() == text)
+            .map(Self)
+            .ok_or_else(|| Problem::not_found("not_found", "no account can have such an id"))
+    }
+}
+
 fn json(page: Bytes) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], page)
 }
@@ -126,7 +144,7 @@ async fn own(
 
 /// A user's activity, newest post first: the latest 100. Empty for an account that has none.
 #[utoipa::path(get, path = "/api/activity-stream/user/{user_id}", operation_id = "feed.user", tag = "activity-stream",
-    params(("user_id" = i64, Path, description = "The account."), Page), responses(
+    params(("user_id" = i64, Path, description = "The account.", minimum = 1), Page), responses(
     (status = 200, description = "a page of the stream", body = Listing<Item>),
     (status = 400, description = "`validation_failed`", body = Problem, content_type = "application/problem+json"),
     (status = 401, description = "`unauthenticated`: the stream is not public here", body = Problem, content_type = "application/problem+json"),
@@ -137,7 +155,7 @@ async fn own(
 async fn of_user(
     State(feed): State<Feed>,
     caller: Option<Caller>,
-    ValidPath(user_id): ValidPath<i64>,
+    UserId(user_id): UserId,
     page: Page,
 ) -> Result<impl IntoResponse, FeedError> {
     let stream = Stream::User(user_id);

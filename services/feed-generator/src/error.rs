@@ -14,13 +14,19 @@ pub enum FeedError {
     #[error("the activity stream is not public here")]
     NotPublic,
     /// The read model can't be reached.
-    #[error("the feed's store failed")]
+    #[error("the feed's store is unavailable")]
     Unavailable(#[source] BoxError),
+    /// The read model refused: a mistake of ours, which trying again does not mend.
+    #[error("the feed's store failed")]
+    Failed(#[source] BoxError),
 }
 
 impl From<StoreError> for FeedError {
     fn from(error: StoreError) -> Self {
-        Self::Unavailable(error.into())
+        match error {
+            StoreError::Unavailable(cause) => Self::Unavailable(cause),
+            other => Self::Failed(other.into()),
+        }
     }
 }
 
@@ -33,6 +39,7 @@ impl AsProblem for FeedError {
                 "the activity stream is not public here: send an access token as Authorization: Bearer",
             ),
             Self::Unavailable(_) => Problem::unavailable("store_unavailable").retry_after(1),
+            Self::Failed(_) => Problem::internal(),
         }
     }
 }

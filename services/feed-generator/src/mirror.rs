@@ -19,15 +19,21 @@ pub struct Bounds {
     pub entries: usize,
     /// Bytes of entries.
     pub bytes: usize,
-    /// Bytes of whole rendered pages.
+    /// Whole rendered pages.
+    pub pages: usize,
+    /// Bytes of these pages.
     pub page_bytes: usize,
 }
+
+/// What a kept page costs besides its bytes.
+const PAGE_OVERHEAD: usize = 128;
 
 impl Default for Bounds {
     fn default() -> Self {
         Self {
             entries: 2 * GLOBAL_LENGTH,
             bytes: 24 << 20,
+            pages: 1000,
             page_bytes: 8 << 20,
         }
     }
@@ -51,8 +57,8 @@ struct State {
     bytes: usize,
     /// Counts changes: what was read before one must not be kept after it.
     changes: u64,
-    pages: HashMap<(Stream, usize, usize), Bytes>,
-    page_bytes: usize,
+    /// First pages, by stream and limit.
+    pages: HashMap<(Stream, usize), Bytes>,
 }
 
 #[derive(Debug, Default)]
@@ -185,8 +191,8 @@ impl Mirror {
     /// What is known here of `window`.
     pub fn look(&self, window: &Window) -> Look {
         let state = self.state();
-        if let Start::Skip(skip) = window.start
-            && let Some(page) = state.pages.get(&(window.stream, window.limit, skip))
+        if window.start == Start::Skip(0)
+            && let Some(page) = state.pages.get(&(window.stream, window.limit))
         {
             return Look::Page(page.clone());
         }
@@ -197,24 +203,25 @@ impl Mirror {
         }
     }
 
-    /// Keeps a page for the next reader, unless something changed since it was `seen`.
-    pub fn keep(&self, window: &Window, seen: Seen, page: &Bytes) {
-        let Start::Skip(skip) = window.start else {
+    /// Keeps `page`, made of `slice`, for the next reader, unless something changed since it was
+    /// `seen`. First pages only, and no empty ones: anybody may ask for the streams of accounts that
+    /// do not exist.
+    pub fn keep(&self, window: &Window, seen: Seen, slice: &Slice, page: &Bytes) {
+        let wanted = window.start == Start::Skip(0) && !slice.items.is_empty();
+        if !wanted || page.len() > self.bounds.page_bytes / 8 {
             return;
-        };
+        }
         let mut state = self.state();
-        if Seen(state.changes) != seen || page.len() > self.bounds.page_bytes / 8 {
+        if Seen(state.changes) != seen {
             return;
         }
-        if state.page_bytes + page.len() > self.bounds.page_bytes {
+        let bytes = state.page_bytes() + page.len() + PAGE_OVERHEAD;
+        if state.pages.len() >= self.bounds.pages || bytes > self.bounds.page_bytes {
             state.pages.clear();
-            state.page_bytes = 0;
         }
-        let before = state
+        state
             .pages
-            .insert((window.stream, window.limit, skip), page.clone());
-        state.page_bytes += page.len();
-        state.page_bytes -= before.map_or(0, |before| before.len());
+            .insert((window.stream, window.limit), page.clone());
     }
 
     /// What it holds, newest first, and whether that is all: for tests.
@@ -237,12 +244,15 @@ impl State {
         self.changes += 1;
         if let Some(author) = author {
             let unaffected = |stream| matches!(stream, Stream::User(user) if user != author);
-            self.pages.retain(|(stream, _, _), _| unaffected(*stream));
-            self.page_bytes = self.pages.values().map(Bytes::len).sum();
+            self.pages.retain(|(stream, _), _| unaffected(*stream));
         } else {
             self.pages.clear();
-            self.page_bytes = 0;
         }
+    }
+
+    fn page_bytes(&self) -> usize {
+        let pages = self.pages.values();
+        pages.map(|page| page.len() + PAGE_OVERHEAD).sum()
     }
 
     fn insert(&mut self, entry: Arc<Rendered>, name: Option<Arc<str>>) {
@@ -377,6 +387,15 @@ mod tests {
         Window::of(stream, &Page::default()).unwrap()
     }
 
+    fn slice(items: u128) -> Slice {
+        let items: Vec<Named> = (1..=items).map(|n| (entry(n, 1), None)).collect();
+        Slice {
+            total: items.len(),
+            items,
+            more: false,
+        }
+    }
+
     fn seen(mirror: &Mirror, window: &Window) -> Seen {
         match mirror.look(window) {
             Look::Slice(_, seen) | Look::Beyond(seen) => seen,
@@ -393,9 +412,9 @@ mod tests {
             window(Stream::User(1)),
             window(Stream::User(2)),
         );
-        let page = Bytes::from_static(b"page");
         for window in [&global, &hers, &his] {
-            mirror.keep(window, seen(&mirror, window), &page);
+            let seen = seen(&mirror, window);
+            mirror.keep(window, seen, &slice(1), &Bytes::from_static(b"page"));
             assert!(matches!(mirror.look(window), Look::Page(_)));
         }
         mirror.put(entry(1, 1), None);
@@ -413,8 +432,58 @@ mod tests {
         let global = window(Stream::Global);
         let before = seen(&mirror, &global);
         mirror.put(entry(1, 1), None);
-        mirror.keep(&global, before, &Bytes::from_static(b"old"));
+        mirror.keep(&global, before, &slice(1), &Bytes::from_static(b"old"));
         assert!(matches!(mirror.look(&global), Look::Beyond(_)));
+    }
+
+    #[test]
+    fn empty_and_later_pages_are_not_kept() {
+        let mirror = Mirror::new(Bounds::default());
+        mirror.replace(vec![], true);
+        let later = Page {
+            skip: 1,
+            ..Page::default()
+        };
+        let cases = [
+            (window(Stream::User(7)), slice(0)),
+            (Window::of(Stream::Global, &later).unwrap(), slice(1)),
+        ];
+        for (window, slice) in cases {
+            mirror.keep(
+                &window,
+                seen(&mirror, &window),
+                &slice,
+                &Bytes::from_static(b"page"),
+            );
+            assert!(!matches!(mirror.look(&window), Look::Page(_)));
+        }
+    }
+
+    #[test]
+    fn kept_pages_are_bounded_by_number_and_by_bytes() {
+        let (few, small) = (
+            Bounds {
+                pages: 10,
+                ..Bounds::default()
+            },
+            Bounds {
+                page_bytes: 10 * (PAGE_OVERHEAD + 4),
+                ..Bounds::default()
+            },
+        );
+        for bounds in [few, small] {
+            let mirror = Mirror::new(bounds);
+            mirror.replace(vec![], true);
+            for user in 1..=100 {
+                let window = window(Stream::User(user));
+                let seen = seen(&mirror, &window);
+                mirror.keep(&window, seen, &slice(1), &Bytes::from_static(b"page"));
+                assert!(matches!(mirror.look(&window), Look::Page(_)));
+                let state = mirror.state();
+                assert!(state.pages.len() <= 10);
+                assert!(state.page_bytes() <= bounds.page_bytes);
+            }
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl AsProblem for NotificationError {
                 "notification_not_found",
                 "you have no notification of this id",
             ),
-            Self::Store(_) => Problem::unavailable("store_unavailable").retry_after(1),
+            Self::Store(error) => error.problem(),
         }
     }
 }

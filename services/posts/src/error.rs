@@ -52,7 +52,7 @@ impl AsProblem for PostError {
                 "others keep changing this post; read it and try again",
             )
             .retry_after(1),
-            Self::Store(_) => Problem::unavailable("store_unavailable").retry_after(1),
+            Self::Store(error) => error.problem(),
         }
     }
 }

@@ -39,9 +39,13 @@ pub async fn newest(
         Some(cursor) => Begin::After(place(cursor)?),
         None => Begin::Skip(page.skip),
     };
+    let total = posts.store().count(filter).await?;
+    if matches!(begin, Begin::Skip(skip) if skip >= total) {
+        // Walking over all of them would find nothing.
+        return Ok(Listing::new(Vec::new(), total, page, None));
+    }
     // One more than asked for tells whether there is a next page.
     let mut items = posts.store().newest(filter, begin, page.limit + 1).await?;
-    let total = posts.store().count(filter).await?;
     let limit = usize::try_from(page.limit).unwrap_or_default();
     let more = items.len() > limit;
     items.truncate(limit);

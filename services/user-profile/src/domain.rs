@@ -22,6 +22,8 @@ pub struct Limits {
     pub bio: usize,
     /// The preferences, in bytes of JSON.
     pub preferences_bytes: usize,
+    /// How deep arrays and objects in preferences may lie in each other.
+    pub preferences_depth: usize,
     /// The earliest year of birth.
     pub earliest_year: i32,
 }
@@ -36,6 +38,7 @@ impl Limits {
         phone: 32,
         bio: 2000,
         preferences_bytes: 16 << 10,
+        preferences_depth: 64,
         earliest_year: 1900,
     };
 }
@@ -154,13 +157,9 @@ impl Changes {
             }
         }
         if let Patch::Set(preferences) = &request.preferences
-            && preferences.get().len() > limits.preferences_bytes
+            && let Err(why) = check_preferences(preferences.get(), limits)
         {
-            let most = limits.preferences_bytes;
-            errors.add(
-                "preferences",
-                format!("must not be larger than {most} bytes"),
-            );
+            errors.add("preferences", why);
         }
         let dob = match std::mem::take(&mut request.dob) {
             Patch::Absent => Patch::Absent,
@@ -231,6 +230,53 @@ impl Changes {
         bio.apply(&mut fields.bio);
         preferences.apply(&mut fields.preferences);
     }
+}
+
+/// Checks what the reader of bodies left unread: it takes any depth, and escapes that are halves of
+/// characters, on which readers of the answer would fail.
+fn check_preferences(json: &str, limits: &Limits) -> Result<(), String> {
+    if json.len() > limits.preferences_bytes {
+        let most = limits.preferences_bytes;
+        return Err(format!("must not be larger than {most} bytes"));
+    }
+    let mut depth = 0;
+    let mut rest = json;
+    while let Some(at) = rest.find(['"', '[', '{', ']', '}']) {
+        let end = match rest.as_bytes()[at] {
+            b'"' => {
+                let end = at + string_length(&rest[at..]);
+                if serde_json::from_str::<String>(&rest[at..end]).is_err() {
+                    return Err("must not have an escape that is half a character".to_owned());
+                }
+                end
+            }
+            b'[' | b'{' => {
+                depth += 1;
+                at + 1
+            }
+            _ => {
+                depth -= 1;
+                at + 1
+            }
+        };
+        if depth > limits.preferences_depth {
+            let most = limits.preferences_depth;
+            return Err(format!("must not be nested more than {most} levels deep"));
+        }
+        rest = &rest[end..];
+    }
+    Ok(())
+}
+
+/// How long the JSON string is that `json` begins with, its quotes included.
+fn string_length(json: &str) -> usize {
+    let mut escaped = true;
+    let end = json.bytes().position(|byte| {
+        let is_end = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        is_end
+    });
+    end.map_or(json.len(), |end| end + 1)
 }
 
 fn check_dob(text: &str, limits: &Limits, today: NaiveDate) -> Result<NaiveDate, String> {
@@ -333,6 +379,38 @@ mod tests {
             "２０００-01-01",
         ] {
             assert!(dob(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn preferences_are_json_that_every_reader_takes() {
+        let preferences = |json: &str| {
+            check(Request {
+                preferences: Patch::Set(serde_json::from_str(json).unwrap()),
+                ..Request::default()
+            })
+        };
+        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let good = [
+            deep(64),
+            format!("[{},{}]", deep(63), deep(63)),
+            r#"{"a\"[[[":"\\","b":[1e999,-0.0,"\ud83d\ude00","[{\\\"","ü"]}"#.to_owned(),
+            "1".to_owned(),
+        ];
+        for json in &good {
+            assert!(preferences(json).is_ok(), "{json}");
+        }
+        let bad = [
+            deep(65),
+            deep(8000),
+            r#"{"a":"#.repeat(65) + "1" + &"}".repeat(65),
+            r#""\ud83d""#.to_owned(),
+            r#"["\ude00"]"#.to_owned(),
+            r#"{"\ud83dx":1}"#.to_owned(),
+        ];
+        for json in &bad {
+            let refused = preferences(json).unwrap_err();
+            assert_eq!(refused.iter().next().unwrap().0, "preferences", "{json}");
         }
     }
 

@@ -35,7 +35,7 @@ impl AsProblem for ProfileError {
             Self::AccountDeleted => {
                 Problem::forbidden("account_deleted", "this account was deleted")
             }
-            Self::Store(_) => Problem::unavailable("store_unavailable").retry_after(1),
+            Self::Store(error) => error.problem(),
         }
     }
 }

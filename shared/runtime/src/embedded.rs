@@ -50,7 +50,7 @@ impl Embedded {
             Wanted::Full => Durability::Full,
             Wanted::Process => Durability::Process,
         };
-        let path = folder.database("log");
+        let path = folder.database("log").context("could not use log.db")?;
         let log = TopicLog::open(&path, durability, Arc::clone(&clock))
             .await
             .with_context(|| format!("could not open {}", path.display()))?;
@@ -82,7 +82,10 @@ impl Embedded {
             keep_inbox: self.keep_inbox,
             ..Settings::new(service, Arc::clone(&self.clock))
         };
-        let path = self.folder.database(service);
+        let path = self
+            .folder
+            .database(service)
+            .with_context(|| format!("could not use {service}.db"))?;
         let db = Db::open_sqlite(&path, durability, settings, migrations)
             .await
             .with_context(|| format!("could not open {}", path.display()))?;

@@ -1,12 +1,16 @@
 //! The folder that holds everything a server must not lose, and the lock on it.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Bytes of a secret key that is made here.
 const SECRET_BYTES: usize = 32;
+/// What only its owner may read and write.
+const PRIVATE: u32 = 0o600;
+/// What others than the owner may do.
+const OTHERS: u32 = 0o077;
 /// A file that holds less was cut short.
 const LEAST_SECRET_CHARS: usize = 32;
 
@@ -55,7 +59,8 @@ pub struct DataDir {
 impl DataDir {
     /// Makes the folder where it is missing (for its owner only) and takes it for this process.
     ///
-    /// The lock goes with the process, however that ends.
+    /// The lock goes with the process, however that ends. A folder that was there before keeps its
+    /// permissions: what lies in it is private all the same, and a warning names it.
     ///
     /// # Errors
     /// See [`FolderError`].
@@ -78,7 +83,7 @@ impl DataDir {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o600)
+            .mode(PRIVATE)
             .open(&file)
             .map_err(unusable("open", &file))?;
         match lock.try_lock() {
@@ -89,6 +94,7 @@ impl DataDir {
         // What a killed server left says nothing any more.
         remove(&path.join(ADDRESS));
         note(&mut lock).map_err(unusable("write", &file))?;
+        warn_if_open(&path).map_err(unusable("use the folder", &path))?;
         Ok(Self { path, _lock: lock })
     }
 
@@ -97,9 +103,26 @@ impl DataDir {
         &self.path
     }
 
-    /// The file of a database.
-    pub fn database(&self, name: &str) -> PathBuf {
-        self.path.join(format!("{name}.db"))
+    /// The file of a database, made empty and private where it is missing: SQLite would let everybody
+    /// read it, and gives the files that it keeps beside it the same permissions.
+    ///
+    /// # Errors
+    /// When it can't be made, or made private.
+    pub fn database(&self, name: &str) -> Result<PathBuf, FolderError> {
+        let path = self.path.join(format!("{name}.db"));
+        // Never opens one that is there: closing it again would drop SQLite's own locks on it.
+        let made = match create_private(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made.map(drop),
+        };
+        let files = ["db", "db-wal", "db-shm"].map(|kind| path.with_extension(kind));
+        made.and_then(|()| files.iter().try_for_each(|file| tighten(file)))
+            .map_err(|source| FolderError::Unusable {
+                what: "use",
+                path: path.clone(),
+                source,
+            })?;
+        Ok(path)
     }
 
     /// Where a running server talks to the command line.
@@ -118,7 +141,8 @@ impl DataDir {
     /// When the file can't be written.
     pub fn announce(&self, address: &str) -> io::Result<()> {
         let new = self.path.join("rookery.addr.new");
-        std::fs::write(&new, format!("{address}\n"))?;
+        remove(&new);
+        writeln!(create_private(&new)?, "{address}")?;
         std::fs::rename(new, self.address_file())
     }
 
@@ -139,7 +163,10 @@ impl DataDir {
             move |source| FolderError::Unusable { what, path, source }
         };
         match std::fs::read_to_string(&path) {
-            Ok(text) if text.trim().len() >= LEAST_SECRET_CHARS => Ok(text.trim().to_owned()),
+            Ok(text) if text.trim().len() >= LEAST_SECRET_CHARS => {
+                tighten(&path).map_err(unusable("protect"))?;
+                Ok(text.trim().to_owned())
+            }
             Ok(_) => Err(FolderError::NoKey { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = hex(&rand::random::<[u8; SECRET_BYTES]>());
@@ -154,12 +181,9 @@ impl DataDir {
     /// encrypted is lost.
     fn keep(&self, path: &Path, text: &str) -> io::Result<()> {
         let new = path.with_extension("new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
+        // A start that was killed may have left one.
+        remove(&new);
+        let mut file = create_private(&new)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;
         std::fs::rename(&new, path)?;
@@ -178,6 +202,43 @@ pub fn socket(folder: &Path) -> PathBuf {
 fn note(lock: &mut File) -> io::Result<()> {
     lock.set_len(0)?;
     writeln!(lock, "process {}", std::process::id())
+}
+
+/// Makes a file that was not there: whoever else can write into the folder can't have put one of
+/// theirs in its place.
+fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(PRIVATE)
+        .open(path)
+}
+
+/// Takes a file's permissions from everybody but its owner, where somebody has some.
+fn tighten(path: &Path) -> io::Result<()> {
+    let mode = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.permissions().mode(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if mode & OTHERS != 0 {
+        std::fs::set_permissions(path, Permissions::from_mode(PRIVATE))?;
+        tracing::warn!(
+            path = %path.display(),
+            "others than its owner could use this file; now they can't"
+        );
+    }
+    Ok(())
+}
+
+fn warn_if_open(folder: &Path) -> io::Result<()> {
+    if std::fs::metadata(folder)?.permissions().mode() & OTHERS != 0 {
+        tracing::warn!(
+            path = %folder.display(),
+            "others than its owner can use the data folder: chmod 700 closes it"
+        );
+    }
+    Ok(())
 }
 
 fn remove(path: &Path) {
@@ -213,9 +274,13 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+
+    use blocks::SystemClock;
+    use blocks::config::Config;
 
     use super::*;
+    use crate::{Embedded, Kept, Stores};
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -258,6 +323,54 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let error = folder.secret_key().unwrap_err();
         assert!(error.to_string().contains("secret.key"), "{error}");
+    }
+
+    /// The files of `folder` that others than their owner can use.
+    fn open_files(folder: &Path) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(folder).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        files.filter(|file| mode(file) & OTHERS != 0).collect()
+    }
+
+    #[tokio::test]
+    async fn all_files_are_private_in_a_folder_that_is_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let open = |path: &Path, mode| {
+            std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        };
+        open(temp.path(), 0o755);
+        std::fs::write(temp.path().join("secret.new"), "left by a killed start").unwrap();
+        std::fs::write(temp.path().join("secret.key"), "0123456789".repeat(4)).unwrap();
+        let config = Config::default();
+        for _ in 0..2 {
+            let folder = DataDir::lock(temp.path()).unwrap();
+            let secret = folder.secret_key().unwrap();
+            assert_eq!(secret.len(), 40);
+            folder.announce("127.0.0.1:8000").unwrap();
+            let embedded = Embedded::open(&config, folder, Arc::new(SystemClock))
+                .await
+                .unwrap();
+            let db = embedded
+                .database("test", Kept::AsConfigured, &[])
+                .await
+                .unwrap();
+            let read = db.read().await.unwrap();
+            for file in ["test.db", "test.db-wal", "test.db-shm", "log.db"] {
+                assert!(temp.path().join(file).exists(), "{file}");
+            }
+            let left = open_files(temp.path());
+            assert_eq!(left, [temp.path().join("secret.new")], "{left:?}");
+            drop(read);
+            embedded.close().await;
+            // As an older release left it.
+            open(&temp.path().join("test.db"), 0o644);
+        }
+        std::fs::remove_file(temp.path().join("secret.key")).unwrap();
+        let folder = DataDir::lock(temp.path()).unwrap();
+        folder.secret_key().unwrap();
+        folder.database("test").unwrap();
+        assert!(open_files(temp.path()).is_empty());
+        assert_eq!(mode(temp.path()), 0o755, "it is not ours to close");
     }
 
     #[test]

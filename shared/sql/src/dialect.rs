@@ -46,6 +46,15 @@ impl Dialect {
         }
     }
 
+    /// Keeps others from changing the selected rows until the end of the write, also in the `select`
+    /// of an `insert`; SQLite's one writer needs no lock.
+    pub fn for_share(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " for share",
+        }
+    }
+
     /// The database's own clock in ms since 1970: for leases only, which must not trust a holder's.
     pub(crate) fn clock_ms(self) -> &'static str {
         match self {

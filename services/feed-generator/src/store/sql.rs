@@ -64,7 +64,7 @@ impl FeedStore for SqlFeed {
             Look::Beyond(seen) => (self.read(window).await?, seen),
         };
         let page = slice.render(window);
-        self.mirror.keep(window, seen, &page);
+        self.mirror.keep(window, seen, &slice, &page);
         Ok(page)
     }
 

@@ -94,21 +94,34 @@ async fn bad_input_names_the_parameter() {
             assert!(problem["errors"][parameter].is_array(), "{uri}: {problem}");
         }
     }
-    let beyond = format!("/api/activity-stream?skip={}", i64::MAX);
-    assert_eq!(world.page(&beyond).await["items"], serde_json::json!([]));
+    let beyond = "/api/activity-stream?skip=10000";
+    assert_eq!(world.page(beyond).await["items"], serde_json::json!([]));
 }
 
 #[tokio::test]
 async fn a_malformed_account_is_not_found_and_an_unknown_one_has_no_activity() {
     let world = sqlite(Settings::default()).await;
-    for id in ["x", "1.5", "99999999999999999999", "%00", "7%20"] {
+    for id in [
+        "x",
+        "1.5",
+        "99999999999999999999",
+        "%00",
+        "%FF",
+        "7%20",
+        "+5",
+        "%2B5",
+        "05",
+        "-1",
+        "0",
+        "-0",
+    ] {
         let (status, problem) = world
             .get(None, &format!("/api/activity-stream/user/{id}"))
             .await;
         assert_eq!(status, 404, "{id}: {problem}");
         assert_eq!(problem["error_code"], "not_found");
     }
-    for id in ["7", "-7", "0"] {
+    for id in ["7", "9223372036854775807"] {
         assert_eq!(
             world.page(&format!("/api/activity-stream/user/{id}")).await["total"],
             0

@@ -11,13 +11,15 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, Type};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::Posts;
-use crate::domain::Post;
+use crate::domain::{Limits, Post};
 use crate::error::PostError;
 
 /// The endpoints with their documentation.
@@ -32,14 +34,14 @@ pub fn router(posts: Posts) -> OpenApiRouter {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewPost {
     /// Not blank; blanks around it are dropped.
-    #[schema(max_length = 200, example = "Hello, world")]
+    #[schema(min_length = 1, max_length = 200, example = "Hello, world")]
     pub title: String,
     /// Kept exactly as it is written: data, never interpreted.
     #[schema(min_length = 1, max_length = 20_000, example = "My first post.")]
     pub content: String,
-    /// Trimmed, lower-cased, duplicates dropped; 50 characters each.
+    /// Trimmed, lower-cased, duplicates dropped.
     #[serde(default)]
-    #[schema(max_items = 20, example = json!(["rust"]))]
+    #[schema(schema_with = tags_schema, required = false)]
     pub tags: Vec<String>,
 }
 
@@ -48,7 +50,7 @@ pub struct NewPost {
 pub struct ChangedPost {
     /// Not blank; blanks around it are dropped.
     #[serde(default)]
-    #[schema(value_type = String, required = false, max_length = 200)]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 200)]
     pub title: Patch<String>,
     /// Kept exactly as it is written.
     #[serde(default)]
@@ -56,8 +58,22 @@ pub struct ChangedPost {
     pub content: Patch<String>,
     /// Replaces all tags.
     #[serde(default)]
-    #[schema(value_type = Vec<String>, required = false, max_items = 20)]
+    #[schema(schema_with = tags_schema, required = false)]
     pub tags: Patch<Vec<String>>,
+}
+
+/// What tags are to be: the derive has no words for the limits of a list's items.
+fn tags_schema() -> Array {
+    let tag = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(Limits::DEFAULT.tag));
+    ArrayBuilder::new()
+        .items(tag)
+        .max_items(Some(Limits::DEFAULT.tags))
+        .description(Some("Trimmed, lower-cased, duplicates dropped."))
+        .examples([json!(["rust"])])
+        .build()
 }
 
 /// A post.
@@ -136,7 +152,7 @@ fn encode<T: Serialize>(value: &T) -> Bytes {
         .into()
 }
 
-fn json(body: Bytes) -> Response {
+fn send(body: Bytes) -> Response {
     (
         [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
         body,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{PostId, PostView, encode, json};
+use super::{PostId, PostView, encode, send};
 use crate::domain::{Limits, check_tag, normalise};
 use crate::error::PostError;
 use crate::store::Filter;
@@ -21,6 +21,7 @@ pub(super) struct Wanted {
     /// Only those of this author.
     user_id: Option<i64>,
     /// Only those with this tag, however it is spelled.
+    #[param(min_length = 1, max_length = 50)]
     tag: Option<String>,
 }
 
@@ -60,7 +61,7 @@ pub(super) async fn list(
         Some(cache) if front => cache.front(read).await?,
         _ => read.await?,
     };
-    Ok(json(body))
+    Ok(send(body))
 }
 
 async fn page_body(posts: &Posts, filter: &Filter, page: &Page) -> Result<Bytes, PostError> {
@@ -102,5 +103,5 @@ pub(super) async fn get(
         Some(cache) => cache.post(id, read).await?,
         None => read.await?,
     };
-    Ok(json(body))
+    Ok(send(body))
 }

@@ -17,7 +17,8 @@ use crate::{Posts, commands};
     request_body = NewPost,
     params(("Idempotency-Key" = Option<String>, Header,
         description = "Your own name for this request: sent again within 24 hours, it is answered \
-            as before and publishes nothing. 1 to 255 visible ASCII characters.")),
+            as before and publishes nothing. 1 to 255 visible ASCII characters.",
+        min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses(
         (status = 201, description = "It is published.", body = PostView),
         (status = 400, description = "`validation_failed`, `malformed_json`",

@@ -1,36 +1,28 @@
 //! Who writes: names and closed accounts as `user.events` tell them, inside the write of whoever asks.
 
-use chrono::{DateTime, Utc};
 use events::posts::PostDeleted;
 use sql::{StoreError, Tx, on};
 use uuid::Uuid;
 
 use super::idempotency;
 use crate::domain::Author;
-use crate::error::PostError;
 
-/// The author by the name of now, locked until the end of the write: an account that is being
-/// deleted at the same moment is either deleted before or finds this write's post.
+/// Makes `author` known by the name that came with the caller, where no event of the account came
+/// before.
 ///
 /// # Errors
-/// [`PostError::AccountDeleted`], or that the store failed.
-pub async fn claim(tx: &mut Tx, author: Author) -> Result<Author, PostError> {
-    let (name, deleted_at): (String, Option<DateTime<Utc>>) = on!(tx, conn => sqlx::query_as(
+/// When the store failed.
+pub async fn introduce(tx: &mut Tx, author: &Author) -> Result<(), StoreError> {
+    // Nothing on a conflict: two writes that share the row would wait for each other to change it.
+    on!(tx, conn => sqlx::query(
         "insert into authors (user_id, username, version) values ($1, $2, 0)
-         on conflict (user_id) do update set version = authors.version
-         returning username, deleted_at",
+         on conflict (user_id) do nothing",
     )
     .bind(author.id)
     .bind(&author.name)
-    .fetch_one(&mut *conn)
-    .await)?;
-    if deleted_at.is_some() {
-        return Err(PostError::AccountDeleted);
-    }
-    Ok(Author {
-        id: author.id,
-        name,
-    })
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))
 }
 
 /// Takes over a name from the account's event `version`; true when a name that was shown is another

@@ -14,7 +14,7 @@ const REMOVED_WITH_EACH: i64 = 4;
 pub struct Record {
     /// The post.
     pub post_id: Uuid,
-    /// The author's name in the answer.
+    /// The author's name in the answer; in a claim the one to use where the author is not known.
     pub username: String,
     /// When it was published.
     pub created_at: DateTime<Utc>,
@@ -40,7 +40,8 @@ pub async fn claim(
     let forgotten = record.created_at - KEPT;
     let taken = on!(tx, conn => sqlx::query(
         "insert into idempotency_records (user_id, key, fingerprint, post_id, username, created_at)
-         values ($1, $2, $3, $4, $5, $6)
+         values ($1, $2, $3, $4,
+            coalesce((select username from authors where user_id = $1), $5), $6)
          on conflict (user_id, key) do update set
             fingerprint = excluded.fingerprint, post_id = excluded.post_id,
             username = excluded.username, created_at = excluded.created_at

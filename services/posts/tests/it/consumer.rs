@@ -150,6 +150,26 @@ testkit::on_each_database!(
 );
 
 testkit::on_each_database!(
+    a_post_that_is_written_while_its_account_is_closed_goes_or_is_refused,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        for user in 1..=20 {
+            app.published(user, "t", &["t"]).await;
+            let offset = user - 1;
+            let closed = [record(&app.db, 1, offset, &UserDeleted { user_id: user })];
+            let post = || app.post(user, r#"{"title":"t","content":"c","tags":["t"]}"#);
+            let (a, b, _, c, d) = tokio::join!(post(), post(), app.hear(&closed), post(), post());
+            for answer in [a, b, c, d] {
+                assert!([201, 403].contains(&answer.status.as_u16()), "{answer:?}");
+            }
+            assert_eq!(content_left(&app).await, 0, "{user}");
+        }
+    }
+);
+
+testkit::on_each_database!(
     many_posts_of_a_closed_account_go_page_by_page,
     NAME,
     MIGRATIONS,

@@ -172,7 +172,9 @@ impl App {
     /// What waits to be published, in the order of the commits.
     pub async fn outbox(&self) -> Vec<Envelope> {
         let far = self.db.settings().clock.now() + chrono::TimeDelta::days(1);
-        let pending = Outbox::pending(&self.db, Some(far), 0, 10_000).await.unwrap();
+        let pending = Outbox::pending(&self.db, Some(far), 0, 10_000)
+            .await
+            .unwrap();
         pending
             .iter()
             .map(|pending| {
@@ -183,7 +185,8 @@ impl App {
                     Some(&message.key),
                     &message.headers,
                     &message.value,
-                ).unwrap()
+                )
+                .unwrap()
             })
             .collect()
     }

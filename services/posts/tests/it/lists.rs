@@ -57,10 +57,13 @@ testkit::on_each_database!(
         let second = list(&app, "?limit=3&skip=23").await;
         assert_eq!(titles(&second), ["1", "0"]);
         assert_eq!(second["next_cursor"], Value::Null);
+        assert_eq!(titles(&list(&app, "?limit=100&skip=10000").await), [""; 0]);
+        let beyond = list(&app, "?skip=25").await;
         assert_eq!(
-            titles(&list(&app, "?limit=100&skip=9223372036854775807").await),
-            [""; 0]
+            (&beyond["total"], &beyond["skip"]),
+            (&25.into(), &25.into())
         );
+        assert_eq!(beyond["next_cursor"], Value::Null);
         // A page that ends exactly with the list is the last one.
         assert_eq!(list(&app, "?limit=25").await["next_cursor"], Value::Null);
         assert_ne!(list(&app, "?limit=24").await["next_cursor"], Value::Null);
@@ -89,10 +92,13 @@ testkit::on_each_database!(
             assert_eq!(titles(&page), expected, "{query}");
             assert_eq!(page["total"], expected.len(), "{query}");
         }
-        assert_eq!(
-            titles(&list(&app, "?tag=even&user_id=2&limit=1&skip=1").await),
-            ["0"]
-        );
+        for (query, expected) in [
+            ("?tag=even&user_id=2&limit=1&skip=1", ["0"]),
+            ("?tag=even&limit=1&skip=4", ["2"]),
+            ("?user_id=2&limit=1&skip=2", ["3"]),
+        ] {
+            assert_eq!(titles(&list(&app, query).await), expected, "{query}");
+        }
     }
 );
 

@@ -130,7 +130,7 @@ async fn delete(
 /// Shows the profile of an account: all of it to its owner, the public part to others.
 #[utoipa::path(get, path = "/api/profile/{user_id}", operation_id = "profile.of_user",
     tag = "profile",
-    params(("user_id" = i64, Path, description = "The account.")),
+    params(("user_id" = i64, Path, description = "The account.", minimum = 1)),
     responses(
         (status = 200, description = "The profile, as far as the caller may see it.",
             body = VisibleProfile),

@@ -1,9 +1,13 @@
 //! What requests and answers look like.
 
+use std::borrow::Cow;
+
 use blocks::extract::Patch;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{AnyOfBuilder, Schema};
+use utoipa::openapi::{Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::{Fields, Profile, Request};
 
@@ -51,7 +55,7 @@ pub struct ProfileRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 2000)]
     pub bio: Patch<String>,
-    /// Any JSON value of up to 16 KiB, given back as it came.
+    /// Any JSON value of up to 16 KiB and 64 levels, given back as it came.
     #[serde(default)]
     #[schema(value_type = Option<serde_json::Value>)]
     pub preferences: Patch<Box<RawValue>>,
@@ -143,13 +147,42 @@ pub struct PublicProfileView {
 }
 
 /// A profile as the caller may see it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum VisibleProfile {
     /// The caller's own.
     Own(ProfileView),
     /// Somebody else's.
     Other(PublicProfileView),
+}
+
+// By hand: derived, it would be `oneOf`, and a whole profile has all that the public part has.
+impl PartialSchema for VisibleProfile {
+    fn schema() -> RefOr<Schema> {
+        AnyOfBuilder::new()
+            .item(Ref::from_schema_name(ProfileView::name()))
+            .item(Ref::from_schema_name(PublicProfileView::name()))
+            .description(Some(
+                "A profile as the caller may see it: all of their own.",
+            ))
+            .into()
+    }
+}
+
+impl ToSchema for VisibleProfile {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("VisibleProfile")
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((ProfileView::name().into(), ProfileView::schema()));
+        schemas.push((
+            PublicProfileView::name().into(),
+            PublicProfileView::schema(),
+        ));
+        ProfileView::schemas(schemas);
+        PublicProfileView::schemas(schemas);
+    }
 }
 
 impl From<Profile> for ProfileView {

@@ -28,6 +28,15 @@ testkit::on_each_database!(
             ),
             (r#"{"city":"a\u0000b"}"#.to_owned(), "city"),
             (
+                format!(
+                    r#"{{"preferences":{}{}}}"#,
+                    "[".repeat(8000),
+                    "]".repeat(8000)
+                ),
+                "preferences",
+            ),
+            (r#"{"preferences":["\ud800"]}"#.to_owned(), "preferences"),
+            (
                 r#"{"preferences":{"a":["\u0000"]}}"#.to_owned(),
                 "preferences.a[0]",
             ),

@@ -119,18 +119,20 @@ impl App {
     /// What waits to be published: key, type and version, in the order of the commits.
     pub async fn outbox(&self) -> Vec<(String, String, i64)> {
         let far = self.db.settings().clock.now() + chrono::TimeDelta::days(1);
-        let pending = Outbox::pending(&*self.db, Some(far), 0, 1000).await.unwrap();
+        let pending = Outbox::pending(&*self.db, Some(far), 0, 1000)
+            .await
+            .unwrap();
         pending
             .iter()
             .map(|pending| {
                 let message = &pending.message;
-                let event =
-                    Envelope::read(
+                let event = Envelope::read(
                     &message.topic,
                     Some(&message.key),
                     &message.headers,
                     &message.value,
-                ).unwrap();
+                )
+                .unwrap();
                 assert_eq!(message.topic, "profile.events");
                 (event.subject, event.event_type, event.sequence)
             })
