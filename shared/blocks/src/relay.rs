@@ -172,7 +172,10 @@ impl Relay {
                         return Outcome::Failed;
                     };
                     // Nothing of the batch is known to be accepted: the others are offered again.
-                    if !self.set_aside(&events.remove(index), &error.to_string()).await {
+                    if !self
+                        .set_aside(&events.remove(index), &error.to_string())
+                        .await
+                    {
                         return Outcome::Failed;
                     }
                     0
@@ -315,7 +318,10 @@ impl Relay {
         }
         let left_behind = self.clock.now() - TimeDelta::milliseconds(LEFT_BEHIND_MS);
         match self.measure().await {
-            Some(Depth { oldest: Some(oldest), .. }) if oldest < left_behind => {}
+            Some(Depth {
+                oldest: Some(oldest),
+                ..
+            }) if oldest < left_behind => {}
             _ => return,
         }
         if let Err(error) = self.sweep_pages(left_behind, stop).await {

@@ -199,7 +199,10 @@ impl ConsumerLoop {
                     return;
                 }
                 Err(error @ ApplyError::Moved) => {
-                    tracing::info!(group = self.consumer.group, "{error}: reading again from there");
+                    tracing::info!(
+                        group = self.consumer.group,
+                        "{error}: reading again from there"
+                    );
                     if std::mem::replace(&mut self.moved, true) {
                         // It happens once; a store that goes on moving must not be chased.
                         self.pause("could not follow the store", &error, stop).await;
@@ -269,7 +272,10 @@ impl ConsumerLoop {
     /// has read everything for so long that whoever still had one would have published it.
     async fn give_up_gaps(&mut self) {
         let long = Duration::from_millis(GAP_LISTED_MS.unsigned_abs());
-        if self.caught_up_since.is_none_or(|since| since.elapsed() < long) {
+        if self
+            .caught_up_since
+            .is_none_or(|since| since.elapsed() < long)
+        {
             return;
         }
         for topic in &self.consumer.topics {

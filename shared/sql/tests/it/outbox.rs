@@ -30,7 +30,7 @@ fn far() -> DateTime<Utc> {
 }
 
 async fn ids(db: &Db) -> Vec<i64> {
-    let pending = db.pending(far(), 1000).await.unwrap();
+    let pending = db.pending(None, 0, 1000).await.unwrap();
     pending.into_iter().map(|pending| pending.id).collect()
 }
 
@@ -48,7 +48,7 @@ on_each_database!(
         while let Ok(events) = handed_over.try_recv() {
             given.extend(events);
         }
-        assert_eq!(given, db.pending(far(), 1000).await.unwrap());
+        assert_eq!(given, db.pending(None, 0, 1000).await.unwrap());
         assert!(given.is_sorted_by(|a, b| a.id < b.id));
         assert!(!db.fell_behind());
     }
@@ -84,7 +84,7 @@ on_each_database!(
             })
         });
         written.await.unwrap();
-        let pending = db.pending(far(), 10).await.unwrap();
+        let pending = db.pending(None, 0, 10).await.unwrap();
         let message = &pending[0].message;
         assert_eq!(message.topic, "posts-events");
         assert_eq!(message.key, Uuid::from_u128(7).to_string());
@@ -98,7 +98,15 @@ on_each_database!(
             let found = message.headers.iter().find(|(name, _)| name == expected.0);
             assert_eq!(found.map(|(_, value)| value.as_str()), Some(expected.1));
         }
-        assert!(events::Envelope::read(&message.topic, &message.headers, &message.value).is_ok());
+        assert!(
+            events::Envelope::read(
+                &message.topic,
+                Some(&message.key),
+                &message.headers,
+                &message.value
+            )
+            .is_ok()
+        );
     }
 );
 
@@ -112,11 +120,11 @@ on_each_database!(
         for id in 1..=5 {
             publish(&db, id).await;
         }
-        assert!(db.pending(start, 10).await.unwrap().is_empty());
+        assert!(db.pending(Some(start), 0, 10).await.unwrap().is_empty());
         let all = ids(&db).await;
         assert_eq!(all.len(), 5);
         let first: Vec<i64> = db
-            .pending(far(), 2)
+            .pending(None, 0, 2)
             .await
             .unwrap()
             .into_iter()
