@@ -1,19 +1,20 @@
 //! The consumer group `feed-generator`: `posts-events` for the entries, `user.events` for the names.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use blocks::bus::{EventBus, Positions, Record};
-use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore};
+use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, Pulse};
 use blocks::error::BoxError;
-use chrono::{DateTime, Utc};
+use chrono::TimeDelta;
 use events::{Topic, topic};
 use sql::{Db, SqlConsumer, StoreError};
 use tokio::sync::Notify;
 
+use crate::leftovers::Leftovers;
 use crate::mirror::Mirror;
-use crate::projection::Projection;
+use crate::projection::{Awaited, Projection};
 use crate::rebuild::{Rebuild, Targets};
 use crate::store::newest;
 
@@ -23,20 +24,39 @@ pub const GROUP: &str = "feed-generator";
 /// What it reads.
 pub const TOPICS: &[Topic] = &[topic::POSTS, topic::USERS];
 
+/// How long a page of what nobody is shown comes after the one before.
+const PAGE_PAUSE: TimeDelta = TimeDelta::milliseconds(20);
+
 /// The group's store: a [`SqlConsumer`], and after each of its writes what the feed needs besides:
-/// the end of a rebuild, and a mirror that can be trusted.
+/// the end of a rebuild, a mirror that can be trusted, and tables without what nobody is shown.
 pub struct FeedConsumer {
     inner: SqlConsumer,
     db: Db,
     bus: Arc<dyn EventBus>,
     mirror: Arc<Mirror>,
     rebuild: Arc<Rebuild>,
+    leftovers: Arc<Leftovers>,
+    awaited: Arc<Awaited>,
+    /// What became of batches whose answer was a failure of what follows them.
+    untold: Mutex<Applied>,
 }
 
 impl FeedConsumer {
     /// The group's store in `db`.
-    pub fn new(db: Db, bus: Arc<dyn EventBus>, mirror: Arc<Mirror>, rebuild: Arc<Rebuild>) -> Self {
-        let projection = Projection::new(Arc::clone(&mirror), Arc::clone(&rebuild));
+    pub fn new(
+        db: Db,
+        bus: Arc<dyn EventBus>,
+        mirror: Arc<Mirror>,
+        rebuild: Arc<Rebuild>,
+        leftovers: Arc<Leftovers>,
+    ) -> Self {
+        let awaited = Arc::new(Awaited::default());
+        let projection = Projection::new(
+            Arc::clone(&mirror),
+            Arc::clone(&rebuild),
+            Arc::clone(&leftovers),
+            Arc::clone(&awaited),
+        );
         let inner = SqlConsumer::new(db.clone(), GROUP, TOPICS, Arc::new(projection));
         Self {
             inner,
@@ -44,6 +64,9 @@ impl FeedConsumer {
             bus,
             mirror,
             rebuild,
+            leftovers,
+            awaited,
+            untold: Mutex::default(),
         }
     }
 
@@ -74,8 +97,14 @@ impl FeedConsumer {
             Ok(applied) => applied,
             Err(ApplyError::Moved) => return Err(ApplyError::Moved),
             Err(ApplyError::Unavailable(error)) => {
-                // It may have been committed nevertheless, without its hooks.
-                self.mirror.distrust();
+                // With changes on their way to the mirror, the write may have been committed
+                // nevertheless, without its hooks. An outage that kept it from being made at all
+                // leaves the mirror as true as it was: it goes on answering. It is not filled again
+                // here: the commit may still be under way, and only the group's next write is sure to
+                // come after it.
+                if self.awaited.end() {
+                    self.mirror.distrust();
+                }
                 return Err(ApplyError::Unavailable(error));
             }
         };
@@ -83,13 +112,20 @@ impl FeedConsumer {
             // How old it is what is read again says nothing about how fresh the feed is.
             applied.freshness_ms.clear();
         }
-        match self.settle().await {
-            Ok(()) => Ok(applied),
-            Err(error) => {
-                // The batch is done; given again it is passed over, and this is tried again.
-                self.mirror.distrust();
-                Err(ApplyError::Unavailable(error))
-            }
+        let settled = match self.settle().await {
+            Ok(()) => self
+                .leftovers
+                .drop_page(&self.db)
+                .await
+                .map_err(BoxError::from),
+            failed => failed,
+        };
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        *untold += applied;
+        match settled {
+            Ok(()) => Ok(std::mem::take(&mut *untold)),
+            // The batch is done; given again it is passed over, and this is tried again.
+            Err(error) => Err(ApplyError::Unavailable(error)),
         }
     }
 }
@@ -108,15 +144,30 @@ impl ConsumerStore for FeedConsumer {
     }
 
     async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
-        self.followed(self.inner.apply(records).await).await
+        let had_leftovers = self.leftovers.any();
+        let done = self.followed(self.inner.apply(records).await).await;
+        if !had_leftovers && self.leftovers.any() {
+            // They are dropped also when nothing more comes.
+            self.inner.due().notify_one();
+        }
+        done
     }
 
     async fn retry_due(&self) -> Result<Applied, ApplyError> {
         self.followed(self.inner.retry_due().await).await
     }
 
-    async fn next_due(&self) -> Result<Option<DateTime<Utc>>, BoxError> {
-        self.inner.next_due().await
+    async fn pulse(&self) -> Result<Pulse, BoxError> {
+        let mut pulse = self.inner.pulse().await?;
+        if self.leftovers.any() {
+            let next_page = self.db.settings().clock.now() + PAGE_PAUSE;
+            pulse.next_due = Some(pulse.next_due.map_or(next_page, |due| due.min(next_page)));
+        }
+        Ok(pulse)
+    }
+
+    async fn give_up_gaps(&self, topic: &str, partitions: &[i32]) -> Result<(), BoxError> {
+        self.inner.give_up_gaps(topic, partitions).await
     }
 
     fn due(&self) -> &Notify {
@@ -143,9 +194,12 @@ impl ConsumerStore for FeedConsumer {
         self.rebuild
             .note(Targets::of(&self.bus.extents(topic::POSTS.name).await?));
         if let Err(error) = self.inner.reset(topics).await {
-            // It may have been committed nevertheless, without its hooks.
+            // It may have been committed nevertheless, without its hooks. What is shown changes with
+            // the names only.
             self.rebuild.doubt();
-            self.mirror.distrust();
+            if topics.iter().any(|name| name == topic::USERS.name) {
+                self.mirror.distrust();
+            }
             return Err(error);
         }
         self.settle().await

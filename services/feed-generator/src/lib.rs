@@ -19,6 +19,7 @@ pub mod api;
 pub mod consumer;
 pub mod domain;
 pub mod error;
+pub mod leftovers;
 pub mod mirror;
 pub mod projection;
 pub mod queries;
@@ -37,6 +38,7 @@ use events::topic;
 use sql::{Db, Migration, StoreError};
 
 use consumer::FeedConsumer;
+use leftovers::Leftovers;
 use mirror::{Bounds, Mirror};
 use rebuild::{Progress, Rebuild};
 use store::FeedStore;
@@ -113,9 +115,16 @@ impl Feed {
         settings: Settings,
     ) -> Result<Self, StoreError> {
         let mirror = Arc::new(Mirror::new(settings.bounds));
-        let rebuild = Arc::new(Rebuild::open(&db, Arc::clone(&mirror)).await?);
+        let leftovers = Arc::new(Leftovers::open(&db).await?);
+        let rebuild = Rebuild::open(&db, Arc::clone(&mirror), Arc::clone(&leftovers)).await?;
         let store = Arc::new(SqlFeed::open(db.clone(), Arc::clone(&mirror)).await?);
-        let group = FeedConsumer::new(db.clone(), Arc::clone(&bus), Arc::clone(&mirror), rebuild);
+        let group = FeedConsumer::new(
+            db.clone(),
+            Arc::clone(&bus),
+            Arc::clone(&mirror),
+            Arc::new(rebuild),
+            leftovers,
+        );
         let topics = consumer::TOPICS
             .iter()
             .map(|topic| topic.name.to_owned())

@@ -2,16 +2,19 @@
 //! commit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use blocks::consumer::HandlerError;
 use chrono::{DateTime, Utc};
 use events::{Envelope, topic};
 use sql::{Handler, StoreError, Tx, on};
+use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::{Change, Entry};
+use crate::leftovers::Leftovers;
 use crate::mirror::Mirror;
 use crate::rebuild::Rebuild;
 use crate::render::{self, Rendered};
@@ -20,6 +23,25 @@ use crate::render::{self, Rendered};
 pub struct Projection {
     mirror: Arc<Mirror>,
     rebuild: Arc<Rebuild>,
+    leftovers: Arc<Leftovers>,
+    awaited: Arc<Awaited>,
+}
+
+/// Whether changes of the mirror wait for the commit of their write. When that write fails and they
+/// still wait, nobody knows whether the mirror is what is committed. The group makes its writes one
+/// after the other, so there is only one to know of.
+#[derive(Debug, Default)]
+pub struct Awaited(AtomicBool);
+
+impl Awaited {
+    fn begin(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether any wait; from now on none does.
+    pub fn end(&self) -> bool {
+        self.0.swap(false, Ordering::AcqRel)
+    }
 }
 
 /// What must be known before a post is written.
@@ -47,12 +69,39 @@ impl Known {
 }
 
 impl Projection {
-    /// Over `mirror`, with the rebuilds that `rebuild` knows of.
-    pub fn new(mirror: Arc<Mirror>, rebuild: Arc<Rebuild>) -> Self {
-        Self { mirror, rebuild }
+    /// Over `mirror`, with the rebuilds that `rebuild` knows of; `awaited` tells what became of the
+    /// changes to the mirror.
+    pub fn new(
+        mirror: Arc<Mirror>,
+        rebuild: Arc<Rebuild>,
+        leftovers: Arc<Leftovers>,
+        awaited: Arc<Awaited>,
+    ) -> Self {
+        Self {
+            mirror,
+            rebuild,
+            leftovers,
+            awaited,
+        }
+    }
+
+    /// Changes the mirror once this write is committed.
+    fn follow(&self, tx: &mut Tx, change: impl FnOnce(&Mirror) + Send + 'static) {
+        self.awaited.begin();
+        let (mirror, awaited) = (Arc::clone(&self.mirror), Arc::clone(&self.awaited));
+        tx.after_commit(move || {
+            change(&mirror);
+            awaited.end();
+        });
     }
 
     async fn put(&self, tx: &mut Tx, entry: &Entry, time: DateTime<Utc>) -> Result<(), StoreError> {
+        if !self.rebuild.is_running()
+            && let Some(name) = write_shown(tx, entry).await?
+        {
+            self.show(tx, entry, name.as_deref());
+            return Ok(());
+        }
         let known: Known = on!(tx, conn => sqlx::query_as(
             "select s.serving, s.building, s.started_at, a.username as name, a.deleted
              from feed_state s left join authors a on a.user_id = $1",
@@ -68,12 +117,15 @@ impl Projection {
             write(tx, entry, generation).await?;
         }
         if is_shown {
-            let rendered = Arc::new(Rendered::of(entry));
-            let name = known.name.as_deref().map(render::name);
-            let mirror = Arc::clone(&self.mirror);
-            tx.after_commit(move || mirror.put(rendered, name));
+            self.show(tx, entry, known.name.as_deref());
         }
         Ok(())
+    }
+
+    fn show(&self, tx: &mut Tx, entry: &Entry, name: Option<&str>) {
+        let rendered = Arc::new(Rendered::of(entry));
+        let name = name.map(render::name);
+        self.follow(tx, move |mirror| mirror.put(rendered, name));
     }
 
     /// A deletion is final: it holds for the entries that are shown and for those of a rebuild.
@@ -83,8 +135,7 @@ impl Projection {
             .execute(&mut *conn)
             .await
             .map(|_| ()))?;
-        let mirror = Arc::clone(&self.mirror);
-        tx.after_commit(move || mirror.remove(post_id));
+        self.follow(tx, move |mirror| mirror.remove(post_id));
         Ok(())
     }
 
@@ -96,8 +147,8 @@ impl Projection {
         version: i64,
     ) -> Result<(), StoreError> {
         if author(tx, user_id, Some(username), version).await? {
-            let (mirror, name) = (Arc::clone(&self.mirror), render::name(username));
-            tx.after_commit(move || mirror.rename(user_id, name));
+            let name = render::name(username);
+            self.follow(tx, move |mirror| mirror.rename(user_id, name));
         }
         Ok(())
     }
@@ -106,13 +157,8 @@ impl Projection {
         if !author(tx, user_id, None, version).await? {
             return Ok(());
         }
-        on!(tx, conn => sqlx::query("delete from entries where user_id = $1")
-            .bind(user_id)
-            .execute(&mut *conn)
-            .await
-            .map(|_| ()))?;
-        let mirror = Arc::clone(&self.mirror);
-        tx.after_commit(move || mirror.forget(user_id));
+        self.leftovers.of_author(tx, user_id).await?;
+        self.follow(tx, move |mirror| mirror.forget(user_id));
         Ok(())
     }
 }
@@ -141,31 +187,60 @@ async fn author(
     Ok(written > 0)
 }
 
-async fn write(tx: &mut Tx, entry: &Entry, generation: i64) -> Result<(), StoreError> {
-    let tags = Json(&entry.tags);
-    on!(tx, conn => sqlx::query(
+/// What an entry becomes when it is written again.
+const OVERWRITE: &str = "on conflict (post_id, generation) do update set
+    user_id = excluded.user_id, created_at = excluded.created_at,
+    event_type = excluded.event_type, happened_at = excluded.happened_at,
+    username = excluded.username, title = excluded.title, content = excluded.content,
+    tags = excluded.tags";
+
+/// The usual case in one statement: writes the entry into the generation that is shown and gives the
+/// name that the account has told. `None`, and nothing is written, while a rebuild is under way, or
+/// when the account is closed.
+async fn write_shown(tx: &mut Tx, entry: &Entry) -> Result<Option<Option<String>>, StoreError> {
+    let statement = format!(
         "insert into entries (post_id, generation, user_id, created_at, event_type, happened_at,
             username, title, content, tags)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-         on conflict (post_id, generation) do update set
-            user_id = excluded.user_id, created_at = excluded.created_at,
-            event_type = excluded.event_type, happened_at = excluded.happened_at,
-            username = excluded.username, title = excluded.title, content = excluded.content,
-            tags = excluded.tags",
-    )
-    .bind(entry.post_id)
-    .bind(generation)
-    .bind(entry.user_id)
-    .bind(entry.created_at)
-    .bind(&entry.event_type)
-    .bind(entry.happened_at)
-    .bind(&entry.username)
-    .bind(&entry.title)
-    .bind(&entry.content)
-    .bind(tags)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))
+         select $1, s.serving, $2, $3, $4, $5, $6, $7, $8, $9
+            from feed_state s left join authors a on a.user_id = $2
+            where s.building is null and coalesce(a.deleted, false) = false
+         {OVERWRITE}
+         returning (select username from authors where user_id = $2)"
+    );
+    on!(tx, conn => sqlx::query_scalar(AssertSqlSafe(statement))
+        .bind(entry.post_id)
+        .bind(entry.user_id)
+        .bind(entry.created_at)
+        .bind(&entry.event_type)
+        .bind(entry.happened_at)
+        .bind(&entry.username)
+        .bind(&entry.title)
+        .bind(&entry.content)
+        .bind(Json(&entry.tags))
+        .fetch_optional(&mut *conn)
+        .await)
+}
+
+async fn write(tx: &mut Tx, entry: &Entry, generation: i64) -> Result<(), StoreError> {
+    let statement = format!(
+        "insert into entries (post_id, generation, user_id, created_at, event_type, happened_at,
+            username, title, content, tags)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) {OVERWRITE}"
+    );
+    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
+        .bind(entry.post_id)
+        .bind(generation)
+        .bind(entry.user_id)
+        .bind(entry.created_at)
+        .bind(&entry.event_type)
+        .bind(entry.happened_at)
+        .bind(&entry.username)
+        .bind(&entry.title)
+        .bind(&entry.content)
+        .bind(Json(&entry.tags))
+        .execute(&mut *conn)
+        .await
+        .map(|_| ()))
 }
 
 #[async_trait]
@@ -182,11 +257,22 @@ impl Handler for Projection {
             }
             Change::Forget(user_id) => self.forget(tx, user_id, event.sequence).await,
         };
+        if let Err(StoreError::Unavailable(_)) = done {
+            // The whole write is given up for it, so nothing of it will be committed.
+            self.awaited.end();
+        }
         Ok(done?)
     }
 
     async fn reset(&self, tx: &mut Tx, topics: &[String]) -> Result<(), StoreError> {
         if topics.iter().any(|name| name == topic::USERS.name) {
+            // Once it is forgotten which accounts are closed, nothing hides what is left of them.
+            on!(tx, conn => sqlx::query(
+                "delete from entries where user_id in (select user_id from authors where deleted)",
+            )
+            .execute(&mut *conn)
+            .await
+            .map(|_| ()))?;
             on!(tx, conn => sqlx::query("delete from authors").execute(&mut *conn).await.map(|_| ()))?;
             let mirror = Arc::clone(&self.mirror);
             tx.after_commit(move || mirror.distrust());

@@ -2,10 +2,12 @@
 //!
 //! A rebuild fills a *generation* of its own: it begins empty when the group's positions are
 //! forgotten, and once the group has come to where the log ended at that moment, one write shows it
-//! and drops the old one. The plan lies in the tables: a restart in between goes on with it. What
-//! happens after the beginning goes into both generations, so readers see it without delay.
+//! instead of the old one, whose rows leave the tables afterwards ([`Leftovers`]). The plan lies in
+//! the tables: a restart in between goes on with it. What happens after the beginning goes into both
+//! generations, so readers see it without delay.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use blocks::bus::Extent;
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sql::{Db, StoreError, Tx, on};
 
 use crate::consumer::GROUP;
+use crate::leftovers::Leftovers;
 use crate::mirror::Mirror;
 use crate::store::{Source, newest};
 
@@ -83,6 +86,7 @@ enum Knowledge {
 /// The rebuild that is under way, if one is.
 pub struct Rebuild {
     mirror: Arc<Mirror>,
+    leftovers: Arc<Leftovers>,
     /// Where the log ends, noted before the positions are forgotten.
     noted: Mutex<Targets>,
     known: Arc<Mutex<Knowledge>>,
@@ -97,11 +101,16 @@ impl Rebuild {
     ///
     /// # Errors
     /// When the database can't be read.
-    pub async fn open(db: &Db, mirror: Arc<Mirror>) -> Result<Self, StoreError> {
+    pub async fn open(
+        db: &Db,
+        mirror: Arc<Mirror>,
+        leftovers: Arc<Leftovers>,
+    ) -> Result<Self, StoreError> {
         let (_, plan) = state(&mut db.read().await?).await?;
         let known = Arc::new(Mutex::new(Knowledge::Plan(plan)));
         Ok(Self {
             mirror,
+            leftovers,
             noted: Mutex::default(),
             known,
         })
@@ -127,9 +136,12 @@ impl Rebuild {
     pub(crate) async fn begin(&self, tx: &mut Tx) -> Result<(), StoreError> {
         let targets = lock(&self.noted).clone();
         let (serving, plan) = state(tx).await?;
+        let is_again = plan.is_some();
         let generation = plan.map_or(serving, |plan| plan.generation) + 1;
         let (now, text): (DateTime<Utc>, _) = (tx.now(), serde_json::to_string(&targets)?);
-        keep_only(tx, serving).await?;
+        if is_again {
+            self.leftovers.of_generation(tx);
+        }
         on!(tx, conn => sqlx::query(
             "update feed_state set building = $1, started_at = $2, targets = $3",
         )
@@ -163,13 +175,18 @@ impl Rebuild {
             Knowledge::Plan(Some(_)) | Knowledge::Unsure => {}
         }
         let (mirror, known) = (Arc::clone(&self.mirror), Arc::clone(&self.known));
-        db.write(move |tx| {
+        let leftovers = Arc::clone(&self.leftovers);
+        let shown = Arc::new(AtomicBool::new(false));
+        let in_doubt = Arc::clone(&shown);
+        let done = db.write(move |tx| {
             Box::pin(async move {
                 let mut plan = state(tx).await?.1;
                 // Another rebuild may have begun since the positions were read.
                 let positions = positions_in(tx).await?;
                 if let Some(reached) = plan.take_if(|plan| plan.targets.reached(&positions)) {
                     show(tx, reached.generation).await?;
+                    leftovers.of_generation(tx);
+                    shown.store(true, Ordering::Relaxed);
                 }
                 let (entries, complete) = newest(tx, &mirror).await?;
                 tx.after_commit(move || {
@@ -178,8 +195,14 @@ impl Rebuild {
                 });
                 Ok(())
             })
-        })
-        .await
+        });
+        let done = done.await;
+        if done.is_err() && in_doubt.load(Ordering::Relaxed) {
+            // It may have been committed nevertheless, without its hooks: then the mirror holds the
+            // generation from before.
+            self.mirror.distrust();
+        }
+        done
     }
 }
 
@@ -196,7 +219,7 @@ async fn positions_in(tx: &mut Tx) -> Result<BTreeMap<i32, i64>, StoreError> {
     Ok(stored.into_iter().collect())
 }
 
-/// Shows `generation` and drops the others.
+/// Shows `generation` from now on.
 async fn show(tx: &mut Tx, generation: i64) -> Result<(), StoreError> {
     on!(tx, conn => sqlx::query(
         "update feed_state set serving = $1, building = null, started_at = null, targets = null",
@@ -204,16 +227,7 @@ async fn show(tx: &mut Tx, generation: i64) -> Result<(), StoreError> {
     .bind(generation)
     .execute(&mut *conn)
     .await
-    .map(|_| ()))?;
-    keep_only(tx, generation).await
-}
-
-async fn keep_only(tx: &mut Tx, generation: i64) -> Result<(), StoreError> {
-    on!(tx, conn => sqlx::query("delete from entries where generation <> $1")
-        .bind(generation)
-        .execute(&mut *conn)
-        .await
-        .map(|_| ()))
+    .map(|_| ()))
 }
 
 /// Until where the rebuild that is under way reads, by the tables' word.

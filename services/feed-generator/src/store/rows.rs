@@ -65,6 +65,11 @@ impl From<Row> for Named {
     }
 }
 
+/// The entries of closed accounts stay in the table until their turn comes, see
+/// [`Leftovers`](crate::leftovers::Leftovers).
+const NOT_CLOSED: &str = "not exists (
+    select 1 from authors c where c.user_id = entries.user_id and c.deleted)";
+
 fn of_stream(stream: Stream, parameter: &str) -> (String, Option<i64>) {
     match stream {
         Stream::Global => (String::new(), None),
@@ -87,7 +92,7 @@ pub(crate) async fn entries<S: Source>(
             e.title, e.content, e.tags, a.username as name
          from (select * from entries
             where generation = (select serving from feed_state)
-                and (created_at, post_id) < ($1, $2){of_user}
+                and (created_at, post_id) < ($1, $2){of_user} and {NOT_CLOSED}
             order by created_at desc, post_id desc limit $3 offset $4) e
          left join authors a on a.user_id = e.user_id
          order by e.created_at desc, e.post_id desc"
@@ -114,7 +119,8 @@ pub(crate) async fn total<S: Source>(source: &mut S, stream: Stream) -> Result<u
     let (of_user, user) = of_stream(stream, "$2");
     let statement = format!(
         "select count(*) from (select 1 as one from entries
-            where generation = (select serving from feed_state){of_user} limit $1) shown"
+            where generation = (select serving from feed_state){of_user} and {NOT_CLOSED}
+            limit $1) shown"
     );
     let length = i64::try_from(stream.length()).unwrap_or(i64::MAX);
     let total: i64 = on!(source, conn => {
@@ -131,8 +137,11 @@ pub(crate) async fn total<S: Source>(source: &mut S, stream: Stream) -> Result<u
 /// How many users have a stream.
 pub(crate) async fn streams<S: Source>(source: &mut S) -> Result<usize, StoreError> {
     let streams: i64 = on!(source, conn => sqlx::query_scalar(
-        "select count(distinct user_id) from entries
-         where generation = (select serving from feed_state)",
+        "select count(*) from (
+            select distinct user_id from entries
+            where generation = (select serving from feed_state)) entries
+         where not exists (
+            select 1 from authors c where c.user_id = entries.user_id and c.deleted)",
     )
     .fetch_one(&mut *conn)
     .await)?;

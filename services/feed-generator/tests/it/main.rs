@@ -5,6 +5,8 @@
 )]
 
 mod api;
+mod leftovers;
 mod model;
+mod outage;
 mod streams;
 mod support;

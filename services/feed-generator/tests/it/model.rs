@@ -50,8 +50,9 @@ enum Step {
     DeliverAll(Option<FaultPoint>),
     /// A reader goes on with a walk by cursor.
     Read(usize),
-    /// The log is read again from the start; the consumer hears of it, or finds out.
-    Rebuild { heard: bool },
+    /// The log is read again from the start, perhaps after it let go of what is old; the consumer
+    /// hears of it, or finds out.
+    Rebuild { heard: bool, compacted: bool },
     /// The process is started anew.
     Restart,
 }
@@ -77,7 +78,8 @@ fn step() -> impl Strategy<Value = Step> {
         ])
         .prop_map(Step::DeliverAll),
         5 => (1..4_usize).prop_map(Step::Read),
-        1 => any::<bool>().prop_map(|heard| Step::Rebuild { heard }),
+        1 => any::<(bool, bool)>()
+            .prop_map(|(heard, compacted)| Step::Rebuild { heard, compacted }),
         1 => Just(Step::Restart),
     ]
 }
@@ -270,7 +272,10 @@ impl Run {
                 self.world.assert_mirror_is_true().await;
             }
             Step::Read(limit) => self.read(limit).await,
-            Step::Rebuild { heard } => {
+            Step::Rebuild { heard, compacted } => {
+                if compacted {
+                    self.compact().await;
+                }
                 // A failure that no write has met yet may meet this one: who asked asks again.
                 if self.world.feed.rebuild().await.is_err() {
                     self.world.feed.rebuild().await.unwrap();
@@ -322,6 +327,15 @@ impl Run {
                 assert!(met.contains(post), "a post that stayed was not met: {post}");
             }
         }
+    }
+
+    /// A week passes in which the consumer has had all there is, and the log lets go of what is old.
+    async fn compact(&mut self) {
+        self.world.settle().await;
+        self.clock.advance(TimeDelta::days(8));
+        let now = self.world.clock.now();
+        self.world.log.clean_up(now).await.unwrap();
+        self.world.assert_log_is_compact().await;
     }
 
     /// Lets the consumer do all there is to do, and looks at what came of it.
@@ -384,8 +398,11 @@ async fn run(steps: Vec<Step>, entries: usize) {
     // A feed that is opened anew, and one that is made anew, say the same.
     run.step(&Step::Restart).await;
     run.check().await;
-    run.step(&Step::Rebuild { heard: true }).await;
-    run.quiet().await;
+    for compacted in [false, true] {
+        let heard = true;
+        run.step(&Step::Rebuild { heard, compacted }).await;
+        run.quiet().await;
+    }
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 //! A feed over a real topic log, driven step by step instead of by its loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use blocks::{Caller, Clock, Role};
 use chrono::{DateTime, Utc};
 use events::posts::{PostCreated, PostDeleted, PostUpdated};
 use events::users::{UserCreated, UserDeleted, UserUpdated};
-use events::{Context, Envelope, Event, Message};
+use events::{Context, Envelope, Event, Message, topic};
 use feed_generator::consumer::TOPICS;
 use feed_generator::{Feed, MIGRATIONS, Settings};
 use http::{Request, StatusCode};
@@ -138,9 +138,33 @@ impl World {
         panic!("a batch was not applied in ten attempts");
     }
 
+    /// All that the consumer has not had yet.
+    pub async fn fresh(&self) -> Vec<Record> {
+        let mut batch = Vec::new();
+        for (of, next) in &self.next {
+            let records = self.log.read(&of.topic, of.partition, *next, 100).await;
+            batch.extend(records.unwrap());
+        }
+        batch
+    }
+
     /// Delivers all there is.
     pub async fn settle(&mut self) {
         while self.deliver(100, 0, |_| true).await > 0 {}
+    }
+
+    /// After a clean-up long after all was written: one record of each post is left.
+    pub async fn assert_log_is_compact(&self) {
+        for partition in 0..i32::from(topic::POSTS.partitions) {
+            let records = self.log.read(topic::POSTS.name, partition, 0, 10_000).await;
+            let keys: Vec<_> = records
+                .unwrap()
+                .into_iter()
+                .map(|record| record.key)
+                .collect();
+            let different: BTreeSet<_> = keys.iter().collect();
+            assert_eq!(different.len(), keys.len(), "{keys:?}");
+        }
     }
 
     pub fn router(&self) -> Router {

@@ -1,0 +1,155 @@
+//! Rows that no reader is shown any more: the entries of closed accounts, and those of generations
+//! that were replaced or given up. One write hides them all, whatever their number; they leave the
+//! tables afterwards, a page a write, so that no other write waits long for its turn. A process that
+//! is started anew goes on with what it finds.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sql::{Db, StoreError, Tx, on};
+
+use crate::store::Source;
+
+/// How many rows leave in one write.
+const PAGE: i64 = 500;
+
+/// Whose rows are left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Left {
+    /// Those of generations that are neither shown nor built.
+    Generations,
+    /// Those of a closed account.
+    Author(i64),
+}
+
+/// What is known to be left, or may be.
+#[derive(Debug, Default)]
+pub struct Leftovers {
+    known: Mutex<BTreeSet<Left>>,
+}
+
+impl Leftovers {
+    /// Looks up what an earlier process left.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub async fn open(db: &Db) -> Result<Self, StoreError> {
+        let mut reader = db.read().await?;
+        let (serving, building) = generations(&mut reader).await?;
+        let of_generations: Option<i64> = on!(reader, conn => sqlx::query_scalar(
+            "select generation from entries
+             where generation < $1 or (generation > $1 and generation < $2) limit 1",
+        )
+        .bind(serving)
+        .bind(building)
+        .fetch_optional(&mut *conn)
+        .await)?;
+        let of_authors: Vec<i64> = on!(reader, conn => sqlx::query_scalar(
+            "select user_id from authors a
+             where a.deleted and exists (select 1 from entries e where e.user_id = a.user_id)",
+        )
+        .fetch_all(&mut *conn)
+        .await)?;
+        let authors = of_authors.into_iter().map(Left::Author);
+        let known = authors
+            .chain(of_generations.map(|_| Left::Generations))
+            .collect();
+        Ok(Self {
+            known: Mutex::new(known),
+        })
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeSet<Left>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there may be any.
+    pub fn any(&self) -> bool {
+        !self.known().is_empty()
+    }
+
+    /// Says that this write leaves the rows of a generation.
+    pub(crate) fn of_generation(self: &Arc<Self>, tx: &mut Tx) {
+        self.note(tx, Left::Generations);
+    }
+
+    /// Drops the first page of the rows of an account that this write closes, mostly all there is.
+    pub(crate) async fn of_author(
+        self: &Arc<Self>,
+        tx: &mut Tx,
+        user_id: i64,
+    ) -> Result<(), StoreError> {
+        let left = Left::Author(user_id);
+        if drop_page_of(tx, left).await? {
+            self.note(tx, left);
+        }
+        Ok(())
+    }
+
+    /// Now, since nobody may hear of the commit; and after it, since somebody may look in between.
+    fn note(self: &Arc<Self>, tx: &mut Tx, left: Left) {
+        self.known().insert(left);
+        let leftovers = Arc::clone(self);
+        tx.after_commit(move || {
+            leftovers.known().insert(left);
+        });
+    }
+
+    /// Drops one page.
+    ///
+    /// # Errors
+    /// When the database refuses. The next call goes on.
+    pub async fn drop_page(&self, db: &Db) -> Result<(), StoreError> {
+        let Some(left) = self.known().first().copied() else {
+            return Ok(());
+        };
+        let more = db.write(move |tx| Box::pin(drop_page_of(tx, left))).await?;
+        if !more {
+            self.known().remove(&left);
+        }
+        Ok(())
+    }
+}
+
+/// The generation that is shown, and the one that is built, or again the first.
+async fn generations<S: Source>(source: &mut S) -> Result<(i64, i64), StoreError> {
+    on!(source, conn => sqlx::query_as(
+        "select serving, coalesce(building, serving) from feed_state",
+    )
+    .fetch_one(&mut *conn)
+    .await)
+}
+
+/// Drops a page; true when there may be more. Whether the rows are hidden is looked up in the same
+/// write: the one that was to hide them may have been undone.
+async fn drop_page_of(tx: &mut Tx, left: Left) -> Result<bool, StoreError> {
+    let dropped = match left {
+        Left::Generations => {
+            let (serving, building) = generations(tx).await?;
+            on!(tx, conn => sqlx::query(
+                "delete from entries where (post_id, generation) in (
+                    select post_id, generation from entries
+                    where generation < $1 or (generation > $1 and generation < $2) limit $3)",
+            )
+            .bind(serving)
+            .bind(building)
+            .bind(PAGE)
+            .execute(&mut *conn)
+            .await
+            .map(|done| done.rows_affected()))?
+        }
+        Left::Author(user_id) => on!(tx, conn => sqlx::query(
+            "delete from entries where (post_id, generation) in (
+                select e.post_id, e.generation from entries e
+                where e.user_id = $1
+                    and exists (select 1 from authors a where a.user_id = $1 and a.deleted)
+                limit $2)",
+        )
+        .bind(user_id)
+        .bind(PAGE)
+        .execute(&mut *conn)
+        .await
+        .map(|done| done.rows_affected()))?,
+    };
+    Ok(i64::try_from(dropped).is_ok_and(|dropped| dropped >= PAGE))
+}
