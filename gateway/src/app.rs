@@ -70,9 +70,9 @@ pub fn build(
     health = health.checking("event-log", events);
     let openapi = docs::merge("Rookery", VERSION, documents);
     let router = router.merge(docs::router(&openapi)).merge(health.router());
-    let router = Gateway::new(table, auth).wrap(router).layer(WhereAsked);
+    let inner = (WhereAsked, Gateway::new(table, auth));
     let limits = kit.limits().clone();
-    let mut router = kit.wrap(router);
+    let mut router = kit.wrap_with(router, inner);
     if let Some(cors) = cors(&config.cors_allow_origins) {
         router = router.layer(cors);
     }

@@ -1,20 +1,26 @@
 //! The layer that every request of the process passes.
 
+use std::convert::Infallible;
+use std::mem;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
+use futures::future::{BoxFuture, Either};
 use http::Method;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
+use tower::{Layer, Service};
 
 use super::{Authenticator, Table};
 use crate::identity::{bearer, headers};
 use crate::problem::{AsProblem, Logged, Problem};
 use crate::{Caller, Mode, Role};
 
-/// The rules, and whom to ask.
+/// The rules, and whom to ask. A layer for routes that are all there: what is added later is not behind
+/// it.
 #[derive(Clone)]
 pub struct Gateway {
     table: Arc<Table>,
@@ -33,30 +39,33 @@ impl Gateway {
     /// Puts the gateway in front of `router`, whose routes are all there: what is added later is not
     /// behind it.
     pub fn wrap(self, router: Router) -> Router {
-        router.layer(from_fn_with_state(self, pass))
+        router.layer(self)
     }
 
-    /// The cause of a 5xx is logged here, as the problem does not tell it.
-    async fn judge(&self, request: &Parts) -> Result<Option<Caller>, Problem> {
-        let Some(path) = request.extensions.get::<MatchedPath>() else {
-            return Ok(None); // no route: the fallback answers
+    /// What can be said without asking whose a token is.
+    fn first_look(&self, request: &Request) -> FirstLook {
+        let Some(path) = request.extensions().get::<MatchedPath>() else {
+            return FirstLook::Pass; // no route: the fallback answers
         };
         // A method without a rule has no handler either; should there be one, it finds no caller.
         let mode = self
             .table
-            .mode(path.as_str(), &request.method)
+            .mode(path.as_str(), request.method())
             .unwrap_or(Mode::Strip);
-        if mode == Mode::Strip {
-            return Ok(None);
+        match mode {
+            Mode::Required | Mode::Optional if request.headers().contains_key(AUTHORIZATION) => {
+                FirstLook::Ask
+            }
+            Mode::Required => FirstLook::Refuse,
+            Mode::Optional | Mode::Strip => FirstLook::Pass,
         }
+    }
+
+    /// Who sends a request with an `Authorization`. The cause of a 5xx is logged here, as the problem
+    /// does not tell it.
+    async fn caller(&self, request: &Parts) -> Result<Caller, Problem> {
         let Some(token) = bearer(&request.headers).map_err(|refusal| refusal.problem())? else {
-            return match mode {
-                Mode::Required => Err(Problem::unauthorized(
-                    "unauthenticated",
-                    "send an access token: Authorization: Bearer …",
-                )),
-                Mode::Optional | Mode::Strip => Ok(None),
-            };
+            return Err(no_token());
         };
         let caller = match self.auth.authenticate(token).await {
             Ok(caller) => caller,
@@ -68,8 +77,21 @@ impl Gateway {
             }
         };
         guest_may(caller.role, &request.method)?;
-        Ok(Some(caller))
+        Ok(caller)
     }
+}
+
+enum FirstLook {
+    Pass,
+    Ask,
+    Refuse,
+}
+
+fn no_token() -> Problem {
+    Problem::unauthorized(
+        "unauthenticated",
+        "send an access token: Authorization: Bearer …",
+    )
 }
 
 /// Refuses whatever a guest could change.
@@ -86,19 +108,69 @@ pub fn guest_may(role: Role, method: &Method) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn pass(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
-    headers::strip(&mut parts.headers);
-    match gateway.judge(&parts).await {
-        Ok(Some(caller)) => {
-            crate::context::identify(caller.id);
-            parts.extensions.insert(caller);
-        }
-        Ok(None) => {}
-        Err(problem) => {
-            let logged = problem.status().is_server_error().then_some(Logged);
-            return (logged.map(Extension), problem).into_response();
+impl<S> Layer<S> for Gateway {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded {
+            inner,
+            gateway: self.clone(),
         }
     }
-    next.run(Request::from_parts(parts, body)).await
+}
+
+/// A route behind the gateway. Whoever sends no token, or needs none, passes without a copy of the
+/// route and without an allocation.
+#[derive(Clone)]
+pub struct Guarded<S> {
+    inner: S,
+    gateway: Gateway,
+}
+
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response, Infallible>>>;
+
+    fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(task)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        headers::strip(request.headers_mut());
+        match self.gateway.first_look(&request) {
+            FirstLook::Pass => Either::Left(self.inner.call(request)),
+            FirstLook::Refuse => Either::Right(Box::pin(async { Ok(refusal(no_token())) })),
+            FirstLook::Ask => {
+                // The one that said it is ready is the one that is called.
+                let next = self.inner.clone();
+                let inner = mem::replace(&mut self.inner, next);
+                Either::Right(Box::pin(ask(self.gateway.clone(), inner, request)))
+            }
+        }
+    }
+}
+
+async fn ask<S>(gateway: Gateway, mut inner: S, request: Request) -> Result<Response, Infallible>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    let (mut parts, body) = request.into_parts();
+    match gateway.caller(&parts).await {
+        Ok(caller) => {
+            crate::context::identify(caller.id);
+            parts.extensions.insert(caller);
+            inner.call(Request::from_parts(parts, body)).await
+        }
+        Err(problem) => Ok(refusal(problem)),
+    }
+}
+
+fn refusal(problem: Problem) -> Response {
+    let logged = problem.status().is_server_error().then_some(Logged);
+    (logged.map(Extension), problem).into_response()
 }

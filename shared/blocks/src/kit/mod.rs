@@ -20,13 +20,17 @@ mod serve;
 mod stall;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::MatchedPath;
+use axum::extract::{MatchedPath, Request};
+use axum::response::Response;
 use http::StatusCode;
+use tower::layer::util::Identity;
+use tower::{Layer, Service};
 
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -137,10 +141,25 @@ impl Kit {
 
     /// `router` in the kit, with problems for unknown paths and methods.
     pub fn wrap(&self, router: Router) -> Router {
+        self.wrap_with(router, Identity::new())
+    }
+
+    /// `router` in the kit, with `inner` between the two. For every layer that a router is given a
+    /// request pays with a copy of the route and two allocations; so it pays once for all of them.
+    pub fn wrap_with<L>(&self, router: Router, inner: L) -> Router
+    where
+        L: Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
+        L::Service: Service<Request, Response = Response, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        <L::Service as Service<Request>>::Future: Send + 'static,
+    {
         router
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
-            .layer(KitLayer(self.clone()))
+            .layer((KitLayer(self.clone()), inner))
     }
 
     /// The limits it keeps.
