@@ -64,19 +64,7 @@ impl AsProblem for AuthError {
             )
             .retry_after(1),
             Self::Password(PasswordError::Hash(_)) => Problem::internal(),
-            Self::Store(error) => match error {
-                StoreError::Unavailable(_) => {
-                    Problem::unavailable("store_unavailable").retry_after(1)
-                }
-                StoreError::EventTooLarge { .. } => Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "event_too_large",
-                    "what this change would tell of does not fit into an event",
-                ),
-                StoreError::Rejected(_) | StoreError::Json(_) | StoreError::Panicked => {
-                    Problem::internal()
-                }
-            },
+            Self::Store(error) => error.problem(),
         }
     }
 

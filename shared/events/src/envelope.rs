@@ -327,7 +327,13 @@ mod tests {
     #[test]
     fn what_was_written_is_read_back() {
         let written = envelope();
-        let read = Envelope::read(&written.topic, Some(&written.subject), &written.headers(), &written.value).unwrap();
+        let read = Envelope::read(
+            &written.topic,
+            Some(&written.subject),
+            &written.headers(),
+            &written.value,
+        )
+        .unwrap();
         assert_eq!(read, written);
         assert_eq!(read.open::<PostDeleted>().unwrap().unwrap().user_id, 3);
     }
@@ -338,13 +344,15 @@ mod tests {
         for name in [header::ID, header::TYPE, header::SEQUENCE, header::SUBJECT] {
             let mut headers = written.headers();
             headers.retain(|(key, _)| key != name);
-            let error = Envelope::read("posts-events", Some(&written.subject), &headers, b"{}").unwrap_err();
+            let error = Envelope::read("posts-events", Some(&written.subject), &headers, b"{}")
+                .unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         }
         for bad in ["0", "-1", "x", "99999999999999999999"] {
             let mut headers = written.headers();
             headers[6].1 = bad.to_owned();
-            let error = Envelope::read("posts-events", Some(&written.subject), &headers, b"{}").unwrap_err();
+            let error = Envelope::read("posts-events", Some(&written.subject), &headers, b"{}")
+                .unwrap_err();
             assert!(error.to_string().contains(header::SEQUENCE), "{error}");
         }
     }

@@ -49,7 +49,8 @@ fn check<E: Event + PartialEq + std::fmt::Debug>(event: &E) {
         Some(&envelope.subject),
         &envelope.headers(),
         &envelope.value,
-    ).unwrap();
+    )
+    .unwrap();
     assert_eq!(&back.open::<E>().unwrap().unwrap(), event);
 }
 

@@ -63,7 +63,7 @@ pub struct Process {
 
 impl Process {
     /// Runs everything until `stop` is cancelled, then stops in order: requests that are under way
-    /// are finished, relays publish what these committed, consumers finish their batch, stores are
+    /// are finished, consumers finish their batch, relays publish what both committed, stores are
     /// closed. All of it within the grace period of `limits`.
     ///
     /// # Errors
@@ -89,8 +89,8 @@ impl Process {
         let end = Instant::now() + grace;
         intake.end(deadline).await;
         let left = || (end - Instant::now()).max(LEFT_FOR_DELIVERY / 8);
-        relays.end(left()).await;
         consumers.end(left()).await;
+        relays.end(left()).await;
         if tokio::time::timeout(left(), self.stores.close())
             .await
             .is_err()

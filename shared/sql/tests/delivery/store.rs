@@ -636,7 +636,7 @@ async fn unreadable_text_stays_alone(bench: Bench) {
     let name = |record: &mut Record, name: &str| {
         for header in &mut record.headers {
             if header.0 == name {
-                header.1 = "a\0b".to_owned();
+                "a\0b".clone_into(&mut header.1);
             }
         }
     };
