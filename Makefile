@@ -23,7 +23,7 @@ lint: ## Runs clippy on everything
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 doc: ## Builds the documentation
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 unit: ## Runs unit, contract and integration tests (PostgreSQL's only with TEST_DATABASE_URL)
 	cargo test --workspace --locked

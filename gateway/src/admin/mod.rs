@@ -4,7 +4,7 @@
 //! its data folder, which only the folder's owner can open; without a server the command line
 //! answers itself by the same routes.
 //!
-//! Lists are JSON; what goes on for a while is a line of JSON each ([`ndjson`]).
+//! Lists are JSON; what goes on for a while is a line of JSON each (`ndjson`).
 
 mod accounts;
 mod dead_letters;

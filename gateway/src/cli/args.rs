@@ -35,7 +35,7 @@ pub(super) struct Overrides {
     /// The folder that holds everything [`DATA_DIR`, default ./data]
     #[arg(long, global = true, value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
-    /// A TOML file of settings [`ROOKERY_CONFIG`]
+    /// A TOML file of settings (`ROOKERY_CONFIG`)
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The port to listen on; 0 takes a free one [`PORT`, default 8000]
