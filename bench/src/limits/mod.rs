@@ -2,6 +2,7 @@
 
 mod http;
 pub mod log;
+mod seam;
 mod sqlite;
 
 use std::io::Read;
@@ -37,6 +38,8 @@ pub enum Limit {
     },
     /// Writers that share one SQLite file: one durable commit a write.
     Sqlite(Writers),
+    /// Writers of posts through the write seam, and nothing around it.
+    Seam(Writers),
     /// Appends to the topic log in batches.
     Log(Writers),
 }
@@ -72,6 +75,7 @@ impl Limit {
                 http::kit(port, answer).await
             }
             Self::Sqlite(writers) => tell(&sqlite::write(&writers).await?),
+            Self::Seam(writers) => tell(&seam::write(&writers).await?),
             Self::Log(writers) => tell(&log::append(&writers).await?),
         }
     }

@@ -13,7 +13,7 @@ use super::Writers;
 use crate::community::{CONTENT, TAGS, TITLE};
 use crate::load::{Answers, Latencies, latencies, note};
 
-const TABLE: &str = "create table posts (
+pub const TABLE: &str = "create table posts (
     id blob primary key,
     user_id integer not null,
     title text not null,
@@ -25,7 +25,7 @@ const TABLE: &str = "create table posts (
 ) without rowid";
 
 // A statement outside a transaction is a transaction: the cheapest way to one commit.
-const WRITE: &str = "insert into posts
+pub const WRITE: &str = "insert into posts
     (id, user_id, title, content, tags, version, created_at, updated_at)
     values ($1, $2, $3, $4, $5, 1, $6, $6)";
 

@@ -1,7 +1,8 @@
 //! Writing posts, against SQLite doing nothing but one durable commit a row.
 //!
 //! rookery does more for a post: HTTP, the outbox, the topic log and the feed, each durable where it
-//! must be. It may still be faster, since writes that come together share a commit.
+//! must be. It may still be faster, since writes that come together share a commit. The write seam
+//! alone, with nothing but a row and its event, shows which part of it is the seam's.
 
 use hyper::StatusCode;
 
@@ -17,31 +18,35 @@ const ACCOUNTS: usize = 4;
 pub async fn measure(plan: &Plan) -> anyhow::Result<Vec<Measure>> {
     let many = "create post / SQLite alone, 32 clients";
     let one = "create post / SQLite alone, 1 client";
-    Ok(vec![
-        compare(plan, many, CLIENTS, Target::Ratio(1.0)).await?,
-        compare(plan, one, 1, Target::Ratio(0.5)).await?,
-    ])
+    let seam_for_many = "write seam alone / SQLite alone, 32 clients";
+    let seam_for_one = "write seam alone / SQLite alone, 1 client";
+    let mut measures = compare(plan, [many, seam_for_many], CLIENTS, Target::Ratio(1.0)).await?;
+    measures.extend(compare(plan, [one, seam_for_one], 1, Target::Ratio(0.5)).await?);
+    Ok(measures)
 }
 
 async fn compare(
     plan: &Plan,
-    what: &'static str,
+    [what, of_seam]: [&'static str; 2],
     clients: usize,
     target: Target,
-) -> anyhow::Result<Measure> {
+) -> anyhow::Result<Vec<Measure>> {
     let folder = plan.temp()?;
     let community = Community::start(plan, folder.path(), ACCOUNTS).await?;
     let load = Load {
         expected: StatusCode::CREATED,
         ..Load::of(community.posts()?, clients)
     };
-    let (mut rookery, mut sqlite) = (Turns::default(), Turns::default());
+    let (mut rookery, mut seam, mut sqlite) = <(Turns, Turns, Turns)>::default();
     for _ in 0..plan.turns {
         rookery.ask(plan, &community.server, &load).await?;
         // What is still on its way to the feed must not disturb the other side.
         community.settle().await?;
-        let written = limits::written(plan, "sqlite", clients).await?;
-        sqlite.add(&written, None)?;
+        sqlite.add(&limits::written(plan, "sqlite", clients).await?, None)?;
+        seam.add(&limits::written(plan, "seam", clients).await?, None)?;
     }
-    Ok(Measure::rates(what, &rookery, &sqlite, target))
+    Ok(vec![
+        Measure::rates(what, &rookery, &sqlite, target),
+        Measure::rates(of_seam, &seam, &sqlite, Target::Open),
+    ])
 }
