@@ -1,8 +1,9 @@
 //! What events do to the tables, inside the one write of their batch, and to the mirror after its
 //! commit.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use blocks::consumer::HandlerError;
@@ -95,13 +96,28 @@ impl Projection {
         });
     }
 
-    async fn put(&self, tx: &mut Tx, entry: &Entry, time: DateTime<Utc>) -> Result<(), StoreError> {
-        if !self.rebuild.is_running()
-            && let Some(name) = write_shown(tx, entry).await?
-        {
-            self.show(tx, entry, name.as_deref());
-            return Ok(());
+    /// Writes posts, of which none comes twice, each with the time of its event.
+    async fn put(&self, tx: &mut Tx, posts: Vec<(Entry, DateTime<Utc>)>) -> Result<(), StoreError> {
+        let mut shown = if self.rebuild.is_running() {
+            HashMap::new()
+        } else {
+            write_shown(tx, &posts).await?
+        };
+        for (entry, time) in posts {
+            match shown.remove(&entry.post_id) {
+                Some(name) => self.show(tx, &entry, name.as_deref()),
+                None => self.put_into_generations(tx, &entry, time).await?,
+            }
         }
+        Ok(())
+    }
+
+    async fn put_into_generations(
+        &self,
+        tx: &mut Tx,
+        entry: &Entry,
+        time: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         let known: Known = on!(tx, conn => sqlx::query_as(
             "select s.serving, s.building, s.started_at, a.username as name, a.deleted
              from feed_state s left join authors a on a.user_id = $1",
@@ -120,6 +136,31 @@ impl Projection {
             self.show(tx, entry, known.name.as_deref());
         }
         Ok(())
+    }
+
+    /// Makes changes in their order; posts that follow each other are written together.
+    async fn change(
+        &self,
+        tx: &mut Tx,
+        changes: Vec<(Change, &Envelope)>,
+    ) -> Result<(), StoreError> {
+        let mut posts: Vec<(Entry, DateTime<Utc>)> = Vec::new();
+        for (change, event) in changes {
+            let joins = matches!(&change, Change::Put(entry)
+                if posts.iter().all(|(other, _)| other.post_id != entry.post_id));
+            if !joins {
+                self.put(tx, std::mem::take(&mut posts)).await?;
+            }
+            match change {
+                Change::Put(entry) => posts.push((entry, event.time)),
+                Change::Remove(post_id) => self.remove(tx, post_id).await?,
+                Change::Name { user_id, username } => {
+                    self.name(tx, user_id, &username, event.sequence).await?;
+                }
+                Change::Forget(user_id) => self.forget(tx, user_id, event.sequence).await?,
+            }
+        }
+        self.put(tx, posts).await
     }
 
     fn show(&self, tx: &mut Tx, entry: &Entry, name: Option<&str>) {
@@ -194,31 +235,67 @@ const OVERWRITE: &str = "on conflict (post_id, generation) do update set
     username = excluded.username, title = excluded.title, content = excluded.content,
     tags = excluded.tags";
 
-/// The usual case in one statement: writes the entry into the generation that is shown and gives the
-/// name that the account has told. `None`, and nothing is written, while a rebuild is under way, or
-/// when the account is closed.
-async fn write_shown(tx: &mut Tx, entry: &Entry) -> Result<Option<Option<String>>, StoreError> {
-    let statement = format!(
+/// Statements that write 32, 16 … 1 entries: few a batch, and few texts to remember.
+static WRITE_SHOWN: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
+    let statement = |rows: usize| (rows, write_shown_statement(rows));
+    [32, 16, 8, 4, 2, 1].map(statement).into()
+});
+
+const SHOWN_COLUMNS: usize = 9;
+
+fn write_shown_statement(rows: usize) -> String {
+    let row = |row: usize| {
+        let columns = row * SHOWN_COLUMNS + 1..=(row + 1) * SHOWN_COLUMNS;
+        let columns: Vec<String> = columns.map(|column| format!("${column}")).collect();
+        format!("({})", columns.join(", "))
+    };
+    let rows: Vec<String> = (0..rows).map(row).collect();
+    format!(
         "insert into entries (post_id, generation, user_id, created_at, event_type, happened_at,
             username, title, content, tags)
-         select $1, s.serving, $2, $3, $4, $5, $6, $7, $8, $9
-            from feed_state s left join authors a on a.user_id = $2
+         select v.column1, s.serving, v.column2, v.column3, v.column4, v.column5, v.column6,
+            v.column7, v.column8, v.column9
+            from (values {}) v cross join feed_state s left join authors a on a.user_id = v.column2
             where s.building is null and coalesce(a.deleted, false) = false
          {OVERWRITE}
-         returning (select username from authors where user_id = $2)"
-    );
-    on!(tx, conn => sqlx::query_scalar(AssertSqlSafe(statement))
-        .bind(entry.post_id)
-        .bind(entry.user_id)
-        .bind(entry.created_at)
-        .bind(&entry.event_type)
-        .bind(entry.happened_at)
-        .bind(&entry.username)
-        .bind(&entry.title)
-        .bind(&entry.content)
-        .bind(Json(&entry.tags))
-        .fetch_optional(&mut *conn)
-        .await)
+         returning post_id, (select a.username from authors a where a.user_id = entries.user_id)",
+        rows.join(", ")
+    )
+}
+
+/// The usual case: writes entries into the generation that is shown, many with a statement, and
+/// gives the names that their accounts have told. An entry is absent from the answer, and not written,
+/// while a rebuild is under way, or when its account is closed.
+async fn write_shown(
+    tx: &mut Tx,
+    posts: &[(Entry, DateTime<Utc>)],
+) -> Result<HashMap<Uuid, Option<String>>, StoreError> {
+    let mut names = HashMap::with_capacity(posts.len());
+    let mut rest = posts;
+    for (rows, statement) in WRITE_SHOWN.iter() {
+        while rest.len() >= *rows {
+            let (part, after) = rest.split_at(*rows);
+            let written: Vec<(Uuid, Option<String>)> = on!(tx, conn => {
+                let mut query = sqlx::query_as(statement.as_str());
+                for (entry, _) in part {
+                    query = query
+                        .bind(entry.post_id)
+                        .bind(entry.user_id)
+                        .bind(entry.created_at)
+                        .bind(&entry.event_type)
+                        .bind(entry.happened_at)
+                        .bind(&entry.username)
+                        .bind(&entry.title)
+                        .bind(&entry.content)
+                        .bind(Json(&entry.tags));
+                }
+                query.fetch_all(&mut *conn).await
+            })?;
+            names.extend(written);
+            rest = after;
+        }
+    }
+    Ok(names)
 }
 
 async fn write(tx: &mut Tx, entry: &Entry, generation: i64) -> Result<(), StoreError> {
@@ -246,17 +323,17 @@ async fn write(tx: &mut Tx, entry: &Entry, generation: i64) -> Result<(), StoreE
 #[async_trait]
 impl Handler for Projection {
     async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
-        let Some(change) = Change::of(event)? else {
-            return Ok(());
-        };
-        let done = match change {
-            Change::Put(entry) => self.put(tx, &entry, event.time).await,
-            Change::Remove(post_id) => self.remove(tx, post_id).await,
-            Change::Name { user_id, username } => {
-                self.name(tx, user_id, &username, event.sequence).await
+        self.handle_all(tx, &[event]).await
+    }
+
+    async fn handle_all(&self, tx: &mut Tx, events: &[&Envelope]) -> Result<(), HandlerError> {
+        let mut changes = Vec::with_capacity(events.len());
+        for event in events {
+            if let Some(change) = Change::of(event)? {
+                changes.push((change, *event));
             }
-            Change::Forget(user_id) => self.forget(tx, user_id, event.sequence).await,
-        };
+        }
+        let done = self.change(tx, changes).await;
         if let Err(StoreError::Unavailable(_)) = done {
             // The whole write is given up for it, so nothing of it will be committed.
             self.awaited.end();

@@ -46,7 +46,10 @@ use crate::store::{PostStore, SqlPosts};
 pub const NAME: &str = "posts";
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = &[sql::migration!(1001, "posts", "0001_posts.sql")];
+pub const MIGRATIONS: &[Migration] = &[
+    sql::migration!(1001, "posts", "0001_posts.sql"),
+    sql::migration!(1002, "tags follow posts", "0002_tags_follow_posts.sql"),
+];
 
 /// The gateway's rule for each endpoint.
 pub const ROUTES: &[Route] = &[

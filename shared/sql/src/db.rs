@@ -13,12 +13,13 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres, Sqlite};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::hand_over::HandOver;
 
+use crate::conn::SqliteConn;
 use crate::dialect::Dialect;
 use crate::error::StoreError;
 use crate::faults::{FaultPoint, Faults};
@@ -30,6 +31,8 @@ use crate::writer::{self, Writer};
 const SQLITE_READERS: u32 = 4;
 /// Connections of a service to PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 10;
+/// How many statements the writer keeps prepared: each with what may run ahead of it.
+const STATEMENTS: usize = 400;
 /// How long a caller waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long SQLite waits for another process (a command line) to let go of the file.
@@ -97,7 +100,7 @@ enum Pools {
 /// A connection for reading. Got from [`Db::read`].
 pub enum Reader {
     /// A SQLite file, opened read-only.
-    Sqlite(PoolConnection<Sqlite>),
+    Sqlite(SqliteConn),
     /// A PostgreSQL server.
     Postgres(PoolConnection<Postgres>),
 }
@@ -142,6 +145,7 @@ impl Db {
             .foreign_keys(true)
             // What was deleted is overwritten where its page is written anyway.
             .pragma("secure_delete", "fast")
+            .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY_TIMEOUT);
         let mut connection = options.connect().await?;
         migrate::sqlite(migrations, settings.delivery)
@@ -317,7 +321,9 @@ impl Db {
     /// When none is to be had.
     pub async fn read(&self) -> Result<Reader, StoreError> {
         Ok(match &self.inner.engine {
-            Pools::Sqlite { readers, .. } => Reader::Sqlite(readers.acquire().await?),
+            Pools::Sqlite { readers, .. } => {
+                Reader::Sqlite(SqliteConn::pooled(readers.acquire().await?))
+            }
             Pools::Postgres(pool) => Reader::Postgres(pool.acquire().await?),
         })
     }

@@ -6,6 +6,7 @@
 //!
 //! The same statement text runs on both databases; see [`on!`].
 
+mod conn;
 mod consumer;
 mod db;
 mod dialect;
@@ -20,6 +21,7 @@ mod outbox_rows;
 mod tx;
 mod writer;
 
+pub use conn::SqliteConn;
 pub use consumer::{Handler, Retry, SqlConsumer};
 pub use db::{Db, Durability, Reader, Settings};
 pub use dialect::Dialect;

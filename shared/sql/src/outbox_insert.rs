@@ -20,13 +20,26 @@ pub(crate) struct Enqueued {
 
 const COLUMNS: usize = 9;
 
+/// An insert of some rows, alone and with the commit of a SQLite file behind it.
+struct Insert {
+    rows: usize,
+    text: String,
+    committing: String,
+}
+
 /// Inserts of 64, 32 … 1 rows: few statements a commit, and few texts to remember.
-static INSERTS: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
+static INSERTS: LazyLock<Vec<Insert>> = LazyLock::new(|| {
     (0..7)
         .rev()
         .map(|power| {
             let rows = 1 << power;
-            (rows, statement(rows))
+            let text = statement(rows);
+            let committing = format!("{text}; commit");
+            Insert {
+                rows,
+                text,
+                committing,
+            }
         })
         .collect()
 });
@@ -46,18 +59,25 @@ fn statement(rows: usize) -> String {
     )
 }
 
-/// Inserts `enqueued` in this write; answers it in the same order, with its places.
+/// Inserts `enqueued` in this write; answers it in the same order, with its places. With
+/// `and_commit`, a SQLite file is committed by the last of the statements.
 pub(crate) async fn insert(
     tx: &mut Tx,
     enqueued: Vec<Enqueued>,
+    and_commit: bool,
 ) -> Result<Vec<Pending>, StoreError> {
     let now = tx.now();
     let mut places: HashMap<String, i64> = HashMap::with_capacity(enqueued.len());
     let mut rest = enqueued.as_slice();
-    for (rows, text) in INSERTS.iter() {
-        while rest.len() >= *rows {
-            let (part, after) = rest.split_at(*rows);
-            let mut headers = Vec::with_capacity(*rows);
+    for insert in INSERTS.iter() {
+        while rest.len() >= insert.rows {
+            let (part, after) = rest.split_at(insert.rows);
+            let text = if and_commit && after.is_empty() {
+                &insert.committing
+            } else {
+                &insert.text
+            };
+            let mut headers = Vec::with_capacity(insert.rows);
             for row in part {
                 headers.push(serde_json::to_string(&row.message.headers)?);
             }

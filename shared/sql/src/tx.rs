@@ -6,9 +6,9 @@ use blocks::outbox::Pending;
 use chrono::{DateTime, Utc};
 use events::{Context, Envelope, Event, Message};
 use sqlx::postgres::PgConnection;
-use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
+use crate::conn::{Ahead, SqliteConn};
 use crate::db::Settings;
 use crate::dialect::Dialect;
 use crate::error::StoreError;
@@ -21,7 +21,7 @@ pub const MAX_EVENT_BYTES: usize = 1_000_000;
 /// The connection below a [`Tx`] or a [`crate::Reader`]; see [`on!`](crate::on).
 pub enum Conn<'a> {
     /// A SQLite file.
-    Sqlite(&'a mut SqliteConnection),
+    Sqlite(&'a mut SqliteConn),
     /// A PostgreSQL server.
     Postgres(&'a mut PgConnection),
 }
@@ -41,7 +41,7 @@ macro_rules! on {
 }
 
 pub(crate) enum Engine {
-    Sqlite(SqliteConnection),
+    Sqlite(SqliteConn),
     Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
 }
 
@@ -133,7 +133,19 @@ impl Tx {
     /// Inserts what was enqueued; answers it as it is to be handed over.
     pub(crate) async fn insert_outbox(&mut self) -> Result<Vec<Pending>, StoreError> {
         let enqueued = std::mem::take(&mut self.enqueued);
-        outbox_insert::insert(self, enqueued).await
+        outbox_insert::insert(self, enqueued, false).await
+    }
+
+    /// Inserts what was enqueued and commits a SQLite file, if anything was written to it.
+    pub(crate) async fn commit_with_outbox(&mut self) -> Result<Vec<Pending>, StoreError> {
+        let enqueued = std::mem::take(&mut self.enqueued);
+        let commits = !enqueued.is_empty();
+        let committed = outbox_insert::insert(self, enqueued, true).await?;
+        // Nothing was written where the BEGIN still is ahead.
+        if !commits && !self.is_ahead() {
+            self.run("commit").await?;
+        }
+        Ok(committed)
     }
 
     /// Runs `then` once this write is committed, before its caller is answered. Not run after a
@@ -162,6 +174,27 @@ impl Tx {
     /// Keeps all since the last savepoint.
     pub(crate) async fn keep(&mut self, _savepoint: Savepoint) -> Result<(), StoreError> {
         self.run("release savepoint part").await
+    }
+
+    /// Has `ahead` run together with the next statement; see [`SqliteConn::put_ahead`]. PostgreSQL has
+    /// no use for it.
+    pub(crate) fn put_ahead(&mut self, ahead: Option<Ahead>) {
+        if let Engine::Sqlite(conn) = &mut self.engine {
+            conn.put_ahead(ahead);
+        }
+    }
+
+    /// See [`SqliteConn::is_ahead`].
+    pub(crate) fn is_ahead(&self) -> bool {
+        matches!(&self.engine, Engine::Sqlite(conn) if conn.is_ahead())
+    }
+
+    /// See [`SqliteConn::take_refused`].
+    pub(crate) fn take_refused(&mut self) -> bool {
+        match &mut self.engine {
+            Engine::Sqlite(conn) => conn.take_refused(),
+            Engine::Postgres(_) => false,
+        }
     }
 
     pub(crate) async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::conn::{Ahead, SqliteConn};
 use crate::db::Settings;
 use crate::error::StoreError;
 use crate::faults::{self, FaultPoint, Faults};
@@ -196,7 +197,7 @@ impl WriterTask {
             },
         };
         let mut tx = Tx {
-            engine: Engine::Sqlite(connection),
+            engine: Engine::Sqlite(SqliteConn::own(connection)),
             settings: Arc::clone(&self.settings),
             context: Context::default(),
             enqueued: Vec::new(),
@@ -224,6 +225,7 @@ impl WriterTask {
                 for job in group {
                     job.answer(Err(StoreError::Unavailable(text.clone().into())));
                 }
+                tx.put_ahead(None);
                 // Nothing is open after a COMMIT that succeeded or a BEGIN that failed.
                 if let Err(error) = tx.run("rollback").await {
                     tracing::debug!(%error, "nothing to roll back");
@@ -231,8 +233,9 @@ impl WriterTask {
             }
         }
         match tx.engine {
-            Engine::Sqlite(mut connection) => {
-                (committed || connection.ping().await.is_ok()).then_some(connection)
+            Engine::Sqlite(mut conn) => {
+                let works = committed || conn.ping().await.is_ok();
+                conn.into_own().filter(|_| works)
             }
             Engine::Postgres(_) => None,
         }
@@ -249,39 +252,40 @@ impl WriterTask {
         let mut next = Some(first);
         while let Some(mut job) = next.take() {
             tx.context = job.context();
-            let began = match stand.begin_job() {
-                Some(statement) => tx.run(statement).await,
-                None => Ok(()),
-            };
-            if let Err(error) = began {
-                group.push(job);
-                return Err(error);
-            }
+            tx.put_ahead(stand.begin_job());
             let (events, hooks) = (tx.enqueued.len(), tx.hooks.len());
             let done = job.run(tx).await;
             group.push(job);
+            if tx.take_refused() {
+                return Err(StoreError::away("a write could not begin"));
+            }
+            // Still ahead: the job ran no statement, and stands where it stood.
+            let ran = !tx.is_ahead();
             if !done {
                 tx.enqueued.truncate(events);
                 tx.hooks.truncate(hooks);
-                tx.run(stand.undo_job()).await?;
+                if ran {
+                    tx.run(stand.undo_job()).await?;
+                }
             }
-            stand = stand.after_job(done);
+            if ran {
+                stand = stand.after_job(done);
+            }
             if group.len() < GROUP {
                 next = self.queue.try_recv().ok();
             }
         }
-        let committed = tx.insert_outbox().await?;
+        tx.put_ahead(stand.begin_outbox());
         faults::check(&self.faults, FaultPoint::BeforeCommit)?;
-        if stand != Stand::Closed {
-            tx.run("commit").await?;
-        }
+        let committed = tx.commit_with_outbox().await?;
+        tx.put_ahead(None);
         faults::check(&self.faults, FaultPoint::AfterCommit)?;
         Ok(committed)
     }
 }
 
 /// Where the transaction of a group stands between two jobs. Every statement costs a change of
-/// threads, so none is run that can be spared.
+/// threads, so none is run that can be spared, and what begins a job runs with its first statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stand {
     /// None is open.
@@ -297,13 +301,19 @@ enum Stand {
 impl Stand {
     /// What must be run before a job, so that it can be undone alone. The name is not that of the
     /// savepoints inside a job: going back to this one takes those with it.
-    fn begin_job(self) -> Option<&'static str> {
-        match self {
-            Self::Closed => Some("begin immediate"),
-            Self::First => Some("savepoint job"),
-            Self::Done => Some("release savepoint job; savepoint job"),
-            Self::Clean => None,
-        }
+    fn begin_job(self) -> Option<Ahead> {
+        let (text, statements) = match self {
+            Self::Closed => ("begin immediate", 1),
+            Self::First => ("savepoint job", 1),
+            Self::Done => ("release savepoint job; savepoint job", 2),
+            Self::Clean => return None,
+        };
+        Some(Ahead { text, statements })
+    }
+
+    /// What must be run before the rows of the outbox, which are undone with everything else only.
+    fn begin_outbox(self) -> Option<Ahead> {
+        self.begin_job().filter(|_| self == Self::Closed)
     }
 
     fn undo_job(self) -> &'static str {

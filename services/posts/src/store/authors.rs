@@ -94,7 +94,6 @@ pub async fn delete_posts(tx: &mut Tx, user_id: i64, limit: i64) -> Result<Vec<U
     .fetch_all(&mut *conn)
     .await)?;
     for (post_id, version) in &deleted {
-        remove_tags(tx, *post_id).await?;
         tx.publish(
             &PostDeleted {
                 post_id: *post_id,
@@ -120,18 +119,6 @@ pub const CLOSED_WITH_POSTS: &str = "select a.user_id from authors a
 /// When the store failed.
 pub async fn reset(tx: &mut Tx) -> Result<(), StoreError> {
     on!(tx, conn => sqlx::query("update authors set version = 0 where deleted_at is null")
-        .execute(&mut *conn)
-        .await
-        .map(|_| ()))
-}
-
-/// Takes a post out of the lists by tag.
-///
-/// # Errors
-/// When the store failed.
-pub(super) async fn remove_tags(tx: &mut Tx, post_id: Uuid) -> Result<(), StoreError> {
-    on!(tx, conn => sqlx::query("delete from post_tags where post_id = $1")
-        .bind(post_id)
         .execute(&mut *conn)
         .await
         .map(|_| ()))

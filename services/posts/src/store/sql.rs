@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use events::posts::{PostDeleted, PostUpdated};
-use serde_json::json;
 use sql::{Db, StoreError, Tx, on};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -110,7 +109,6 @@ impl PostStore for SqlPosts {
                         ..author
                     };
                     let (post, event) = draft.publish(id, author, now);
-                    insert_tags(tx, &post).await?;
                     tx.publish(&event, post.version).await?;
                     tell(tx, cache, id);
                     Ok(post)
@@ -127,8 +125,6 @@ impl PostStore for SqlPosts {
                     if !replace(tx, &post).await? {
                         return Ok(false);
                     }
-                    authors::remove_tags(tx, post.id).await?;
-                    insert_tags(tx, &post).await?;
                     tx.publish(&event, post.version).await?;
                     tell(tx, cache, post.id);
                     Ok(true)
@@ -156,7 +152,6 @@ impl PostStore for SqlPosts {
                     .await
                     .map(|done| done.rows_affected() == 1))?;
                     if deleted {
-                        authors::remove_tags(tx, id).await?;
                         tx.publish(&event, version + 1).await?;
                         tell(tx, cache, id);
                     }
@@ -314,27 +309,6 @@ async fn replace(tx: &mut Tx, post: &Post) -> Result<bool, StoreError> {
     .execute(&mut *conn)
     .await
     .map(|done| done.rows_affected() == 1))
-}
-
-async fn insert_tags(tx: &mut Tx, post: &Post) -> Result<(), StoreError> {
-    if post.tags.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<_> = post.tags.iter().map(|tag| json!({ "tag": tag })).collect();
-    let rows = serde_json::to_string(&rows)?;
-    let statement = format!(
-        "insert into post_tags (tag, created_at, post_id, user_id)
-         select value ->> 'tag', $2, $3, $4 from {}",
-        tx.json_rows("$1")
-    );
-    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
-        .bind(&rows)
-        .bind(post.created_at)
-        .bind(post.id)
-        .bind(post.author.id)
-        .execute(&mut *conn)
-        .await
-        .map(|_| ()))
 }
 
 fn tell(tx: &mut Tx, cache: Option<Arc<Cache>>, id: Uuid) {

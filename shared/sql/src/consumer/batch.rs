@@ -80,12 +80,18 @@ impl Batch<'_> {
         let read: Vec<(&Record, Result<Envelope, Malformed>)> =
             fresh.iter().map(|record| (*record, read(record))).collect();
         self.load_keys(tx, &read).await?;
-        for (record, event) in read {
+        let mut together = Vec::new();
+        for (record, event) in &read {
             match event {
-                Ok(event) => self.event(tx, record, &event).await?,
-                Err(malformed) => self.unreadable(tx, record, &malformed).await?,
+                Ok(event) if self.joins(tx, record, event) => together.push(event),
+                Ok(event) => {
+                    self.apply_all(tx, &std::mem::take(&mut together)).await?;
+                    self.event(tx, record, event).await?;
+                }
+                Err(malformed) => self.unreadable(tx, record, malformed).await?,
             }
         }
+        self.apply_all(tx, &together).await?;
         self.store(tx).await?;
         store_positions(tx, self.shared, &fresh, stored).await?;
         Ok(())
@@ -123,6 +129,36 @@ impl Batch<'_> {
                 .extend(keys::load(tx, self.shared, topic, &keys).await?);
         }
         Ok(())
+    }
+
+    /// Whether `event` is applied together with others, and notes that it was. That is the usual case;
+    /// a refusal of any of them undoes the batch, which then is written apart.
+    fn joins(&mut self, tx: &Tx, record: &Record, event: &Envelope) -> bool {
+        let key = Key {
+            topic: record.topic.clone(),
+            key: event.subject.clone(),
+        };
+        let state = self.keys.get(&key).copied().unwrap_or_default().state;
+        let base = self.shared.base(&record.topic);
+        let joins = !self.apart
+            && state.blocked.is_none()
+            && decide(state, base, event.sequence) == Decision::Apply;
+        if joins {
+            self.handled(tx, &key, event);
+        }
+        joins
+    }
+
+    async fn apply_all(&self, tx: &mut Tx, events: &[&Envelope]) -> Result<(), BatchError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let handled = AssertUnwindSafe(self.shared.handler.handle_all(tx, events));
+        match handled.catch_unwind().await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(HandlerError::Unavailable(cause))) => Err(BatchError::Away(cause)),
+            Ok(Err(_)) | Err(_) => Err(BatchError::Refused),
+        }
     }
 
     pub async fn event(

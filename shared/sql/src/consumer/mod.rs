@@ -39,6 +39,20 @@ pub trait Handler: Send + Sync + 'static {
     /// See [`HandlerError`].
     async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError>;
 
+    /// Writes the effects of several events, in their order: all of them, or it is undone with the
+    /// whole batch and [`Handler::handle`] gets them one by one. A group that can write many in one
+    /// statement does so here.
+    ///
+    /// # Errors
+    /// See [`HandlerError`].
+    async fn handle_all(&self, tx: &mut Tx, events: &[&Envelope]) -> Result<(), HandlerError> {
+        for event in events {
+            tx.caused_by(event.context.clone());
+            self.handle(tx, event).await?;
+        }
+        Ok(())
+    }
+
     /// Empties the projection that was made of `topics`, before they are read again from the start.
     ///
     /// # Errors

@@ -7,9 +7,9 @@ use blocks::bus::{Extent, Record};
 use chrono::DateTime;
 use events::{Headers, Message, header};
 use futures::TryStreamExt;
-use sqlx::sqlite::SqliteConnection;
 
 use super::topics::{TopicState, size};
+use crate::conn::SqliteConn;
 use crate::db::Db;
 use crate::error::StoreError;
 use crate::tx::{Conn, Tx};
@@ -42,7 +42,7 @@ pub(super) struct Arrival {
 }
 
 /// The connection of a database that [`super::TopicLog::open`] made.
-pub(super) fn sqlite(conn: Conn<'_>) -> &mut SqliteConnection {
+pub(super) fn sqlite(conn: Conn<'_>) -> &mut SqliteConn {
     match conn {
         Conn::Sqlite(conn) => conn,
         Conn::Postgres(_) => unreachable!("the topic log is a SQLite file"),

@@ -128,6 +128,75 @@ on_each_database!(
     }
 );
 
+/// What a write does that is one of many in a commit.
+#[derive(Debug, Clone, Copy)]
+struct Deed {
+    writes: bool,
+    publishes: bool,
+    fails: bool,
+}
+
+impl Deed {
+    fn all() -> impl Iterator<Item = Self> {
+        (0..8).map(|bits| Self {
+            writes: bits & 1 != 0,
+            publishes: bits & 2 != 0,
+            fails: bits & 4 != 0,
+        })
+    }
+
+    async fn run(self, db: &Db, id: i64) -> bool {
+        let done = db.write(move |tx| {
+            Box::pin(async move {
+                if self.writes {
+                    note(tx, id).await?;
+                }
+                if self.publishes {
+                    tx.publish(&event(id), id + 1).await?;
+                }
+                if self.fails {
+                    Err(Failed::OnPurpose)
+                } else {
+                    Ok(())
+                }
+            })
+        });
+        done.await.is_ok()
+    }
+}
+
+on_each_database!(
+    writes_of_every_kind_share_a_commit_in_any_order,
+    "notes",
+    NOTES,
+    |db: TestDb| async move {
+        let pairs = Deed::all().flat_map(|one| Deed::all().map(move |other| [one, other]));
+        let deeds: Vec<(i64, Deed)> = (0..).zip(pairs.flatten()).collect();
+        // All in few commits, each pair in one, each deed alone.
+        for (round, together) in (0..).zip([128, 2, 1]) {
+            let first = round * 1000;
+            for some in deeds.chunks(together) {
+                let outcomes = some.iter().map(|(id, deed)| deed.run(&db, first + id));
+                for (done, (_, deed)) in join_all(outcomes).await.into_iter().zip(some) {
+                    assert_ne!(done, deed.fails, "{deed:?}");
+                }
+            }
+        }
+        let expected = |of: fn(&Deed) -> bool| -> Vec<i64> {
+            let stand = deeds.iter().filter(|(_, deed)| !deed.fails && of(deed));
+            let ids: Vec<i64> = stand.map(|(id, _)| *id).collect();
+            let rounds = (0..3).map(|round| round * 1000);
+            rounds
+                .flat_map(|first| ids.iter().map(move |id| first + id))
+                .collect()
+        };
+        assert_eq!(notes(&db).await, expected(|deed| deed.writes));
+        let mut events = pending(&db).await;
+        events.sort_unstable();
+        assert_eq!(events, expected(|deed| deed.publishes));
+    }
+);
+
 on_each_database!(
     a_refused_statement_undoes_its_own_write_only,
     "notes",

@@ -1,0 +1,16 @@
+-- The rows of a post's tags follow the post by themselves, in its own statement. A removal knows its
+-- rows by the tags that were, so no index by post is needed.
+drop index post_tags_of_post;
+
+create trigger post_tags_of_a_new_post after insert on posts begin
+    insert into post_tags (tag, created_at, post_id, user_id)
+        select value, new.created_at, new.id, new.user_id from json_each(new.tags);
+end;
+
+create trigger post_tags_of_a_changed_post after update of tags on posts
+when old.tags <> new.tags begin
+    delete from post_tags where (tag, created_at, post_id) in
+        (select value, old.created_at, old.id from json_each(old.tags));
+    insert into post_tags (tag, created_at, post_id, user_id)
+        select value, new.created_at, new.id, new.user_id from json_each(new.tags);
+end;
