@@ -145,6 +145,9 @@ impl Db {
             .foreign_keys(true)
             // What was deleted is overwritten where its page is written anyway.
             .pragma("secure_delete", "fast")
+            // What a savepoint would put back: of a group of writes it is more than SQLite keeps in
+            // memory by itself, and a file made for each group costs more than the writes.
+            .pragma("temp_store", "memory")
             .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY_TIMEOUT);
         let mut connection = options.connect().await?;
