@@ -20,7 +20,8 @@ mod outbox_rows;
 mod tx;
 mod writer;
 
-pub use consumer::{Handler, Retry, SqlConsumer};
+pub use blocks::consumer::Retry;
+pub use consumer::{Handler, SqlConsumer};
 pub use db::{Db, Durability, Reader, Settings};
 pub use dialect::Dialect;
 pub use error::StoreError;

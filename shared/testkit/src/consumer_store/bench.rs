@@ -252,13 +252,15 @@ pub(super) async fn for_each_plan<A: Adapter>(
         ..ProptestConfig::default()
     };
     let now = tokio::runtime::Handle::current();
-    let tested = tokio::task::block_in_place(|| {
-        TestRunner::new(config).run(&plans(poison), |plan| {
+    tokio::task::block_in_place(|| {
+        let tested = TestRunner::new(config).run(&plans(poison), |plan| {
             now.block_on(async { test(Bench::over(open().await).await, plan).await });
             Ok(())
-        })
+        });
+        if let Err(error) = tested {
+            panic!("{error}");
+        }
     });
-    tested.unwrap_or_else(|error| panic!("{error}"));
 }
 
 impl Plan {
