@@ -21,8 +21,9 @@ mod outbox_rows;
 mod tx;
 mod writer;
 
+pub use blocks::consumer::Retry;
 pub use conn::SqliteConn;
-pub use consumer::{Handler, Retry, SqlConsumer};
+pub use consumer::{Handler, SqlConsumer};
 pub use db::{Db, Durability, Reader, Settings};
 pub use dialect::Dialect;
 pub use error::StoreError;

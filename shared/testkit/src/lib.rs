@@ -9,6 +9,7 @@
 )]
 
 pub mod bus;
+pub mod consumer_store;
 pub mod db;
 pub mod http;
 pub mod positions;

@@ -4,6 +4,7 @@
 //! next offset of each partition. The offset that is committed to the bus serves lag tools only.
 
 pub mod decide;
+pub mod parked;
 mod run;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use tokio::sync::Notify;
 use crate::bus::{Positions, Record};
 use crate::error::BoxError;
 
+pub use parked::Retry;
 pub use run::{ConsumerLoop, ConsumerStatus, lag};
 
 /// A consumer group of a service: what it reads and where it keeps what it made of it.

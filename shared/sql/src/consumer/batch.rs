@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use blocks::bus::{Record, TopicPartition};
 use blocks::consumer::decide::{Decision, decide};
+use blocks::consumer::parked::{UNREADABLE, dead_letter, event_type_of, read, record_text};
 use blocks::consumer::{Applied, HandlerError, Reason};
 use blocks::error::chain;
-use events::{Envelope, Malformed, Message, dead_letter_topic, header};
+use events::{Envelope, Malformed};
 use futures::FutureExt;
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
@@ -273,7 +274,7 @@ impl Batch<'_> {
             id: event.id.to_string(),
             event_type: Some(event.event_type.clone()),
             status: "processing",
-            record: Some(inbox::record_text(record)?),
+            record: Some(record_text(record)?),
         });
         Ok(())
     }
@@ -297,7 +298,7 @@ impl Batch<'_> {
             id: tx.id().to_string(),
             event_type: None,
             status: "processing",
-            record: Some(inbox::record_text(record)?),
+            record: Some(record_text(record).map_err(StoreError::from)?),
         });
         self.applied.parked += 1;
         let error = HandlerError::Poison(malformed.to_string().into());
@@ -354,9 +355,6 @@ impl Batch<'_> {
     }
 }
 
-/// How keys begin that stand for records which are no events.
-pub(super) const UNREADABLE: &str = "@unreadable/";
-
 /// A version is missing before one that came.
 pub(super) struct Gap {
     pub known: Option<i64>,
@@ -380,51 +378,6 @@ impl Gap {
             retry_at: None,
         };
         keys::block(tx, shared, key, block).await
-    }
-}
-
-/// Reads a record as the event it should be.
-pub(super) fn read(record: &Record) -> Result<Envelope, Malformed> {
-    Envelope::read(
-        &record.topic,
-        record.key.as_deref(),
-        &record.headers,
-        &record.value,
-    )
-}
-
-/// PostgreSQL takes no NUL in a text.
-fn plain(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
-}
-
-fn event_type_of(record: &Record) -> String {
-    let found = record.headers.iter().find(|(name, _)| name == header::TYPE);
-    found.map_or_else(|| "unreadable".to_owned(), |(_, value)| plain(value))
-}
-
-fn dead_letter(
-    group: &str,
-    record: &Record,
-    reason: Reason,
-    attempts: i64,
-    error: &str,
-) -> Message {
-    let mut headers = record.headers.clone();
-    let origin = format!("{}/{}/{}", record.topic, record.partition, record.offset);
-    headers.extend([
-        (header::DLQ_REASON.to_owned(), reason.as_str().to_owned()),
-        (header::DLQ_ERROR.to_owned(), error.to_owned()),
-        (header::DLQ_ATTEMPTS.to_owned(), attempts.to_string()),
-        (header::DLQ_ORIGIN.to_owned(), origin),
-        (header::DLQ_GROUP.to_owned(), group.to_owned()),
-    ]);
-    Message {
-        topic: dead_letter_topic(&record.topic),
-        key: record.key.as_deref().map(plain).unwrap_or_default(),
-        headers,
-        value: record.value.clone(),
-        time: record.time,
     }
 }
 

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use blocks::consumer::decide::{Base, KeyState};
+use blocks::consumer::parked::{UNREADABLE, read, read_record};
 use blocks::consumer::{Applied, Reason};
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 
-use super::batch::{Batch, Gap, UNREADABLE, read};
+use super::batch::{Batch, Gap};
 use super::inbox;
 use super::keys::{self, Key};
 use super::{BatchError, Shared};
+use crate::error::StoreError;
 use crate::on;
 use crate::tx::Tx;
 
@@ -124,7 +126,7 @@ async fn page(
         let known = batch.keys.entry(key.clone()).or_default();
         let (state, attempts) = (known.state, known.attempts);
         let Some(text) = &row.record else { continue };
-        let record = inbox::read_record(&key.topic, text)?;
+        let record = read_record(&key.topic, text).map_err(StoreError::Unavailable)?;
         if key.key.starts_with(UNREADABLE) {
             return unreadable_again(batch, tx, key, &record, attempts)
                 .await

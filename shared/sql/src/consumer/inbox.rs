@@ -2,13 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use blocks::bus::Record;
-use chrono::{DateTime, TimeDelta, Utc};
-use events::Headers;
+use chrono::TimeDelta;
 use events::topic::WEEK_MS;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sqlx::AssertSqlSafe;
 
 use super::Shared;
@@ -19,46 +15,6 @@ use crate::tx::Tx;
 
 /// How many processed rows a clean-up removes in one write.
 const REMOVE_PAGE: i64 = 1000;
-
-/// A record as it waits. The value is base64: a poison message need not be text.
-#[derive(Serialize, Deserialize)]
-struct Waiting {
-    partition: i32,
-    offset: i64,
-    key: Option<String>,
-    headers: Headers,
-    value: String,
-    time: DateTime<Utc>,
-}
-
-/// Writes a record down.
-pub(super) fn record_text(record: &Record) -> Result<String, StoreError> {
-    Ok(serde_json::to_string(&Waiting {
-        partition: record.partition,
-        offset: record.offset,
-        key: record.key.clone(),
-        headers: record.headers.clone(),
-        value: STANDARD.encode(&record.value),
-        time: record.time,
-    })?)
-}
-
-/// Reads a record that waited.
-pub(super) fn read_record(topic: &str, text: &str) -> Result<Record, StoreError> {
-    let waiting: Waiting = serde_json::from_str(text)?;
-    let value = STANDARD
-        .decode(&waiting.value)
-        .map_err(|error| StoreError::Unavailable(Box::new(error)))?;
-    Ok(Record {
-        topic: topic.to_owned(),
-        partition: waiting.partition,
-        offset: waiting.offset,
-        key: waiting.key,
-        headers: waiting.headers,
-        value,
-        time: waiting.time,
-    })
-}
 
 /// A row on its way in. `record` is present while it waits.
 #[derive(Serialize)]

@@ -9,18 +9,15 @@ mod operator;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use blocks::bus::{Positions, Record, TopicPartition};
 use blocks::consumer::decide::Base;
 use blocks::consumer::{
-    Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError, Pulse,
+    Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError, Pulse, Retry,
 };
 use blocks::error::BoxError;
-use chrono::TimeDelta;
 use events::{Cleanup, Envelope, Topic};
-use rand::Rng;
 use tokio::sync::Notify;
 
 use crate::db::Db;
@@ -58,41 +55,6 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// When the database refuses.
     async fn reset(&self, tx: &mut Tx, topics: &[String]) -> Result<(), StoreError>;
-}
-
-/// How often a refused event is tried, and how long the pauses are.
-#[derive(Debug, Clone, Copy)]
-pub struct Retry {
-    /// Attempts before it becomes a dead letter, the first one included.
-    pub attempts: i64,
-    /// The pause after the first; doubled after each further one.
-    pub first_pause: Duration,
-    /// No pause is longer.
-    pub longest_pause: Duration,
-}
-
-impl Default for Retry {
-    /// Five attempts over about three seconds.
-    fn default() -> Self {
-        Self {
-            attempts: 5,
-            first_pause: Duration::from_millis(200),
-            longest_pause: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Retry {
-    /// The pause after `attempts` failures, with up to a quarter of jitter.
-    fn pause(&self, attempts: i64) -> TimeDelta {
-        let doublings = u32::try_from((attempts - 1).clamp(0, 20)).unwrap_or_default();
-        let pause = self
-            .first_pause
-            .saturating_mul(1 << doublings)
-            .min(self.longest_pause);
-        let jitter = pause.mul_f64(rand::rng().random_range(0.0..0.25));
-        TimeDelta::from_std(pause + jitter).unwrap_or(TimeDelta::MAX)
-    }
 }
 
 /// A consumer group whose store is a [`Db`].

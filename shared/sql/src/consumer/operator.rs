@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use blocks::bus::Record;
 use blocks::consumer::decide::Base;
+use blocks::consumer::parked::{UNREADABLE, read_record};
 use blocks::consumer::{Blocked, GAP_LISTED_MS, Pulse, Reason};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::AssertSqlSafe;
 
-use super::batch::UNREADABLE;
 use super::keys::{self, Key, Known};
 use super::{Shared, inbox};
 use crate::error::StoreError;
@@ -154,7 +154,7 @@ pub(super) async fn waiting(shared: &Shared, id: i64, max: i64) -> Result<Vec<Re
     .fetch_all(&mut *conn)
     .await)?;
     rows.iter()
-        .map(|(topic, record)| inbox::read_record(topic, record))
+        .map(|(topic, record)| read_record(topic, record).map_err(StoreError::Unavailable))
         .collect()
 }
 

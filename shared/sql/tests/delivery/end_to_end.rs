@@ -212,7 +212,7 @@ async fn world(seed: u64, poison: bool) {
         let life = Life::begin(folder.path(), &chaos).await;
         if poison {
             let mut rng = StdRng::seed_from_u64(seed);
-            let mut poison = life.handler.poison.lock().unwrap();
+            let mut poison = life.handler.refusals.poison.lock().unwrap();
             for _ in 0..4 {
                 let key = (
                     format!("c{}", rng.random_range(0..COUNTERS)),
@@ -237,7 +237,7 @@ async fn world(seed: u64, poison: bool) {
         if poison {
             let blocked = life.consumer.store.blocked().await.unwrap();
             assert!(!blocked.is_empty() && blocked.iter().all(|b| b.reason == Reason::Poison));
-            life.handler.cure();
+            life.handler.refusals.cure();
             for key in blocked {
                 life.consumer.store.replay(key.id).await.unwrap();
             }

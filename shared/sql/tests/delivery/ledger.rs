@@ -1,46 +1,16 @@
 //! A small service under test: counters that publish each step, and a ledger that notes every
 //! effect in the order in which it took place.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::consumer::HandlerError;
-use events::{Cleanup, Envelope, Event, Topic};
-use serde::{Deserialize, Serialize};
+use events::Envelope;
 use sql::{Db, Handler, Migration, StoreError, Tx, on};
+use testkit::consumer_store::Refusals;
 
-pub const STEPS: Topic = Topic {
-    name: "steps",
-    partitions: 3,
-    cleanup: Cleanup::Delete {
-        after_ms: 604_800_000,
-    },
-};
-
-/// The same topic, were it compacted.
-pub const COMPACTED: Topic = Topic {
-    cleanup: Cleanup::Compact {
-        after_ms: 604_800_000,
-    },
-    ..STEPS
-};
-
-/// A counter went one step on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stepped {
-    pub counter: String,
-    pub value: i64,
-}
-
-impl Event for Stepped {
-    const TOPIC: &'static Topic = &STEPS;
-    const TYPE: &'static str = "counter.stepped";
-    const VERSION: u16 = 1;
-    fn subject(&self) -> String {
-        self.counter.clone()
-    }
-}
+pub use testkit::consumer_store::{STEPS, Stepped, complete};
 
 const TABLES: &str = "
     create table counters (counter text primary key, value bigint not null);
@@ -115,31 +85,10 @@ pub async fn balances(db: &Db) -> BTreeMap<String, i64> {
     rows.into_iter().collect()
 }
 
-/// What each counter's ledger must be when all was delivered.
-pub fn complete(counters: &BTreeMap<String, i64>) -> BTreeMap<String, Vec<i64>> {
-    counters
-        .iter()
-        .map(|(counter, value)| (counter.clone(), (1..=*value).collect()))
-        .collect()
-}
-
-/// What the handler refuses, for now.
-#[derive(Debug, Default)]
-pub struct Poison {
-    pub unreadable: BTreeSet<(String, i64)>,
-    pub rejected: BTreeSet<(String, i64)>,
-}
-
 /// Notes each effect. It writes before it refuses, so that a refusal has something to undo.
 #[derive(Default)]
 pub struct Ledger {
-    pub poison: Mutex<Poison>,
-}
-
-impl Ledger {
-    pub fn cure(&self) {
-        *self.poison.lock().unwrap() = Poison::default();
-    }
+    pub refusals: Arc<Refusals>,
 }
 
 #[async_trait]
@@ -158,19 +107,7 @@ impl Handler for Ledger {
         .execute(&mut *conn)
         .await
         .map(|_| ()))?;
-        let poison = {
-            let poison = self.poison.lock().unwrap();
-            let key = (step.counter.clone(), step.value);
-            (
-                poison.unreadable.contains(&key),
-                poison.rejected.contains(&key),
-            )
-        };
-        match poison {
-            (true, _) => return Err(HandlerError::Poison("poison".into())),
-            (_, true) => return Err(HandlerError::Rejected("refused for now".into())),
-            _ => {}
-        }
+        self.refusals.judge(&step)?;
         on!(tx, conn => sqlx::query(
             "insert into balances (counter, value) values ($1, 1)
              on conflict (counter) do update set value = balances.value + 1",
