@@ -9,5 +9,6 @@ mod edges;
 mod graph;
 mod outbox;
 mod process;
+mod traefik;
 mod walk;
 mod world;
