@@ -13,7 +13,7 @@ fetch_kafka() {
     say "getting Kafka $KAFKA_VERSION (43 MB)"
     mkdir -p "$CACHE"
     work=$(mktemp -d "$CACHE/kafka.XXXXXX")
-    mvn -q -B -f scripts/stack.d/kafka/pom.xml dependency:copy-dependencies \
+    mvn -q -B -Dstyle.color=never -f scripts/stack.d/kafka/pom.xml dependency:copy-dependencies \
       -DincludeScope=runtime -DoutputDirectory="$work" >&2
     # Whole or not at all: whoever else gets it at the same time may be first.
     mv -T "$work" "$folder" 2>/dev/null || rm -rf "$work"

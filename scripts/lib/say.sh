@@ -32,7 +32,7 @@ listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 # the file also has the time at which ours was started.
 alive() {
   local pid started
-  read -r pid started <"$1" 2>/dev/null || return 1
+  { read -r pid started <"$1"; } 2>/dev/null || return 1
   [ -n "$pid" ] && [ "$(started_at "$pid")" = "$started" ]
 }
 
