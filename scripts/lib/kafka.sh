@@ -2,20 +2,20 @@
 # the project's folder; needs say.sh.
 # shellcheck shell=bash
 
-KAFKA_VERSION=4.1.0
-
-# Prints the folder of the jars; gets them first (43 MB) when they are not there.
+# Prints the folder of the jars; gets them first (43 MB) when they are not there. It is named after
+# what is in it: another version is fetched anew.
 fetch_kafka() {
-  local folder=$CACHE/kafka-$KAFKA_VERSION work
+  local pom=scripts/kafka-pom.xml folder work
+  folder=$CACHE/kafka-$(cksum <"$pom" | cut -d ' ' -f 1)
   need java openjdk-17-jre-headless "Java 17 or newer" >&2
   if [ ! -d "$folder" ]; then
     need mvn maven >&2
-    say "getting Kafka $KAFKA_VERSION (43 MB)"
+    say "getting Kafka (43 MB)"
     mkdir -p "$CACHE"
-    work=$(mktemp -d "$CACHE/kafka.XXXXXX")
-    mvn -q -B -Dstyle.color=never -f scripts/stack.d/kafka/pom.xml dependency:copy-dependencies \
+    work=$(mktemp -d "$folder.XXXXXX")
+    mvn -q -B -Dstyle.color=never -f "$pom" dependency:copy-dependencies \
       -DincludeScope=runtime -DoutputDirectory="$work" >&2
-    # Whole or not at all: whoever else gets it at the same time may be first.
+    # Whole or not at all, also when two fetch at once.
     mv -T "$work" "$folder" 2>/dev/null || rm -rf "$work"
   fi
   echo "$folder"

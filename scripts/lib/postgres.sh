@@ -1,6 +1,7 @@
 # PostgreSQL from Debian's packages, for tests and for the native stack. Sourced; needs say.sh.
 # shellcheck shell=bash
 
+# shellcheck disable=SC2012 # versions, in order
 postgres_binaries() { ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -n 1; }
 
 # PostgreSQL refuses to run as root: its own user does it then.

@@ -1,6 +1,7 @@
 # For the scripts beside this folder: what all of them need. Sourced, never run.
 # shellcheck shell=bash
 
+# shellcheck disable=SC2034 # for the files beside this one
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/rookery
 
 say() { echo "$*" >&2; }
@@ -40,6 +41,7 @@ alive() {
 started_at() {
   local stat
   { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
+  # shellcheck disable=SC2086 # into words
   set -- ${stat##*) } # after the name, which may have blanks in it
   [ "$1" = Z ] || echo "${20}"
 }

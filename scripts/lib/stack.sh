@@ -20,6 +20,7 @@ load_settings() {
   case $DIR in /*) ;; *) DIR=$PWD/$DIR ;; esac
   local setting name from
   for setting in "${SETTINGS[@]}"; do declare -g "$setting"; done
+  # shellcheck disable=SC1091 # written by keep_settings
   if [ -s "$DIR/settings" ]; then . "$DIR/settings"; fi
   for setting in "${SETTINGS[@]}"; do
     name=${setting%%=*}
