@@ -13,7 +13,7 @@ WORKDIR /src
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path '*/src/lib.rs' ! -path '*/src/main.rs' -delete \
  && find . -name lib.rs -exec sh -c ': > "$1"' - {} \; \
- && find . -name main.rs -exec sh -c 'echo "fn main() {}" > "$1"' - {} \;
+ && find . -name main.rs -exec sh -c 'echo "fn main() { }" > "$1"' - {} \;
 
 # --- dependencies, built again only when a manifest changes; then everything -------------------------
 FROM rust:1-bookworm AS build
