@@ -98,3 +98,11 @@ stop() {
   fi
   rm -f "$folder/pid"
 }
+
+# gone PID...: waits until the system has forgotten them, which a slow init may take a moment for.
+gone() {
+  local pid end=$((SECONDS + 5))
+  for pid; do
+    while [ -e "/proc/$pid" ] && ((SECONDS < end)); do sleep 0.05; done
+  done
+}
