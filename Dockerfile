@@ -44,7 +44,6 @@ COPY --from=build /out/ /usr/local/bin/
 COPY deploy/docker/healthcheck /usr/local/bin/healthcheck
 USER rookery
 WORKDIR /data
-VOLUME /data
 ENV HOST=0.0.0.0 PORT=8000 DATA_DIR=/data LOG_FORMAT=json
 EXPOSE 8000
 # Alive, not ready: restarting a service mends no database.

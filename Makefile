@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help run test check fmt lint doc unit e2e bench mutants clean
+.PHONY: help run test check fmt lint doc unit e2e bench mutants clean \
+	stack-up stack-down test-stack test-gateway check-deploy traefik-routes
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +38,26 @@ bench: ## Measures against the limits of this machine (docs/benchmarks.md)
 
 mutants: ## Breaks the delivery on purpose and expects its tests to notice
 	scripts/mutants
+
+stack-up: ## Starts the fleet on this machine, without Docker (docs/fleet.md)
+	scripts/stack up
+
+stack-down: ## Stops it; data stays
+	scripts/stack down
+
+test-stack: ## Starts a fleet of its own, walks it, looks at it, stops it
+	scripts/test-stack
+
+test-gateway: ## Tries to get past a real Traefik, in front of stand-ins or of GATEWAY_URL
+	cargo build --locked
+	scripts/test-gateway
+
+traefik-routes: ## Writes Traefik's routers anew from the route table
+	cargo run --quiet --locked -- routes --traefik > traefik/dynamic/routes.new
+	mv traefik/dynamic/routes.new traefik/dynamic/routes.yml
+
+check-deploy: ## Checks compose files and Kubernetes manifests without starting anything
+	scripts/check-deploy
 
 clean: ## Removes what was built
 	cargo clean
