@@ -1,5 +1,6 @@
 """What Traefik does with this project's configuration, seen from both of its sides."""
 
+import gzip
 import json
 
 from gateway_corpus import FORGED
@@ -137,9 +138,14 @@ def told(edge):
         check(answer.header(name) == value, f"{name}: {answer}")
     check(answer.header("server") is None, f"{answer}")
     check(dict(answer.json()["headers"]).get("X-Request-Id") == "walk-2", f"{answer}")
+    packed = edge.ask("GET", "/api/posts/large", ["Accept-Encoding: gzip"])
+    check(packed.header("content-encoding") == "gzip", f"{packed.headers}")
+    check(json.loads(gzip.decompress(packed.body))["text"] == "x" * 5000, "the same, unpacked")
+    plain = edge.ask("GET", "/api/posts/large")
+    check(plain.header("content-encoding") is None and len(plain.body) > 5000, f"{plain.headers}")
     secure = send(("127.0.0.1", edge.secure), request("GET", "/api/posts"), tls=True)
     check(secure.status == 200 and "max-age" in (secure.header("strict-transport-security") or ""), f"{secure}")
-    tick("security headers; TLS on its entry point, with HSTS")
+    tick("security headers; gzip for who takes it; TLS on its entry point, with HSTS")
 
     check(send(("127.0.0.1", edge.admin), request("GET", "/dashboard/")).status == 200, "the dashboard")
     check(send(("127.0.0.1", edge.admin), request("GET", "/ping")).status == 200, "the ping")
@@ -161,7 +167,7 @@ def streams(edge):
     """An event stream arrives event by event."""
     stand = edge.services["posts"].server
     with connect(edge.address) as connection:
-        connection.sendall(request("GET", "/api/posts/stream", token="ada-token"))
+        connection.sendall(request("GET", "/api/posts/stream", ["Accept-Encoding: gzip"], token="ada-token"))
         came = b""
         for number in range(3):
             while f"data: {number}".encode() not in came:

@@ -62,6 +62,8 @@ class Service(Stand):
         if path.endswith("/hang-up"):
             self.close_connection = True
             return self.connection.close()
+        if path.endswith("/large"):
+            return self.answer(200, {"text": "x" * 5000})
         if path.endswith("/stream"):
             return self.stream()
         headers = [[name, value] for name, value in self.headers.items()]
