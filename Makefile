@@ -3,8 +3,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help run test check fmt lint doc unit e2e bench mutants clean \
+.PHONY: help run test check fmt lint doc unit unit-fleet e2e bench mutants clean \
 	stack-up stack-down test-stack test-gateway check-deploy traefik-routes
+
+# What only the fleet's processes contain, for the commands that build it.
+FLEET := -p kafka --features kafka/client
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -22,12 +25,16 @@ fmt: ## Checks the format
 
 lint: ## Runs clippy on everything
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy $(FLEET) --all-targets --locked -- -D warnings
 
 doc: ## Builds the documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 unit: ## Runs unit, contract and integration tests (PostgreSQL's only with TEST_DATABASE_URL)
 	cargo test --workspace --locked
+
+unit-fleet: ## Runs the tests of what the fleet adds, over real servers (TEST_KAFKA, TEST_DATABASE_URL)
+	cargo test $(FLEET) --locked -- --include-ignored
 
 e2e: ## Walks every endpoint of a server of its own (or of BASE_URL)
 	./test.sh
