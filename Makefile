@@ -3,7 +3,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help run test check fmt lint doc unit unit-redis e2e bench mutants clean
+.PHONY: help run test check fmt lint doc unit unit-fleet e2e bench mutants clean \
+	stack-up stack-down test-stack test-gateway check-deploy traefik-routes
+
+# What only the fleet's processes contain, for the commands that build it.
+FLEET := -p kafka -p feed-generator --features kafka/client,feed-generator/fleet
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -21,7 +25,7 @@ fmt: ## Checks the format
 
 lint: ## Runs clippy on everything
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy -p feed-generator --features fleet --all-targets --locked -- -D warnings
+	cargo clippy $(FLEET) --all-targets --locked -- -D warnings
 
 doc: ## Builds the documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
@@ -29,8 +33,8 @@ doc: ## Builds the documentation
 unit: ## Runs unit, contract and integration tests (PostgreSQL's only with TEST_DATABASE_URL)
 	cargo test --workspace --locked
 
-unit-redis: ## Runs the tests of the feed in Redis (TEST_REDIS_URL, see scripts/redis)
-	cargo test -p feed-generator --features fleet --locked -- --include-ignored redis
+unit-fleet: ## Runs the tests of what the fleet adds, over real servers (TEST_KAFKA, TEST_REDIS_URL, TEST_DATABASE_URL)
+	cargo test $(FLEET) --locked -- --include-ignored
 
 e2e: ## Walks every endpoint of a server of its own (or of BASE_URL)
 	./test.sh
@@ -41,6 +45,26 @@ bench: ## Measures against the limits of this machine (docs/benchmarks.md)
 
 mutants: ## Breaks the delivery on purpose and expects its tests to notice
 	scripts/mutants
+
+stack-up: ## Starts the fleet on this machine, without Docker (docs/fleet.md)
+	scripts/stack up
+
+stack-down: ## Stops it; data stays
+	scripts/stack down
+
+test-stack: ## Starts a fleet of its own, walks it, looks at it, stops it
+	scripts/test-stack
+
+test-gateway: ## Tries to get past a real Traefik, in front of stand-ins or of GATEWAY_URL
+	cargo build --locked
+	scripts/test-gateway
+
+traefik-routes: ## Writes Traefik's routers anew from the route table
+	cargo run --quiet --locked -- routes --traefik > traefik/dynamic/routes.new
+	mv traefik/dynamic/routes.new traefik/dynamic/routes.yml
+
+check-deploy: ## Checks compose files and Kubernetes manifests without starting anything
+	scripts/check-deploy
 
 clean: ## Removes what was built
 	cargo clean

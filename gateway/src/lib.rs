@@ -11,6 +11,8 @@
 //! | [`site`] | opens every service over its file |
 //! | [`app`] | puts their routers behind one front |
 //! | [`serve`] | runs that until it is stopped |
+//! | [`front`] | answers for a fleet what belongs to no single service |
+//! | [`traefik`] | the same rules for the Traefik in front of a fleet |
 //! | [`admin`] | what an operator can see and do, as an HTTP API |
 //! | [`cli`] | the command line, a client of that API |
 
@@ -19,8 +21,10 @@ pub mod app;
 mod banner;
 pub mod cli;
 mod compress;
+pub mod front;
 pub mod serve;
 pub mod site;
+pub mod traefik;
 
 /// The release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

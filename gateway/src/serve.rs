@@ -78,7 +78,7 @@ async fn own(config: &Config) -> Result<DataDir, FolderError> {
     }
 }
 
-async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
     let (host, port) = (config.host.as_str(), config.port);
     TcpListener::bind((host, port)).await.map_err(|error| {
         let hint = match error.kind() {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::front::Address;
+
 const EXAMPLES: &str = "\
 Examples:
   rookery                                          serve on http://127.0.0.1:8000, data in ./data
@@ -75,7 +77,28 @@ Examples:
     /// Print the settings in force and where each came from; secrets are masked
     Config,
     /// Print who may pass the gateway on which route
-    Routes,
+    Routes {
+        /// As routers for Traefik: what is in traefik/dynamic/routes.yml
+        #[arg(long)]
+        traefik: bool,
+    },
+    /// Answer for services that run each on its own: health, documentation, errors of the gateway
+    #[command(after_help = "\
+It stands behind Traefik, beside the services, and keeps nothing.
+
+Example:
+  rookery front --port 8100 --service auth=http://127.0.0.1:8101,posts=http://127.0.0.1:8103")]
+    Front {
+        /// Where the services are: SERVICE=URL, several with commas
+        #[arg(
+            long = "service",
+            env = "FRONT_SERVICES",
+            value_name = "SERVICE=URL",
+            value_delimiter = ',',
+            required = true
+        )]
+        services: Vec<Address>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

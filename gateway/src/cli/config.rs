@@ -6,7 +6,7 @@ use blocks::config::{Config, Row};
 use super::args::Overrides;
 use super::say;
 use super::table::{Table, or_dash};
-use crate::site;
+use crate::{site, traefik};
 
 /// Where a value came from that was said with the command.
 const COMMAND_LINE: &str = "command line";
@@ -50,6 +50,11 @@ pub(super) fn routes() -> anyhow::Result<()> {
         ]);
     }
     say(table)
+}
+
+/// Prints the same for Traefik.
+pub(super) fn traefik() -> anyhow::Result<()> {
+    say(traefik::routers(site::ROUTES.iter().copied()).trim_end())
 }
 
 fn mode_name(mode: Mode) -> &'static str {

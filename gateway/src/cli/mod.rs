@@ -31,13 +31,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let command = cli.command.unwrap_or(Command::Serve);
     // A server writes its log to standard output, where a command writes its result.
     let _telemetry = match command {
-        Command::Serve => telemetry::init(&config)?,
+        Command::Serve | Command::Front { .. } => telemetry::init(&config)?,
         _ => telemetry::init_quiet(&config)?,
     };
     match command {
         Command::Serve => crate::serve::serve(&config).await,
         Command::Config => config::show(&config, &cli.overrides),
-        Command::Routes => config::routes(),
+        Command::Routes { traefik: false } => config::routes(),
+        Command::Routes { traefik: true } => config::traefik(),
+        Command::Front { services } => crate::front::run(&config, &services).await,
         Command::Events(Events::Tail(tail)) => events::tail(&config, tail).await,
         Command::Events(Events::Topics { json }) => {
             with_server(&config, async |server| events::topics(server, json).await).await

@@ -80,6 +80,31 @@ impl Folder {
         }
     }
 
+    /// Starts a front for services: `posts=http://127.0.0.1:8000`, with commas.
+    pub async fn front(&self, services: &str) -> Rookery {
+        let log = self.file("front");
+        let mut child = self
+            .command(&["front", "--port", "0", "--service", services])
+            .env("LOG_FORMAT", "json")
+            .stdout(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let address = eventually("the front says where it listens", async || {
+            if let Some(ended) = child.try_wait().unwrap() {
+                panic!("{ended}: {}", read(&log));
+            }
+            let log = read(&log);
+            let said = log.lines().find(|line| line.contains("listening"))?;
+            let said: Value = serde_json::from_str(said).ok()?;
+            Some(said["address"].as_str().unwrap().to_owned())
+        })
+        .await;
+        Rookery {
+            child,
+            client: Client::new(address),
+        }
+    }
+
     /// What the last server wrote, both ways.
     pub fn output(&self) -> String {
         read(&self.file("stdout")) + &read(&self.file("stderr"))

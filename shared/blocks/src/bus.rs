@@ -9,6 +9,10 @@ use events::{Cleanup, Headers, Message, Topic, topic};
 
 use crate::error::BoxError;
 
+/// The largest value that every adapter takes: a Kafka broker's default less room for key, headers and
+/// framing. What does not fit is refused before it is committed.
+pub const MAX_EVENT_BYTES: usize = 1_000_000;
+
 /// A topic as an adapter creates it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {

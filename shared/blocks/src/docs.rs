@@ -154,8 +154,12 @@ pub fn router(openapi: &OpenApi) -> Router {
         .expect("an OpenAPI document is JSON")
         .into();
     let document = move || async move { ([(CONTENT_TYPE, "application/json")], json.clone()) };
+    pages().route("/openapi.json", get(document))
+}
+
+/// The pages that show whatever is at `/openapi.json`.
+pub fn pages() -> Router {
     Router::new()
-        .route("/openapi.json", get(document))
         .route("/docs", get(async || page(DOCS)))
         .route("/docs/{file}", get(swagger_file))
         .route("/redoc", get(async || page(REDOC)))

@@ -14,9 +14,7 @@ use crate::dialect::Dialect;
 use crate::error::StoreError;
 use crate::outbox_insert::{self, Enqueued};
 
-/// The largest value that an event may have, in bytes: Kafka's default `message.max.bytes` is
-/// 1,048,588, and headers and framing count.
-pub const MAX_EVENT_BYTES: usize = 1_000_000;
+pub use blocks::bus::MAX_EVENT_BYTES;
 
 /// The connection below a [`Tx`] or a [`crate::Reader`]; see [`on!`](crate::on).
 pub enum Conn<'a> {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blocks::bus::{BusError, Extent, TopicSpec};
-use chrono::DateTime;
+use chrono::TimeDelta;
 use events::{Cleanup, Message};
 use futures::future::join_all;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Adapter, PATIENCE, by_key, expected, fresh_group, fresh_topic, member, message, messages, take,
+    Adapter, BEGAN, PATIENCE, by_key, expected, fresh_group, fresh_topic, member, message,
+    messages, take,
 };
 use crate::positions::MemoryPositions;
 
@@ -35,7 +36,7 @@ pub async fn records_come_back_as_they_were_published(adapter: &mut dyn Adapter)
             ("quoted".to_owned(), "\"\\ \n ü".to_owned()),
         ],
         value,
-        time: DateTime::from_timestamp_millis(1_767_268_800_123 + n).unwrap(),
+        time: *BEGAN + TimeDelta::milliseconds(n),
     })
     .collect();
     bus.publish(&published).await.unwrap();

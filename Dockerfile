@@ -1,0 +1,52 @@
+# One image with every executable of the fleet: auth, user-profile, posts, feed-generator,
+# notification, and rookery (the front, and everything in one process). The command says which.
+#
+#   docker build -t rookery .
+#   docker run -p 8000:8000 -v rookery:/data rookery            all in one process
+#   docker-compose up -d                                        the fleet
+#
+# Both builders take it, so it uses nothing that only one of them has.
+
+# --- what the dependencies are: manifests, and sources with nothing in them --------------------------
+FROM rust:1-bookworm AS manifests
+WORKDIR /src
+COPY . .
+RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path '*/src/lib.rs' ! -path '*/src/main.rs' -delete \
+ && find . -name lib.rs -exec sh -c ': > "$1"' - {} \; \
+ && find . -name main.rs -exec sh -c 'echo "fn main() { }" > "$1"' - {} \;
+
+# --- dependencies, built again only when a manifest changes; then everything -------------------------
+FROM rust:1-bookworm AS build
+# librdkafka is C and C++.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends g++ make zlib1g-dev \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+ARG FEATURES=auth/fleet,user-profile/fleet,posts/fleet,feed-generator/fleet,notification/fleet
+ARG PROFILE=release
+COPY --from=manifests /src .
+RUN cargo build --locked --workspace --exclude bench --bins --features "$FEATURES" --profile "$PROFILE"
+COPY . .
+# Younger than what was built of the empty ones.
+RUN find gateway services shared -name '*.rs' -exec touch {} + \
+ && cargo build --locked --workspace --exclude bench --bins --features "$FEATURES" --profile "$PROFILE" \
+ && folder=target/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE") \
+ && mkdir /out \
+ && for name in rookery auth user-profile posts feed-generator notification; do \
+      cp "$folder/$name" /out/ && strip /out/$name || exit 1; \
+    done
+
+# --- what is shipped ---------------------------------------------------------------------------------
+FROM debian:bookworm-slim
+RUN useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin rookery \
+ && mkdir /data && chown rookery:rookery /data
+COPY --from=build /out/ /usr/local/bin/
+COPY deploy/docker/healthcheck /usr/local/bin/healthcheck
+USER rookery
+WORKDIR /data
+ENV HOST=0.0.0.0 PORT=8000 DATA_DIR=/data LOG_FORMAT=json
+EXPOSE 8000
+# Alive, not ready: restarting a service mends no database.
+HEALTHCHECK --interval=10s --timeout=6s --start-period=20s --retries=3 CMD ["healthcheck", "/health"]
+STOPSIGNAL SIGTERM
+CMD ["rookery"]

@@ -1,0 +1,137 @@
+//! The documentation of all services in one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures::future::join_all;
+use serde_json::{Map, Value, json};
+
+use super::Address;
+use super::remote::Remote;
+use crate::VERSION;
+
+/// Asks the services for theirs; of one that is away it shows what it last said.
+#[derive(Clone)]
+pub(super) struct Documents(Arc<Inner>);
+
+struct Inner {
+    remote: Remote,
+    services: Vec<(Address, Mutex<Option<Value>>)>,
+}
+
+impl Documents {
+    pub fn new(remote: Remote, addresses: &[Address]) -> Self {
+        let services = addresses.iter().cloned();
+        Self(Arc::new(Inner {
+            remote,
+            services: services
+                .map(|address| (address, Mutex::default()))
+                .collect(),
+        }))
+    }
+
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/openapi.json", get(openapi))
+            .with_state(self)
+    }
+
+    async fn all(&self) -> Vec<Value> {
+        let asked = self.0.services.iter().map(|(address, known)| async move {
+            let said = self
+                .0
+                .remote
+                .get(&format!("{}/openapi.json", address.url))
+                .await;
+            let said = said.and_then(|body| Ok(serde_json::from_slice::<Value>(&body)?));
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            match said {
+                Ok(document) => *known = Some(document),
+                Err(error) => tracing::warn!(
+                    service = address.service,
+                    error = format!("{error:#}"),
+                    "could not get the documentation of a service"
+                ),
+            }
+            known.clone()
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+}
+
+async fn openapi(State(documents): State<Documents>) -> Response {
+    Json(merge(documents.all().await)).into_response()
+}
+
+/// One document: the services share no path, and what they share else (the problem, the security
+/// scheme) is the same in each.
+fn merge(documents: Vec<Value>) -> Value {
+    let mut version = json!("3.1.0");
+    let mut paths = Map::new();
+    let mut components: Map<String, Value> = Map::new();
+    for mut document in documents {
+        if let Some(said) = document.get("openapi") {
+            version = said.clone();
+        }
+        if let Value::Object(own) = document["paths"].take() {
+            // What every service has of its own is answered here.
+            let shared = ["/", "/health", "/ready"];
+            paths.extend(
+                own.into_iter()
+                    .filter(|(path, _)| !shared.contains(&&**path)),
+            );
+        }
+        if let Value::Object(own) = document["components"].take() {
+            for (kind, entries) in own {
+                let all = components.entry(kind).or_insert_with(|| json!({}));
+                if let (Value::Object(all), Value::Object(entries)) = (all, entries) {
+                    all.extend(entries);
+                }
+            }
+        }
+    }
+    json!({
+        "openapi": version,
+        "info": {"title": "Rookery", "version": VERSION},
+        "paths": paths,
+        "components": components,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_components_of_all_documents_are_in_one() {
+        let of = |path: &str, schema: &str| {
+            json!({
+                "openapi": "3.1.0",
+                "info": {"title": "one", "version": "0"},
+                "paths": {path: {"get": {"operationId": path}}, "/health": {"get": {}}},
+                "components": {"schemas": {schema: {"type": "object"}, "Problem": {}}, "securitySchemes": {"bearer": {}}},
+            })
+        };
+        let merged = merge(vec![
+            of("/api/posts", "Post"),
+            of("/api/profile", "Profile"),
+        ]);
+        let keys = |pointer: &str| -> Vec<String> {
+            merged
+                .pointer(pointer)
+                .and_then(Value::as_object)
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect()
+        };
+        assert_eq!(keys("/paths"), ["/api/posts", "/api/profile"]);
+        assert_eq!(keys("/components/schemas"), ["Post", "Problem", "Profile"]);
+        assert_eq!(keys("/components/securitySchemes"), ["bearer"]);
+        assert_eq!(merged["info"]["title"], "Rookery");
+        assert_eq!(merge(vec![])["paths"], json!({}));
+    }
+}

@@ -1,0 +1,108 @@
+//! The bodies of Traefik's own errors. Its errors middleware sees no more than a status, so a service's
+//! 429 and 500 are given marks of their own on the way out (`traefik/dynamic/middlewares.yml`): the
+//! same status of Traefik means something else.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Query};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use blocks::Problem;
+use blocks::context::{self, RequestContext};
+use http::{StatusCode, Uri};
+use serde::Deserialize;
+
+/// What a service's own 429 is turned into on its way through Traefik.
+const SERVICE_429: u16 = 597;
+/// What a service's own 500 is turned into.
+const SERVICE_500: u16 = 598;
+
+pub(super) fn router() -> Router {
+    Router::new().route("/errors/{status}", get(page))
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    /// The status before Traefik changed it.
+    was: Option<u16>,
+    /// What the client asked for.
+    url: Option<String>,
+}
+
+async fn page(Path(status): Path<u16>, Query(asked): Query<Asked>) -> Response {
+    let Some(problem) = problem(status, asked.was.unwrap_or(status)) else {
+        return Problem::not_found("not_found", "there is nothing under this path").into_response();
+    };
+    let Some(current) = context::current() else {
+        return problem.into_response();
+    };
+    let url = asked.url.and_then(|url| url.parse::<Uri>().ok());
+    let request = RequestContext {
+        trace_id: current.trace_id.clone(),
+        span_id: current.span_id.clone(),
+        correlation_id: current.correlation_id.clone(),
+        path: url.map_or_else(|| current.path.clone(), |url| url.path().to_owned()),
+        ..RequestContext::default()
+    };
+    context::scope(Arc::new(request), async { problem.into_response() }).await
+}
+
+/// What a client is told about `status`, which was `was` when Traefik caught it.
+fn problem(status: u16, was: u16) -> Option<Problem> {
+    let problem = match (status, was) {
+        (429, SERVICE_429) => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_attempts",
+            "too many wrong passwords for this account; try again later",
+        )
+        .retry_after(30),
+        (429, _) => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_requests",
+            "too many requests from this address; slow down",
+        )
+        .retry_after(1),
+        (500, SERVICE_500) => Problem::internal(),
+        // Traefik answers 500 when it can't ask auth; nothing is wrong with the request.
+        (503, 500) => Problem::unavailable("auth_unavailable").retry_after(1),
+        (502, _) => Problem::new(
+            StatusCode::BAD_GATEWAY,
+            "bad_gateway",
+            "the service does not answer; try again shortly",
+        )
+        .retry_after(1),
+        (504, _) => Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout",
+            "the answer took too long; whether a change was made must be looked up",
+        ),
+        _ => return None,
+    };
+    Some(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_of_traefik_has_a_body_and_nothing_else_has() {
+        for (status, was, code) in [
+            (429, 429, "too_many_requests"),
+            (429, SERVICE_429, "too_many_attempts"),
+            (500, SERVICE_500, "internal_error"),
+            (503, 500, "auth_unavailable"),
+            (502, 502, "bad_gateway"),
+            (504, 504, "timeout"),
+        ] {
+            let problem = problem(status, was).unwrap();
+            assert_eq!(
+                (problem.status().as_u16(), problem.error_code()),
+                (status, code)
+            );
+        }
+        assert!(problem(200, 200).is_none());
+        assert!(problem(500, 500).is_none());
+    }
+}

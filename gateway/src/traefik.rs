@@ -1,0 +1,247 @@
+//! The route table as Traefik's dynamic configuration: one router a path and mode, so that the fleet
+//! lets through what one process lets through. `traefik/dynamic/routes.yml` is this text; a test
+//! compares the two.
+//!
+//! | a route that | gets the middlewares |
+//! |---|---|
+//! | is `required`, `optional` or `strip` | of that name |
+//! | only reads | `reads`: may be sent once more when a service can't be reached |
+//! | lets strangers write (`strip`: login, register) | `strangers`: fewer a second from one address |
+//!
+//! A method that no route takes goes to the service as well, without identity: it answers 405.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use blocks::{Mode, Route};
+
+const HEAD: &str = "\
+# Made by `rookery routes --traefik` from the route table of the services: do not edit. A test compares
+# it with the table; `make traefik-routes` writes it anew. The middlewares are in middlewares.yml.
+http:
+  routers:
+";
+
+/// A path without parameters wins over one with: it is more of a match.
+const EXACT: u32 = 300;
+const WITH_PARAMETERS: u32 = 200;
+const OTHER_METHODS: u32 = 100;
+
+/// The routers of `services`, as YAML.
+pub fn routers<'a>(services: impl IntoIterator<Item = (&'a str, &'a [Route])>) -> String {
+    let mut text = HEAD.to_owned();
+    for (service, routes) in services {
+        let mut paths: Vec<&str> = Vec::new();
+        for ((path, mode, reads), methods) in groups(routes) {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+            router(&mut text, service, path, mode, reads, &methods);
+        }
+        other_methods(&mut text, service, &paths);
+    }
+    text
+}
+
+type Group<'a> = ((&'a str, &'static str, bool), Vec<&'a str>);
+
+/// The methods of each path that are treated alike, in the order of the table.
+fn groups(routes: &[Route]) -> Vec<Group<'_>> {
+    let mut order = BTreeMap::new();
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for route in routes {
+        for method in route.methods {
+            let key = (route.path, name(route.mode), *method == "GET");
+            let place = *order.entry(key).or_insert_with(|| {
+                groups.push((key, Vec::new()));
+                groups.len() - 1
+            });
+            groups[place].1.push(method);
+        }
+    }
+    groups
+}
+
+fn router(text: &mut String, service: &str, path: &str, mode: &str, reads: bool, methods: &[&str]) {
+    let title = format!("{} {path}", methods.join(" "));
+    let mut methods = methods.to_vec();
+    if reads {
+        methods.push("HEAD");
+    }
+    let methods: Vec<String> = methods
+        .iter()
+        .map(|method| format!("Method(`{method}`)"))
+        .collect();
+    let rule = format!("({}) && {}", methods.join(" || "), matcher(path));
+    let mut middlewares = vec![mode];
+    if reads {
+        middlewares.push("reads");
+    } else if mode == name(Mode::Strip) {
+        middlewares.insert(0, "strangers");
+    }
+    let priority = if path.contains('{') {
+        WITH_PARAMETERS
+    } else {
+        EXACT
+    };
+    write(text, &title, service, &rule, &middlewares, priority);
+}
+
+fn other_methods(text: &mut String, service: &str, paths: &[&str]) {
+    if paths.is_empty() {
+        return;
+    }
+    let rule: Vec<String> = paths.iter().map(|path| matcher(path)).collect();
+    let title = format!("other methods of {service}");
+    let middlewares = [name(Mode::Strip)];
+    write(
+        text,
+        &title,
+        service,
+        &rule.join(" || "),
+        &middlewares,
+        OTHER_METHODS,
+    );
+}
+
+fn write(
+    text: &mut String,
+    title: &str,
+    service: &str,
+    rule: &str,
+    middlewares: &[&str],
+    priority: u32,
+) {
+    let wrote = write!(
+        text,
+        "    # {title}\n    \
+         {key}:\n      \
+           rule: \"{rule}\"\n      \
+           service: {service}\n      \
+           middlewares: [{middlewares}]\n      \
+           priority: {priority}\n",
+        key = key(service, title),
+        middlewares = middlewares.join(", "),
+    );
+    wrote.expect("writing to a string does not fail");
+}
+
+/// A name that says whose it is and what it matches: `posts-get-api-posts-id`.
+fn key(service: &str, title: &str) -> String {
+    let mut key = service.to_owned();
+    for word in title.split(|c: char| !c.is_ascii_alphanumeric()) {
+        if !word.is_empty() {
+            key.push('-');
+            key.push_str(&word.to_ascii_lowercase());
+        }
+    }
+    key
+}
+
+/// What matches `path` as the services do: a parameter is one segment, a slash at the end is fine.
+fn matcher(path: &str) -> String {
+    let Some(parameter) = path.find('{') else {
+        return format!("(Path(`{path}`) || Path(`{path}/`))");
+    };
+    let segments: Vec<String> = path
+        .split('/')
+        .map(|segment| {
+            if segment.starts_with('{') {
+                "[^/]+".to_owned()
+            } else {
+                segment.replace('.', "[.]")
+            }
+        })
+        .collect();
+    // The prefix costs next to nothing and keeps the expression from being tried on every request.
+    format!(
+        "(PathPrefix(`{}`) && PathRegexp(`^{}/?$`))",
+        &path[..parameter],
+        segments.join("/")
+    )
+}
+
+fn name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Required => "required",
+        Mode::Optional => "optional",
+        Mode::Strip => "strip",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTES: &[Route] = &[
+        Route {
+            methods: &["GET", "PUT"],
+            path: "/api/things/{id}",
+            mode: Mode::Required,
+        },
+        Route {
+            methods: &["POST"],
+            path: "/api/login",
+            mode: Mode::Strip,
+        },
+        Route {
+            methods: &["GET"],
+            path: "/.well-known/keys.json",
+            mode: Mode::Strip,
+        },
+    ];
+
+    #[test]
+    fn reads_and_writes_of_a_path_are_routers_of_their_own_and_other_methods_reach_the_service() {
+        let text = routers([("things", ROUTES)]);
+        let routers = text.strip_prefix(HEAD).unwrap();
+        assert_eq!(
+            routers,
+            "    # GET /api/things/{id}
+    things-get-api-things-id:
+      rule: \"(Method(`GET`) || Method(`HEAD`)) && (PathPrefix(`/api/things/`) && PathRegexp(`^/api/things/[^/]+/?$`))\"
+      service: things
+      middlewares: [required, reads]
+      priority: 200
+    # PUT /api/things/{id}
+    things-put-api-things-id:
+      rule: \"(Method(`PUT`)) && (PathPrefix(`/api/things/`) && PathRegexp(`^/api/things/[^/]+/?$`))\"
+      service: things
+      middlewares: [required]
+      priority: 200
+    # POST /api/login
+    things-post-api-login:
+      rule: \"(Method(`POST`)) && (Path(`/api/login`) || Path(`/api/login/`))\"
+      service: things
+      middlewares: [strangers, strip]
+      priority: 300
+    # GET /.well-known/keys.json
+    things-get-well-known-keys-json:
+      rule: \"(Method(`GET`) || Method(`HEAD`)) && (Path(`/.well-known/keys.json`) || Path(`/.well-known/keys.json/`))\"
+      service: things
+      middlewares: [strip, reads]
+      priority: 300
+    # other methods of things
+    things-other-methods-of-things:
+      rule: \"(PathPrefix(`/api/things/`) && PathRegexp(`^/api/things/[^/]+/?$`)) || (Path(`/api/login`) || Path(`/api/login/`)) || (Path(`/.well-known/keys.json`) || Path(`/.well-known/keys.json/`))\"
+      service: things
+      middlewares: [strip]
+      priority: 100
+"
+        );
+    }
+
+    #[test]
+    fn the_names_of_the_routers_are_all_different() {
+        let text = routers(crate::site::ROUTES.iter().copied());
+        let mut names: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("    ") && !line.starts_with("     "))
+            .filter(|line| line.ends_with(':'))
+            .collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert!(all > 20 && names.len() == all, "{names:?}");
+    }
+}

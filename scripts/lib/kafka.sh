@@ -1,0 +1,68 @@
+# Apache Kafka (KRaft, one node) from Maven Central, for tests and for the native stack. Sourced from
+# the project's folder; needs say.sh.
+# shellcheck shell=bash
+
+# Prints the folder of the jars; gets them first (43 MB) when they are not there. It is named after
+# what is in it: another version is fetched anew.
+fetch_kafka() {
+  local pom=scripts/kafka-pom.xml folder work
+  folder=$CACHE/kafka-$(cksum <"$pom" | cut -d ' ' -f 1)
+  need java openjdk-17-jre-headless "Java 17 or newer" >&2
+  if [ ! -d "$folder" ]; then
+    need mvn maven >&2
+    say "getting Kafka (43 MB)"
+    mkdir -p "$CACHE"
+    work=$(mktemp -d "$folder.XXXXXX")
+    mvn -q -B -Dstyle.color=never -f "$pom" dependency:copy-dependencies \
+      -DincludeScope=runtime -DoutputDirectory="$work" >&2
+    # Whole or not at all, also when two fetch at once.
+    mv -T "$work" "$folder" 2>/dev/null || rm -rf "$work"
+  fi
+  echo "$folder"
+}
+
+# start_kafka FOLDER PORT: a broker with its data in FOLDER; returns at once. The controller's port is
+# the next one.
+start_kafka() {
+  local folder=$1 port=$2 jars
+  jars=$(fetch_kafka)
+  mkdir -p "$folder"
+  cat >"$folder/server.properties" <<PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$((port + 1))
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs=$folder/data
+auto.create.topics.enable=false
+num.partitions=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=8
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+PROPERTIES
+  if [ ! -e "$folder/data/meta.properties" ]; then
+    kafka_java "$jars" -Xmx256m kafka.tools.StorageTool format \
+      -t "$(kafka_java "$jars" -Xmx256m kafka.tools.StorageTool random-uuid)" \
+      -c "$folder/server.properties" >"$folder/format.log" 2>&1 || {
+      cat "$folder/format.log" >&2
+      die "Kafka's folder could not be made"
+    }
+  fi
+  start Kafka "$folder" java -Xmx512m -Dorg.slf4j.simpleLogger.showDateTime=true \
+    -Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd\'T\'HH:mm:ss.SSS \
+    -cp "$jars/*" kafka.Kafka "$folder/server.properties"
+}
+
+# kafka_java JARS [JAVA-OPTIONS] CLASS [ARGUMENTS]: one of the tools.
+kafka_java() {
+  local jars=$1
+  shift
+  java -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -XX:TieredStopAtLevel=1 -cp "$jars/*" "$@"
+}

@@ -1,0 +1,27 @@
+# Redis from Debian's packages, for tests and for the native stack. Sourced; needs say.sh.
+# shellcheck shell=bash
+
+install_redis() {
+  command -v redis-server >/dev/null && return
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    # The package would start a server of its own on 6379, unless a policy forbids it.
+    local policy=/usr/sbin/policy-rc.d ours=
+    if [ ! -e "$policy" ]; then
+      printf '#!/bin/sh\nexit 101\n' >"$policy"
+      chmod +x "$policy"
+      ours=1
+    fi
+    install redis-server
+    [ -z "$ours" ] || rm -f "$policy"
+  fi
+  command -v redis-server >/dev/null ||
+    die "'redis-server' is missing: install your system's package 'redis-server'"
+}
+
+# start_redis FOLDER PORT: every write is in the file before the next second; returns at once.
+start_redis() {
+  local folder=$1 port=$2
+  mkdir -p "$folder/data"
+  start Redis "$folder" redis-server --bind 127.0.0.1 --port "$port" --dir "$folder/data" \
+    --appendonly yes --appendfsync everysec --save "" --daemonize no --protected-mode yes
+}

@@ -1,0 +1,256 @@
+# The parts of the native stack: where each is, how it is started, asked and stopped. Sourced by
+# scripts/stack from the project's folder; needs the other files here.
+# shellcheck shell=bash
+
+SERVERS=(postgres redis kafka mongo)
+SERVICES=(auth user-profile posts feed-generator notification)
+
+# --- settings --------------------------------------------------------------------------------------
+
+SETTINGS=(
+  GATEWAY_PORT=8100 GATEWAY_TLS_PORT=8143 DASHBOARD_PORT=8180
+  POSTGRES_PORT=15432 REDIS_PORT=16379 KAFKA_PORT=19092 MONGO_PORT=27117
+  FRONT_PORT=8109 AUTH_PORT=8101 USER_PROFILE_PORT=8102 POSTS_PORT=8103
+  FEED_GENERATOR_PORT=8104 NOTIFICATION_PORT=8105
+)
+
+# What STACK_… says, else what it was when the stack was started here, else the default.
+load_settings() {
+  DIR=${STACK_DIR:-$PWD/target/stack}
+  case $DIR in /*) ;; *) DIR=$PWD/$DIR ;; esac
+  local setting name from
+  for setting in "${SETTINGS[@]}"; do declare -g "$setting"; done
+  # shellcheck disable=SC1091 # written by keep_settings
+  if [ -s "$DIR/settings" ]; then . "$DIR/settings"; fi
+  for setting in "${SETTINGS[@]}"; do
+    name=${setting%%=*}
+    from=STACK_$name
+    if [ -n "${!from:-}" ]; then
+      [[ ${!from} =~ ^[0-9]+$ ]] || die "$from is '${!from}', expected a port number"
+      declare -g "$name=${!from}"
+    fi
+  done
+  DATABASE_URL=postgres://postgres@127.0.0.1:$POSTGRES_PORT/rookery
+  MONGODB_URL=mongodb://127.0.0.1:$MONGO_PORT
+  REDIS_URL=redis://127.0.0.1:$REDIS_PORT
+  KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:$KAFKA_PORT
+}
+
+keep_settings() {
+  local setting name
+  for setting in "${SETTINGS[@]}"; do
+    name=${setting%%=*}
+    echo "$name=${!name}"
+  done >"$DIR/settings"
+}
+
+# --- names -----------------------------------------------------------------------------------------
+
+# What `scale` added.
+replicas() {
+  local service folder
+  for service in "${SERVICES[@]}"; do
+    for folder in "$DIR/$service"-[0-9]*; do
+      [ ! -s "$folder/port" ] || basename "$folder"
+    done
+  done
+}
+
+known() {
+  local part
+  for part in "${SERVERS[@]}" traefik front "${SERVICES[@]}" $(replicas); do
+    [ "$part" != "${1:-}" ] || return 0
+  done
+  die "there is no '${1:-}': ${SERVERS[*]} traefik front ${SERVICES[*]}"
+}
+
+# auth-2 → auth
+service_of() { echo "${1%-[0-9]*}"; }
+
+# user-profile → USER_PROFILE
+variable() { tr 'a-z-' 'A-Z_' <<<"$1"; }
+
+port_of() {
+  local name
+  case $1 in
+    traefik) name=GATEWAY_PORT ;;
+    *-[0-9]*) cat "$DIR/$1/port"; return ;;
+    *) name=$(variable "$1")_PORT ;;
+  esac
+  echo "${!name}"
+}
+
+# PostgreSQL's own user must reach its folder, which it can't in the home of another.
+postgres_folder() {
+  local elsewhere
+  elsewhere=/var/tmp/rookery-stack-$(cksum <<<"$DIR" | cut -d' ' -f1)
+  if [ "$(id -u)" != 0 ] || { [ ! -d "$elsewhere" ] && as_postgres test -x "$DIR" 2>/dev/null; }; then
+    echo "$DIR/postgres"
+  else
+    echo "$elsewhere"
+  fi
+}
+
+folder_of() {
+  case $1 in
+    postgres) postgres_folder ;;
+    *) echo "$DIR/$1" ;;
+  esac
+}
+
+log_of() { echo "$(folder_of "$1")/log"; }
+
+pid_of() {
+  case $1 in
+    postgres) head -n 1 "$(postgres_folder)/data/postmaster.pid" 2>/dev/null || true ;;
+    *) ! alive "$DIR/$1/pid" || cut -d' ' -f1 "$DIR/$1/pid" ;;
+  esac
+}
+
+# --- whether it runs -------------------------------------------------------------------------------
+
+is_running() {
+  case $1 in
+    postgres)
+      local pid
+      pid=$(pid_of postgres)
+      [ -n "$pid" ] && [ -n "$(started_at "$pid")" ]
+      ;;
+    *) alive "$DIR/$1/pid" ;;
+  esac
+}
+
+answers() {
+  case $1 in
+    postgres) "$(postgres_binaries)/pg_isready" -q -h 127.0.0.1 -p "$POSTGRES_PORT" ;;
+    redis) [ "$(redis-cli -h 127.0.0.1 -p "$REDIS_PORT" ping 2>/dev/null)" = PONG ] ;;
+    kafka | mongo) listens "$(port_of "$1")" ;;
+    traefik) curl -fsS -m 2 -o /dev/null "http://127.0.0.1:$DASHBOARD_PORT/ping" ;;
+    front) curl -fsS -m 5 -o /dev/null "http://127.0.0.1:$FRONT_PORT/health" ;;
+    *) curl -fsS -m 5 -o /dev/null "http://127.0.0.1:$(port_of "$1")/ready" ;;
+  esac 2>/dev/null
+}
+
+wait_part() {
+  [ "$1" != postgres ] || return 0 # pg_ctl has waited
+  wait_for "$1" "$DIR/$1" 60 answers "$1"
+}
+
+# --- starting and stopping -------------------------------------------------------------------------
+
+start_part() {
+  local part=$1 folder port
+  ! is_running "$part" || return 0
+  folder=$(folder_of "$part")
+  port=$(port_of "$part")
+  if listens "$port"; then
+    die "another program listens on $port, where $part is to be: set STACK_$(variable "$part")_PORT to a free one"
+  fi
+  say "starting $part"
+  case $part in
+    postgres)
+      start_postgres "$folder" "$port"
+      as_postgres "$(postgres_binaries)/psql" -q -h 127.0.0.1 -p "$port" -U postgres -tAc \
+        "select 1 from pg_database where datname = 'rookery'" | grep -q 1 ||
+        as_postgres "$(postgres_binaries)/createdb" -h 127.0.0.1 -p "$port" -U postgres rookery
+      ;;
+    redis) start_redis "$folder" "$port" ;;
+    kafka) start_kafka "$folder" "$port" ;;
+    mongo) start mongo "$folder" "$(scripts/mongo build)" -listen "127.0.0.1:$port" -data "$folder/data" ;;
+    traefik) start_traefik "$folder" ;;
+    front)
+      start front "$folder" env PORT="$port" HOST=127.0.0.1 LOG_FORMAT="${LOG_FORMAT:-json}" \
+        FRONT_SERVICES="$(addresses_of_all)" "$(executable rookery)" front
+      ;;
+    *) start_service "$part" "$folder" "$port" ;;
+  esac
+}
+
+start_service() { # PART FOLDER PORT
+  local secret=$DIR/secret.key
+  if [ ! -s "$secret" ]; then
+    (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$secret")
+  fi
+  mkdir -p "$2"
+  start "$1" "$2" env \
+    HOST=127.0.0.1 PORT="$3" LOG_FORMAT="${LOG_FORMAT:-json}" SECRET_KEY="$(cat "$secret")" \
+    DATABASE_URL="$DATABASE_URL" MONGODB_URL="$MONGODB_URL" REDIS_URL="$REDIS_URL" \
+    KAFKA_BOOTSTRAP_SERVERS="$KAFKA_BOOTSTRAP_SERVERS" AUTH_URL="http://127.0.0.1:$AUTH_PORT" \
+    "$(executable "$(service_of "$1")")"
+}
+
+# No limits by address: whoever is here has one address, and measures.
+start_traefik() { # FOLDER
+  local service settings=()
+  traefik_config "$1" "$GATEWAY_PORT" "$GATEWAY_TLS_PORT" "$DASHBOARD_PORT"
+  for service in "${SERVICES[@]}"; do
+    settings+=("$(variable "$service")_URL=$(addresses_of "$service")")
+  done
+  start traefik "$1" env "${settings[@]}" FRONT_URL="http://127.0.0.1:$FRONT_PORT" \
+    RATE_LIMIT_AVERAGE="${RATE_LIMIT_AVERAGE:-0}" \
+    LOGIN_RATE_LIMIT_AVERAGE="${LOGIN_RATE_LIMIT_AVERAGE:-100000}" \
+    LOGIN_RATE_LIMIT_BURST="${LOGIN_RATE_LIMIT_BURST:-100000}" \
+    "$(fetch_traefik)" --configFile="$1/traefik.yml"
+}
+
+stop_part() {
+  case $1 in
+    postgres) stop_postgres "$(postgres_folder)" fast ;;
+    # A broker hands over before it goes; there is nobody to hand over to.
+    kafka) stop kafka "$DIR/kafka" 20 ;;
+    *) stop "$1" "$DIR/$1" 20 ;;
+  esac
+}
+
+# --- services --------------------------------------------------------------------------------------
+
+# The addresses of a service and its replicas, with commas.
+addresses_of() {
+  local all part
+  all=http://127.0.0.1:$(port_of "$1")
+  for part in $(replicas); do
+    [ "$(service_of "$part")" != "$1" ] || all+=,http://127.0.0.1:$(port_of "$part")
+  done
+  echo "$all"
+}
+
+addresses_of_all() {
+  local service all=()
+  for service in "${SERVICES[@]}"; do all+=("$service=http://127.0.0.1:$(port_of "$service")"); done
+  (IFS=, && echo "${all[*]}")
+}
+
+executable() { # NAME
+  local path=${BIN_DIR:-${CARGO_TARGET_DIR:-target}/debug}/$1
+  [ -x "$path" ] || die "there is no $path: scripts/stack up builds it, or BIN_DIR names where it is"
+  realpath "$path"
+}
+
+build_services() {
+  [ -z "${BIN_DIR:-}" ] || return 0
+  local features
+  features=$(printf '%s/fleet,' "${SERVICES[@]}")
+  say "building the services"
+  # shellcheck disable=SC2086
+  ${CARGO:-cargo} build --quiet --locked --workspace --bins --features "${features%,}" >&2
+}
+
+free_port() {
+  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# --- looking ---------------------------------------------------------------------------------------
+
+mongo_shell() {
+  if command -v mongosh >/dev/null; then
+    exec mongosh "$MONGODB_URL/posts" ${1:+--eval "$1"}
+  fi
+  local library=$CACHE/pymongo
+  if [ ! -d "$library" ]; then
+    python3 -m pip --version >/dev/null 2>&1 || need pip3 python3-pip
+    python3 -m pip install -q --root-user-action=ignore --target "$library.$$" pymongo >&2
+    mv -T "$library.$$" "$library"
+  fi
+  export MONGODB_URL PYTHONPATH=$library
+  exec python3 scripts/stack.d/mongo/shell.py "$@"
+}

@@ -1,0 +1,198 @@
+//! The adapter: the port's promises, each handed to the part that keeps it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use blocks::bus::{
+    BusError, EventBus, Extent, MAX_EVENT_BYTES, Positions, Record, Subscription, TopicSpec,
+};
+use events::Message;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::Admin;
+use crate::client::Settings;
+use crate::holdings::Holdings;
+use crate::look::Look;
+use crate::member::Member;
+use crate::poller::Poller;
+use crate::producer::{Failure, Producer};
+use crate::reader::Reader;
+
+/// A topic that one broker does not know another may: it is asked again after this time.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// The event bus over Kafka. Clones share their clients.
+#[derive(Clone)]
+pub struct KafkaBus(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    look: Look,
+    producer: Producer,
+    reader: Reader,
+    admin: Admin,
+    tasks: TaskTracker,
+}
+
+impl KafkaBus {
+    /// A bus over the brokers that `settings` name. Nothing is asked of them yet.
+    ///
+    /// # Errors
+    /// When a setting can't be used.
+    pub fn new(settings: Settings) -> Result<Self, BusError> {
+        let tasks = TaskTracker::new();
+        let look = Look::new(&settings, tasks.clone())?;
+        Ok(Self(Arc::new(Inner {
+            producer: Producer::new(&settings, tasks.clone()),
+            reader: Reader::new(&settings, tasks.clone()),
+            admin: Admin::new(&settings, look.clone(), tasks.clone()),
+            look,
+            tasks,
+            settings,
+        })))
+    }
+
+    /// Whether a broker answers.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn answers(&self) -> Result<(), BusError> {
+        self.0.look.answers().await
+    }
+
+    /// Waits until every member has left its group, and everything else has ended. Members are to be
+    /// dropped and publishes to be answered before.
+    pub async fn close(&self) {
+        self.0.producer.close();
+        self.0.reader.close();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    /// An error, when no broker knows one of the topics.
+    async fn know_topics(&self, batch: &[Message]) -> Result<(), BusError> {
+        let mut last = "";
+        for message in batch {
+            if message.topic != last {
+                last = &message.topic;
+                self.know(last).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn know(&self, topic: &str) -> Result<(), BusError> {
+        match self.0.look.partitions(topic).await {
+            Err(BusError::UnknownTopic(_)) => {
+                // Whoever publishes gives up on a message over this answer, so it is made sure of.
+                tokio::time::sleep(ASK_AGAIN).await;
+                self.0.look.partitions(topic).await.map(drop)
+            }
+            known => known.map(drop),
+        }
+    }
+
+    /// A broker said that it does not know `topic`.
+    async fn lost_topic(&self, topic: &str) -> BusError {
+        self.0.look.forget(topic);
+        match self.know(topic).await {
+            Err(error) => error,
+            Ok(()) => BusError::Unavailable(
+                format!("a broker does not know topic {topic} yet, another one does").into(),
+            ),
+        }
+    }
+}
+
+#[async_trait]
+impl EventBus for KafkaBus {
+    async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), BusError> {
+        self.0.admin.ensure(topics).await
+    }
+
+    async fn publish(&self, batch: &[Message]) -> Result<(), BusError> {
+        let too_large = batch
+            .iter()
+            .position(|message| message.value.len() > MAX_EVENT_BYTES);
+        let fits = &batch[..too_large.unwrap_or(batch.len())];
+        if !fits.is_empty() {
+            self.know_topics(fits).await?;
+            match self.0.producer.publish(fits).await {
+                Ok(()) => {}
+                Err(Failure::Refused { index, reason }) => {
+                    return Err(BusError::Refused { index, reason });
+                }
+                Err(Failure::UnknownTopic { index }) => {
+                    return Err(self.lost_topic(&fits[index].topic).await);
+                }
+                Err(Failure::Away(error)) => return Err(error),
+            }
+        }
+        match too_large {
+            None => Ok(()),
+            Some(index) => Err(BusError::Refused {
+                index,
+                reason: format!(
+                    "{} bytes, at most {MAX_EVENT_BYTES} fit",
+                    batch[index].value.len()
+                ),
+            }),
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        group: &str,
+        topics: &[String],
+        positions: Arc<dyn Positions>,
+    ) -> Result<Box<dyn Subscription>, BusError> {
+        for topic in topics {
+            self.know(topic).await?;
+        }
+        let holdings = Arc::<Holdings>::default();
+        let stop = CancellationToken::new();
+        let poller = Poller {
+            holdings: Arc::clone(&holdings),
+            config: self.0.settings.member(group),
+            servers: self.0.settings.servers.clone(),
+            group: group.to_owned(),
+            topics: topics.to_vec(),
+            hold: self.0.settings.hold,
+            stop: stop.clone(),
+            tasks: self.0.tasks.clone(),
+        };
+        self.0.tasks.spawn(poller.run());
+        let look = self.0.look.clone();
+        Ok(Box::new(Member::new(holdings, look, positions, stop)))
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicSpec>, BusError> {
+        self.0.admin.list().await
+    }
+
+    async fn extents(&self, topic: &str) -> Result<Vec<Extent>, BusError> {
+        self.0.look.extents(topic).await
+    }
+
+    async fn read(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        max: usize,
+    ) -> Result<Vec<Record>, BusError> {
+        let extents = self.0.look.extents(topic).await?;
+        let extent = usize::try_from(partition)
+            .ok()
+            .and_then(|partition| extents.get(partition));
+        match extent {
+            Some(extent) => {
+                let reader = &self.0.reader;
+                reader.read(topic, partition, offset, max, *extent).await
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+}

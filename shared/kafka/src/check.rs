@@ -1,0 +1,22 @@
+//! Whether the brokers answer, for `/health/events` and `/ready`.
+
+use async_trait::async_trait;
+use blocks::error::BoxError;
+use blocks::health;
+use blocks::service::Check;
+
+use crate::KafkaBus;
+
+/// Asks a broker.
+pub struct KafkaCheck(pub KafkaBus);
+
+#[async_trait]
+impl Check for KafkaCheck {
+    fn name(&self) -> &'static str {
+        health::EVENTS
+    }
+
+    async fn check(&self) -> Result<(), BoxError> {
+        Ok(self.0.answers().await?)
+    }
+}

@@ -1,0 +1,467 @@
+//! What a member has of its group: partitions, where each starts, records that were fetched, and those
+//! that are in the caller's hands. No Kafka in here: the [`crate::poller`] fills it, the
+//! [`crate::member`] empties it.
+//!
+//! Invariants: a record is handed out only while its partition is owned, in offset order; a partition
+//! that was rewound or revoked has no record left from before.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Mutex;
+
+use blocks::bus::{BusError, Record, TopicPartition};
+use tokio::sync::Notify;
+
+use crate::client::held;
+use crate::records::size;
+
+/// Records that may wait for the caller; fetching stops there.
+const MOST_RECORDS: usize = 2_000;
+/// Bytes of them.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
+/// Where reading a partition begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// The positions were not asked yet.
+    Unknown,
+    /// Its oldest record.
+    Oldest,
+    /// An offset.
+    At(i64),
+}
+
+/// One time that a partition is read from its start on: a rewind begins another one.
+pub(crate) type Run = u64;
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Holdings {
+    state: Mutex<State>,
+    /// Rung when the caller may find something.
+    pub(crate) news: Notify,
+    /// Rung when the poller has something to do.
+    pub(crate) wake: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    owned: BTreeMap<TopicPartition, Stand>,
+    last_run: Run,
+    fetched: VecDeque<Record>,
+    bytes: usize,
+    in_hand: BTreeSet<TopicPartition>,
+    failure: Option<BusError>,
+    /// No broker can be reached, as far as the client knows.
+    is_away: bool,
+    commits: BTreeMap<TopicPartition, i64>,
+    /// The poller waits until the caller is done, or there is room.
+    poller_waits: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Stand {
+    run: Run,
+    start: Start,
+}
+
+/// What a look at the holdings gives the caller.
+pub(crate) enum Found {
+    Records(Vec<Record>),
+    Failure(BusError),
+    /// Partitions of these topics wait to be told where they start.
+    Starts(Starts),
+    /// The brokers were out of reach when last heard of.
+    Away,
+    Nothing,
+}
+
+/// Partitions without a start, by topic.
+pub(crate) type Starts = BTreeMap<String, Vec<(i32, Run)>>;
+
+/// What the poller should change.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Are read and should not be.
+    pub(crate) stop: Vec<TopicPartition>,
+    /// Should be read, from there.
+    pub(crate) start: Vec<(TopicPartition, Run, Start)>,
+    /// To be committed.
+    pub(crate) commits: BTreeMap<TopicPartition, i64>,
+}
+
+impl Holdings {
+    // The caller's side.
+
+    /// The caller is done with what it was given.
+    pub(crate) fn done(&self) {
+        let mut state = held(&self.state);
+        state.in_hand.clear();
+        self.call_poller(&mut state);
+    }
+
+    /// Up to `max` records, or what has to be done first.
+    pub(crate) fn take(&self, max: usize) -> Found {
+        let mut state = held(&self.state);
+        if let Some(failure) = state.failure.take() {
+            return Found::Failure(failure);
+        }
+        let mut starts = Starts::new();
+        for (partition, stand) in &state.owned {
+            if stand.start == Start::Unknown {
+                let of_topic = starts.entry(partition.topic.clone()).or_default();
+                of_topic.push((partition.partition, stand.run));
+            }
+        }
+        if !starts.is_empty() {
+            return Found::Starts(starts);
+        }
+        if state.fetched.is_empty() {
+            return if state.is_away {
+                Found::Away
+            } else {
+                Found::Nothing
+            };
+        }
+        let count = max.min(state.fetched.len());
+        let records: Vec<Record> = state.fetched.drain(..count).collect();
+        state.bytes -= records.iter().map(size).sum::<usize>();
+        let partitions = records.iter().map(Record::topic_partition);
+        state.in_hand.extend(partitions);
+        if state.has_room() {
+            self.call_poller(&mut state);
+        }
+        Found::Records(records)
+    }
+
+    /// Says where partitions of `topic` start, those that were not rewound or lost meanwhile.
+    pub(crate) fn start(&self, topic: &str, runs: &[(i32, Run)], next: &BTreeMap<i32, i64>) {
+        let mut state = held(&self.state);
+        for (partition, run) in runs {
+            let partition = TopicPartition {
+                topic: topic.to_owned(),
+                partition: *partition,
+            };
+            if let Some(stand) = state.owned.get_mut(&partition)
+                && stand.run == *run
+            {
+                let at = next.get(&partition.partition);
+                stand.start = at.map_or(Start::Oldest, |at| Start::At(*at));
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    /// Every partition is to be read again from where the positions say.
+    pub(crate) fn rewind(&self) {
+        let mut state = held(&self.state);
+        let State {
+            owned, last_run, ..
+        } = &mut *state;
+        for stand in owned.values_mut() {
+            *last_run += 1;
+            *stand = Stand {
+                run: *last_run,
+                start: Start::Unknown,
+            };
+        }
+        state.fetched.clear();
+        state.bytes = 0;
+        state.in_hand.clear();
+        self.wake.notify_one();
+    }
+
+    /// Notes offsets for lag tools.
+    pub(crate) fn commit(&self, next: &BTreeMap<TopicPartition, i64>) {
+        let next = next.iter().map(|(partition, at)| (partition.clone(), *at));
+        held(&self.state).commits.extend(next);
+        self.wake.notify_one();
+    }
+
+    /// A broker answered after all.
+    pub(crate) fn is_back(&self) {
+        held(&self.state).is_away = false;
+    }
+
+    // The poller's side.
+
+    /// The group gave `partitions` to this member.
+    pub(crate) fn assigned(&self, partitions: Vec<TopicPartition>) {
+        let mut state = held(&self.state);
+        for partition in partitions {
+            state.last_run += 1;
+            let stand = Stand {
+                run: state.last_run,
+                start: Start::Unknown,
+            };
+            state.owned.insert(partition, stand);
+        }
+        state.is_away = false;
+        self.news.notify_one();
+    }
+
+    /// Takes away what was fetched of `partitions`, whose time is over. They are owned until
+    /// [`Holdings::revoked`], but nothing more of them is handed out.
+    pub(crate) fn revoke(&self, partitions: &[TopicPartition]) {
+        let mut state = held(&self.state);
+        for partition in partitions {
+            state.owned.remove(partition);
+        }
+        state.fetched.retain(|record| {
+            let of = (record.partition, record.topic.as_str());
+            !partitions
+                .iter()
+                .any(|partition| (partition.partition, partition.topic.as_str()) == of)
+        });
+        state.bytes = state.fetched.iter().map(size).sum();
+    }
+
+    /// Whether the caller has nothing of `partitions` in hand. If it has, the poller is woken when it
+    /// is done.
+    pub(crate) fn is_done_with(&self, partitions: &[TopicPartition]) -> bool {
+        let mut state = held(&self.state);
+        let in_hand = partitions
+            .iter()
+            .any(|partition| state.in_hand.contains(partition));
+        state.poller_waits |= in_hand;
+        !in_hand
+    }
+
+    /// The client was lost, and all that it had.
+    pub(crate) fn lost(&self, failure: BusError) {
+        let mut state = held(&self.state);
+        state.owned.clear();
+        state.fetched.clear();
+        state.bytes = 0;
+        state.in_hand.clear();
+        state.failure = Some(failure);
+        self.news.notify_one();
+    }
+
+    /// Something does not work, and the caller should know.
+    pub(crate) fn failed(&self, failure: BusError) {
+        held(&self.state).failure = Some(failure);
+        self.news.notify_one();
+    }
+
+    /// The client lost sight of every broker.
+    pub(crate) fn away(&self) {
+        held(&self.state).is_away = true;
+        self.news.notify_one();
+    }
+
+    /// Takes up what was fetched in the runs that `reading` names; what belongs to another run is
+    /// dropped.
+    pub(crate) fn fetched(&self, records: Vec<Record>, reading: &BTreeMap<TopicPartition, Run>) {
+        let mut state = held(&self.state);
+        for record in records {
+            let partition = record.topic_partition();
+            let owned = state.owned.get(&partition).map(|stand| stand.run);
+            if owned.is_some() && owned == reading.get(&partition).copied() {
+                state.bytes += size(&record);
+                state.fetched.push_back(record);
+            }
+        }
+        state.is_away = false;
+        self.news.notify_one();
+    }
+
+    /// Whether more may be fetched. If not, the poller is woken when the caller took some.
+    pub(crate) fn has_room(&self) -> bool {
+        let mut state = held(&self.state);
+        let has_room = state.has_room();
+        state.poller_waits |= !has_room;
+        has_room
+    }
+
+    /// What should change for somebody who reads `reading`.
+    pub(crate) fn plan(&self, reading: &BTreeMap<TopicPartition, Run>) -> Plan {
+        let mut state = held(&self.state);
+        let mut plan = Plan {
+            commits: std::mem::take(&mut state.commits),
+            ..Plan::default()
+        };
+        for (partition, run) in reading {
+            if state
+                .owned
+                .get(partition)
+                .is_none_or(|stand| stand.run != *run)
+            {
+                plan.stop.push(partition.clone());
+            }
+        }
+        for (partition, stand) in &state.owned {
+            if stand.start != Start::Unknown && reading.get(partition) != Some(&stand.run) {
+                plan.start.push((partition.clone(), stand.run, stand.start));
+            }
+        }
+        plan
+    }
+
+    fn call_poller(&self, state: &mut State) {
+        if std::mem::take(&mut state.poller_waits) {
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl State {
+    fn has_room(&self) -> bool {
+        self.fetched.len() < MOST_RECORDS && self.bytes < MOST_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+
+    fn at(partition: i32) -> TopicPartition {
+        TopicPartition {
+            topic: "t".into(),
+            partition,
+        }
+    }
+
+    fn records(partition: i32, offsets: std::ops::Range<i64>) -> Vec<Record> {
+        offsets
+            .map(|offset| Record {
+                topic: "t".into(),
+                partition,
+                offset,
+                key: None,
+                headers: vec![],
+                value: vec![0; 10],
+                time: DateTime::default(),
+            })
+            .collect()
+    }
+
+    /// Tells every partition that waits for its start that it begins at `offset`.
+    fn start_all(holdings: &Holdings, offset: i64) {
+        let Found::Starts(starts) = holdings.take(1) else {
+            panic!("nothing waits for its start");
+        };
+        for (topic, runs) in starts {
+            let next = runs
+                .iter()
+                .map(|(partition, _)| (*partition, offset))
+                .collect();
+            holdings.start(&topic, &runs, &next);
+        }
+    }
+
+    /// Does what the holdings ask for, as a poller does.
+    fn follow(holdings: &Holdings, reading: &mut BTreeMap<TopicPartition, Run>) {
+        let plan = holdings.plan(reading);
+        for partition in plan.stop {
+            reading.remove(&partition);
+        }
+        for (partition, run, _) in plan.start {
+            reading.insert(partition, run);
+        }
+    }
+
+    fn places(found: Found) -> Vec<(i32, i64)> {
+        match found {
+            Found::Records(records) => records
+                .iter()
+                .map(|record| (record.partition, record.offset))
+                .collect(),
+            _ => vec![],
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_before_the_positions_were_asked() {
+        let (holdings, mut reading) = (Holdings::default(), BTreeMap::new());
+        holdings.assigned(vec![at(0)]);
+        assert_eq!(holdings.plan(&reading), Plan::default());
+        start_all(&holdings, 7);
+        let plan = holdings.plan(&reading);
+        assert_eq!(plan.start, [(at(0), 1, Start::At(7))]);
+        follow(&holdings, &mut reading);
+        holdings.fetched(records(0, 7..9), &reading);
+        assert_eq!(places(holdings.take(5)), [(0, 7), (0, 8)]);
+    }
+
+    #[test]
+    fn a_revoked_partition_is_not_handed_out_and_the_others_are() {
+        let (holdings, mut reading) = (Holdings::default(), BTreeMap::new());
+        holdings.assigned(vec![at(0), at(1)]);
+        start_all(&holdings, 0);
+        follow(&holdings, &mut reading);
+        holdings.fetched(records(0, 0..3), &reading);
+        holdings.fetched(records(1, 0..3), &reading);
+        assert_eq!(places(holdings.take(1)), [(0, 0)]);
+        holdings.revoke(&[at(0)]);
+        assert!(!holdings.is_done_with(&[at(0)]), "a record is in hand");
+        assert!(holdings.is_done_with(&[at(1)]));
+        assert_eq!(places(holdings.take(9)), [(1, 0), (1, 1), (1, 2)]);
+        holdings.done();
+        assert!(holdings.is_done_with(&[at(0)]));
+        // What was on its way comes too late.
+        holdings.fetched(records(0, 3..5), &reading);
+        assert!(matches!(holdings.take(9), Found::Nothing));
+        assert_eq!(holdings.plan(&reading).stop, [at(0)]);
+    }
+
+    #[test]
+    fn a_rewind_drops_what_was_fetched_and_what_is_on_its_way() {
+        let (holdings, mut reading) = (Holdings::default(), BTreeMap::new());
+        holdings.assigned(vec![at(0)]);
+        start_all(&holdings, 5);
+        follow(&holdings, &mut reading);
+        holdings.fetched(records(0, 5..8), &reading);
+        holdings.rewind();
+        holdings.fetched(records(0, 8..9), &reading);
+        assert_eq!(holdings.plan(&reading).stop, [at(0)]);
+        start_all(&holdings, 2);
+        let plan = holdings.plan(&reading);
+        assert_eq!(plan.stop, [at(0)]);
+        assert_eq!(plan.start, [(at(0), 2, Start::At(2))]);
+        follow(&holdings, &mut reading);
+        holdings.fetched(records(0, 2..4), &reading);
+        assert_eq!(places(holdings.take(9)), [(0, 2), (0, 3)]);
+    }
+
+    #[test]
+    fn a_start_that_was_asked_for_before_a_rewind_does_not_count() {
+        let holdings = Holdings::default();
+        holdings.assigned(vec![at(0)]);
+        let Found::Starts(before) = holdings.take(1) else {
+            panic!("a partition waits for its start");
+        };
+        holdings.rewind();
+        holdings.start("t", &before["t"], &BTreeMap::from([(0, 9)]));
+        assert_eq!(holdings.plan(&BTreeMap::new()), Plan::default());
+    }
+
+    #[test]
+    fn fetching_stops_at_the_limit_and_goes_on_when_records_were_taken() {
+        let (holdings, mut reading) = (Holdings::default(), BTreeMap::new());
+        holdings.assigned(vec![at(0)]);
+        start_all(&holdings, 0);
+        follow(&holdings, &mut reading);
+        let most = i64::try_from(MOST_RECORDS).unwrap();
+        holdings.fetched(records(0, 0..most), &reading);
+        assert!(!holdings.has_room());
+        assert_eq!(places(holdings.take(500)).len(), 500);
+        assert!(holdings.has_room());
+    }
+
+    #[test]
+    fn what_went_wrong_is_said_once_and_records_come_before_an_absence() {
+        let (holdings, mut reading) = (Holdings::default(), BTreeMap::new());
+        holdings.assigned(vec![at(0)]);
+        start_all(&holdings, 0);
+        follow(&holdings, &mut reading);
+        holdings.fetched(records(0, 0..1), &reading);
+        holdings.failed(BusError::UnknownTopic("t".into()));
+        holdings.away();
+        assert!(matches!(holdings.take(1), Found::Failure(_)));
+        assert_eq!(places(holdings.take(1)), [(0, 0)]);
+        assert!(matches!(holdings.take(1), Found::Away));
+        holdings.is_back();
+        assert!(matches!(holdings.take(1), Found::Nothing));
+    }
+}

@@ -1,0 +1,248 @@
+//! A client without a group: which topics there are, and how far they reach.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use blocks::bus::{BusError, Extent};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tokio_util::task::TaskTracker;
+
+use crate::client::{Ear, Settings, away, held};
+
+/// How long a question may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one may take that is asked again and again.
+const GLANCE: Duration = Duration::from_millis(800);
+/// The pause before a partition is asked for again that is on its way to a broker.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Asks the brokers.
+#[derive(Clone)]
+pub(crate) struct Look(Arc<Inner>);
+
+struct Inner {
+    client: BaseConsumer<Listener>,
+    servers: String,
+    ear: Ear,
+    tasks: TaskTracker,
+    /// Topics that were seen, with their partitions: neither changes while one exists.
+    known: Mutex<BTreeMap<String, u16>>,
+}
+
+struct Listener(Ear);
+
+impl ClientContext for Listener {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, text: &str) {
+        self.0.log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Listener {}
+
+/// A topic as the brokers see it now.
+pub(crate) struct Seen {
+    pub(crate) partitions: u16,
+    /// Each of its partitions can be written to.
+    pub(crate) is_led: bool,
+}
+
+impl Look {
+    pub(crate) fn new(settings: &Settings, tasks: TaskTracker) -> Result<Self, BusError> {
+        let ear = Ear::default();
+        let client = settings
+            .client("look")
+            .create_with_context(Listener(ear.clone()))
+            .map_err(|error| away("make a client", &settings.servers, &ear, error))?;
+        Ok(Self(Arc::new(Inner {
+            client,
+            servers: settings.servers.clone(),
+            ear,
+            tasks,
+            known: Mutex::default(),
+        })))
+    }
+
+    /// Whether a broker answers.
+    pub(crate) async fn answers(&self) -> Result<(), BusError> {
+        let client = |inner: &Inner| inner.client.fetch_metadata(None, GLANCE).map(drop);
+        self.ask("get an answer", client).await
+    }
+
+    /// All topics but Kafka's own.
+    pub(crate) async fn topics(&self) -> Result<BTreeMap<String, Seen>, BusError> {
+        self.ask("list the topics", |inner| {
+            let metadata = inner.client.fetch_metadata(None, PATIENCE)?;
+            let topics = metadata.topics().iter();
+            Ok(topics
+                .filter(|topic| topic.error().is_none() && !topic.name().starts_with("__"))
+                .map(|topic| (topic.name().to_owned(), Seen::of(topic)))
+                .collect())
+        })
+        .await
+    }
+
+    /// How many partitions `topic` has.
+    pub(crate) async fn partitions(&self, topic: &str) -> Result<u16, BusError> {
+        if let Some(known) = held(&self.0.known).get(topic) {
+            return Ok(*known);
+        }
+        match self.seen(topic).await? {
+            Some(seen) => {
+                self.learn(topic, seen.partitions);
+                Ok(seen.partitions)
+            }
+            None => Err(BusError::UnknownTopic(topic.to_owned())),
+        }
+    }
+
+    /// `topic` as the brokers see it now, if they do.
+    pub(crate) async fn seen(&self, topic: &str) -> Result<Option<Seen>, BusError> {
+        let name = topic.to_owned();
+        self.ask("look at a topic", move |inner| {
+            let metadata = inner.client.fetch_metadata(Some(&name), PATIENCE)?;
+            let Some(topic) = metadata.topics().first() else {
+                return Ok(None);
+            };
+            match topic.error() {
+                None => Ok(Some(Seen::of(topic))),
+                Some(
+                    RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+                    | RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION,
+                ) => Ok(None),
+                Some(error) => Err(KafkaError::MetadataFetch(error.into())),
+            }
+        })
+        .await
+    }
+
+    /// Remembers that `topic` exists.
+    pub(crate) fn learn(&self, topic: &str, partitions: u16) {
+        held(&self.0.known).insert(topic.to_owned(), partitions);
+    }
+
+    /// Forgets a topic that a broker no longer knows.
+    pub(crate) fn forget(&self, topic: &str) {
+        held(&self.0.known).remove(topic);
+    }
+
+    /// How far each partition of `topic` reaches.
+    pub(crate) async fn extents(&self, topic: &str) -> Result<Vec<Extent>, BusError> {
+        let partitions = self.partitions(topic).await?;
+        let name = topic.to_owned();
+        let extents = self
+            .ask("measure a topic", move |inner| {
+                let deadline = Instant::now() + PATIENCE;
+                loop {
+                    match extents(&inner.client, &name, partitions) {
+                        Err(error) if moves(&error) && Instant::now() < deadline => {
+                            std::thread::sleep(LOOK_AGAIN);
+                            inner.client.fetch_metadata(Some(&name), PATIENCE)?;
+                        }
+                        extents => return extents,
+                    }
+                }
+            })
+            .await;
+        match extents {
+            // Perhaps it was removed: then the next look says so.
+            Err(error) => {
+                self.forget(topic);
+                self.partitions(topic).await?;
+                Err(error)
+            }
+            extents => extents,
+        }
+    }
+
+    /// Runs a question on a thread that may wait. Not before what the client had to say was heard, or
+    /// it would pile up.
+    async fn ask<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        question: impl FnOnce(&Inner) -> KafkaResult<T> + Send + 'static,
+    ) -> Result<T, BusError> {
+        let inner = Arc::clone(&self.0);
+        let answer = self.0.tasks.spawn_blocking(move || {
+            while inner.client.poll(Duration::ZERO).is_some() {}
+            let answer = question(&inner);
+            while inner.client.poll(Duration::ZERO).is_some() {}
+            answer
+        });
+        match answer.await {
+            Ok(answer) => answer.map_err(|error| away(what, &self.0.servers, &self.0.ear, error)),
+            Err(cut_off) => Err(BusError::Unavailable(cut_off.into())),
+        }
+    }
+}
+
+impl Seen {
+    fn of(topic: &MetadataTopic) -> Self {
+        let partitions = topic.partitions();
+        Self {
+            partitions: u16::try_from(partitions.len()).unwrap_or(u16::MAX),
+            is_led: partitions.iter().all(|partition| partition.leader() >= 0),
+        }
+    }
+}
+
+/// Whether the partitions are just being given to another broker, or to their first.
+fn moves(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::OffsetNotAvailable
+                | Code::FencedLeaderEpoch
+                | Code::UnknownLeaderEpoch
+        )
+    )
+}
+
+fn extents(
+    client: &BaseConsumer<Listener>,
+    topic: &str,
+    partitions: u16,
+) -> KafkaResult<Vec<Extent>> {
+    let oldest = offsets(client, topic, partitions, Offset::Beginning)?;
+    let next = offsets(client, topic, partitions, Offset::End)?;
+    let extents = oldest.into_iter().zip(next);
+    Ok(extents
+        .map(|(oldest, next)| Extent { oldest, next })
+        .collect())
+}
+
+/// One end of each partition, all in one request a broker.
+fn offsets(
+    client: &BaseConsumer<Listener>,
+    topic: &str,
+    partitions: u16,
+    end: Offset,
+) -> KafkaResult<Vec<i64>> {
+    let mut wanted = TopicPartitionList::with_capacity(partitions.into());
+    for partition in 0..i32::from(partitions) {
+        wanted.add_partition_offset(topic, partition, end)?;
+    }
+    let found = client.offsets_for_times(wanted, PATIENCE)?;
+    let mut offsets = Vec::with_capacity(partitions.into());
+    for partition in 0..i32::from(partitions) {
+        let found = found
+            .find_partition(topic, partition)
+            .ok_or(KafkaError::OffsetFetch(Code::UnknownPartition))?;
+        found.error()?;
+        match found.offset() {
+            Offset::Offset(offset) => offsets.push(offset),
+            _ => return Err(KafkaError::OffsetFetch(Code::NoOffset)),
+        }
+    }
+    Ok(offsets)
+}

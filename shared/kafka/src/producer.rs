@@ -1,0 +1,307 @@
+//! The producer: batches in, one answer for each batch.
+//!
+//! Idempotent and with acks from all, so a retry inside the library neither repeats nor swaps. Once
+//! it gave up on a message it would go on with those behind it. Therefore a failure ends the producer:
+//! what is queued or under way is dropped, and the publisher starts again with another one from what
+//! it knows to be pending.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use blocks::bus::BusError;
+use events::Message;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{
+    BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
+};
+use rdkafka::{ClientConfig, ClientContext};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+
+use crate::client::{Ear, Settings, away, held};
+use crate::records;
+
+/// How long the library itself may take longer than it was allowed to.
+const MARGIN: Duration = Duration::from_secs(5);
+/// How often a full queue is offered a message again.
+const FULL: Duration = Duration::from_millis(5);
+/// A broker takes batches of 1 MiB and their frame by default.
+const MAX_BATCH_BYTES: &str = "1048588";
+
+type Client = ThreadedProducer<Deliveries>;
+
+/// Publishes batches.
+pub(crate) struct Producer {
+    config: ClientConfig,
+    servers: String,
+    patience: Duration,
+    ear: Ear,
+    tasks: TaskTracker,
+    /// Made when it is needed, thrown away after a failure.
+    current: Mutex<Option<Arc<Client>>>,
+}
+
+/// What became of the first message that was not accepted.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The broker will never take it.
+    Refused {
+        /// Which one of the batch; those before it were accepted.
+        index: usize,
+        /// In the broker's words.
+        reason: String,
+    },
+    /// The broker says that there is no such topic. It may be mistaken, shortly after its start.
+    UnknownTopic { index: usize },
+    /// Nothing is known about any of them.
+    Away(BusError),
+}
+
+impl Producer {
+    pub(crate) fn new(settings: &Settings, tasks: TaskTracker) -> Self {
+        let mut config = settings.client("relay");
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", "1")
+            .set("message.max.bytes", MAX_BATCH_BYTES)
+            .set(
+                "message.timeout.ms",
+                settings.patience.as_millis().to_string(),
+            );
+        Self {
+            config,
+            servers: settings.servers.clone(),
+            patience: settings.patience,
+            ear: Ear::default(),
+            tasks,
+            current: Mutex::default(),
+        }
+    }
+
+    /// Returns once the brokers have accepted all of `messages`.
+    pub(crate) async fn publish(&self, messages: &[Message]) -> Result<(), Failure> {
+        match self.attempt(messages).await? {
+            None => Ok(()),
+            Some((first, code)) if is_refusal(code) => self.find_refused(messages, first).await,
+            Some((index, code)) if is_unknown(code) => Err(Failure::UnknownTopic { index }),
+            Some((_, code)) => Err(self.away(code)),
+        }
+    }
+
+    /// A broker refuses batches as a whole. Offered one by one the message that it means shows itself.
+    async fn find_refused(&self, messages: &[Message], first: usize) -> Result<(), Failure> {
+        for (index, message) in messages.iter().enumerate().skip(first) {
+            match self.attempt(std::slice::from_ref(message)).await? {
+                None => {}
+                Some((_, code)) if is_refusal(code) => {
+                    let reason = code.to_string();
+                    return Err(Failure::Refused { index, reason });
+                }
+                Some((_, code)) => return Err(self.away(code)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes once; gives the first message that was not accepted.
+    async fn attempt(&self, messages: &[Message]) -> Result<Option<(usize, Code)>, Failure> {
+        let client = self.client()?;
+        let deadline = Instant::now() + self.patience + MARGIN;
+        let (batch, settled) = Batch::new(messages.len());
+        for (index, message) in messages.iter().enumerate() {
+            if let Err(code) = enqueue(&client, &batch, index, message, deadline).await {
+                batch.settle(index, Some(code));
+                // Those behind it are not offered: they must not overtake it.
+                (index + 1..messages.len()).for_each(|index| batch.settle(index, None));
+                break;
+            }
+        }
+        let in_time = timeout_at(deadline, settled).await.is_ok();
+        let failed = if in_time {
+            batch.failed()
+        } else {
+            Some((0, Code::MessageTimedOut))
+        };
+        if failed.is_some() {
+            self.retire(&client);
+        }
+        self.let_go(client);
+        Ok(failed)
+    }
+
+    fn client(&self) -> Result<Arc<Client>, Failure> {
+        let mut current = held(&self.current);
+        if let Some(client) = &*current {
+            return Ok(Arc::clone(client));
+        }
+        let deliveries = Deliveries(self.ear.clone());
+        let client: Client = self
+            .config
+            .create_with_context(deliveries)
+            .map_err(|error| {
+                Failure::Away(away("make a producer", &self.servers, &self.ear, error))
+            })?;
+        Ok(Arc::clone(current.insert(Arc::new(client))))
+    }
+
+    /// Drops what `client` has not delivered; nobody gets it from here on.
+    fn retire(&self, client: &Arc<Client>) {
+        let mut current = held(&self.current);
+        if current.as_ref().is_some_and(|now| Arc::ptr_eq(now, client)) {
+            *current = None;
+        }
+        client.purge(PurgeConfig::default().queue().inflight());
+    }
+
+    /// The last one to let go of a client waits for its threads, which must not be here.
+    fn let_go(&self, client: Arc<Client>) {
+        if Arc::strong_count(&client) == 1 {
+            self.tasks.spawn_blocking(move || drop(client));
+        }
+    }
+
+    fn away(&self, code: Code) -> Failure {
+        let error = KafkaError::MessageProduction(code);
+        Failure::Away(away("publish", &self.servers, &self.ear, error))
+    }
+
+    /// Ends the producer, if there is one. Every publish was answered before.
+    pub(crate) fn close(&self) {
+        if let Some(client) = held(&self.current).take() {
+            self.let_go(client);
+        }
+    }
+}
+
+/// Hands a message to the library, waiting while its queue is full.
+async fn enqueue(
+    client: &Client,
+    batch: &Arc<Batch>,
+    index: usize,
+    message: &Message,
+    deadline: Instant,
+) -> Result<(), Code> {
+    loop {
+        let receipt = Box::new(Receipt {
+            index,
+            batch: Arc::clone(batch),
+        });
+        let record = BaseRecord::with_opaque_to(&message.topic, receipt)
+            .key(message.key.as_bytes())
+            .payload(message.value.as_slice())
+            .timestamp(message.time.timestamp_millis())
+            .headers(records::headers(message));
+        let code = match client.send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(code), _)) => code,
+            Err(_) => Code::InvalidArgument,
+        };
+        if code != Code::QueueFull || Instant::now() >= deadline {
+            return Err(code);
+        }
+        tokio::time::sleep(FULL).await;
+    }
+}
+
+/// Whether a broker will give the same answer for ever.
+fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::MessageSizeTooLarge
+            | Code::MessageBatchTooLarge
+            | Code::InvalidRecord
+            | Code::InvalidTimestamp
+            | Code::InvalidArgument
+            | Code::PolicyViolation
+    )
+}
+
+fn is_unknown(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition
+    )
+}
+
+/// Messages that are published together.
+struct Batch {
+    state: Mutex<BatchState>,
+}
+
+struct BatchState {
+    left: usize,
+    failed: Option<(usize, Code)>,
+    settled: Option<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    /// A batch of `count`, and what tells that all of them were answered.
+    fn new(count: usize) -> (Arc<Self>, oneshot::Receiver<()>) {
+        let (sender, receiver) = oneshot::channel();
+        let state = BatchState {
+            left: count,
+            failed: None,
+            settled: Some(sender),
+        };
+        let batch = Self {
+            state: Mutex::new(state),
+        };
+        (Arc::new(batch), receiver)
+    }
+
+    fn settle(&self, index: usize, failed: Option<Code>) {
+        let mut state = held(&self.state);
+        if let Some(code) = failed
+            && state.failed.is_none_or(|(first, _)| index < first)
+        {
+            state.failed = Some((index, code));
+        }
+        state.left -= 1;
+        if state.left == 0
+            && let Some(settled) = state.settled.take()
+        {
+            // Whoever waited may have left.
+            let _ = settled.send(());
+        }
+    }
+
+    fn failed(&self) -> Option<(usize, Code)> {
+        held(&self.state).failed
+    }
+}
+
+/// Travels with a message and comes back with what became of it.
+struct Receipt {
+    index: usize,
+    batch: Arc<Batch>,
+}
+
+/// Takes the library's answers.
+struct Deliveries(Ear);
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, text: &str) {
+        self.0.log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.error(error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<Receipt>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, receipt: Box<Receipt>) {
+        let failed = result.as_ref().err().map(|(error, _)| {
+            error
+                .rdkafka_error_code()
+                .unwrap_or(rdkafka::error::RDKafkaErrorCode::Fail)
+        });
+        receipt.batch.settle(receipt.index, failed);
+    }
+}

@@ -1,0 +1,111 @@
+//! What the group tells a member, on its way from the library to the poller.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use blocks::bus::TopicPartition;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, TopicPartitionList};
+use tokio::sync::mpsc;
+
+use crate::client::Ear;
+
+/// A change of what this member should read.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// These are its own from now on.
+    Assigned(Vec<TopicPartition>),
+    /// These are to be let go, which the group waits for.
+    Revoked(Vec<TopicPartition>),
+}
+
+/// The library calls it while it is polled.
+pub(crate) struct Rebalances {
+    pub(crate) ear: Ear,
+    pub(crate) changes: mpsc::UnboundedSender<Change>,
+    /// Nobody follows changes any more: partitions are let go at once.
+    pub(crate) is_closing: AtomicBool,
+}
+
+impl ClientContext for Rebalances {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, text: &str) {
+        self.ear.log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.ear.error(error, reason);
+    }
+}
+
+impl ConsumerContext for Rebalances {
+    /// An assignment is answered at once, with nothing to read: what is read, and from where, follows
+    /// when the positions are known. A revocation is answered by the poller, when the caller is done.
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        what: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let named: Vec<TopicPartition> = names(partitions);
+        let answered = match what {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                tracing::debug!(?named, "assigned");
+                self.tell(Change::Assigned(named));
+                consumer.incremental_assign(&TopicPartitionList::new())
+            }
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS
+                if !self.is_closing.load(Ordering::SeqCst) =>
+            {
+                tracing::debug!(?named, "revoked");
+                self.tell(Change::Revoked(named));
+                Ok(())
+            }
+            _ => let_all_go(consumer, partitions),
+        };
+        if let Err(error) = answered {
+            tracing::warn!(%error, "could not follow a change of the consumer group");
+        }
+    }
+
+    /// Committed offsets serve lag tools: a commit that failed is made good by the next.
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::debug!(%error, "offsets were not committed");
+        }
+    }
+}
+
+impl Rebalances {
+    fn tell(&self, change: Change) {
+        // Nobody listens while the client is being closed.
+        let _ = self.changes.send(change);
+    }
+}
+
+/// Stops reading those of `partitions` that are read.
+fn let_all_go(
+    consumer: &BaseConsumer<Rebalances>,
+    partitions: &TopicPartitionList,
+) -> KafkaResult<()> {
+    let read = consumer.assignment()?;
+    let mut gone = TopicPartitionList::new();
+    for partition in partitions.elements() {
+        if read
+            .find_partition(partition.topic(), partition.partition())
+            .is_some()
+        {
+            gone.add_partition(partition.topic(), partition.partition());
+        }
+    }
+    consumer.incremental_unassign(&gone)
+}
+
+fn names(partitions: &TopicPartitionList) -> Vec<TopicPartition> {
+    let elements = partitions.elements();
+    let names = elements.iter().map(|partition| TopicPartition {
+        topic: partition.topic().to_owned(),
+        partition: partition.partition(),
+    });
+    names.collect()
+}
