@@ -13,6 +13,7 @@
 //! Invariant: whatever runs does so on a [`stage::Stage`]; a loop that fails or panics ends the
 //! process, so that a half-dead one never goes on answering.
 
+pub mod consul;
 pub mod embedded;
 pub mod folder;
 pub mod process;

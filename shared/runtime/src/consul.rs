@@ -1,0 +1,432 @@
+//! Makes a service known to a Consul agent, for those who look there for it.
+//!
+//! Registered when the process takes in requests, looked after while it runs (an agent that restarted
+//! may have forgotten), removed first thing when it stops. What goes wrong is logged and tried again:
+//! an agent that is away never stops a service. See the agent's HTTP API,
+//! <https://developer.hashicorp.com/consul/api-docs/agent/service>.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use async_trait::async_trait;
+use axum::body::Bytes;
+use blocks::backoff::Backoff;
+use blocks::error::chain;
+use blocks::service::Background;
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::Full;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+/// How often the agent is asked whether it still knows the service.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How long an answer of the agent may take. A stop waits no longer than this for the removal.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the agent asks whether the service can serve.
+const CHECK_EVERY: &str = "10s";
+/// How long that answer may take: the readiness of a service asks its servers.
+const CHECK_PATIENCE: &str = "5s";
+/// After so long of not being able to serve the agent forgets a service that could not say good-bye.
+const FORGET_AFTER: &str = "10m";
+const DEFAULT_PORT: u16 = 8500;
+
+/// Where the agent is.
+#[derive(Clone)]
+pub struct Agent {
+    base: String,
+    token: Option<String>,
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent")
+            .field("base", &self.base)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Agent {
+    /// The agent at `address`: `host`, `host:port` or `http://host:port`; 8500 is the usual port. With
+    /// an ACL token where the agent wants one.
+    ///
+    /// # Errors
+    /// When it is none of these. The agent is asked in plain HTTP: over a network that others share it
+    /// belongs on the same machine, where Consul wants its agents anyway.
+    pub fn at(address: &str, token: Option<String>) -> anyhow::Result<Self> {
+        let expected = "expected host, host:port or http://host:port";
+        ensure!(
+            !address.starts_with("https://"),
+            "CONSUL_HTTP_ADDR: TLS to the agent is not supported, {expected}"
+        );
+        let rest = address.strip_prefix("http://").unwrap_or(address);
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let authority: http::uri::Authority = rest
+            .parse()
+            .with_context(|| format!("CONSUL_HTTP_ADDR: '{address}' is no address, {expected}"))?;
+        let host = authority.host();
+        let port = match authority.as_str().strip_prefix(host) {
+            Some("") => Some(DEFAULT_PORT),
+            _ => authority.port_u16(),
+        };
+        let port = port.filter(|_| !host.is_empty() && !rest.contains('@'));
+        let port = port
+            .with_context(|| format!("CONSUL_HTTP_ADDR: '{address}' is no address, {expected}"))?;
+        Ok(Self {
+            base: format!("http://{host}:{port}"),
+            token,
+        })
+    }
+}
+
+/// A service as others find it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// The service's name; all replicas have the same.
+    pub name: &'static str,
+    /// Where this replica is reached by others.
+    pub address: String,
+    /// The port there.
+    pub port: u16,
+}
+
+impl Registration {
+    /// This replica's name among all.
+    fn id(&self) -> String {
+        format!("{}-{}-{}", self.name, self.address, self.port)
+    }
+
+    fn body(&self) -> Value {
+        let host = if self.address.contains(':') {
+            format!("[{}]", self.address)
+        } else {
+            self.address.clone()
+        };
+        json!({
+            "ID": self.id(),
+            "Name": self.name,
+            "Address": self.address,
+            "Port": self.port,
+            "Tags": ["rookery"],
+            "Check": {
+                "Name": "can serve",
+                "HTTP": format!("http://{host}:{}/ready", self.port),
+                "Interval": CHECK_EVERY,
+                "Timeout": CHECK_PATIENCE,
+                "DeregisterCriticalServiceAfter": FORGET_AFTER,
+            },
+        })
+    }
+}
+
+/// Keeps a service registered.
+pub struct Consul {
+    agent: Agent,
+    registration: Registration,
+    client: Client<HttpConnector, Full<Bytes>>,
+    look_every: Duration,
+}
+
+impl Consul {
+    /// Will keep `registration` with `agent`.
+    pub fn new(agent: Agent, registration: Registration) -> Self {
+        Self::with_pace(agent, registration, LOOK_EVERY)
+    }
+
+    fn with_pace(agent: Agent, registration: Registration, look_every: Duration) -> Self {
+        Self {
+            agent,
+            registration,
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            look_every,
+        }
+    }
+
+    async fn is_known(&self) -> anyhow::Result<bool> {
+        let path = format!("/v1/agent/service/{}", self.registration.id());
+        match self.ask(Method::GET, &path, None).await? {
+            StatusCode::OK => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            status => bail!("the agent answered {status} to GET {path}"),
+        }
+    }
+
+    async fn register(&self) -> anyhow::Result<()> {
+        let path = "/v1/agent/service/register?replace-existing-checks=true";
+        let body = self.registration.body();
+        self.change(path, Some(body)).await
+    }
+
+    async fn remove(&self) -> anyhow::Result<()> {
+        let path = format!("/v1/agent/service/deregister/{}", self.registration.id());
+        self.change(&path, None).await
+    }
+
+    async fn change(&self, path: &str, body: Option<Value>) -> anyhow::Result<()> {
+        let status = self.ask(Method::PUT, path, body).await?;
+        ensure!(
+            status.is_success(),
+            "the agent answered {status} to PUT {path}"
+        );
+        Ok(())
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> anyhow::Result<StatusCode> {
+        let uri: Uri = format!("{}{path}", self.agent.base).parse()?;
+        let mut request = Request::builder().method(method).uri(uri);
+        if let Some(token) = &self.agent.token {
+            request = request.header("x-consul-token", token);
+        }
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        let request = request.body(Full::from(body))?;
+        let answer = tokio::time::timeout(PATIENCE, self.client.request(request))
+            .await
+            .with_context(|| format!("no answer within {PATIENCE:?}"))?
+            .context("the agent can't be reached")?;
+        Ok(answer.status())
+    }
+
+    async fn keep(&self) -> anyhow::Result<()> {
+        if !self.is_known().await? {
+            self.register().await?;
+            tracing::info!(
+                agent = self.agent.base,
+                id = self.registration.id(),
+                "registered with Consul"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Background for Consul {
+    fn name(&self) -> &'static str {
+        "the registration with Consul"
+    }
+
+    async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut backoff = Backoff::default();
+        loop {
+            let kept = tokio::select! {
+                kept = self.keep() => kept,
+                () = stop.cancelled() => break,
+            };
+            let pause = match kept {
+                Ok(()) => {
+                    backoff.reset();
+                    self.look_every
+                }
+                Err(error) => {
+                    // Once, and not at every attempt: the service itself is well.
+                    if backoff.failures() == 0 {
+                        tracing::warn!(
+                            agent = self.agent.base, error = %chain(error.as_ref()),
+                            "Consul (CONSUL_HTTP_ADDR) does not take the registration, will try again"
+                        );
+                    }
+                    backoff.pause()
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => break,
+            }
+        }
+        match self.remove().await {
+            Ok(()) => tracing::info!(id = self.registration.id(), "left Consul"),
+            Err(error) => tracing::warn!(
+                error = %chain(error.as_ref()),
+                "could not leave Consul: it forgets the service by itself"
+            ),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+
+    use axum::extract::{Path, State};
+    use axum::http::HeaderMap;
+    use axum::routing::{get, put};
+    use axum::{Json, Router};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What an agent keeps, and how often it was told.
+    #[derive(Default)]
+    struct Kept {
+        services: BTreeMap<String, Value>,
+        registered: usize,
+        token: Option<String>,
+    }
+
+    type Shared = Arc<Mutex<Kept>>;
+
+    async fn register(
+        State(kept): State<Shared>,
+        headers: HeaderMap,
+        Json(body): Json<Value>,
+    ) -> StatusCode {
+        let mut kept = kept.lock().unwrap();
+        let token = headers.get("x-consul-token");
+        if kept.token.as_deref() != token.and_then(|token| token.to_str().ok()) {
+            return StatusCode::FORBIDDEN;
+        }
+        kept.registered += 1;
+        kept.services
+            .insert(body["ID"].as_str().unwrap().to_owned(), body);
+        StatusCode::OK
+    }
+
+    async fn deregister(State(kept): State<Shared>, Path(id): Path<String>) -> StatusCode {
+        match kept.lock().unwrap().services.remove(&id) {
+            Some(_) => StatusCode::OK,
+            None => StatusCode::NOT_FOUND,
+        }
+    }
+
+    async fn find(State(kept): State<Shared>, Path(id): Path<String>) -> (StatusCode, Json<Value>) {
+        match kept.lock().unwrap().services.get(&id) {
+            Some(service) => (StatusCode::OK, Json(service.clone())),
+            None => (StatusCode::NOT_FOUND, Json(Value::Null)),
+        }
+    }
+
+    /// An agent of the tests on a port of its own.
+    async fn agent() -> (Shared, TcpListener, Router) {
+        let kept = Shared::default();
+        let app = Router::new()
+            .route("/v1/agent/service/register", put(register))
+            .route("/v1/agent/service/deregister/{id}", put(deregister))
+            .route("/v1/agent/service/{id}", get(find))
+            .with_state(Arc::clone(&kept));
+        (kept, TcpListener::bind("127.0.0.1:0").await.unwrap(), app)
+    }
+
+    fn posts() -> Registration {
+        Registration {
+            name: "posts",
+            address: "10.0.0.7".into(),
+            port: 8003,
+        }
+    }
+
+    fn start(
+        agent: Agent,
+    ) -> (
+        CancellationToken,
+        tokio::task::JoinHandle<anyhow::Result<()>>,
+    ) {
+        let stop = CancellationToken::new();
+        let consul = Consul::with_pace(agent, posts(), Duration::from_millis(20));
+        let told = stop.clone();
+        let tasks = tokio_util::task::TaskTracker::new();
+        (stop, tasks.spawn(async move { consul.run(told).await }))
+    }
+
+    async fn until(kept: &Shared, what: impl Fn(&Kept) -> bool) {
+        for _ in 0..1000 {
+            if what(&kept.lock().unwrap()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("did not come about: {:?}", kept.lock().unwrap().services);
+    }
+
+    #[tokio::test]
+    async fn a_service_is_known_from_its_start_to_its_stop() {
+        let (kept, listener, app) = agent().await;
+        kept.lock().unwrap().token = Some("secret".into());
+        let address = listener.local_addr().unwrap().to_string();
+        let serving = tokio_util::task::TaskTracker::new();
+        serving.spawn(async move { axum::serve(listener, app).await });
+        let (stop, running) = start(Agent::at(&address, Some("secret".into())).unwrap());
+
+        until(&kept, |kept| kept.services.len() == 1).await;
+        let service = kept.lock().unwrap().services["posts-10.0.0.7-8003"].clone();
+        assert_eq!(service["Name"], "posts");
+        assert_eq!(
+            (&service["Address"], &service["Port"]),
+            (&json!("10.0.0.7"), &json!(8003))
+        );
+        assert_eq!(service["Check"]["HTTP"], "http://10.0.0.7:8003/ready");
+
+        // An agent that restarted without its folder is told again.
+        kept.lock().unwrap().services.clear();
+        until(&kept, |kept| kept.services.len() == 1).await;
+        assert_eq!(kept.lock().unwrap().registered, 2);
+
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        assert_eq!(kept.lock().unwrap().services.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_is_away_or_refuses_stops_nothing_and_is_told_later() {
+        let (kept, listener, app) = agent().await;
+        let address = listener.local_addr().unwrap().to_string();
+        // It listens and does not answer yet: the first question waits.
+        let (stop, running) = start(Agent::at(&address, None).unwrap());
+        kept.lock().unwrap().token = Some("other".into());
+        let serving = tokio_util::task::TaskTracker::new();
+        serving.spawn(async move { axum::serve(listener, app).await });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(!running.is_finished());
+        assert_eq!(kept.lock().unwrap().services.len(), 0);
+        kept.lock().unwrap().token = None;
+        until(&kept, |kept| kept.services.len() == 1).await;
+        stop.cancel();
+        running.await.unwrap().unwrap();
+
+        // Nobody there at all: a stop is a stop.
+        let (stop, running) = start(Agent::at("127.0.0.1:1", None).unwrap());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!running.is_finished());
+        stop.cancel();
+        running.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn an_address_is_read_in_the_ways_that_people_write_it() {
+        let base = |address| Agent::at(address, None).map(|agent| agent.base);
+        assert_eq!(base("consul").unwrap(), "http://consul:8500");
+        assert_eq!(base("consul:8501").unwrap(), "http://consul:8501");
+        assert_eq!(base("http://[::1]:8500/").unwrap(), "http://[::1]:8500");
+        for bad in [
+            "",
+            "https://consul",
+            "http://",
+            "consul:port",
+            "a b",
+            "user@consul",
+            "c/path",
+        ] {
+            let said = format!("{:#}", base(bad).unwrap_err());
+            assert!(said.contains("CONSUL_HTTP_ADDR"), "{bad}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let agent = Agent::at("consul", Some("secret".into())).unwrap();
+        assert!(!format!("{agent:?}").contains("secret"));
+    }
+}
