@@ -259,6 +259,7 @@ def https(traefik):
             with socket.create_connection(("127.0.0.1", edge.secure), 10) as connection:
                 with context.wrap_socket(connection, server_hostname="localhost") as secure:
                     check(secure.version() in ("TLSv1.2", "TLSv1.3"), f"{secure.version()}")
-            answer = send(("127.0.0.1", edge.secure), request("GET", "/api/posts"), tls=True)
-            check(answer.status == 200, f"{answer}")
+            for host in ("gateway", f"localhost:{edge.secure}"):
+                answer = send(("127.0.0.1", edge.secure), request("GET", "/api/posts", host=host), tls=True)
+                check(answer.status == 200, f"{answer}")
     tick("a certificate of one's own is shown; HTTP points to HTTPS where it is asked to")
