@@ -2,6 +2,11 @@
 
 import gzip
 import json
+import shutil
+import socket
+import ssl
+import subprocess
+import tempfile
 
 from gateway_corpus import FORGED
 from gateway_edge import Edge
@@ -231,3 +236,30 @@ def cors(traefik):
         answer = edge.ask("OPTIONS", "/api/posts", asks)
         check(answer.header("access-control-allow-origin") is None, f"{answer}")
     tick("pages of other origins may call where CORS_ALLOW_ORIGINS names them")
+
+
+def https(traefik):
+    """A certificate of one's own, and HTTP that only points to HTTPS."""
+    if not shutil.which("openssl"):
+        print("  – a certificate of one's own: left out, openssl is not here to make one")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        key, certificate = f"{folder}/tls.key", f"{folder}/tls.crt"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+             "-days", "1", "-subj", "/CN=site.example", "-addext", "subjectAltName=DNS:localhost",
+             "-keyout", key, "-out", certificate],
+            check=True, capture_output=True,
+        )
+        with Edge(traefik, tls_cert_file=certificate, tls_key_file=key, https_only="true") as edge:
+            answer = edge.ask("GET", "/api/posts?a=b", host="site.example")
+            said = answer.status, answer.header("location")
+            check(said == (301, "https://site.example/api/posts?a=b"), f"{answer}")
+            context = ssl.create_default_context(cafile=certificate)
+            with socket.create_connection(("127.0.0.1", edge.secure), 10) as connection:
+                with context.wrap_socket(connection, server_hostname="localhost") as secure:
+                    check(secure.version() in ("TLSv1.2", "TLSv1.3"), f"{secure.version()}")
+            for host in ("gateway", f"localhost:{edge.secure}"):
+                answer = send(("127.0.0.1", edge.secure), request("GET", "/api/posts", host=host), tls=True)
+                check(answer.status == 200, f"{answer}")
+    tick("a certificate of one's own is shown; HTTP points to HTTPS where it is asked to")

@@ -2,14 +2,14 @@
 # the project's folder; needs say.sh.
 # shellcheck shell=bash
 
-# Prints the folder of the jars; gets them first (43 MB) when they are not there. It is named after
-# what is in it: another version is fetched anew.
+# fetch_kafka [WHAT ELSE HELPS]: prints the folder of the jars; gets them first (43 MB) when they are
+# not there. It is named after what is in it: another version is fetched anew.
 fetch_kafka() {
   local pom=scripts/kafka-pom.xml folder work
   folder=$CACHE/kafka-$(cksum <"$pom" | cut -d ' ' -f 1)
-  need java openjdk-17-jre-headless "Java 17 or newer" >&2
+  need java openjdk-17-jre-headless "${1:-Java 17 or newer}" >&2
   if [ ! -d "$folder" ]; then
-    need mvn maven >&2
+    need mvn maven "${1:-}" >&2
     say "getting Kafka (43 MB)"
     mkdir -p "$CACHE"
     work=$(mktemp -d "$folder.XXXXXX")
@@ -21,11 +21,11 @@ fetch_kafka() {
   echo "$folder"
 }
 
-# start_kafka FOLDER PORT: a broker with its data in FOLDER; returns at once. The controller's port is
-# the next one.
+# start_kafka FOLDER PORT [WHAT ELSE HELPS]: a broker with its data in FOLDER; returns at once. The
+# controller's port is the next one.
 start_kafka() {
   local folder=$1 port=$2 jars
-  jars=$(fetch_kafka)
+  jars=$(fetch_kafka "${3:-}")
   mkdir -p "$folder"
   cat >"$folder/server.properties" <<PROPERTIES
 process.roles=broker,controller
@@ -40,7 +40,8 @@ log.dirs=$folder/data
 auto.create.topics.enable=false
 num.partitions=1
 offsets.topic.replication.factor=1
-offsets.topic.num.partitions=8
+offsets.topic.num.partitions=4
+default.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
@@ -55,7 +56,7 @@ PROPERTIES
       die "Kafka's folder could not be made"
     }
   fi
-  start Kafka "$folder" java -Xmx512m -Dorg.slf4j.simpleLogger.showDateTime=true \
+  start Kafka "$folder" java -Xmx512m -XX:+UseSerialGC -Dorg.slf4j.simpleLogger.showDateTime=true \
     -Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd\'T\'HH:mm:ss.SSS \
     -cp "$jars/*" kafka.Kafka "$folder/server.properties"
 }

@@ -23,7 +23,7 @@ install_postgres() {
   mkdir -p /etc/postgresql-common
   [ -e /etc/postgresql-common/createcluster.conf ] ||
     echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
-  install postgresql
+  install_packages postgresql
 }
 
 # start_postgres FOLDER PORT [OPTIONS]: makes the cluster the first time; returns when it answers.

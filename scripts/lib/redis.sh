@@ -11,7 +11,7 @@ install_redis() {
       chmod +x "$policy"
       ours=1
     fi
-    install redis-server
+    install_packages redis-server
     [ -z "$ours" ] || rm -f "$policy"
   fi
   command -v redis-server >/dev/null ||

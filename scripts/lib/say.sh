@@ -13,12 +13,12 @@ need() {
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     die "'$1' is missing: install your system's package '$2'${3:+, or $3}"
   fi
-  install "$2"
+  install_packages "$2"
   command -v "$1" >/dev/null || die "the package '$2' was installed and '$1' is still missing"
 }
 
-# install PACKAGE...: as root on Debian.
-install() {
+# install_packages PACKAGE...: as root on Debian.
+install_packages() {
   say "installing $*"
   export DEBIAN_FRONTEND=noninteractive
   # One source that is out of reach must not stop the rest.
@@ -81,12 +81,14 @@ wait_for() {
   done
 }
 
-# stop NAME FOLDER [SECONDS] [SIGNAL]: SIGTERM, and SIGKILL for one that does not go in time.
+# stop NAME FOLDER [SECONDS]: SIGTERM, and SIGKILL for one that does not go in time.
 stop() {
   local name=$1 folder=$2 end=$((SECONDS + ${3:-15})) pid
   if alive "$folder/pid"; then
     read -r pid _ <"$folder/pid"
-    kill -s "${4:-TERM}" "$pid" 2>/dev/null || true
+    # One that was stopped with SIGSTOP hears nothing else.
+    kill -CONT "$pid" 2>/dev/null || true
+    kill -TERM "$pid" 2>/dev/null || true
     while alive "$folder/pid"; do
       if ((SECONDS >= end)); then
         say "$name (process $pid) does not stop: killing it"
