@@ -167,16 +167,23 @@ start_part() {
 }
 
 start_service() { # PART FOLDER PORT
-  local secret=$DIR/secret.key
-  if [ ! -s "$secret" ]; then
-    (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$secret")
-  fi
+  local settings=() secret=$DIR/secret.key service
+  service=$(service_of "$1")
   mkdir -p "$2"
-  start "$1" "$2" env \
-    HOST=127.0.0.1 PORT="$3" LOG_FORMAT="${LOG_FORMAT:-json}" SECRET_KEY="$(cat "$secret")" \
-    DATABASE_URL="$DATABASE_URL" MONGODB_URL="$MONGODB_URL" REDIS_URL="$REDIS_URL" \
+  case $service in
+    posts) settings=(MONGODB_URL="$MONGODB_URL") ;;
+    feed-generator) settings=(REDIS_URL="$REDIS_URL") ;;
+    *) settings=(DATABASE_URL="$DATABASE_URL") ;;
+  esac
+  if [ "$service" = auth ]; then
+    if [ ! -s "$secret" ]; then
+      (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$secret")
+    fi
+    settings+=(SECRET_KEY="$(cat "$secret")")
+  fi
+  start "$1" "$2" env HOST=127.0.0.1 PORT="$3" LOG_FORMAT="${LOG_FORMAT:-json}" DATA_DIR="$2/data" \
     KAFKA_BOOTSTRAP_SERVERS="$KAFKA_BOOTSTRAP_SERVERS" AUTH_URL="http://127.0.0.1:$AUTH_PORT" \
-    "$(executable "$(service_of "$1")")"
+    "${settings[@]}" "$(executable "$service")"
 }
 
 # No limits by address: whoever is here has one address, and measures.
