@@ -251,7 +251,7 @@ impl Handler for Projection {
         };
         let done = match change {
             Change::Put(entry) => self.put(tx, &entry, event.time).await,
-            Change::Remove(post_id) => self.remove(tx, post_id).await,
+            Change::Remove { post_id, .. } => self.remove(tx, post_id).await,
             Change::Name { user_id, username } => {
                 self.name(tx, user_id, &username, event.sequence).await
             }
