@@ -168,8 +168,8 @@ on_each_store!(statistics_are_measured, |store: Backend| async move {
     assert_eq!(stats["redis_connected"], false);
     assert_eq!(stats["global_activity_count"], serde_json::Value::Null);
     assert_eq!(stats["consumer_lag"], serde_json::Value::Null);
-    let (status, problem) = world.get(None, "/api/activity-stream").await;
-    assert_eq!(status, 503);
+    let (refused, problem) = world.get(None, "/api/activity-stream").await;
+    assert_eq!(refused, 503);
     assert_eq!(problem["error_code"], "store_unavailable");
 });
 

@@ -79,7 +79,7 @@ impl Backend {
         match self {
             Self::Sql(db) => db.inject(faults),
             #[cfg(feature = "fleet")]
-            Self::Redis(redis) => redis.inject(faults),
+            Self::Redis(redis) => redis.inject(&faults),
         }
     }
 
@@ -141,7 +141,6 @@ impl Backend {
 macro_rules! on_each_store {
     ($name:ident, $test:expr) => {
         mod $name {
-            #[allow(unused_imports, reason = "the expression decides what it needs")]
             use super::*;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

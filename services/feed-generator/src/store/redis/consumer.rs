@@ -1,5 +1,5 @@
-//! The feed's group in Redis, and after each of its writes what the feed needs besides: the end of a
-//! rebuild, and the beginning of one when too little is left of a stream.
+//! The feed's group in Redis, and what the feed needs besides: the end of a rebuild that is through, and
+//! the beginning of one when too little is left of a stream.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use blocks::bus::{EventBus, Positions, Record};
-use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, Pulse};
+use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, Pulse, lag};
 use blocks::error::{BoxError, chain};
 use blocks::service::Background;
 use events::topic;
@@ -19,15 +19,17 @@ use tokio_util::sync::CancellationToken;
 use super::RedisFeed;
 use super::group::Group;
 use super::words::Words;
+use crate::domain::{GLOBAL_LENGTH, USER_LENGTH};
 use crate::rebuild::Targets;
 use crate::store::FeedStore;
 
 /// How often a member looks whether the store is still the one it knows.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// What the feed's script tells of a write.
+/// What the feed's script tells of a write while a rebuild is under way.
 const REBUILDING: i64 = 1;
-const WANTS_REFILL: i64 = 2;
+/// A group that is behind by no more than this knows what there is.
+const CAUGHT_UP: i64 = 1000;
 
 /// The group's store: a [`Group`], and what follows its writes.
 pub struct FeedGroup {
@@ -48,14 +50,6 @@ impl FeedGroup {
         }
     }
 
-    async fn settle(&self, told: i64) -> Result<(), BoxError> {
-        match told {
-            REBUILDING => self.finish().await,
-            WANTS_REFILL => self.refill().await,
-            _ => Ok(()),
-        }
-    }
-
     /// Ends a rebuild that is through.
     async fn finish(&self) -> Result<(), BoxError> {
         let Some(targets) = self.feed.targets().await? else {
@@ -68,6 +62,9 @@ impl FeedGroup {
         let mut words = Words::default();
         words.say(self.feed.group_key("")).say(self.feed.key(""));
         words.say(topic::POSTS.name);
+        words
+            .say(GLOBAL_LENGTH.to_string())
+            .say(USER_LENGTH.to_string());
         let link = &self.feed.inner.link;
         link.fault(FaultPoint::BeforeWrite)?;
         link.fault(FaultPoint::BeforeCommit)?;
@@ -75,20 +72,31 @@ impl FeedGroup {
         link.fault(FaultPoint::AfterCommit)
     }
 
-    /// Begins a rebuild because posts are missing that should be shown, unless somebody else did.
+    /// Begins a rebuild because posts are missing that should be shown, unless somebody else did. Not
+    /// before the group has read what there is: until then it does not know what will be deleted.
     async fn refill(&self) -> Result<(), BoxError> {
+        let behind = lag(&*self.bus, &self.inner, topic::POSTS.name).await?;
+        if behind > CAUGHT_UP {
+            return Ok(());
+        }
         let state = self.feed.key("state");
         let wanted = [state.clone(), "refill".into(), "1".into()];
         let idle = [state, "building".into(), String::new()];
         let topics = [topic::POSTS.name.to_owned()];
-        if self.begin(&topics, &[wanted, idle]).await? {
+        let before = self.feed.group_key("before");
+        if self.begin(&topics, &[wanted, idle], &before).await? {
             tracing::info!("too little is left of a stream: reading the log again");
         }
         Ok(())
     }
 
-    /// Forgets `topics`, if all of `checks` hold.
-    async fn begin(&self, topics: &[String], checks: &[[String; 3]]) -> Result<bool, BoxError> {
+    /// Forgets `topics`, if all of `checks` hold, but keeps the versions as `before`, if that is given.
+    async fn begin(
+        &self,
+        topics: &[String],
+        checks: &[[String; 3]],
+        before: &str,
+    ) -> Result<bool, BoxError> {
         let clock = &self.feed.inner.settings.clock;
         let mut words = Words::default();
         if topics.iter().any(|name| name == topic::USERS.name) {
@@ -98,9 +106,9 @@ impl FeedGroup {
             let targets = Targets::of(&self.bus.extents(topic::POSTS.name).await?);
             words.say("rebuild").say(clock.id().to_string());
             words.number(clock.now().timestamp_millis());
-            words.say(serde_json::to_string(&targets)?);
+            words.say(serde_json::to_string(&targets)?).say(before);
         }
-        self.inner.forget(topics, checks, words).await
+        self.inner.forget(topics, checks, before, words).await
     }
 
     /// What follows a write of the group. When it fails the batch is done: given again it is passed
@@ -109,8 +117,8 @@ impl FeedGroup {
         if told == REBUILDING {
             // How old it is what is read again says nothing about how fresh the feed is.
             applied.freshness_ms.clear();
+            self.finish().await.map_err(ApplyError::Unavailable)?;
         }
-        self.settle(told).await.map_err(ApplyError::Unavailable)?;
         Ok(applied)
     }
 
@@ -130,7 +138,7 @@ impl FeedGroup {
 }
 
 /// Notices what this member's own writes don't show it: an emptied store, a rebuild that another
-/// process began or did not end.
+/// process began or did not end, and a stream of which too little is left.
 pub struct Watch(pub(crate) Arc<FeedGroup>);
 
 #[async_trait]
@@ -210,7 +218,7 @@ impl ConsumerStore for FeedGroup {
     }
 
     async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
-        self.begin(topics, &[]).await?;
+        self.begin(topics, &[], "").await?;
         self.finish().await
     }
 

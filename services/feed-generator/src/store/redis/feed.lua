@@ -5,8 +5,8 @@
 --
 -- `kept` and `shown` are set before this: how long a stream is at most, and how much of it is shown.
 
-local known = redis.call('HMGET', projection .. 'state', 'building', 'started')
-local building, started = known[1], tonumber(known[2] or '')
+local known = redis.call('HMGET', projection .. 'state', 'building', 'started', 'before')
+local building, started, versions_before = known[1], tonumber(known[2] or ''), known[3]
 local serving_base, building_base = projection, projection .. 'building:'
 local closed_any = redis.call('SCARD', projection .. 'closed') > 0
 local streams, refill = {}, false
@@ -93,20 +93,35 @@ local function bases()
   return building and { serving_base, building_base } or { serving_base }
 end
 
+-- Whether the log, which is read again, has something later of this post. What was deleted later must
+-- not drive out what is to stay.
+local function is_superseded(member, version)
+  if not versions_before then
+    return false
+  end
+  local last = redis.call('HGET', versions_before, string.sub(member, 1, 36))
+  return last and tonumber(last) > tonumber(version)
+end
+
 -- A post is there in this state: its place in an index, its author, when it was created, when this
--- happened, the entry. While the log is read again, what happens anew goes into what is shown, too.
+-- happened, its version, the entry. While the log is read again, what happens anew goes into what is
+-- shown, too.
 function words.put(i)
-  local member, user, ms, entry = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 4]
+  local member, user, ms, entry = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 5]
   if not (closed_any and redis.call('SISMEMBER', projection .. 'closed', user) == 1) then
     local is_shown = not building or tonumber(ARGV[i + 3]) >= started
     for _, base in ipairs(bases()) do
-      if base == building_base or is_shown then
+      local is_wanted = is_shown
+      if base == building_base then
+        is_wanted = not is_superseded(member, ARGV[i + 4])
+      end
+      if is_wanted then
         put_in(stream_of(base, 'global'), member, ms, entry)
         put_in(stream_of(base, 'user:' .. user), member, ms, entry)
       end
     end
   end
-  return i + 5
+  return i + 6
 end
 
 -- A post is gone: its place in an index, its author.
@@ -166,8 +181,9 @@ function words.forget_names(i)
   return i + 1
 end
 
--- The streams are made anew beside those that are shown: the number of this rebuild, when it begins,
--- and until where it reads. One that was under way begins again.
+-- The streams are made anew beside those that are shown: the name of this rebuild, when it begins,
+-- until where it reads, and where the versions are that the posts had before, or nothing. One that was
+-- under way begins again.
 function words.rebuild(i)
   for _, user in ipairs(redis.call('SMEMBERS', building_base .. 'users')) do
     redis.call('UNLINK', building_base .. 'activity:user:' .. user, building_base .. 'index:user:' .. user)
@@ -175,9 +191,12 @@ function words.rebuild(i)
   redis.call('UNLINK', building_base .. 'users', building_base .. 'bounds',
     building_base .. 'activity:global', building_base .. 'index:global')
   redis.call('HSET', projection .. 'state', 'building', ARGV[i], 'started', ARGV[i + 1], 'targets', ARGV[i + 2])
-  redis.call('HDEL', projection .. 'state', 'refill')
+  redis.call('HDEL', projection .. 'state', 'refill', 'before')
+  if ARGV[i + 3] ~= '' then
+    redis.call('HSET', projection .. 'state', 'before', ARGV[i + 3])
+  end
   building, started, streams, refill = ARGV[i], tonumber(ARGV[i + 1]), {}, false
-  return i + 3
+  return i + 4
 end
 
 -- Cuts what became too long, and asks for the log where too little is left of what was longer.
@@ -197,7 +216,6 @@ told = function()
   end
   if refill and not building then
     redis.call('HSET', projection .. 'state', 'refill', '1')
-    return 2
   end
   return building and 1 or 0
 end

@@ -1,6 +1,7 @@
 -- Ends a rebuild that has come to where the log ended when it began: what was made anew takes the
--- place of what is shown. ARGV: the beginning of the group's keys, that of the feed's, the topic.
--- Answers 1 when none is under way any more. It costs a few commands a user, in one piece.
+-- place of what is shown. ARGV: the beginning of the group's keys, that of the feed's, the topic, and
+-- how much of the global and of a user's stream is shown. Answers 1 when none is under way any more.
+-- It costs a few commands a user, in one piece.
 local group, serving = ARGV[1], ARGV[2]
 local building, state = serving .. 'building:', serving .. 'state'
 local targets = redis.call('HGET', state, 'targets')
@@ -35,5 +36,18 @@ for _, what in ipairs({ 'users', 'bounds' }) do
     redis.call('DEL', serving .. what)
   end
 end
-redis.call('HDEL', state, 'building', 'started', 'targets', 'refill')
+local before = redis.call('HGET', state, 'before')
+if before then
+  redis.call('UNLINK', before)
+end
+redis.call('HDEL', state, 'building', 'started', 'targets', 'before', 'refill')
+-- What was deleted later may have driven out what is missing now. Now it is known what that is, so
+-- another time it is passed over.
+for _, of in ipairs(redis.call('HKEYS', serving .. 'bounds')) do
+  local shown = tonumber(of == 'global' and ARGV[4] or ARGV[5])
+  if redis.call('LLEN', serving .. 'activity:' .. of) < shown then
+    redis.call('HSET', state, 'refill', '1')
+    break
+  end
+end
 return 1

@@ -36,6 +36,7 @@ impl Effects for FeedEffects {
                 words.say("put").say(member(post, user)).number(user);
                 words.number(entry.place().created_ms);
                 words.number(event.time.timestamp_millis());
+                words.number(event.sequence);
                 words.say(Rendered::of(&entry).text());
             }
             Some(Change::Remove { post_id, user_id }) => {

@@ -1,6 +1,6 @@
 //! A door to a server, which a test can shut, hold, and open again.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
@@ -86,27 +86,19 @@ impl Door {
     }
 }
 
-/// Copies in both directions while the door is open; one who was held starts anew.
+/// Copies in both directions while the door is open. One who was held may have lost what was on its way:
+/// when the door opens again, that connection ends.
 async fn pass(mut client: TcpStream, server: String, mut state: watch::Receiver<State>) {
-    let held = state.clone();
     if state.wait_for(|state| *state == State::Open).await.is_err() {
         return;
     }
     let Ok(mut server) = TcpStream::connect(&server).await else {
         return;
     };
-    let mut changed = held;
-    let moving = Arc::new(());
-    loop {
-        tokio::select! {
-            _ = copy_bidirectional(&mut client, &mut server) => return,
-            _ = changed.wait_for(|state| *state == State::Held) => {}
-        }
-        // Whatever was on its way may be lost in the copying: this connection never goes on.
-        let _kept_open = Arc::clone(&moving);
-        if state.wait_for(|state| *state == State::Open).await.is_err() {
-            return;
-        }
-        return;
+    let mut holding = state.clone();
+    tokio::select! {
+        _ = copy_bidirectional(&mut client, &mut server) => return,
+        held = holding.wait_for(|state| *state == State::Held) => drop(held),
     }
+    drop(state.wait_for(|state| *state == State::Open).await);
 }

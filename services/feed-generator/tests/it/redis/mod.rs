@@ -82,9 +82,9 @@ impl TestRedis {
         Feed::on_redis(&redis, bus, settings)
     }
 
-    pub fn inject(&self, faults: Arc<dyn Faults>) {
+    pub fn inject(&self, faults: &Arc<dyn Faults>) {
         for feed in &*self.faults.lock().unwrap() {
-            feed.inject(Arc::clone(&faults));
+            feed.inject(Arc::clone(faults));
         }
     }
 
@@ -114,10 +114,10 @@ impl TestRedis {
         let mut connection = connection().await;
         let (list, index) = (self.key("activity:global"), self.key("index:global"));
         let entries = self.list("activity:global").await;
-        let last = entries.last().unwrap();
-        let mut wrong: Value = serde_json::from_str(last).unwrap();
+        let oldest = entries.last().unwrap();
+        let mut wrong: Value = serde_json::from_str(oldest).unwrap();
         let title = wrong["title"].as_str().unwrap();
-        let text = last.replace(&format!(r#""title":"{title}""#), r#""title":"wrong""#);
+        let text = oldest.replace(&format!(r#""title":"{title}""#), r#""title":"wrong""#);
         wrong["title"] = "wrong".into();
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), wrong);
         let last_place = isize::try_from(entries.len() - 1).unwrap();

@@ -65,17 +65,13 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<(Applied,
             filled,
             ..
         } = batch;
+        // Before it is written: it may be although its answer is lost.
+        group.goes_on_later(filled);
         if let Answer::Done(told) = group.run(&checks, words).await.map_err(away)? {
             let mut believed = group.believed();
             // Where another member went on, this one now knows; where it wrote itself, too.
             believed.next.extend(look.offsets);
             believed.next.extend(next);
-            drop(believed);
-            let mut waiting = group
-                .filled
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            waiting.extend(filled);
             return Ok((applied, told));
         }
     }

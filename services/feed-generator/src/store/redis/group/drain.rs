@@ -135,9 +135,8 @@ async fn one(group: &Group, key: &Key) -> Result<Option<(Applied, More)>, BoxErr
         };
         let goes_on = page(&mut batch, key, &waiting, given_up)?;
         batch.store();
+        group.goes_on_later(std::mem::take(&mut batch.filled));
         if let Answer::Done(told) = group.run(&checks, batch.words).await? {
-            let mut filled = group.filled.lock().unwrap_or_else(PoisonError::into_inner);
-            filled.extend(batch.filled);
             return Ok(Some((batch.applied, More { told, goes_on })));
         }
     }

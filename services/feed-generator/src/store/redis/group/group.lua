@@ -73,7 +73,7 @@ function words.letter(i)
   return i + 1
 end
 
--- All that the group keeps of a topic goes.
+-- All that the group keeps of a topic goes; the versions under another name, where one follows.
 function words.forget(i)
   local topic = ARGV[i] .. '/'
   local function of_topic(hash)
@@ -96,10 +96,15 @@ function words.forget(i)
   for _, field in ipairs(of_topic('writes')) do
     redis.call('HINCRBY', group .. 'writes', field, 1)
   end
-  redis.call('UNLINK', group .. 'versions:' .. ARGV[i])
+  local versions, before = group .. 'versions:' .. ARGV[i], ARGV[i + 1]
+  if before ~= '' and redis.call('EXISTS', versions) == 1 then
+    redis.call('RENAME', versions, before)
+  else
+    redis.call('UNLINK', versions)
+  end
   -- So that members who have nothing to write hear of it.
   redis.call('HINCRBY', group .. 'state', 'resets', 1)
-  return i + 1
+  return i + 2
 end
 
 -- What the projection has to tell of the write, when all is done.

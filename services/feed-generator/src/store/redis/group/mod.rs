@@ -22,6 +22,7 @@ use blocks::bus::{Positions, Record, TopicPartition};
 use blocks::consumer::decide::Base;
 use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, HandlerError, Pulse, Retry};
 use blocks::error::BoxError;
+use chrono::TimeDelta;
 use events::{Cleanup, Envelope, Topic};
 use redis::{Pipeline, Script};
 use sql::FaultPoint;
@@ -102,6 +103,8 @@ enum Answer {
     Changed,
 }
 
+/// What is due for so long was left by a member that is gone.
+const OVERDUE: TimeDelta = TimeDelta::seconds(2);
 /// How often a write is tried when others get in between.
 const ATTEMPTS: usize = 50;
 
@@ -185,20 +188,23 @@ impl Group {
 
     /// Rings when the store is another one than this member last saw, or was told to forget: it was
     /// emptied, or another process began a rebuild, and this member may have nothing to write by which
-    /// it would find out.
+    /// it would find out. And when something is long due that whoever was to try it did not.
     ///
     /// # Errors
     /// When the store can't be reached.
     pub async fn look_around(&self) -> Result<(), BoxError> {
         let now = self.seen_now().await?;
         let is_new = self.believed().seen.values().any(|seen| *seen != now);
-        if is_new {
+        let overdue = self.settings.clock.now() - OVERDUE;
+        let next_due = operator::pulse(self).await?.next_due;
+        if is_new || next_due.is_some_and(|due| due < overdue) {
             self.due.notify_one();
         }
         Ok(())
     }
 
     /// Forgets `topics` if all of `checks` hold, and says `words` besides; false when one did not hold.
+    /// The versions are kept under the key `before`, if that is not empty.
     ///
     /// # Errors
     /// When the store can't be reached.
@@ -206,11 +212,12 @@ impl Group {
         &self,
         topics: &[String],
         checks: &[[String; 3]],
+        before: &str,
         words: Words,
     ) -> Result<bool, BoxError> {
         let mut all = Words::default();
         for topic in topics {
-            all.say("forget").say(topic.as_str());
+            all.say("forget").say(topic.as_str()).say(before);
         }
         all.append(words);
         self.link.fault(FaultPoint::BeforeWrite)?;
@@ -238,6 +245,11 @@ impl Group {
     pub async fn retry_told(&self) -> Result<(Applied, i64), ApplyError> {
         let told = drain::due(self).await?;
         Ok((self.take_untold(), told))
+    }
+
+    fn goes_on_later(&self, keys: Vec<Key>) {
+        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        filled.extend(keys);
     }
 
     fn told_later(&self, applied: Applied) {
@@ -338,7 +350,7 @@ impl ConsumerStore for Group {
     async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
         let mut words = Words::default();
         self.effects.forget(topics, &mut words);
-        self.forget(topics, &[], words).await.map(|_| ())
+        self.forget(topics, &[], "", words).await.map(|_| ())
     }
 
     /// Versions are kept for ever: an old event that comes again must not bring a deleted post back.
