@@ -235,4 +235,36 @@ mod tests {
             serde_json::to_string(&expected).unwrap()
         );
     }
+
+    #[cfg(feature = "fleet")]
+    #[test]
+    fn an_entry_in_redis_is_read_as_it_was_written_whatever_its_texts_are() {
+        let time = DateTime::from_timestamp_millis(1_767_268_800_120).unwrap();
+        let texts = [
+            "",
+            "plain",
+            "q\"uote",
+            "back\\",
+            "\\\"",
+            r#"","created_at":"x"}"#,
+            "ü\n\u{1}",
+        ];
+        for text in texts {
+            let entry = Rendered::of(&Entry {
+                post_id: Uuid::from_u128(7),
+                user_id: 3,
+                username: text.into(),
+                created_at: time,
+                event_type: "post.created".into(),
+                happened_at: time,
+                title: text.into(),
+                content: text.into(),
+                tags: vec![text.into()],
+            });
+            assert_eq!(Rendered::read(&entry.text()), Some(entry), "{text}");
+        }
+        for text in ["", "{}", "null", r#"{"post_id":"x"}"#] {
+            assert_eq!(Rendered::read(text), None, "{text}");
+        }
+    }
 }

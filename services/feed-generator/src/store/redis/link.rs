@@ -162,9 +162,7 @@ impl From<RedisError> for FeedError {
     fn from(error: RedisError) -> Self {
         let mistaken = matches!(
             error.kind(),
-            ErrorKind::Parse
-                | ErrorKind::UnexpectedReturnType
-                | ErrorKind::Server(ServerErrorKind::ResponseError)
+            ErrorKind::UnexpectedReturnType | ErrorKind::Server(ServerErrorKind::ResponseError)
         );
         // A server that starts, saves or is full says so by a code; a mistake of ours by another.
         let passing = matches!(

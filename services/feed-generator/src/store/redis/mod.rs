@@ -15,8 +15,9 @@
 //! keeps its place, one that is deleted leaves; when a stream that was longer has less than it shows,
 //! the log is read again beside it. Names are joined when a page is read.
 //!
-//! Everything can be made anew from the log: a Redis that was emptied is filled again. Not for Redis
-//! Cluster: the keys of a batch are not of one slot.
+//! Everything can be made anew from the log: a Redis that was emptied is filled again, and one that lost
+//! its last second reads on from there. It must not evict keys on its own (`maxmemory-policy
+//! noeviction`, the default). Not for Redis Cluster: the keys of a batch are not of one slot.
 
 pub mod consumer;
 pub mod group;

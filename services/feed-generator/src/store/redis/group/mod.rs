@@ -176,28 +176,26 @@ impl Group {
         Ok(Answer::Done(told.unwrap_or_default()))
     }
 
-    async fn seen_now(&self) -> Result<Seen, BoxError> {
-        let mut pipeline = Pipeline::new();
-        pipeline.hmget(self.key("state"), &["epoch", "resets"][..]);
-        let (seen,): ((Option<String>, Option<String>),) = self.link.ask(&pipeline).await?;
-        Ok(Seen {
-            epoch: seen.0.unwrap_or_default(),
-            resets: seen.1.unwrap_or_default(),
-        })
-    }
-
-    /// Rings when the store is another one than this member last saw, or was told to forget: it was
-    /// emptied, or another process began a rebuild, and this member may have nothing to write by which
-    /// it would find out. And when something is long due that whoever was to try it did not.
+    /// Rings when the store is not where this member knows it to be, since it may have nothing to write
+    /// by which it would find out: it was emptied or rolled back, or another process made it forget. And
+    /// when something is long due that whoever was to try it did not.
     ///
     /// # Errors
     /// When the store can't be reached.
     pub async fn look_around(&self) -> Result<(), BoxError> {
-        let now = self.seen_now().await?;
-        let is_new = self.believed().seen.values().any(|seen| *seen != now);
+        let (offsets, now): (BTreeMap<String, i64>, Seen) =
+            parse(self.link.ask(&self.offsets_query()).await?);
+        let is_elsewhere = {
+            let believed = self.believed();
+            let is_behind = believed.next.iter().any(|(of, next)| {
+                let stored = offsets.get(&keys::field(of)).copied();
+                stored.unwrap_or_default() < *next
+            });
+            is_behind || believed.seen.values().any(|seen| *seen != now)
+        };
         let overdue = self.settings.clock.now() - OVERDUE;
         let next_due = operator::pulse(self).await?.next_due;
-        if is_new || next_due.is_some_and(|due| due < overdue) {
+        if is_elsewhere || next_due.is_some_and(|due| due < overdue) {
             self.due.notify_one();
         }
         Ok(())
@@ -260,33 +258,44 @@ impl Group {
         std::mem::take(&mut self.untold.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn offsets(&self, topic: &str) -> Result<(BTreeMap<i32, i64>, Seen), BoxError> {
+    fn offsets_query(&self) -> Pipeline {
         let mut pipeline = Pipeline::new();
         pipeline.atomic();
         pipeline.hmget(self.key("state"), &["epoch", "resets"][..]);
         pipeline.hgetall(self.key("offsets"));
-        let (seen, all): ((Option<String>, Option<String>), BTreeMap<String, i64>) =
-            self.link.ask(&pipeline).await?;
-        let mut stored = BTreeMap::new();
-        for (field, next) in all {
-            if let Some((of, partition)) = field.rsplit_once('/')
-                && of == topic
-            {
-                stored.insert(partition.parse()?, next);
-            }
-        }
-        let seen = Seen {
-            epoch: seen.0.unwrap_or_default(),
-            resets: seen.1.unwrap_or_default(),
-        };
-        Ok((stored, seen))
+        pipeline
     }
+}
+
+/// What the store says of itself, and the next offset of each partition.
+type Offsets = ((Option<String>, Option<String>), BTreeMap<String, i64>);
+
+fn parse(((epoch, resets), offsets): Offsets) -> (BTreeMap<String, i64>, Seen) {
+    let seen = Seen {
+        epoch: epoch.unwrap_or_default(),
+        resets: resets.unwrap_or_default(),
+    };
+    (offsets, seen)
+}
+
+/// Those of one topic, by partition.
+fn of_topic(offsets: &BTreeMap<String, i64>, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+    let mut of_topic = BTreeMap::new();
+    for (field, next) in offsets {
+        if let Some((of, partition)) = field.rsplit_once('/')
+            && of == topic
+        {
+            of_topic.insert(partition.parse()?, *next);
+        }
+    }
+    Ok(of_topic)
 }
 
 #[async_trait]
 impl Positions for Group {
     async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
-        let (stored, seen) = self.offsets(topic).await?;
+        let (offsets, seen) = parse(self.link.ask(&self.offsets_query()).await?);
+        let stored = of_topic(&offsets, topic)?;
         let mut believed = self.believed();
         believed.next.retain(|of, _| of.topic != topic);
         for (partition, next) in &stored {
@@ -304,7 +313,8 @@ impl Positions for Group {
 #[async_trait]
 impl ConsumerStore for Group {
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
-        Ok(self.offsets(topic).await?.0)
+        let (offsets, _) = parse(self.link.read(&self.offsets_query()).await?);
+        of_topic(&offsets, topic)
     }
 
     async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
