@@ -94,7 +94,12 @@ pub enum Change {
     /// A post is there in this state.
     Put(Entry),
     /// A post is gone.
-    Remove(Uuid),
+    Remove {
+        /// Which one.
+        post_id: Uuid,
+        /// Its author.
+        user_id: i64,
+    },
     /// An account has this name.
     Name {
         /// The account.
@@ -146,7 +151,8 @@ impl Change {
         name!(UserCreated);
         name!(UserUpdated);
         if let Some(post) = event.open::<PostDeleted>() {
-            return Ok(Some(Self::Remove(post?.post_id)));
+            let PostDeleted { post_id, user_id } = post?;
+            return Ok(Some(Self::Remove { post_id, user_id }));
         }
         if let Some(user) = event.open::<UserDeleted>() {
             return Ok(Some(Self::Forget(user?.user_id)));

@@ -30,9 +30,10 @@ pub mod store;
 use std::sync::Arc;
 
 use blocks::bus::EventBus;
-use blocks::consumer::Consumer;
+use blocks::consumer::{Consumer, ConsumerStore};
 use blocks::error::BoxError;
-use blocks::service::Check;
+use blocks::outbox::Outbox;
+use blocks::service::{Background, Check};
 use blocks::{Mode, Route, Service};
 use events::topic;
 use sql::{Db, Migration, StoreError};
@@ -96,11 +97,14 @@ pub struct Feed {
 }
 
 struct Inner {
-    db: Db,
     bus: Arc<dyn EventBus>,
     store: Arc<dyn FeedStore>,
     consumer: Consumer,
-    mirror: Arc<Mirror>,
+    outbox: Arc<dyn Outbox>,
+    check: Arc<dyn Check>,
+    background: Vec<Arc<dyn Background>>,
+    /// The newest entries, where this process holds them.
+    mirror: Option<Arc<Mirror>>,
     settings: Settings,
 }
 
@@ -118,28 +122,49 @@ impl Feed {
         let leftovers = Arc::new(Leftovers::open(&db).await?);
         let rebuild = Rebuild::open(&db, Arc::clone(&mirror), Arc::clone(&leftovers)).await?;
         let store = Arc::new(SqlFeed::open(db.clone(), Arc::clone(&mirror)).await?);
+        let outbox = Arc::new(db.clone());
         let group = FeedConsumer::new(
-            db.clone(),
+            db,
             Arc::clone(&bus),
             Arc::clone(&mirror),
             Arc::new(rebuild),
             leftovers,
         );
-        let topics = consumer::TOPICS
-            .iter()
-            .map(|topic| topic.name.to_owned())
-            .collect();
-        let consumer = Consumer::new(consumer::GROUP, topics, Arc::new(group));
         Ok(Self {
             inner: Arc::new(Inner {
-                db,
                 bus,
                 store,
-                consumer,
-                mirror,
+                consumer: consumer_of(Arc::new(group)),
+                outbox: Arc::clone(&outbox) as _,
+                check: outbox,
+                background: vec![],
+                mirror: Some(mirror),
                 settings,
             }),
         })
+    }
+
+    /// The streams in Redis, which the topics of `bus` flow into; other processes may do the same.
+    #[cfg(feature = "fleet")]
+    pub fn on_redis(
+        redis: &store::redis::RedisFeed,
+        bus: Arc<dyn EventBus>,
+        settings: Settings,
+    ) -> Self {
+        use store::redis::consumer::{FeedGroup, Watch};
+        let group = Arc::new(FeedGroup::new(redis.clone(), Arc::clone(&bus)));
+        Self {
+            inner: Arc::new(Inner {
+                bus,
+                store: Arc::new(redis.clone()),
+                consumer: consumer_of(Arc::clone(&group) as _),
+                outbox: Arc::new(redis.letters()),
+                check: Arc::new(redis.clone()),
+                background: vec![Arc::new(Watch(group))],
+                mirror: None,
+                settings,
+            }),
+        }
     }
 
     /// The consumer that follows the topics.
@@ -172,7 +197,7 @@ impl Feed {
             .store
             .stored_positions(topic::POSTS.name)
             .await?;
-        let targets = rebuild::targets(&self.inner.db).await?;
+        let targets = self.inner.store.targets().await?;
         Ok(targets.map(|targets| targets.progress(&positions)))
     }
 
@@ -188,11 +213,17 @@ impl Feed {
         self.inner.settings.public
     }
 
-    /// The entries in memory: for tests.
+    /// The entries in memory, where there are any: for tests.
     #[doc(hidden)]
-    pub fn mirror(&self) -> &Mirror {
-        &self.inner.mirror
+    pub fn mirror(&self) -> Option<&Mirror> {
+        self.inner.mirror.as_deref()
     }
+}
+
+fn consumer_of(store: Arc<dyn ConsumerStore>) -> Consumer {
+    let topics = consumer::TOPICS.iter();
+    let topics = topics.map(|topic| topic.name.to_owned()).collect();
+    Consumer::new(consumer::GROUP, topics, store)
 }
 
 /// The service, over `feed`.
@@ -204,8 +235,8 @@ pub fn service(feed: &Feed) -> Service {
         topics: &[],
         publishes: &[],
         consumers: vec![feed.consumer().clone()],
-        outbox: Some(Arc::new(feed.inner.db.clone())),
-        checks: vec![Arc::new(feed.inner.db.clone()) as Arc<dyn Check>],
-        background: vec![],
+        outbox: Some(Arc::clone(&feed.inner.outbox)),
+        checks: vec![Arc::clone(&feed.inner.check)],
+        background: feed.inner.background.clone(),
     }
 }

@@ -153,7 +153,7 @@ impl Projection {
             }
             match change {
                 Change::Put(entry) => posts.push((entry, event.time)),
-                Change::Remove(post_id) => self.remove(tx, post_id).await?,
+                Change::Remove { post_id, .. } => self.remove(tx, post_id).await?,
                 Change::Name { user_id, username } => {
                     self.name(tx, user_id, &username, event.sequence).await?;
                 }

@@ -39,7 +39,7 @@ impl Targets {
         )
     }
 
-    fn reached(&self, positions: &BTreeMap<i32, i64>) -> bool {
+    pub(crate) fn reached(&self, positions: &BTreeMap<i32, i64>) -> bool {
         self.0
             .iter()
             .all(|(partition, (_, end))| positions.get(partition).is_some_and(|next| next >= end))

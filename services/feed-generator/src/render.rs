@@ -32,6 +32,26 @@ fn json<T: Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).expect("texts and lists of them are always JSON")
 }
 
+/// What comes before a post's creation in a list: no text within the entry can look like it, since its
+/// quotation marks would be escaped.
+#[cfg(feature = "fleet")]
+const CREATED: &str = r#","created_at":""#;
+
+/// How long the JSON string is that `text` begins with.
+#[cfg(feature = "fleet")]
+fn string_length(text: &str) -> Option<usize> {
+    let mut escaped = false;
+    let mut bytes = text.bytes().enumerate();
+    bytes.next().filter(|(_, first)| *first == b'"')?;
+    bytes
+        .find(|(_, byte)| {
+            let ends = *byte == b'"' && !escaped;
+            escaped = *byte == b'\\' && !escaped;
+            ends
+        })
+        .map(|(at, _)| at + 1)
+}
+
 impl Rendered {
     /// Renders `entry`.
     pub fn of(entry: &Entry) -> Self {
@@ -54,6 +74,43 @@ impl Rendered {
             )
             .into(),
         }
+    }
+
+    /// As it lies in a list: the JSON of an item, and when its post was created.
+    #[cfg(feature = "fleet")]
+    pub fn text(&self) -> String {
+        let body = self.tail.strip_suffix('}').unwrap_or(&self.tail);
+        let created = events::timestamp(self.place.created_at());
+        format!(
+            r#"{}{}{body}{CREATED}{created}"}}"#,
+            self.head, self.username
+        )
+    }
+
+    /// Reads what [`Rendered::text`] gave; `None` when it did not.
+    #[cfg(feature = "fleet")]
+    pub fn read(text: &str) -> Option<Self> {
+        const ID: std::ops::Range<usize> = 12..48;
+        let post_id = text.get(ID)?.parse().ok()?;
+        let (user, rest) = text
+            .get(ID.end..)?
+            .strip_prefix(r#"","user_id":"#)?
+            .split_once(',')?;
+        let rest = rest.strip_prefix(r#""username":"#)?;
+        let head = text.len() - rest.len();
+        let name = string_length(rest)?;
+        let (tail, created) = rest.get(name..)?.rsplit_once(CREATED)?;
+        let created = chrono::DateTime::parse_from_rfc3339(created.strip_suffix("\"}")?).ok()?;
+        Some(Self {
+            place: Place {
+                created_ms: created.timestamp_millis(),
+                post_id,
+            },
+            user_id: user.parse().ok()?,
+            username: rest.get(..name)?.into(),
+            head: text.get(..head)?.into(),
+            tail: format!("{tail}}}").into(),
+        })
     }
 
     /// Where it stands.
@@ -177,5 +234,37 @@ mod tests {
             last.render(&window),
             serde_json::to_string(&expected).unwrap()
         );
+    }
+
+    #[cfg(feature = "fleet")]
+    #[test]
+    fn an_entry_in_redis_is_read_as_it_was_written_whatever_its_texts_are() {
+        let time = DateTime::from_timestamp_millis(1_767_268_800_120).unwrap();
+        let texts = [
+            "",
+            "plain",
+            "q\"uote",
+            "back\\",
+            "\\\"",
+            r#"","created_at":"x"}"#,
+            "ü\n\u{1}",
+        ];
+        for text in texts {
+            let entry = Rendered::of(&Entry {
+                post_id: Uuid::from_u128(7),
+                user_id: 3,
+                username: text.into(),
+                created_at: time,
+                event_type: "post.created".into(),
+                happened_at: time,
+                title: text.into(),
+                content: text.into(),
+                tags: vec![text.into()],
+            });
+            assert_eq!(Rendered::read(&entry.text()), Some(entry), "{text}");
+        }
+        for text in ["", "{}", "null", r#"{"post_id":"x"}"#] {
+            assert_eq!(Rendered::read(text), None, "{text}");
+        }
     }
 }

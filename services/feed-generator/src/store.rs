@@ -1,6 +1,8 @@
 //! The port to the read model. An adapter has two sides: this one, which is read, and a
 //! [`blocks::consumer::ConsumerStore`], which follows the topics.
 
+#[cfg(feature = "fleet")]
+pub mod redis;
 mod rows;
 pub mod sql;
 
@@ -10,6 +12,7 @@ use bytes::Bytes;
 
 use crate::domain::Window;
 use crate::error::FeedError;
+use crate::rebuild::Targets;
 
 /// How much there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,12 @@ pub trait FeedStore: Check {
     /// # Errors
     /// When the store can't be reached.
     async fn counts(&self) -> Result<Counts, FeedError>;
+
+    /// Until where the rebuild that is under way reads; `None` when none is.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn targets(&self) -> Result<Option<Targets>, FeedError>;
 }
 
 pub(crate) use rows::{Source, newest};

@@ -14,6 +14,7 @@ use super::{Counts, FeedStore};
 use crate::domain::{Place, Start, Stream, Window};
 use crate::error::FeedError;
 use crate::mirror::{Look, Mirror};
+use crate::rebuild::{self, Targets};
 use crate::render::Slice;
 
 /// The streams in a database.
@@ -80,6 +81,10 @@ impl FeedStore for SqlFeed {
             activities: rows::total(&mut reader, Stream::Global).await?,
             streams: rows::streams(&mut reader).await?,
         })
+    }
+
+    async fn targets(&self) -> Result<Option<Targets>, FeedError> {
+        Ok(rebuild::targets(&self.db).await?)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The endpoints: who may read, what bad input gets, what the statistics say.
 
 use feed_generator::{ROUTES, Settings};
-use testkit::db::TestDb;
 
-use crate::support::{Post, SERVICE, World, sqlite, user_created};
+use crate::backend::Backend;
+use crate::on_each_store;
+use crate::support::{Post, World, sqlite, user_created};
 
 #[tokio::test]
 async fn everybody_may_read_the_streams_unless_they_are_not_public() {
@@ -129,54 +130,48 @@ async fn a_malformed_account_is_not_found_and_an_unknown_one_has_no_activity() {
     }
 }
 
-testkit::on_each_database!(
-    statistics_are_measured,
-    SERVICE,
-    feed_generator::MIGRATIONS,
-    |db: TestDb| async move {
-        let mut world = World::new(db, crate::streams::little_memory()).await;
-        let stats = world.page("/api/activity-stream/stats").await;
-        assert_eq!(stats["global_activity_count"], 0);
-        assert_eq!(stats["consumer_lag"], 0);
-        assert_eq!(stats["freshness_ms"], serde_json::Value::Null);
-        assert_eq!(stats["kafka_consumer_active"], false, "nobody consumes yet");
+on_each_store!(statistics_are_measured, |store: Backend| async move {
+    let mut world = World::new(store, crate::streams::little_memory()).await;
+    let stats = world.page("/api/activity-stream/stats").await;
+    assert_eq!(stats["global_activity_count"], 0);
+    assert_eq!(stats["consumer_lag"], 0);
+    assert_eq!(stats["freshness_ms"], serde_json::Value::Null);
+    assert_eq!(stats["kafka_consumer_active"], false, "nobody consumes yet");
 
-        let now = world.clock.now();
-        for id in 1..=5 {
-            let user = if id == 1 { 8 } else { 7 };
-            world
-                .publish(&[Post::new(id, user, "x", now).message()])
-                .await;
-        }
-        world.publish(&[user_created(7, "anna", now)]).await;
-        assert_eq!(
-            world.page("/api/activity-stream/stats").await["consumer_lag"],
-            6
-        );
-        world.settle().await;
-        world.feed.consumer().status.freshness.record(&[4, 9]);
-        let stats = world.page("/api/activity-stream/stats").await;
-        assert_eq!(stats["global_activity_count"], 5);
-        assert_eq!(stats["user_feed_count"], 2);
-        assert_eq!(stats["consumer_lag"], 0);
-        assert_eq!(stats["redis_connected"], true);
-        assert_eq!(
-            stats["freshness_ms"],
-            serde_json::json!({"p50": 4, "p99": 9})
-        );
-
-        // What can't be measured is null: the question itself still has an answer.
-        world.db.close().await;
-        world.feed.mirror().distrust();
-        let stats = world.page("/api/activity-stream/stats").await;
-        assert_eq!(stats["redis_connected"], false);
-        assert_eq!(stats["global_activity_count"], serde_json::Value::Null);
-        assert_eq!(stats["consumer_lag"], serde_json::Value::Null);
-        let (status, problem) = world.get(None, "/api/activity-stream").await;
-        assert_eq!(status, 503);
-        assert_eq!(problem["error_code"], "store_unavailable");
+    let now = world.clock.now();
+    for id in 1..=5 {
+        let user = if id == 1 { 8 } else { 7 };
+        world
+            .publish(&[Post::new(id, user, "x", now).message()])
+            .await;
     }
-);
+    world.publish(&[user_created(7, "anna", now)]).await;
+    assert_eq!(
+        world.page("/api/activity-stream/stats").await["consumer_lag"],
+        6
+    );
+    world.settle().await;
+    world.feed.consumer().status.freshness.record(&[4, 9]);
+    let stats = world.page("/api/activity-stream/stats").await;
+    assert_eq!(stats["global_activity_count"], 5);
+    assert_eq!(stats["user_feed_count"], 2);
+    assert_eq!(stats["consumer_lag"], 0);
+    assert_eq!(stats["redis_connected"], true);
+    assert_eq!(
+        stats["freshness_ms"],
+        serde_json::json!({"p50": 4, "p99": 9})
+    );
+
+    // What can't be measured is null: the question itself still has an answer.
+    world.backend.leave(&world.feed).await;
+    let stats = world.page("/api/activity-stream/stats").await;
+    assert_eq!(stats["redis_connected"], false);
+    assert_eq!(stats["global_activity_count"], serde_json::Value::Null);
+    assert_eq!(stats["consumer_lag"], serde_json::Value::Null);
+    let (refused, problem) = world.get(None, "/api/activity-stream").await;
+    assert_eq!(refused, 503);
+    assert_eq!(problem["error_code"], "store_unavailable");
+});
 
 #[tokio::test]
 async fn every_endpoint_has_a_route_and_is_documented() {

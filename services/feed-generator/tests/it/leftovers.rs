@@ -13,7 +13,7 @@ const STREAM: &str = "/api/activity-stream";
 const PAGE: i64 = 500;
 
 async fn rows(world: &World) -> i64 {
-    let mut reader = world.db.read().await.unwrap();
+    let mut reader = world.db().read().await.unwrap();
     on!(reader, conn => sqlx::query_scalar("select count(*) from entries")
         .fetch_one(&mut *conn)
         .await)

@@ -5,8 +5,11 @@
 )]
 
 mod api;
+mod backend;
 mod leftovers;
 mod model;
 mod outage;
+#[cfg(feature = "fleet")]
+mod redis;
 mod streams;
 mod support;

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use blocks::ManualClock;
 use chrono::TimeDelta;
 use events::Message;
+use feed_generator::Settings;
 use feed_generator::mirror::Bounds;
-use feed_generator::{MIGRATIONS, Settings};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sql::FaultPoint;
 
+use crate::backend::Backend;
 use crate::streams::Once;
-use crate::support::{Post, SERVICE, World, texts, user_created, user_deleted, user_renamed};
+use crate::support::{Post, World, texts, user_created, user_deleted, user_renamed};
 
 /// Accounts that tell their names; those from here on never do.
 const NAMED: i64 = 3;
@@ -161,15 +162,15 @@ struct Run {
 }
 
 impl Run {
-    async fn new(entries: usize) -> Self {
+    async fn new(store: impl AsyncFnOnce(Arc<ManualClock>) -> Backend, entries: usize) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let db = testkit::db::sqlite_at(SERVICE, MIGRATIONS, clock.clone()).await;
+        let store = store(Arc::clone(&clock)).await;
         let bounds = Bounds {
             entries,
             ..Bounds::default()
         };
         let world = World::new(
-            db,
+            store,
             Settings {
                 bounds,
                 ..Settings::default()
@@ -266,7 +267,7 @@ impl Run {
             }
             Step::DeliverAll(fault) => {
                 if let Some(point) = fault {
-                    self.world.db.inject(Once::at(point));
+                    self.world.backend.inject(Once::at(point));
                 }
                 self.world.settle().await;
                 self.world.assert_mirror_is_true().await;
@@ -388,8 +389,12 @@ impl Run {
     }
 }
 
-async fn run(steps: Vec<Step>, entries: usize) {
-    let mut run = Run::new(entries).await;
+async fn run(
+    store: impl AsyncFnOnce(Arc<ManualClock>) -> Backend,
+    steps: Vec<Step>,
+    entries: usize,
+) {
+    let mut run = Run::new(store, entries).await;
     for step in &steps {
         run.step(step).await;
     }
@@ -405,6 +410,15 @@ async fn run(steps: Vec<Step>, entries: usize) {
     }
 }
 
+fn block_on(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(test);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
@@ -413,11 +427,15 @@ proptest! {
         steps in proptest::collection::vec(step(), 10..90),
         entries in prop_oneof![Just(2_usize), Just(6), Just(2000)],
     ) {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(run(steps, entries));
+        block_on(run(async |clock| Backend::sqlite_at(clock).await, steps, entries));
+    }
+
+    #[cfg(feature = "fleet")]
+    #[test]
+    #[ignore = "needs TEST_REDIS_URL"]
+    fn in_redis_the_streams_are_what_a_naive_query_over_the_posts_gives(
+        steps in proptest::collection::vec(step(), 10..90),
+    ) {
+        block_on(run(async |clock| Backend::redis_at(clock).await, steps, 0));
     }
 }

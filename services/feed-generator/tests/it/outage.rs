@@ -41,7 +41,7 @@ async fn two_posts() -> (World, [Post; 2]) {
 }
 
 fn held(world: &World) -> (usize, bool) {
-    let (entries, complete) = world.feed.mirror().content();
+    let (entries, complete) = world.mirror().content();
     (entries.len(), complete)
 }
 
@@ -50,14 +50,16 @@ async fn memory_goes_on_answering_when_a_write_was_not_begun() {
     let (mut world, posts) = two_posts().await;
     world.publish(&[posts[0].deleted(world.clock.now())]).await;
     let batch = world.fresh().await;
-    world.db.inject(Arc::new(Always(FaultPoint::BeforeWrite)));
+    world
+        .backend
+        .inject(Arc::new(Always(FaultPoint::BeforeWrite)));
     for _ in 0..3 {
         let store = &world.feed.consumer().store;
         assert!(store.apply(&batch).await.is_err());
         assert!(store.reset(&["posts-events".to_owned()]).await.is_err());
         assert_eq!(held(&world), (2, true));
     }
-    world.db.inject(Arc::new(Nothing));
+    world.backend.inject(Arc::new(Nothing));
     world.settle().await;
     assert_eq!(world.titles(STREAM).await, ["two"]);
     world.assert_mirror_is_true().await;
@@ -67,7 +69,7 @@ async fn memory_goes_on_answering_when_a_write_was_not_begun() {
 async fn memory_goes_on_answering_when_the_disk_is_full() {
     let (mut world, mut posts) = two_posts().await;
     let pages = async |world: &World, statement: &'static str| {
-        let set = world.db.write::<_, StoreError, _>(move |tx| {
+        let set = world.db().write::<_, StoreError, _>(move |tx| {
             Box::pin(async move {
                 on!(tx, conn => sqlx::query(statement).execute(&mut *conn).await.map(|_| ()))
             })
@@ -99,7 +101,7 @@ async fn memory_is_distrusted_only_while_the_end_of_a_commit_is_not_known() {
         let (mut world, posts) = two_posts().await;
         world.publish(&[posts[0].deleted(world.clock.now())]).await;
         let batch = world.fresh().await;
-        world.db.inject(Once::at(point));
+        world.backend.inject(Once::at(point));
         assert!(world.feed.consumer().store.apply(&batch).await.is_err());
         assert_eq!(held(&world), (0, false), "{point:?}");
         let shown = world.titles(STREAM).await;
@@ -147,7 +149,7 @@ async fn what_became_of_a_batch_is_told_also_when_what_follows_it_fails_first() 
         let gone: Vec<_> = posts[3..].iter().map(|post| post.deleted(start)).collect();
         world.publish(&gone).await;
         let batch = world.fresh().await;
-        world.db.inject(Once::after(1, point));
+        world.backend.inject(Once::after(1, point));
         let store = &world.feed.consumer().store;
         assert!(store.apply(&batch).await.is_err());
         assert_eq!(held(&world).0, 1, "what is left is true");

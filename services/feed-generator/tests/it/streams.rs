@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::TimeDelta;
+use feed_generator::Settings;
 use feed_generator::mirror::Bounds;
 use feed_generator::rebuild::Progress;
-use feed_generator::{MIGRATIONS, Settings};
-use sql::{FaultPoint, Faults, on};
-use testkit::db::TestDb;
+use sql::{FaultPoint, Faults};
 
-use crate::support::{Post, SERVICE, World, sqlite, user_created, user_deleted, user_renamed};
+use crate::backend::Backend;
+use crate::on_each_store;
+use crate::support::{Post, World, sqlite, user_created, user_deleted, user_renamed};
 
 /// Fails one write at one point.
 pub struct Once {
@@ -59,13 +60,11 @@ pub fn little_memory() -> Settings {
 
 const STREAM: &str = "/api/activity-stream";
 
-testkit::on_each_database!(
+on_each_store!(
     a_post_shows_once_in_its_latest_state_where_its_creation_put_it,
-    SERVICE,
-    MIGRATIONS,
-    |db: TestDb| async move {
+    |store: Backend| async move {
         for settings in [little_memory(), Settings::default()] {
-            let mut world = World::new(testkit_again(&db).await, settings).await;
+            let mut world = World::new(store.again().await, settings).await;
             let start = world.clock.now();
             let at = |ms| start + TimeDelta::milliseconds(ms);
             let mut first = Post::new(1, 7, "first", at(0));
@@ -96,12 +95,10 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
+on_each_store!(
     renames_and_deleted_accounts_show_at_once_on_all_their_posts,
-    SERVICE,
-    MIGRATIONS,
-    |db: TestDb| async move {
-        let mut world = World::new(db, little_memory()).await;
+    |store: Backend| async move {
+        let mut world = World::new(store, little_memory()).await;
         let now = world.clock.now();
         for id in 1..=5 {
             world
@@ -138,21 +135,15 @@ testkit::on_each_database!(
         assert_eq!(world.titles(STREAM).await, ["his"]);
         assert_eq!(world.page("/api/activity-stream/user/7").await["total"], 0);
         world.assert_mirror_is_true().await;
-        let mut reader = world.db.read().await.unwrap();
-        let told: i64 = on!(reader, conn => sqlx::query_scalar(
-            "select count(*) from authors where username is not null")
-            .fetch_one(&mut *conn).await)
-        .unwrap();
+        let told = world.backend.names().await;
         assert_eq!(told, 0, "a closed account's name is forgotten");
     }
 );
 
-testkit::on_each_database!(
+on_each_store!(
     a_deleted_post_leaves_and_the_next_older_one_comes_back_in,
-    SERVICE,
-    MIGRATIONS,
-    |db: TestDb| async move {
-        let mut world = World::new(db, Settings::default()).await;
+    |store: Backend| async move {
+        let mut world = World::new(store, Settings::default()).await;
         let start = world.clock.now();
         let posts: Vec<Post> = (0..1003_u16)
             .map(|n| {
@@ -192,40 +183,42 @@ testkit::on_each_database!(
     }
 );
 
-#[tokio::test]
-async fn a_walk_by_cursor_meets_every_post_once_while_posts_are_written() {
-    for settings in [little_memory(), Settings::default()] {
-        let mut world = sqlite(settings).await;
-        let start = world.clock.now();
-        let at = |n: u16| start + TimeDelta::milliseconds(n.into());
-        let posts: Vec<Post> = (1..=40)
-            .map(|n| Post::new(n.into(), 7, &n.to_string(), at(n)))
-            .collect();
-        world
-            .publish(&posts.iter().map(Post::message).collect::<Vec<_>>())
-            .await;
-        world.settle().await;
-
-        let (mut seen, mut cursor, mut n) = (Vec::new(), String::new(), 100);
-        loop {
-            let page = world.page(&format!("{STREAM}?limit=7{cursor}")).await;
-            seen.extend(crate::support::texts(&page, "title"));
-            let Some(next) = page["next_cursor"].as_str() else {
-                break;
-            };
-            cursor = format!("&cursor={next}");
-            for _ in 0..3 {
-                n += 1;
-                world
-                    .publish(&[Post::new(n.into(), 7, "new", at(n)).message()])
-                    .await;
-            }
+on_each_store!(
+    a_walk_by_cursor_meets_every_post_once_while_posts_are_written,
+    |store: Backend| async move {
+        for settings in [little_memory(), Settings::default()] {
+            let mut world = World::new(store.again().await, settings).await;
+            let start = world.clock.now();
+            let at = |n: u16| start + TimeDelta::milliseconds(n.into());
+            let posts: Vec<Post> = (1..=40)
+                .map(|n| Post::new(n.into(), 7, &n.to_string(), at(n)))
+                .collect();
+            world
+                .publish(&posts.iter().map(Post::message).collect::<Vec<_>>())
+                .await;
             world.settle().await;
+
+            let (mut seen, mut cursor, mut n) = (Vec::new(), String::new(), 100);
+            loop {
+                let page = world.page(&format!("{STREAM}?limit=7{cursor}")).await;
+                seen.extend(crate::support::texts(&page, "title"));
+                let Some(next) = page["next_cursor"].as_str() else {
+                    break;
+                };
+                cursor = format!("&cursor={next}");
+                for _ in 0..3 {
+                    n += 1;
+                    world
+                        .publish(&[Post::new(n.into(), 7, "new", at(n)).message()])
+                        .await;
+                }
+                world.settle().await;
+            }
+            let expected: Vec<String> = (1..=40).rev().map(|n| n.to_string()).collect();
+            assert_eq!(seen, expected);
         }
-        let expected: Vec<String> = (1..=40).rev().map(|n| n.to_string()).collect();
-        assert_eq!(seen, expected);
     }
-}
+);
 
 #[tokio::test]
 async fn the_mirror_equals_the_tables_after_a_commit_that_failed_or_was_not_answered() {
@@ -237,7 +230,7 @@ async fn the_mirror_equals_the_tables_after_a_commit_that_failed_or_was_not_answ
             world
                 .publish(&[post.message(), Post::new(2, 7, "two", now).message()])
                 .await;
-            world.db.inject(Once::at(point));
+            world.backend.inject(Once::at(point));
             world.settle().await;
             assert_eq!(world.titles(STREAM).await, ["two", "one"]);
             world
@@ -246,7 +239,7 @@ async fn the_mirror_equals_the_tables_after_a_commit_that_failed_or_was_not_answ
                     user_created(7, "anna", now),
                 ])
                 .await;
-            world.db.inject(Once::at(point));
+            world.backend.inject(Once::at(point));
             world.settle().await;
             assert_eq!(world.titles(STREAM).await, ["two", "one, again"]);
             assert_eq!(world.page(STREAM).await["items"][0]["username"], "anna");
@@ -255,12 +248,10 @@ async fn the_mirror_equals_the_tables_after_a_commit_that_failed_or_was_not_answ
     }
 }
 
-testkit::on_each_database!(
+on_each_store!(
     a_rebuild_gives_the_identical_result_and_never_an_empty_stream,
-    SERVICE,
-    MIGRATIONS,
-    |db: TestDb| async move {
-        let mut world = World::new(db, Settings::default()).await;
+    |store: Backend| async move {
+        let mut world = World::new(store, Settings::default()).await;
         let start = world.clock.now();
         let at = |ms| start + TimeDelta::milliseconds(ms);
         let mut first = Post::new(1, 7, "first", at(1));
@@ -289,22 +280,7 @@ testkit::on_each_database!(
         let before = world.page(STREAM).await;
 
         // What the tables show is wrong in several ways, and the names are right.
-        world
-            .db
-            .write(|tx| {
-                Box::pin(async move {
-                    for statement in [
-                        "delete from entries where title = 'third'",
-                        "update entries set title = 'wrong'",
-                        "update entries set created_at = happened_at",
-                    ] {
-                        on!(tx, conn => sqlx::query(statement).execute(&mut *conn).await.map(|_| ()))?;
-                    }
-                    Ok::<_, sql::StoreError>(())
-                })
-            })
-            .await
-            .unwrap();
+        world.backend.spoil().await;
         world.reopen().await;
         assert_eq!(world.titles(STREAM).await, ["wrong"]);
         assert_eq!(world.feed.rebuild_progress().await.unwrap(), None);
@@ -349,35 +325,37 @@ testkit::on_each_database!(
     }
 );
 
-#[tokio::test]
-async fn a_rebuild_ends_well_whichever_of_its_writes_fails_or_is_not_answered() {
-    for (pass, point) in (0..4).flat_map(|pass| POINTS.map(|point| (pass, point))) {
-        let mut world = sqlite(Settings::default()).await;
-        let now = world.clock.now();
-        let posts = [Post::new(1, 7, "one", now), Post::new(2, 8, "two", now)];
-        world.publish(&posts.each_ref().map(Post::message)).await;
-        world.settle().await;
-        world.db.inject(Once::after(pass, point));
-        let begun = world.feed.rebuild().await.is_ok() || point == FaultPoint::AfterCommit;
-        world.rewind().await;
-        assert_eq!(world.titles(STREAM).await, ["two", "one"]);
-        assert_eq!(
-            world.feed.rebuild_progress().await.unwrap().is_some(),
-            begun
-        );
-        world.settle().await;
-        assert_eq!(
-            world.feed.rebuild_progress().await.unwrap(),
-            None,
-            "{pass} {point:?}"
-        );
-        assert_eq!(world.titles(STREAM).await, ["two", "one"]);
-        world.publish(&[posts[0].deleted(now)]).await;
-        world.settle().await;
-        assert_eq!(world.titles(STREAM).await, ["two"]);
-        world.assert_mirror_is_true().await;
+on_each_store!(
+    a_rebuild_ends_well_whichever_of_its_writes_fails_or_is_not_answered,
+    |store: Backend| async move {
+        for (pass, point) in (0..4).flat_map(|pass| POINTS.map(|point| (pass, point))) {
+            let mut world = World::new(store.again().await, Settings::default()).await;
+            let now = world.clock.now();
+            let posts = [Post::new(1, 7, "one", now), Post::new(2, 8, "two", now)];
+            world.publish(&posts.each_ref().map(Post::message)).await;
+            world.settle().await;
+            world.backend.inject(Once::after(pass, point));
+            let begun = world.feed.rebuild().await.is_ok() || point == FaultPoint::AfterCommit;
+            world.rewind().await;
+            assert_eq!(world.titles(STREAM).await, ["two", "one"]);
+            assert_eq!(
+                world.feed.rebuild_progress().await.unwrap().is_some(),
+                begun
+            );
+            world.settle().await;
+            assert_eq!(
+                world.feed.rebuild_progress().await.unwrap(),
+                None,
+                "{pass} {point:?}"
+            );
+            assert_eq!(world.titles(STREAM).await, ["two", "one"]);
+            world.publish(&[posts[0].deleted(now)]).await;
+            world.settle().await;
+            assert_eq!(world.titles(STREAM).await, ["two"]);
+            world.assert_mirror_is_true().await;
+        }
     }
-}
+);
 
 #[tokio::test]
 async fn a_walk_goes_on_in_the_tables_where_memory_ends() {
@@ -414,19 +392,12 @@ async fn a_walk_goes_on_in_the_tables_where_memory_ends() {
     assert_eq!(titles, expected);
 }
 
-#[tokio::test]
-async fn a_rebuild_of_an_empty_log_ends_at_once() {
-    let world = sqlite(Settings::default()).await;
-    world.feed.rebuild().await.unwrap();
-    assert_eq!(world.feed.rebuild_progress().await.unwrap(), None);
-    assert_eq!(world.page(STREAM).await["total"], 0);
-}
-
-/// The same database a second time is only to be had where it is a file: otherwise the first is used
-/// up by the first turn.
-async fn testkit_again(db: &TestDb) -> TestDb {
-    match db.path() {
-        Some(_) => testkit::db::sqlite(SERVICE, MIGRATIONS).await,
-        None => testkit::db::postgres(SERVICE, MIGRATIONS).await,
+on_each_store!(
+    a_rebuild_of_an_empty_log_ends_at_once,
+    |store: Backend| async move {
+        let world = World::new(store, Settings::default()).await;
+        world.feed.rebuild().await.unwrap();
+        assert_eq!(world.feed.rebuild_progress().await.unwrap(), None);
+        assert_eq!(world.page(STREAM).await["total"], 0);
     }
-}
+);

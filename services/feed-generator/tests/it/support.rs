@@ -14,6 +14,7 @@ use events::posts::{PostCreated, PostDeleted, PostUpdated};
 use events::users::{UserCreated, UserDeleted, UserUpdated};
 use events::{Context, Envelope, Event, Message, topic};
 use feed_generator::consumer::TOPICS;
+use feed_generator::mirror::Mirror;
 use feed_generator::{Feed, MIGRATIONS, Settings};
 use http::{Request, StatusCode};
 use serde_json::Value;
@@ -23,11 +24,13 @@ use testkit::db::TestDb;
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use crate::backend::Backend;
+
 pub const SERVICE: &str = "feed-generator";
 
 /// A feed and what flows into it.
 pub struct World {
-    pub db: TestDb,
+    pub backend: Backend,
     pub log: TopicLog,
     pub clock: Arc<dyn Clock>,
     pub feed: Feed,
@@ -38,15 +41,14 @@ pub struct World {
 }
 
 impl World {
-    pub async fn new(db: TestDb, settings: Settings) -> Self {
-        let clock = Arc::clone(&db.settings().clock);
+    pub async fn new(backend: impl Into<Backend>, settings: Settings) -> Self {
+        let backend = backend.into();
+        let clock = backend.clock();
         let folder = tempfile::tempdir().unwrap();
         let log = open_log(folder.path(), &clock).await;
-        let feed = Feed::open(db.db.clone(), Arc::new(log.clone()), settings)
-            .await
-            .unwrap();
+        let feed = backend.open(Arc::new(log.clone()), settings).await;
         let mut world = Self {
-            db,
+            backend,
             log,
             clock,
             feed,
@@ -61,9 +63,7 @@ impl World {
     /// The same feed as a process sees it that has just been started.
     pub async fn reopen(&mut self) {
         let bus = Arc::new(self.log.clone());
-        self.feed = Feed::open(self.db.db.clone(), bus, self.settings)
-            .await
-            .unwrap();
+        self.feed = self.backend.open(bus, self.settings).await;
         self.rewind().await;
     }
 
@@ -197,18 +197,28 @@ impl World {
         texts(&self.page(uri).await, "title")
     }
 
-    /// What the mirror holds must be the newest of what a fresh look at the tables gives.
+    /// The database, where the streams are in one.
+    pub fn db(&self) -> &TestDb {
+        self.backend.db()
+    }
+
+    /// The entries in memory.
+    pub fn mirror(&self) -> &Mirror {
+        self.feed.mirror().unwrap()
+    }
+
+    /// What the store keeps twice must be the same: what the mirror holds must be the newest of what a
+    /// fresh look at the tables gives, and in Redis each list must be as its index says.
     pub async fn assert_mirror_is_true(&self) {
-        let fresh = Feed::open(
-            self.db.db.clone(),
-            Arc::new(self.log.clone()),
-            Settings::default(),
-        )
-        .await
-        .unwrap();
-        let (stored, all) = fresh.mirror().content();
+        #[cfg(feature = "fleet")]
+        if let Backend::Redis(redis) = &self.backend {
+            return redis.assert_lists_are_true().await;
+        }
+        let log = Arc::new(self.log.clone());
+        let fresh = self.backend.open(log, Settings::default()).await;
+        let (stored, all) = fresh.mirror().unwrap().content();
         assert!(all, "the test has more entries than a mirror");
-        let (held, complete) = self.feed.mirror().content();
+        let (held, complete) = self.mirror().content();
         assert_eq!(held, stored[..held.len()]);
         assert!(!complete || held.len() == stored.len());
     }

@@ -1,0 +1,228 @@
+//! The feed's group in Redis, and what the feed needs besides: the end of a rebuild that is through, and
+//! the beginning of one when too little is left of a stream.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use blocks::bus::{EventBus, Positions, Record};
+use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, Pulse, lag};
+use blocks::error::{BoxError, chain};
+use blocks::service::Background;
+use events::topic;
+use redis::{Pipeline, Script};
+use sql::FaultPoint;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::RedisFeed;
+use super::group::Group;
+use super::words::Words;
+use crate::domain::{GLOBAL_LENGTH, USER_LENGTH};
+use crate::rebuild::Targets;
+use crate::store::FeedStore;
+
+/// How often a member looks whether the store is still the one it knows.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What the feed's script tells of a write while a rebuild is under way.
+const REBUILDING: i64 = 1;
+/// A group that is behind by no more than this knows what there is.
+const CAUGHT_UP: i64 = 1000;
+
+/// The group's store: a [`Group`], and what follows its writes.
+pub struct FeedGroup {
+    inner: Group,
+    feed: RedisFeed,
+    bus: Arc<dyn EventBus>,
+    finish: Script,
+}
+
+impl FeedGroup {
+    /// The group's store in `feed`, with the topics of `bus`.
+    pub(crate) fn new(feed: RedisFeed, bus: Arc<dyn EventBus>) -> Self {
+        Self {
+            inner: feed.group(),
+            feed,
+            bus,
+            finish: Script::new(include_str!("finish.lua")),
+        }
+    }
+
+    /// Ends a rebuild that is through.
+    async fn finish(&self) -> Result<(), BoxError> {
+        let Some(targets) = self.feed.targets().await? else {
+            return Ok(());
+        };
+        let positions = self.inner.stored_positions(topic::POSTS.name).await?;
+        if !targets.reached(&positions) {
+            return Ok(());
+        }
+        let mut words = Words::default();
+        words.say(self.feed.group_key("")).say(self.feed.key(""));
+        words.say(topic::POSTS.name);
+        words
+            .say(GLOBAL_LENGTH.to_string())
+            .say(USER_LENGTH.to_string());
+        let link = &self.feed.inner.link;
+        link.fault(FaultPoint::BeforeWrite)?;
+        link.fault(FaultPoint::BeforeCommit)?;
+        link.write::<i64>(&self.finish, &words).await?;
+        link.fault(FaultPoint::AfterCommit)
+    }
+
+    /// Begins a rebuild because posts are missing that should be shown, unless somebody else did. Not
+    /// before the group has read what there is: until then it does not know what will be deleted.
+    async fn refill(&self) -> Result<(), BoxError> {
+        let behind = lag(&*self.bus, &self.inner, topic::POSTS.name).await?;
+        if behind > CAUGHT_UP {
+            return Ok(());
+        }
+        let state = self.feed.key("state");
+        let wanted = [state.clone(), "refill".into(), "1".into()];
+        let idle = [state, "building".into(), String::new()];
+        let topics = [topic::POSTS.name.to_owned()];
+        let before = self.feed.group_key("before");
+        if self.begin(&topics, &[wanted, idle], &before).await? {
+            tracing::info!("too little is left of a stream: reading the log again");
+        }
+        Ok(())
+    }
+
+    /// Forgets `topics`, if all of `checks` hold, but keeps the versions as `before`, if that is given.
+    async fn begin(
+        &self,
+        topics: &[String],
+        checks: &[[String; 3]],
+        before: &str,
+    ) -> Result<bool, BoxError> {
+        let clock = &self.feed.inner.settings.clock;
+        let mut words = Words::default();
+        if topics.iter().any(|name| name == topic::USERS.name) {
+            words.say("forget_names").say(clock.id().to_string());
+        }
+        if topics.iter().any(|name| name == topic::POSTS.name) {
+            let targets = Targets::of(&self.bus.extents(topic::POSTS.name).await?);
+            words.say("rebuild").say(clock.id().to_string());
+            words.number(clock.now().timestamp_millis());
+            words.say(serde_json::to_string(&targets)?).say(before);
+        }
+        self.inner.forget(topics, checks, before, words).await
+    }
+
+    /// What follows a write of the group. When it fails the batch is done: given again it is passed
+    /// over, and this is tried again.
+    async fn followed(&self, (mut applied, told): (Applied, i64)) -> Result<Applied, ApplyError> {
+        if told == REBUILDING {
+            // How old it is what is read again says nothing about how fresh the feed is.
+            applied.freshness_ms.clear();
+            self.finish().await.map_err(ApplyError::Unavailable)?;
+        }
+        Ok(applied)
+    }
+
+    /// Looks for what is to do although nothing was written.
+    async fn look_around(&self) -> Result<(), BoxError> {
+        self.inner.look_around().await?;
+        let mut pipeline = Pipeline::new();
+        pipeline.hmget(self.feed.key("state"), &["building", "refill"][..]);
+        let ((building, refill),): ((Option<String>, Option<String>),) =
+            self.feed.inner.link.ask(&pipeline).await?;
+        match (building, refill) {
+            (Some(_), _) => self.finish().await,
+            (None, Some(_)) => self.refill().await,
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// Notices what this member's own writes don't show it: an emptied store, a rebuild that another
+/// process began or did not end, and a stream of which too little is left.
+pub struct Watch(pub(crate) Arc<FeedGroup>);
+
+#[async_trait]
+impl Background for Watch {
+    fn name(&self) -> &'static str {
+        "watch over Redis"
+    }
+
+    async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut is_away = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            let looked = self.0.look_around().await;
+            match &looked {
+                Ok(()) if is_away => tracing::info!("Redis answers again"),
+                // Once a fault, not once a look.
+                Err(error) if !is_away => {
+                    tracing::warn!(error = %chain(&**error), "Redis does not answer (REDIS_URL)");
+                }
+                _ => {}
+            }
+            is_away = looked.is_err();
+        }
+    }
+}
+
+#[async_trait]
+impl Positions for FeedGroup {
+    async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+        self.inner.positions(topic).await
+    }
+}
+
+#[async_trait]
+impl ConsumerStore for FeedGroup {
+    async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+        self.inner.stored_positions(topic).await
+    }
+
+    async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
+        self.followed(self.inner.apply_told(records).await?).await
+    }
+
+    async fn retry_due(&self) -> Result<Applied, ApplyError> {
+        self.followed(self.inner.retry_told().await?).await
+    }
+
+    async fn pulse(&self) -> Result<Pulse, BoxError> {
+        self.inner.pulse().await
+    }
+
+    async fn give_up_gaps(&self, topic: &str, partitions: &[i32]) -> Result<(), BoxError> {
+        self.inner.give_up_gaps(topic, partitions).await
+    }
+
+    fn due(&self) -> &Notify {
+        self.inner.due()
+    }
+
+    async fn blocked(&self) -> Result<Vec<Blocked>, BoxError> {
+        self.inner.blocked().await
+    }
+
+    async fn waiting(&self, id: i64, max: usize) -> Result<Vec<Record>, BoxError> {
+        self.inner.waiting(id, max).await
+    }
+
+    async fn replay(&self, id: i64) -> Result<bool, BoxError> {
+        self.inner.replay(id).await
+    }
+
+    async fn discard(&self, id: i64) -> Result<bool, BoxError> {
+        self.inner.discard(id).await
+    }
+
+    async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
+        self.begin(topics, &[], "").await?;
+        self.finish().await
+    }
+
+    async fn clean_up(&self) -> Result<u64, BoxError> {
+        self.inner.clean_up().await
+    }
+}

@@ -1,0 +1,171 @@
+//! What a member knows of the group's partitions and keys when it decides, and how it looks it up.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use blocks::bus::TopicPartition;
+use blocks::consumer::Reason;
+use blocks::consumer::decide::KeyState;
+use blocks::error::BoxError;
+use chrono::{DateTime, Utc};
+use redis::{Pipeline, Value, from_redis_value};
+use serde::{Deserialize, Serialize};
+
+use super::Group;
+use crate::store::redis::words::Words;
+
+/// A key of a topic. Topics have no slash.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub topic: String,
+    pub key: String,
+}
+
+impl Key {
+    /// As it stands in the group's hashes.
+    pub fn field(&self) -> String {
+        format!("{}/{}", self.topic, self.key)
+    }
+
+    pub fn of_field(field: &str) -> Option<Self> {
+        let (topic, key) = field.split_once('/')?;
+        Some(Self {
+            topic: topic.to_owned(),
+            key: key.to_owned(),
+        })
+    }
+}
+
+/// A partition as it stands in the group's hashes.
+pub(super) fn field(of: &TopicPartition) -> String {
+    format!("{}/{}", of.topic, of.partition)
+}
+
+/// Why a key does not go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Block {
+    pub reason: Reason,
+    pub error: String,
+    pub attempts: i64,
+    pub retry_at: Option<DateTime<Utc>>,
+    pub since: DateTime<Utc>,
+    /// Where the key's records lie.
+    pub partition: i32,
+}
+
+impl Block {
+    /// Reads a field of the hash: the number under which operators know it, and the block.
+    pub fn read(text: &str) -> Result<(i64, Self), BoxError> {
+        let (id, block) = text
+            .split_once(' ')
+            .ok_or("a parked key without a number")?;
+        Ok((id.parse()?, serde_json::from_str(block)?))
+    }
+}
+
+/// What is known of a key while a batch is decided on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Known {
+    pub version: Option<i64>,
+    pub block: Option<Block>,
+    /// Its version moved: it is to be stored.
+    pub moved: bool,
+}
+
+impl Known {
+    pub fn state(&self) -> KeyState {
+        KeyState {
+            known: self.version,
+            blocked: self.block.as_ref().map(|block| block.reason),
+        }
+    }
+
+    pub fn attempts(&self) -> i64 {
+        self.block.as_ref().map_or(0, |block| block.attempts)
+    }
+}
+
+/// What was read, and what must still be so when it is written.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    epoch: String,
+    /// How often each partition was written.
+    writes: BTreeMap<String, String>,
+    /// The next offset of each partition.
+    pub offsets: BTreeMap<TopicPartition, i64>,
+    pub keys: HashMap<Key, Known>,
+}
+
+/// Texts of an answer, absent ones as `None`.
+pub(super) fn texts(value: Value) -> Result<Vec<Option<String>>, BoxError> {
+    Ok(from_redis_value(value)?)
+}
+
+impl Group {
+    /// Looks up what is known of `keys`, all of them in `partitions`. The counters of writes come
+    /// first: whatever changes while the rest is read changes one of them before it can be written.
+    pub(super) async fn look(
+        &self,
+        partitions: &BTreeSet<TopicPartition>,
+        keys: &BTreeSet<Key>,
+    ) -> Result<Look, BoxError> {
+        let fields: Vec<String> = partitions.iter().map(field).collect();
+        let mut pipeline = Pipeline::new();
+        pipeline.hmget(self.key("state"), &["epoch"][..]);
+        pipeline.hmget(self.key("writes"), &fields);
+        pipeline.hmget(self.key("offsets"), &fields);
+        let mut by_topic: BTreeMap<&str, Vec<&Key>> = BTreeMap::new();
+        for key in keys {
+            by_topic.entry(&key.topic).or_default().push(key);
+        }
+        for (topic, keys) in &by_topic {
+            let names: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
+            let fields: Vec<String> = keys.iter().map(|key| key.field()).collect();
+            pipeline.hmget(self.key(&format!("versions:{topic}")), names);
+            pipeline.hmget(self.key("parked"), fields);
+        }
+        let mut answers = self.link.ask::<Vec<Value>>(&pipeline).await?.into_iter();
+        let mut next = || texts(answers.next().ok_or("an answer is missing")?);
+        let mut look = Look {
+            epoch: next()?.pop().flatten().unwrap_or_default(),
+            ..Look::default()
+        };
+        look.writes = fields
+            .into_iter()
+            .zip(next()?)
+            .map(|(field, count)| (field, count.unwrap_or_default()))
+            .collect();
+        for (of, offset) in partitions.iter().zip(next()?) {
+            // A partition that is not there was forgotten, or never seen: it stands at its start.
+            let offset = offset.map_or(Ok(0), |offset| offset.parse())?;
+            look.offsets.insert(of.clone(), offset);
+        }
+        for keys in by_topic.into_values() {
+            let (versions, blocks) = (next()?, next()?);
+            for ((key, version), block) in keys.into_iter().zip(versions).zip(blocks) {
+                let known = Known {
+                    version: version.map(|version| version.parse()).transpose()?,
+                    block: block
+                        .map(|text| Block::read(&text))
+                        .transpose()?
+                        .map(|(_, block)| block),
+                    moved: false,
+                };
+                look.keys.insert(key.clone(), known);
+            }
+        }
+        Ok(look)
+    }
+}
+
+impl Look {
+    /// The checks that all of it is still so, and that others who looked hear of the write.
+    pub fn begin(&self, group: &Group) -> (Vec<[String; 3]>, Words) {
+        let mut checks = vec![[group.key("state"), "epoch".into(), self.epoch.clone()]];
+        let mut words = Words::default();
+        for (field, count) in &self.writes {
+            checks.push([group.key("writes"), field.clone(), count.clone()]);
+            words.say("touch").say(field.as_str());
+        }
+        (checks, words)
+    }
+}

@@ -1,0 +1,370 @@
+//! A consumer group's store in Redis: effect, versions, parked events and positions, one script a batch.
+//!
+//! A member reads what it needs to know, decides in Rust, and tells one script what to do. The script
+//! looks first whether all is still as the member read it: each partition has a counter of writes, and
+//! the store an epoch, which an emptied one no longer has. If not, the member reads again. So members
+//! of different partitions never wait for each other, and two of the same partition never both write.
+//!
+//! Redis runs a script alone and keeps it whole, also in its append-only file, but undoes nothing of
+//! one that fails: see `group.lua`. Not for Redis Cluster: a group's keys are not of one slot.
+
+mod batch;
+mod drain;
+mod keys;
+mod operator;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use blocks::Clock;
+use blocks::bus::{Positions, Record, TopicPartition};
+use blocks::consumer::decide::Base;
+use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, HandlerError, Pulse, Retry};
+use blocks::error::BoxError;
+use chrono::TimeDelta;
+use events::{Cleanup, Envelope, Topic};
+use redis::{Pipeline, Script};
+use sql::FaultPoint;
+use tokio::sync::Notify;
+
+use super::link::Link;
+use super::words::Words;
+use keys::Key;
+
+/// What a group makes of its events, told to its script in words of its own.
+pub trait Effects: Send + Sync + 'static {
+    /// Lua that adds its words to `words`: each is a function of the place of its first argument in
+    /// `ARGV`, and answers the place after its last. Keys begin with `projection`. It may set `told`, a
+    /// function of what to tell at the end, a number. Words must not fail.
+    fn script(&self) -> String;
+
+    /// Says the effect of one event. What it said before it failed is taken back. An event of a type
+    /// it does not know is `Ok`.
+    ///
+    /// # Errors
+    /// See [`HandlerError`].
+    fn effect(&self, event: &Envelope, words: &mut Words) -> Result<(), HandlerError>;
+
+    /// Says that what was made of `topics` goes, before they are read again from the start.
+    fn forget(&self, topics: &[String], words: &mut Words);
+}
+
+/// What a group is.
+pub struct GroupSettings {
+    /// Its name.
+    pub group: &'static str,
+    /// What it reads.
+    pub topics: Vec<Topic>,
+    /// How its keys begin.
+    pub prefix: String,
+    /// How those of its projection begin.
+    pub projection: String,
+    /// The time, for what backs off.
+    pub clock: Arc<dyn Clock>,
+    /// How often a refused event is tried.
+    pub retry: Retry,
+}
+
+/// A consumer group's store.
+pub struct Group {
+    pub(super) link: Arc<Link>,
+    settings: GroupSettings,
+    effects: Box<dyn Effects>,
+    script: Script,
+    due: Notify,
+    /// Where this member believes each partition to be, and in which store.
+    believed: Mutex<Believed>,
+    /// Keys whose missing version came: what waited behind it is to go on.
+    filled: Mutex<Vec<Key>>,
+    /// What became of batches whose answer was a failure of what followed them.
+    untold: Mutex<Applied>,
+}
+
+#[derive(Debug, Default)]
+struct Believed {
+    next: BTreeMap<TopicPartition, i64>,
+    /// As of the last look at the positions of a topic, or the first write after it.
+    seen: BTreeMap<String, Seen>,
+}
+
+/// Which store it is, and how often it was told to forget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    epoch: String,
+    resets: String,
+}
+
+/// What a script answers.
+enum Answer {
+    /// All is done; what the projection tells of it.
+    Done(i64),
+    /// It is no longer as it was read: nothing is done.
+    Changed,
+}
+
+/// What is due for so long was left by a member that is gone.
+const OVERDUE: TimeDelta = TimeDelta::seconds(2);
+/// How often a write is tried when others get in between.
+const ATTEMPTS: usize = 50;
+
+impl Group {
+    /// The group's store behind `link`.
+    pub fn new(link: Arc<Link>, settings: GroupSettings, effects: Box<dyn Effects>) -> Self {
+        let code = include_str!("group.lua");
+        let script = code.replace("--- the projection's words ---", &effects.script());
+        Self {
+            link,
+            settings,
+            effects,
+            script: Script::new(&script),
+            due: Notify::new(),
+            believed: Mutex::default(),
+            filled: Mutex::default(),
+            untold: Mutex::default(),
+        }
+    }
+
+    /// One of the group's keys.
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.settings.prefix)
+    }
+
+    fn base(&self, topic: &str) -> Base {
+        let compacted = |topic: &Topic| matches!(topic.cleanup, Cleanup::Compact { .. });
+        match self
+            .settings
+            .topics
+            .iter()
+            .find(|known| known.name == topic)
+        {
+            Some(topic) if compacted(topic) => Base::Any,
+            _ => Base::First,
+        }
+    }
+
+    fn believed(&self) -> MutexGuard<'_, Believed> {
+        self.believed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs the script: `words`, if all of `checks` hold.
+    async fn run(&self, checks: &[[String; 3]], words: Words) -> Result<Answer, BoxError> {
+        self.link.fault(FaultPoint::BeforeCommit)?;
+        let mut all = Words::default();
+        all.say(self.settings.prefix.as_str())
+            .say(self.settings.clock.id().to_string())
+            .say(self.settings.projection.as_str())
+            .say(checks.len().to_string());
+        for text in checks.iter().flatten() {
+            all.say(text.as_str());
+        }
+        all.append(words);
+        let (done, told, epoch): (String, Option<i64>, Option<String>) =
+            self.link.write(&self.script, &all).await?;
+        if done != "done" {
+            return Ok(Answer::Changed);
+        }
+        self.link.fault(FaultPoint::AfterCommit)?;
+        if let Some(epoch) = epoch {
+            for seen in self.believed().seen.values_mut() {
+                if seen.epoch.is_empty() {
+                    // The store was empty, and this is its first write.
+                    seen.epoch.clone_from(&epoch);
+                }
+            }
+        }
+        Ok(Answer::Done(told.unwrap_or_default()))
+    }
+
+    /// Rings when the store is not where this member knows it to be, since it may have nothing to write
+    /// by which it would find out: it was emptied or rolled back, or another process made it forget. And
+    /// when something is long due that whoever was to try it did not.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    pub async fn look_around(&self) -> Result<(), BoxError> {
+        let (offsets, now): (BTreeMap<String, i64>, Seen) =
+            parse(self.link.ask(&self.offsets_query()).await?);
+        let is_elsewhere = {
+            let believed = self.believed();
+            let is_behind = believed.next.iter().any(|(of, next)| {
+                let stored = offsets.get(&keys::field(of)).copied();
+                stored.unwrap_or_default() < *next
+            });
+            is_behind || believed.seen.values().any(|seen| *seen != now)
+        };
+        let overdue = self.settings.clock.now() - OVERDUE;
+        let next_due = operator::pulse(self).await?.next_due;
+        if is_elsewhere || next_due.is_some_and(|due| due < overdue) {
+            self.due.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Forgets `topics` if all of `checks` hold, and says `words` besides; false when one did not hold.
+    /// The versions are kept under the key `before`, if that is not empty.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    pub async fn forget(
+        &self,
+        topics: &[String],
+        checks: &[[String; 3]],
+        before: &str,
+        words: Words,
+    ) -> Result<bool, BoxError> {
+        let mut all = Words::default();
+        for topic in topics {
+            all.say("forget").say(topic.as_str()).say(before);
+        }
+        all.append(words);
+        self.link.fault(FaultPoint::BeforeWrite)?;
+        let done = self.run(checks, all).await;
+        // Also when it failed: it may be done although its answer was lost.
+        self.due.notify_one();
+        Ok(matches!(done?, Answer::Done(_)))
+    }
+
+    /// [`ConsumerStore::apply`], and what the projection tells of it.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub async fn apply_told(&self, records: &[Record]) -> Result<(Applied, i64), ApplyError> {
+        let (applied, told) = batch::write(self, records).await?;
+        self.told_later(applied);
+        let told = told.max(drain::filled(self).await?);
+        Ok((self.take_untold(), told))
+    }
+
+    /// [`ConsumerStore::retry_due`], and what the projection tells of it.
+    ///
+    /// # Errors
+    /// See [`ApplyError`].
+    pub async fn retry_told(&self) -> Result<(Applied, i64), ApplyError> {
+        let told = drain::due(self).await?;
+        Ok((self.take_untold(), told))
+    }
+
+    fn goes_on_later(&self, keys: Vec<Key>) {
+        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        filled.extend(keys);
+    }
+
+    fn told_later(&self, applied: Applied) {
+        *self.untold.lock().unwrap_or_else(PoisonError::into_inner) += applied;
+    }
+
+    fn take_untold(&self) -> Applied {
+        std::mem::take(&mut self.untold.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn offsets_query(&self) -> Pipeline {
+        let mut pipeline = Pipeline::new();
+        pipeline.atomic();
+        pipeline.hmget(self.key("state"), &["epoch", "resets"][..]);
+        pipeline.hgetall(self.key("offsets"));
+        pipeline
+    }
+}
+
+/// What the store says of itself, and the next offset of each partition.
+type Offsets = ((Option<String>, Option<String>), BTreeMap<String, i64>);
+
+fn parse(((epoch, resets), offsets): Offsets) -> (BTreeMap<String, i64>, Seen) {
+    let seen = Seen {
+        epoch: epoch.unwrap_or_default(),
+        resets: resets.unwrap_or_default(),
+    };
+    (offsets, seen)
+}
+
+/// Those of one topic, by partition.
+fn of_topic(offsets: &BTreeMap<String, i64>, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+    let mut of_topic = BTreeMap::new();
+    for (field, next) in offsets {
+        if let Some((of, partition)) = field.rsplit_once('/')
+            && of == topic
+        {
+            of_topic.insert(partition.parse()?, *next);
+        }
+    }
+    Ok(of_topic)
+}
+
+#[async_trait]
+impl Positions for Group {
+    async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+        let (offsets, seen) = parse(self.link.ask(&self.offsets_query()).await?);
+        let stored = of_topic(&offsets, topic)?;
+        let mut believed = self.believed();
+        believed.next.retain(|of, _| of.topic != topic);
+        for (partition, next) in &stored {
+            let of = TopicPartition {
+                topic: topic.to_owned(),
+                partition: *partition,
+            };
+            believed.next.insert(of, *next);
+        }
+        believed.seen.insert(topic.to_owned(), seen);
+        Ok(stored)
+    }
+}
+
+#[async_trait]
+impl ConsumerStore for Group {
+    async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+        let (offsets, _) = parse(self.link.read(&self.offsets_query()).await?);
+        of_topic(&offsets, topic)
+    }
+
+    async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
+        Ok(self.apply_told(records).await?.0)
+    }
+
+    async fn retry_due(&self) -> Result<Applied, ApplyError> {
+        Ok(self.retry_told().await?.0)
+    }
+
+    async fn pulse(&self) -> Result<Pulse, BoxError> {
+        operator::pulse(self).await
+    }
+
+    async fn give_up_gaps(&self, topic: &str, partitions: &[i32]) -> Result<(), BoxError> {
+        operator::give_up_gaps(self, topic, partitions).await
+    }
+
+    fn due(&self) -> &Notify {
+        &self.due
+    }
+
+    async fn blocked(&self) -> Result<Vec<Blocked>, BoxError> {
+        operator::blocked(self).await
+    }
+
+    async fn waiting(&self, id: i64, max: usize) -> Result<Vec<Record>, BoxError> {
+        operator::waiting(self, id, max).await
+    }
+
+    async fn replay(&self, id: i64) -> Result<bool, BoxError> {
+        let found = operator::replay(self, id).await?;
+        self.due.notify_one();
+        Ok(found)
+    }
+
+    async fn discard(&self, id: i64) -> Result<bool, BoxError> {
+        let found = operator::discard(self, id).await?;
+        self.due.notify_one();
+        Ok(found)
+    }
+
+    async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
+        let mut words = Words::default();
+        self.effects.forget(topics, &mut words);
+        self.forget(topics, &[], "", words).await.map(|_| ())
+    }
+
+    /// Versions are kept for ever: an old event that comes again must not bring a deleted post back.
+    async fn clean_up(&self) -> Result<u64, BoxError> {
+        Ok(0)
+    }
+}

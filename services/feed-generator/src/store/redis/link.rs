@@ -1,0 +1,178 @@
+//! The way to the server: one connection for reads and one for writes, each made anew when it breaks,
+//! with time-outs so short that nobody piles up behind a server that is away.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use blocks::error::BoxError;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{
+    Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script, ServerErrorKind,
+};
+use sql::{FaultPoint, Faults};
+use tokio::time::Instant;
+
+use super::words::Words;
+use crate::error::FeedError;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_millis(500);
+/// How long a read may take.
+const READ: Duration = Duration::from_millis(500);
+/// How long a write may take; the end of a rebuild moves every stream in one piece.
+const WRITE: Duration = Duration::from_secs(15);
+/// How long reads fail at once after one that was not answered.
+const CLOSED: Duration = Duration::from_millis(200);
+/// How long one read at a time is let through then, to see whether the server is back.
+const PROBE: Duration = Duration::from_millis(600);
+
+/// The way to a server.
+pub struct Link {
+    reads: ConnectionManager,
+    writes: ConnectionManager,
+    /// Until when reads fail at once.
+    closed_until: Mutex<Option<Instant>>,
+    faults: Mutex<Option<Arc<dyn Faults>>>,
+}
+
+/// Reads fail at once: the last one was not answered.
+#[derive(Debug, thiserror::Error)]
+#[error("Redis did not answer a moment ago")]
+struct Closed;
+
+/// An injected fault.
+#[derive(Debug, thiserror::Error)]
+#[error("injected fault")]
+struct Injected;
+
+impl Link {
+    /// The way to the server that `url` names. It need not be there yet.
+    ///
+    /// # Errors
+    /// When the URL is malformed.
+    pub fn new(url: &str) -> Result<Self, BoxError> {
+        let client = Client::open(url)?;
+        let manager = |response| {
+            let config = ConnectionManagerConfig::new()
+                .set_connection_timeout(Some(CONNECT))
+                .set_response_timeout(Some(response))
+                .set_number_of_retries(0)
+                .set_pipeline_buffer_size(1000);
+            ConnectionManager::new_lazy_with_config(client.clone(), config)
+        };
+        Ok(Self {
+            reads: manager(READ)?,
+            writes: manager(WRITE)?,
+            closed_until: Mutex::default(),
+            faults: Mutex::default(),
+        })
+    }
+
+    /// What a reader asks, answered soon or not at all.
+    pub(super) async fn read<T: FromRedisValue>(
+        &self,
+        pipeline: &Pipeline,
+    ) -> Result<T, FeedError> {
+        self.admit()?;
+        let mut connection = self.reads.clone();
+        self.judge(pipeline.query_async(&mut connection).await)
+    }
+
+    /// What a reader asks in a script.
+    pub(super) async fn read_by<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        words: &Words,
+    ) -> Result<T, FeedError> {
+        self.admit()?;
+        let mut connection = self.reads.clone();
+        self.judge(invoke(script, words, &mut connection).await)
+    }
+
+    /// What the consumer asks before it writes.
+    pub(super) async fn ask<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, BoxError> {
+        let mut connection = self.writes.clone();
+        Ok(pipeline.query_async(&mut connection).await?)
+    }
+
+    /// A write.
+    pub(super) async fn write<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        words: &Words,
+    ) -> Result<T, BoxError> {
+        let mut connection = self.writes.clone();
+        Ok(invoke(script, words, &mut connection).await?)
+    }
+
+    /// Fails the writes that `faults` names: for tests.
+    #[doc(hidden)]
+    pub fn inject(&self, faults: Arc<dyn Faults>) {
+        *lock(&self.faults) = Some(faults);
+    }
+
+    /// Fails when a fault was injected for `point`.
+    pub(super) fn fault(&self, point: FaultPoint) -> Result<(), BoxError> {
+        match &*lock(&self.faults) {
+            Some(faults) if faults.fails(point) => Err(Injected.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn admit(&self) -> Result<(), FeedError> {
+        let mut closed_until = lock(&self.closed_until);
+        if let Some(until) = *closed_until {
+            let now = Instant::now();
+            if now < until {
+                return Err(FeedError::Unavailable(Closed.into()));
+            }
+            *closed_until = Some(now + PROBE);
+        }
+        Ok(())
+    }
+
+    fn judge<T>(&self, answer: RedisResult<T>) -> Result<T, FeedError> {
+        let away = answer.as_ref().is_err_and(RedisError::is_io_error);
+        let mut closed_until = lock(&self.closed_until);
+        match (away, &*closed_until) {
+            (true, _) => *closed_until = Some(Instant::now() + CLOSED),
+            (false, Some(_)) => *closed_until = None,
+            (false, None) => {}
+        }
+        drop(closed_until);
+        answer.map_err(FeedError::from)
+    }
+}
+
+async fn invoke<T: FromRedisValue>(
+    script: &Script,
+    words: &Words,
+    connection: &mut ConnectionManager,
+) -> RedisResult<T> {
+    let mut invocation = script.prepare_invoke();
+    invocation.arg(words.as_slice());
+    invocation.invoke_async(connection).await
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl From<RedisError> for FeedError {
+    fn from(error: RedisError) -> Self {
+        let mistaken = matches!(
+            error.kind(),
+            ErrorKind::UnexpectedReturnType | ErrorKind::Server(ServerErrorKind::ResponseError)
+        );
+        // A server that starts, saves or is full says so by a code; a mistake of ours by another.
+        let passing = matches!(
+            error.code(),
+            Some("BUSY" | "MISCONF" | "OOM" | "NOAUTH" | "WRONGPASS" | "NOREPLICAS")
+        );
+        if mistaken && !passing {
+            Self::Failed(error.into())
+        } else {
+            Self::Unavailable(error.into())
+        }
+    }
+}

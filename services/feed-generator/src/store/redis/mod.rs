@@ -1,0 +1,126 @@
+//! The streams in Redis, for any number of processes.
+//!
+//! | key (after the prefix) | |
+//! |---|---|
+//! | `feed:activity:global`, `feed:activity:user:{id}` | LIST: entries as JSON, newest first, at most 2,000 and 200, of which 1,000 and 100 are shown |
+//! | `feed:index:global`, `feed:index:user:{id}` | ZSET: the same posts by creation |
+//! | `feed:bounds` | HASH: up to where a stream may lack posts because it became too long |
+//! | `feed:users` | SET: who has a stream |
+//! | `feed:names`, `feed:closed` | HASH, SET: names by the word of the accounts; closed accounts |
+//! | `feed:state` | HASH: the rebuild that is under way, and whether one is wanted |
+//! | `feed:building:…` | the streams that a rebuild makes, until they take the place of those above |
+//! | `feed:group:…` | the consumer group: see [`group`] |
+//!
+//! Each batch is one script, so what is read is always between two batches. A post that is updated
+//! keeps its place, one that is deleted leaves; when a stream that was longer has less than it shows,
+//! the log is read again beside it. Names are joined when a page is read.
+//!
+//! Everything can be made anew from the log: a Redis that was emptied is filled again, and one that lost
+//! its last second reads on from there. It must not evict keys on its own (`maxmemory-policy
+//! noeviction`, the default). Not for Redis Cluster: the keys of a batch are not of one slot.
+
+pub mod consumer;
+pub mod group;
+pub mod link;
+pub mod outbox;
+mod projection;
+mod streams;
+pub mod words;
+
+use std::sync::Arc;
+
+use blocks::Clock;
+use blocks::consumer::Retry;
+use blocks::error::BoxError;
+use redis::Script;
+use sql::Faults;
+
+use self::group::{Group, GroupSettings};
+use self::link::Link;
+use self::outbox::Letters;
+use self::projection::FeedEffects;
+use self::streams::Names;
+use crate::consumer::{GROUP, TOPICS};
+
+/// Where the streams are, and the time.
+#[derive(Clone)]
+pub struct RedisSettings {
+    /// The server (`REDIS_URL`).
+    pub url: String,
+    /// How all keys begin: nothing, unless several feeds share a server.
+    pub prefix: String,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The streams in Redis. Cheap to clone.
+#[derive(Clone)]
+pub struct RedisFeed {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    link: Arc<Link>,
+    settings: RedisSettings,
+    names: Names,
+    page: Script,
+}
+
+impl RedisFeed {
+    /// The streams in the server that `settings` names, which need not be there yet.
+    ///
+    /// # Errors
+    /// When the URL is malformed.
+    pub fn new(settings: RedisSettings) -> Result<Self, BoxError> {
+        let link = Arc::new(Link::new(&settings.url)?);
+        let inner = Inner {
+            link,
+            settings,
+            names: Names::default(),
+            page: Script::new(include_str!("page.lua")),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Fails the writes that `faults` names: for tests.
+    #[doc(hidden)]
+    pub fn inject(&self, faults: Arc<dyn Faults>) {
+        self.inner.link.inject(faults);
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}feed:{name}", self.inner.settings.prefix)
+    }
+
+    fn group_key(&self, name: &str) -> String {
+        self.key(&format!("group:{name}"))
+    }
+
+    /// What the group that follows the topics keeps.
+    fn group(&self) -> Group {
+        let settings = GroupSettings {
+            group: GROUP,
+            topics: TOPICS.to_vec(),
+            prefix: self.group_key(""),
+            projection: self.key(""),
+            clock: Arc::clone(&self.inner.settings.clock),
+            retry: Retry::default(),
+        };
+        Group::new(
+            Arc::clone(&self.inner.link),
+            settings,
+            Box::new(FeedEffects),
+        )
+    }
+
+    /// What the group gave up on.
+    pub(crate) fn letters(&self) -> Letters {
+        Letters::new(
+            Arc::clone(&self.inner.link),
+            "feed-generator",
+            &self.group_key(""),
+        )
+    }
+}

@@ -1,0 +1,206 @@
+//! The outbox of a group in Redis: its dead letters, until they are published. They are rare, so they
+//! are not handed over in memory: the sweep finds them within seconds.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use blocks::error::BoxError;
+use blocks::outbox::{Depth, LEASE_MS, Lease, Outbox, Pending};
+use chrono::{DateTime, Utc};
+use events::{Headers, Message};
+use redis::{Pipeline, Script};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::link::Link;
+use super::words::Words;
+
+/// A message as it waits. The value is base64: a poison message need not be text.
+#[derive(Serialize, Deserialize)]
+struct Waiting {
+    topic: String,
+    key: String,
+    headers: Headers,
+    value: String,
+    time: DateTime<Utc>,
+    written: DateTime<Utc>,
+}
+
+/// Writes a message down.
+pub(super) fn text(message: &Message, now: DateTime<Utc>) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&Waiting {
+        topic: message.topic.clone(),
+        key: message.key.clone(),
+        headers: message.headers.clone(),
+        value: STANDARD.encode(&message.value),
+        time: message.time,
+        written: now,
+    })
+}
+
+/// Reads a message, and when it was written.
+fn read(row: &str) -> Result<(Pending, DateTime<Utc>), BoxError> {
+    let (id, text) = row
+        .split_once(' ')
+        .ok_or("a dead letter without a number")?;
+    let waiting: Waiting = serde_json::from_str(text)?;
+    let message = Message {
+        topic: waiting.topic,
+        key: waiting.key,
+        headers: waiting.headers,
+        value: STANDARD.decode(&waiting.value)?,
+        time: waiting.time,
+    };
+    let id = id.parse()?;
+    Ok((Pending { id, message }, waiting.written))
+}
+
+/// Takes or renews the lease, by the server's clock.
+const LEASE: &str = "
+    local holder = redis.call('GET', ARGV[1])
+    if holder and holder ~= ARGV[2] then
+      return 0
+    end
+    redis.call('SET', ARGV[1], ARGV[2], 'PX', ARGV[3])
+    if not holder then
+      return redis.call('INCR', ARGV[1] .. ':epoch')
+    end
+    return tonumber(redis.call('GET', ARGV[1] .. ':epoch') or redis.call('INCR', ARGV[1] .. ':epoch'))
+";
+
+/// Sets a letter aside that the bus will never take.
+const REFUSE: &str = "
+    local rows = redis.call('ZRANGEBYSCORE', ARGV[1], ARGV[2], ARGV[2])
+    for _, row in ipairs(rows) do
+      redis.call('ZADD', ARGV[1] .. ':refused', ARGV[2], ARGV[3] .. ' ' .. row)
+      redis.call('ZREM', ARGV[1], row)
+    end
+    return #rows
+";
+
+/// Removes letters by their numbers.
+const REMOVE: &str = "
+    for at = 2, #ARGV do
+      redis.call('ZREMRANGEBYSCORE', ARGV[1], ARGV[at], ARGV[at])
+    end
+    return 0
+";
+
+/// A group's dead letters.
+pub struct Letters {
+    link: Arc<Link>,
+    service: &'static str,
+    key: String,
+    lease: Script,
+    refuse: Script,
+    remove: Script,
+    /// What is given to the relay: nothing ever comes, but it must not end.
+    hand_over: Mutex<Option<mpsc::Receiver<Vec<Pending>>>>,
+    _never: mpsc::Sender<Vec<Pending>>,
+}
+
+impl Letters {
+    /// Those of the group whose keys begin with `prefix`.
+    pub fn new(link: Arc<Link>, service: &'static str, prefix: &str) -> Self {
+        let (never, hand_over) = mpsc::channel(1);
+        Self {
+            link,
+            service,
+            key: format!("{prefix}outbox"),
+            lease: Script::new(LEASE),
+            refuse: Script::new(REFUSE),
+            remove: Script::new(REMOVE),
+            hand_over: Mutex::new(Some(hand_over)),
+            _never: never,
+        }
+    }
+
+    /// Rows with numbers above `after`, oldest first.
+    async fn rows(&self, after: i64, max: usize) -> Result<Vec<String>, BoxError> {
+        let mut pipeline = Pipeline::new();
+        let (above, max) = (format!("({after}"), isize::try_from(max)?);
+        pipeline.zrangebyscore_limit(&self.key, above, "+inf", 0, max);
+        let (rows,) = self.link.ask(&pipeline).await?;
+        Ok(rows)
+    }
+}
+
+#[async_trait]
+impl Outbox for Letters {
+    fn service(&self) -> &'static str {
+        self.service
+    }
+
+    fn committed(&self) -> Option<mpsc::Receiver<Vec<Pending>>> {
+        let mut hand_over = self
+            .hand_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        hand_over.take()
+    }
+
+    fn fell_behind(&self) -> bool {
+        false
+    }
+
+    async fn pending(
+        &self,
+        before: Option<DateTime<Utc>>,
+        after: i64,
+        max: usize,
+    ) -> Result<Vec<Pending>, BoxError> {
+        let mut pending = Vec::new();
+        for row in self.rows(after, max).await? {
+            let (letter, written) = read(&row)?;
+            if before.is_none_or(|before| written < before) {
+                pending.push(letter);
+            }
+        }
+        Ok(pending)
+    }
+
+    async fn mark_published(&self, ids: &[i64]) -> Result<(), BoxError> {
+        let mut words = Words::default();
+        words.say(self.key.as_str());
+        for id in ids {
+            words.number(*id);
+        }
+        self.link.write(&self.remove, &words).await
+    }
+
+    async fn mark_refused(&self, id: i64, reason: &str) -> Result<(), BoxError> {
+        let mut words = Words::default();
+        words.say(self.key.as_str()).number(id).say(reason);
+        self.link.write(&self.refuse, &words).await
+    }
+
+    async fn depth(&self) -> Result<Depth, BoxError> {
+        let mut pipeline = Pipeline::new();
+        pipeline.zcard(&self.key);
+        let (pending,) = self.link.ask(&pipeline).await?;
+        let oldest = self.rows(0, 1).await?;
+        let oldest = oldest.first().map(|row| read(row)).transpose()?;
+        Ok(Depth {
+            pending,
+            oldest: oldest.map(|(_, written)| written),
+        })
+    }
+
+    async fn lease(&self, holder: Uuid) -> Result<Option<Lease>, BoxError> {
+        let mut words = Words::default();
+        words
+            .say(format!("{}:lease", self.key))
+            .say(holder.to_string())
+            .number(LEASE_MS);
+        let epoch: i64 = self.link.write(&self.lease, &words).await?;
+        Ok((epoch > 0).then_some(Lease { epoch }))
+    }
+
+    /// Published ones are removed at once.
+    async fn remove_published(&self, _before: DateTime<Utc>) -> Result<u64, BoxError> {
+        Ok(0)
+    }
+}

@@ -1,0 +1,61 @@
+//! What events do to the streams in Redis.
+
+use blocks::consumer::HandlerError;
+use events::Envelope;
+
+use super::group::Effects;
+use super::words::Words;
+use crate::domain::{Change, GLOBAL_LENGTH, USER_LENGTH};
+use crate::render::Rendered;
+
+/// How many entries are kept: twice what is shown, so that deletions seldom need the log.
+const KEPT: usize = 2;
+
+/// The feed's words: see `feed.lua`.
+pub(super) struct FeedEffects;
+
+/// A post in an index: with its author, so that those of one author are found.
+fn member(post_id: uuid::Uuid, user_id: i64) -> String {
+    format!("{post_id}:{user_id}")
+}
+
+impl Effects for FeedEffects {
+    fn script(&self) -> String {
+        format!(
+            "local shown = {{ global = {GLOBAL_LENGTH}, user = {USER_LENGTH} }}\n\
+             local kept = {{ global = {KEPT} * shown.global, user = {KEPT} * shown.user }}\n{}",
+            include_str!("feed.lua")
+        )
+    }
+
+    fn effect(&self, event: &Envelope, words: &mut Words) -> Result<(), HandlerError> {
+        match Change::of(event)? {
+            None => {}
+            Some(Change::Put(entry)) => {
+                let (post, user) = (entry.post_id, entry.user_id);
+                words.say("put").say(member(post, user)).number(user);
+                words.number(entry.place().created_ms);
+                words.number(event.time.timestamp_millis());
+                words.number(event.sequence);
+                words.say(Rendered::of(&entry).text());
+            }
+            Some(Change::Remove { post_id, user_id }) => {
+                words
+                    .say("remove")
+                    .say(member(post_id, user_id))
+                    .number(user_id);
+            }
+            Some(Change::Name { user_id, username }) => {
+                words.say("name").number(user_id).say(username);
+                words.say(event.id.to_string());
+            }
+            Some(Change::Forget(user_id)) => {
+                words.say("close").number(user_id).say(event.id.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Said by [`super::consumer::FeedGroup`], which knows where the log ends.
+    fn forget(&self, _topics: &[String], _words: &mut Words) {}
+}

@@ -1,0 +1,196 @@
+//! The streams as their readers see them: one round trip a page, a second one when a name on it is not
+//! known yet.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use blocks::error::BoxError;
+use blocks::service::Check;
+use bytes::Bytes;
+use redis::Pipeline;
+
+use super::RedisFeed;
+use super::words::Words;
+use crate::domain::{Start, Stream, Window};
+use crate::error::FeedError;
+use crate::rebuild::Targets;
+use crate::render::{self, Named, Rendered, Slice};
+use crate::store::{Counts, FeedStore};
+
+/// How many names are remembered.
+const NAMES: usize = 20_000;
+
+/// Names as JSON text, as long as the mark that each change of a name leaves is the same.
+#[derive(Default)]
+pub(super) struct Names(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    mark: String,
+    names: HashMap<i64, Option<Arc<str>>>,
+}
+
+impl Names {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn of(&self, user_id: i64) -> Option<Arc<str>> {
+        self.names.get(&user_id).cloned().flatten()
+    }
+}
+
+fn index_of(place: usize) -> isize {
+    isize::try_from(place).unwrap_or(isize::MAX)
+}
+
+impl RedisFeed {
+    fn stream_keys(&self, stream: Stream) -> [String; 2] {
+        let of = match stream {
+            Stream::Global => "global".to_owned(),
+            Stream::User(user) => format!("user:{user}"),
+        };
+        [
+            self.key(&format!("activity:{of}")),
+            self.key(&format!("index:{of}")),
+        ]
+    }
+
+    /// The mark of the names, the stream's length, and up to `limit` entries of `window`.
+    async fn look(
+        &self,
+        window: &Window,
+        limit: usize,
+    ) -> Result<(String, usize, Vec<String>), FeedError> {
+        let [list, index] = self.stream_keys(window.stream);
+        let state = self.key("state");
+        let link = &self.inner.link;
+        match window.start {
+            Start::After(place) if limit > 0 => {
+                let mut words = Words::default();
+                words.say(list).say(index).say(state);
+                words
+                    .number(place.created_ms)
+                    .say(place.post_id.to_string());
+                words.say(limit.to_string());
+                link.read_by(&self.inner.page, &words).await
+            }
+            start => {
+                let skip = match start {
+                    Start::Skip(skip) => skip,
+                    Start::After(_) => 0,
+                };
+                // A range that ends before it begins is empty.
+                let (first, end) = match limit {
+                    0 => (1, 0),
+                    _ => (index_of(skip), index_of(skip.saturating_add(limit - 1))),
+                };
+                let mut pipeline = Pipeline::new();
+                pipeline.hget(state, "names").llen(&list);
+                pipeline.lrange(&list, first, end);
+                let (mark, length, entries): (Option<String>, _, _) = link.read(&pipeline).await?;
+                Ok((mark.unwrap_or_default(), length, entries))
+            }
+        }
+    }
+
+    /// The entries with their authors' names as of `mark`, or later.
+    async fn named(&self, entries: Vec<Rendered>, mark: String) -> Result<Vec<Named>, FeedError> {
+        let mut unknown: Vec<i64> = {
+            let mut known = self.inner.names.known();
+            if known.mark != mark || known.names.len() > NAMES {
+                known.names.clear();
+                known.mark.clone_from(&mark);
+            }
+            let authors = entries.iter().map(Rendered::user_id);
+            authors
+                .filter(|user| !known.names.contains_key(user))
+                .collect()
+        };
+        unknown.sort_unstable();
+        unknown.dedup();
+        let mut read: HashMap<i64, Option<Arc<str>>> = HashMap::new();
+        if !unknown.is_empty() {
+            let mut pipeline = Pipeline::new();
+            pipeline.hmget(self.key("names"), &unknown);
+            let (names,): (Vec<Option<String>>,) = self.inner.link.read(&pipeline).await?;
+            let names = names
+                .into_iter()
+                .map(|name| name.as_deref().map(render::name));
+            read = unknown.into_iter().zip(names).collect();
+        }
+        let mut known = self.inner.names.known();
+        let named = entries
+            .into_iter()
+            .map(|entry| {
+                let user = entry.user_id();
+                let name = read.get(&user).cloned().unwrap_or_else(|| known.of(user));
+                (Arc::new(entry), name)
+            })
+            .collect();
+        if known.mark == mark {
+            known.names.extend(read);
+        }
+        Ok(named)
+    }
+}
+
+#[async_trait]
+impl FeedStore for RedisFeed {
+    async fn page(&self, window: &Window) -> Result<Bytes, FeedError> {
+        let take = window.take();
+        // One more than asked for says whether the stream goes on.
+        let limit = if take == 0 { 0 } else { take + 1 };
+        let (mark, length, texts) = self.look(window, limit).await?;
+        let more = texts.len() > take && window.goes_on_after(take);
+        let mut entries = Vec::with_capacity(take);
+        for text in texts.iter().take(take) {
+            let entry = Rendered::read(text);
+            entries.push(
+                entry.ok_or_else(|| FeedError::Failed("an entry that is none of ours".into()))?,
+            );
+        }
+        let slice = Slice {
+            items: self.named(entries, mark).await?,
+            total: length.min(window.stream.length()),
+            more,
+        };
+        Ok(slice.render(window))
+    }
+
+    async fn counts(&self) -> Result<Counts, FeedError> {
+        let [global, _] = self.stream_keys(Stream::Global);
+        let mut pipeline = Pipeline::new();
+        pipeline.llen(global).scard(self.key("users"));
+        let (activities, streams): (usize, usize) = self.inner.link.read(&pipeline).await?;
+        Ok(Counts {
+            activities: activities.min(Stream::Global.length()),
+            streams,
+        })
+    }
+
+    async fn targets(&self) -> Result<Option<Targets>, FeedError> {
+        let mut pipeline = Pipeline::new();
+        pipeline.hget(self.key("state"), "targets");
+        let (targets,): (Option<String>,) = self.inner.link.read(&pipeline).await?;
+        let targets = targets.map(|text| serde_json::from_str(&text)).transpose();
+        targets.map_err(|error| FeedError::Failed(error.into()))
+    }
+}
+
+#[async_trait]
+impl Check for RedisFeed {
+    fn name(&self) -> &'static str {
+        "database"
+    }
+
+    async fn check(&self) -> Result<(), BoxError> {
+        let mut pipeline = Pipeline::new();
+        pipeline.ping();
+        let (_pong,): (String,) = self.inner.link.read(&pipeline).await?;
+        Ok(())
+    }
+}

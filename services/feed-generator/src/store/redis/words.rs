@@ -1,0 +1,42 @@
+//! What a script is told, word by word.
+
+/// The arguments of a script, in its order.
+#[derive(Debug, Default)]
+pub struct Words(Vec<Vec<u8>>);
+
+impl Words {
+    /// Says `word` next.
+    pub fn say(&mut self, word: impl Into<Vec<u8>>) -> &mut Self {
+        self.0.push(word.into());
+        self
+    }
+
+    /// Says a number next.
+    pub fn number(&mut self, number: i64) -> &mut Self {
+        self.say(number.to_string())
+    }
+
+    /// How many were said: where to go back to with [`Words::unsay`].
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none was said.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes back what was said after the first `len`.
+    pub fn unsay(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
+    /// Says all that `more` says.
+    pub fn append(&mut self, mut more: Self) {
+        self.0.append(&mut more.0);
+    }
+
+    pub(super) fn as_slice(&self) -> &[Vec<u8>] {
+        &self.0
+    }
+}

@@ -1,0 +1,392 @@
+//! A server that is away, hangs, is emptied or restarted, under consumers that run.
+
+use std::collections::BTreeSet;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use blocks::consumer::ConsumerLoop;
+use blocks::metrics::Metrics;
+use events::Message;
+use feed_generator::store::redis::{RedisFeed, RedisSettings};
+use feed_generator::{Feed, Settings};
+use http::Request;
+use http::header::RETRY_AFTER;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::{TestRedis, empty};
+use crate::backend::Backend;
+use crate::support::{Post, World, texts, user_created};
+
+const STREAM: &str = "/api/activity-stream?limit=100";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A process of the fleet: the feed's consumer and what runs beside it.
+struct Process {
+    feed: Feed,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Process {
+    fn start(world: &World, feed: Feed) -> Self {
+        let stop = CancellationToken::new();
+        let bus = Arc::new(world.log.clone());
+        let consumer = feed.consumer().clone();
+        let clock = Arc::clone(&world.clock);
+        let consuming = ConsumerLoop::new(consumer, bus, clock, &Metrics::new());
+        let mut tasks = JoinSet::new();
+        let stopped = stop.clone();
+        tasks.spawn(async move { consuming.run(stopped).await.unwrap() });
+        for background in feed_generator::service(&feed).background {
+            let stopped = stop.clone();
+            tasks.spawn(async move { background.run(stopped).await.unwrap() });
+        }
+        Self { feed, tasks, stop }
+    }
+
+    async fn beside(world: &World) -> Self {
+        let bus = Arc::new(world.log.clone());
+        Self::start(world, world.backend.open(bus, Settings::default()).await)
+    }
+
+    /// Ends it as an orderly stop does.
+    async fn stop(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// Ends it in the middle of whatever it does.
+    async fn kill(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn world() -> World {
+    World::new(Backend::redis().await, Settings::default()).await
+}
+
+fn post(world: &World, n: u16) -> Post {
+    Post::new(
+        n.into(),
+        i64::from(n % 5) + 1,
+        &n.to_string(),
+        world.clock.now(),
+    )
+}
+
+/// Waits until the stream has these titles, in whatever order.
+async fn shows(world: &World, wanted: &BTreeSet<String>) {
+    let mut shown = Err(http::StatusCode::OK);
+    let came = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let (status, page) = world.get(Some(1), STREAM).await;
+            shown = if status == 200 {
+                Ok(texts(&page, "title").into_iter().collect::<BTreeSet<_>>())
+            } else {
+                Err(status)
+            };
+            if shown.as_ref() == Ok(wanted) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let came = came.await.is_ok();
+    assert!(came, "{shown:?} instead of {wanted:?}");
+}
+
+fn titles(numbers: impl IntoIterator<Item = u16>) -> BTreeSet<String> {
+    numbers.into_iter().map(|n| n.to_string()).collect()
+}
+
+/// Asks as many readers do at once; all must hear of it.
+async fn all_are_refused(world: &World) {
+    let mut readers = JoinSet::new();
+    for _ in 0..100 {
+        let router = world.router();
+        readers.spawn(async move {
+            let request = Request::get(STREAM).body(Body::empty()).unwrap();
+            let answer = router.oneshot(request).await.unwrap();
+            (answer.status(), answer.headers().get(RETRY_AFTER).cloned())
+        });
+    }
+    let refused = tokio::time::timeout(PATIENCE, readers.join_all())
+        .await
+        .unwrap();
+    for (status, retry_after) in refused {
+        assert_eq!(status, 503);
+        assert_eq!(retry_after.unwrap(), "1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_REDIS_URL"]
+async fn while_redis_is_away_readers_are_told_when_to_come_back_and_nothing_is_lost() {
+    let world = world().await;
+    let process = Process::beside(&world).await;
+    world.publish(&[post(&world, 1).message()]).await;
+    shows(&world, &titles([1])).await;
+    for is_hanging in [false, true] {
+        let first = if is_hanging { 20 } else { 2 };
+        let door = &world.backend.as_redis().door;
+        if is_hanging {
+            door.hold();
+        } else {
+            door.shut().await;
+        }
+        all_are_refused(&world).await;
+        let messages: Vec<Message> = (first..first + 10)
+            .map(|n| post(&world, n).message())
+            .collect();
+        world.publish(&messages).await;
+        all_are_refused(&world).await;
+        door.open().await;
+        let up_to = first + 10;
+        let all = if is_hanging {
+            (1..12).chain(20..up_to).collect()
+        } else {
+            (1..up_to).collect::<Vec<_>>()
+        };
+        shows(&world, &titles(all)).await;
+    }
+    nothing_is_blocked(&process).await;
+    process.stop().await;
+    world.assert_mirror_is_true().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_REDIS_URL"]
+async fn a_redis_that_was_emptied_is_filled_again_although_nobody_writes() {
+    let world = world().await;
+    let processes = [Process::beside(&world).await, Process::beside(&world).await];
+    let messages: Vec<Message> = (1..=40).map(|n| post(&world, n).message()).collect();
+    world
+        .publish(&[user_created(1, "anna", world.clock.now())])
+        .await;
+    world.publish(&messages).await;
+    shows(&world, &titles(1..=40)).await;
+    let before = world.page(STREAM).await;
+    for _ in 0..3 {
+        world.backend.as_redis().empty().await;
+        shows(&world, &titles(1..=40)).await;
+        // The names are on a topic of their own, perhaps of another process.
+        tokio::time::timeout(PATIENCE, async {
+            while world.page(STREAM).await != before {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+        .unwrap();
+    }
+    for process in processes {
+        process.stop().await;
+    }
+    world.assert_mirror_is_true().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_REDIS_URL"]
+async fn processes_share_the_partitions_and_may_be_killed_rebuilt_and_emptied_under_load() {
+    let world = world().await;
+    let mut processes = Vec::new();
+    for _ in 0..3 {
+        processes.push(Process::beside(&world).await);
+    }
+    let mut n = 0;
+    for round in 0..12 {
+        for _ in 0..5 {
+            n += 1;
+            let mut post = post(&world, n);
+            let mut messages = vec![post.message()];
+            if n % 4 == 0 {
+                messages.push(post.deleted(world.clock.now()));
+            } else if n % 3 == 0 {
+                messages.insert(0, post.updated(&n.to_string(), world.clock.now()));
+            }
+            world.publish(&messages).await;
+        }
+        match round {
+            3 | 9 => processes.remove(0).kill().await,
+            4 | 10 => processes.push(Process::beside(&world).await),
+            5 => processes[0].feed.rebuild().await.unwrap(),
+            7 => empty(&world.backend.as_redis().prefix).await,
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    let wanted = titles((1..=n).filter(|n| n % 4 != 0));
+    shows(&world, &wanted).await;
+    for process in processes {
+        process.stop().await;
+    }
+    world.assert_mirror_is_true().await;
+}
+
+/// A server of the test's own, in a folder of its own.
+struct Server {
+    folder: tempfile::TempDir,
+    port: u16,
+    keeps: bool,
+    process: Option<Child>,
+}
+
+impl Server {
+    async fn start(keeps: bool) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Self {
+            folder,
+            port,
+            keeps,
+            process: None,
+        };
+        server.up().await;
+        server
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    async fn up(&mut self) {
+        let keeps = if self.keeps { "yes" } else { "no" };
+        let process = Command::new("redis-server")
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args([
+                "--save",
+                "",
+                "--appendonly",
+                keeps,
+                "--appendfsync",
+                "everysec",
+            ])
+            .arg("--dir")
+            .arg(self.folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server is installed");
+        self.process = Some(process);
+        let client = redis::Client::open(self.url()).unwrap();
+        tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let Ok(mut connection) = client.get_multiplexed_async_connection().await
+                    && redis::cmd("PING")
+                        .query_async::<String>(&mut connection)
+                        .await
+                        .is_ok()
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+        .unwrap();
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn survives_restarts(keeps: bool) {
+    let mut server = Server::start(keeps).await;
+    let log = world().await;
+    let open = || {
+        let redis = RedisFeed::new(RedisSettings {
+            url: server.url(),
+            prefix: String::new(),
+            clock: Arc::clone(&log.clock),
+        });
+        Feed::on_redis(
+            &redis.unwrap(),
+            Arc::new(log.log.clone()),
+            Settings::default(),
+        )
+    };
+    let feeds = [open(), open()];
+    let mut world = log;
+    world.feed = feeds[0].clone();
+    let processes = feeds.map(|feed| Process::start(&world, feed));
+    let mut n = 0;
+    for round in 0..35 {
+        n += 2;
+        let messages = [post(&world, n - 1).message(), post(&world, n).message()];
+        world.publish(&messages).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        if round % 15 == 14 {
+            server.kill();
+            world.publish(&[post(&world, n + 1).message()]).await;
+            n += 1;
+            server.up().await;
+        }
+    }
+    shows(&world, &titles(1..=n)).await;
+    // What its file lacks comes back although nobody writes.
+    world.publish(&[post(&world, n + 1).message()]).await;
+    shows(&world, &titles(1..=n + 1)).await;
+    server.kill();
+    server.up().await;
+    shows(&world, &titles(1..=n + 1)).await;
+    let streams = world.page("/api/activity-stream/stats").await["user_feed_count"].clone();
+    assert_eq!(streams, 5);
+    for process in processes {
+        nothing_is_blocked(&process).await;
+        process.stop().await;
+    }
+}
+
+/// Asks again: a connection that broke while nobody used it is noticed by its next user.
+async fn nothing_is_blocked(process: &Process) {
+    let asked = tokio::time::timeout(PATIENCE, async {
+        loop {
+            if let Ok(blocked) = process.feed.consumer().store.blocked().await {
+                return blocked;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert_eq!(asked.await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_REDIS_URL and redis-server"]
+async fn a_server_killed_under_load_goes_on_with_what_it_kept() {
+    survives_restarts(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_REDIS_URL and redis-server"]
+async fn a_server_killed_under_load_that_keeps_nothing_is_filled_again() {
+    survives_restarts(false).await;
+}
+
+/// Nothing is there, at the start: the processes begin nevertheless.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_REDIS_URL"]
+async fn a_redis_that_comes_late_is_waited_for() {
+    let redis = TestRedis::new(Arc::new(blocks::SystemClock)).await;
+    let world = World::new(Backend::Redis(redis), Settings::default()).await;
+    let door = &world.backend.as_redis().door;
+    door.shut().await;
+    let process = Process::beside(&world).await;
+    world.publish(&[post(&world, 1).message()]).await;
+    all_are_refused(&world).await;
+    door.open().await;
+    shows(&world, &titles([1])).await;
+    process.stop().await;
+}
