@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use blocks::consumer::HandlerError;
 use chrono::{DateTime, Utc};
 use events::{Envelope, topic};
-use sql::{Handler, StoreError, Tx, on};
+use sql::{Dialect, Handler, StoreError, Tx, on};
 use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -235,19 +235,23 @@ const OVERWRITE: &str = "on conflict (post_id, generation) do update set
     username = excluded.username, title = excluded.title, content = excluded.content,
     tags = excluded.tags";
 
-/// Statements that write 32, 16 … 1 entries: few a batch, and few texts to remember.
-static WRITE_SHOWN: LazyLock<Vec<(usize, String)>> = LazyLock::new(|| {
-    let statement = |rows: usize| (rows, write_shown_statement(rows));
-    [32, 16, 8, 4, 2, 1].map(statement).into()
-});
+static SHOWN_SQLITE: LazyLock<Vec<(usize, String)>> =
+    LazyLock::new(|| write_shown_statements(Dialect::Sqlite));
+static SHOWN_POSTGRES: LazyLock<Vec<(usize, String)>> =
+    LazyLock::new(|| write_shown_statements(Dialect::Postgres));
 
 const SHOWN_COLUMNS: usize = 9;
 
-fn write_shown_statement(rows: usize) -> String {
+/// Statements that write 32, 16 … 1 entries: few a batch, and few texts to remember.
+fn write_shown_statements(dialect: Dialect) -> Vec<(usize, String)> {
+    let statement = |rows: usize| (rows, write_shown_statement(dialect, rows));
+    [32, 16, 8, 4, 2, 1].map(statement).into()
+}
+
+fn write_shown_statement(dialect: Dialect, rows: usize) -> String {
     let row = |row: usize| {
-        let columns = row * SHOWN_COLUMNS + 1..=(row + 1) * SHOWN_COLUMNS;
-        let columns: Vec<String> = columns.map(|column| format!("${column}")).collect();
-        format!("({})", columns.join(", "))
+        let columns = dialect.parameters(row * SHOWN_COLUMNS + 1, SHOWN_COLUMNS);
+        format!("({columns})")
     };
     let rows: Vec<String> = (0..rows).map(row).collect();
     format!(
@@ -272,7 +276,11 @@ async fn write_shown(
 ) -> Result<HashMap<Uuid, Option<String>>, StoreError> {
     let mut names = HashMap::with_capacity(posts.len());
     let mut rest = posts;
-    for (rows, statement) in WRITE_SHOWN.iter() {
+    let statements = match tx.dialect() {
+        Dialect::Sqlite => &*SHOWN_SQLITE,
+        Dialect::Postgres => &*SHOWN_POSTGRES,
+    };
+    for (rows, statement) in statements {
         while rest.len() >= *rows {
             let (part, after) = rest.split_at(*rows);
             let written: Vec<(Uuid, Option<String>)> = on!(tx, conn => {

@@ -10,6 +10,18 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// The parameters from number `first` on, `count` of them, for a list of values. Each is bound
+    /// once, in their order: SQLite gets them without numbers, since its driver looks every numbered
+    /// one up among all of them, which for a list of many rows takes longer than to insert them.
+    pub fn parameters(self, first: usize, count: usize) -> String {
+        let parameter = |number: usize| match self {
+            Self::Sqlite => "?".to_owned(),
+            Self::Postgres => format!("${number}"),
+        };
+        let parameters: Vec<String> = (first..first + count).map(parameter).collect();
+        parameters.join(", ")
+    }
+
     /// A table function over a parameter that holds a JSON array as text, one row an element in a
     /// column `value`: `value ->> 'field'` then works on both databases, and so does
     /// `cast(value ->> 'field' as bigint)`.

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use blocks::outbox::Pending;
 use events::Message;
 
+use crate::dialect::Dialect;
 use crate::error::StoreError;
 use crate::on;
 use crate::tx::Tx;
@@ -27,28 +28,27 @@ struct Insert {
     committing: String,
 }
 
-/// Inserts of 64, 32 … 1 rows: few statements a commit, and few texts to remember.
-static INSERTS: LazyLock<Vec<Insert>> = LazyLock::new(|| {
-    (0..7)
-        .rev()
-        .map(|power| {
-            let rows = 1 << power;
-            let text = statement(rows);
-            let committing = format!("{text}; commit");
-            Insert {
-                rows,
-                text,
-                committing,
-            }
-        })
-        .collect()
-});
+static SQLITE: LazyLock<Vec<Insert>> = LazyLock::new(|| inserts(Dialect::Sqlite));
+static POSTGRES: LazyLock<Vec<Insert>> = LazyLock::new(|| inserts(Dialect::Postgres));
 
-fn statement(rows: usize) -> String {
+/// Inserts of 64, 32 … 1 rows: few statements a commit, and few texts to remember.
+fn inserts(dialect: Dialect) -> Vec<Insert> {
+    let insert = |rows| {
+        let text = statement(dialect, rows);
+        let committing = format!("{text}; commit");
+        Insert {
+            rows,
+            text,
+            committing,
+        }
+    };
+    [64, 32, 16, 8, 4, 2, 1].map(insert).into()
+}
+
+fn statement(dialect: Dialect, rows: usize) -> String {
     let row = |row: usize| {
-        let at = |column: usize| format!("${}", row * COLUMNS + column);
-        let columns: Vec<String> = (1..=COLUMNS).map(at).collect();
-        format!("({}, 'pending')", columns.join(", "))
+        let columns = dialect.parameters(row * COLUMNS + 1, COLUMNS);
+        format!("({columns}, 'pending')")
     };
     let values: Vec<String> = (0..rows).map(row).collect();
     format!(
@@ -69,7 +69,11 @@ pub(crate) async fn insert(
     let now = tx.now();
     let mut places: HashMap<String, i64> = HashMap::with_capacity(enqueued.len());
     let mut rest = enqueued.as_slice();
-    for insert in INSERTS.iter() {
+    let inserts = match tx.dialect() {
+        Dialect::Sqlite => &*SQLITE,
+        Dialect::Postgres => &*POSTGRES,
+    };
+    for insert in inserts {
         while rest.len() >= insert.rows {
             let (part, after) = rest.split_at(insert.rows);
             let text = if and_commit && after.is_empty() {
