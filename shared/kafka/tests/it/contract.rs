@@ -1,6 +1,7 @@
 //! The contract suite over the broker that `TEST_KAFKA` names.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use blocks::bus::EventBus;
@@ -39,7 +40,11 @@ impl Adapter for KafkaAdapter {
     }
 
     fn guarantees(&self) -> Guarantees {
-        Guarantees { reopens: true }
+        Guarantees {
+            reopens: true,
+            // A member hears of another one with its next heartbeat, and then joins twice.
+            settles: Duration::from_secs(4),
+        }
     }
 
     async fn reopen(&mut self) {

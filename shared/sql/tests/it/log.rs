@@ -41,7 +41,10 @@ impl Adapter for LogAdapter {
     }
 
     fn guarantees(&self) -> Guarantees {
-        Guarantees { reopens: true }
+        Guarantees {
+            reopens: true,
+            settles: Duration::from_millis(300),
+        }
     }
 
     async fn reopen(&mut self) {

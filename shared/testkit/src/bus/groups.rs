@@ -230,7 +230,7 @@ pub async fn a_partition_changes_hands_only_between_two_batches(adapter: &mut dy
     let mut first = member(&*bus, &name, &topic, &positions).await;
     let in_hand = take(&mut *first, 24).await;
     let mut second = member(&*bus, &name, &topic, &positions).await;
-    let too_early = timeout(Duration::from_millis(300), second.next(100)).await;
+    let too_early = timeout(adapter.guarantees().settles, second.next(100)).await;
     assert!(too_early.is_err(), "read by two: {too_early:?}");
 
     positions.handled(&in_hand);

@@ -36,6 +36,9 @@ pub struct Guarantees {
     /// [`Adapter::reopen`] gives what was kept; an adapter whose broker can't be stopped from within
     /// a test says no.
     pub reopens: bool,
+    /// How long it may take at most until a group has noticed a new member: so long is waited for what
+    /// must not happen.
+    pub settles: Duration,
 }
 
 /// An adapter of the bus, as its test file gives it to the suite.
