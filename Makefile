@@ -3,7 +3,10 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help run test check fmt lint doc unit unit-redis e2e bench mutants clean
+.PHONY: help run test check fmt lint doc unit unit-fleet e2e bench mutants clean
+
+# What only the fleet's processes contain, for the commands that build it.
+FLEET := -p feed-generator --features feed-generator/fleet
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -21,7 +24,7 @@ fmt: ## Checks the format
 
 lint: ## Runs clippy on everything
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy -p feed-generator --features fleet --all-targets --locked -- -D warnings
+	cargo clippy $(FLEET) --all-targets --locked -- -D warnings
 
 doc: ## Builds the documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
@@ -29,8 +32,8 @@ doc: ## Builds the documentation
 unit: ## Runs unit, contract and integration tests (PostgreSQL's only with TEST_DATABASE_URL)
 	cargo test --workspace --locked
 
-unit-redis: ## Runs the tests of the feed in Redis (TEST_REDIS_URL, see scripts/redis)
-	cargo test -p feed-generator --features fleet --locked -- --include-ignored redis
+unit-fleet: ## Runs the tests of what the fleet adds, over real servers (TEST_REDIS_URL, TEST_DATABASE_URL)
+	cargo test $(FLEET) --locked -- --include-ignored
 
 e2e: ## Walks every endpoint of a server of its own (or of BASE_URL)
 	./test.sh
