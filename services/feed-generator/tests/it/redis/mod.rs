@@ -2,8 +2,10 @@
 
 mod door;
 mod ledger;
+mod letters;
 mod outage;
 mod refill;
+mod restart;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -100,6 +102,34 @@ impl TestRedis {
     /// Loses all there is, as a server does that is started without its file.
     pub async fn empty(&self) {
         empty(&self.prefix).await;
+    }
+
+    /// All there is, as it is now.
+    pub async fn copy(&self) -> Vec<(String, Vec<u8>)> {
+        let mut connection = connection().await;
+        let keys: Vec<String> = connection.keys(format!("{}*", self.prefix)).await.unwrap();
+        let mut copy = Vec::new();
+        for key in keys {
+            let dump = redis::cmd("DUMP")
+                .arg(&key)
+                .query_async(&mut connection)
+                .await
+                .unwrap();
+            copy.push((key, dump));
+        }
+        copy
+    }
+
+    /// Replaces all there is by a copy, at once.
+    pub async fn bring_back(&self, copy: &[(String, Vec<u8>)]) {
+        let mut connection = connection().await;
+        let now: Vec<String> = connection.keys(format!("{}*", self.prefix)).await.unwrap();
+        let mut pipeline = redis::pipe();
+        pipeline.atomic().del(now);
+        for (key, dump) in copy {
+            pipeline.cmd("RESTORE").arg(key).arg(0).arg(dump);
+        }
+        pipeline.exec_async(&mut connection).await.unwrap();
     }
 
     pub async fn list(&self, name: &str) -> Vec<String> {

@@ -1,7 +1,6 @@
-//! A server that is away, hangs, is emptied or restarted, under consumers that run.
+//! A server that is away, hangs or loses what it has, under consumers that run.
 
 use std::collections::BTreeSet;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,6 @@ use axum::body::Body;
 use blocks::consumer::ConsumerLoop;
 use blocks::metrics::Metrics;
 use events::Message;
-use feed_generator::store::redis::{RedisFeed, RedisSettings};
 use feed_generator::{Feed, Settings};
 use http::Request;
 use http::header::RETRY_AFTER;
@@ -22,17 +20,17 @@ use crate::backend::Backend;
 use crate::support::{Post, World, texts, user_created};
 
 const STREAM: &str = "/api/activity-stream?limit=100";
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A process of the fleet: the feed's consumer and what runs beside it.
-struct Process {
+pub struct Process {
     feed: Feed,
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
 
 impl Process {
-    fn start(world: &World, feed: Feed) -> Self {
+    pub fn start(world: &World, feed: Feed) -> Self {
         let stop = CancellationToken::new();
         let bus = Arc::new(world.log.clone());
         let consumer = feed.consumer().clone();
@@ -54,7 +52,7 @@ impl Process {
     }
 
     /// Ends it as an orderly stop does.
-    async fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}
     }
@@ -65,11 +63,11 @@ impl Process {
     }
 }
 
-async fn world() -> World {
+pub async fn world() -> World {
     World::new(Backend::redis().await, Settings::default()).await
 }
 
-fn post(world: &World, n: u16) -> Post {
+pub fn post(world: &World, n: u16) -> Post {
     Post::new(
         n.into(),
         i64::from(n % 5) + 1,
@@ -79,7 +77,7 @@ fn post(world: &World, n: u16) -> Post {
 }
 
 /// Waits until the stream has these titles, in whatever order.
-async fn shows(world: &World, wanted: &BTreeSet<String>) {
+pub async fn shows(world: &World, wanted: &BTreeSet<String>) {
     let mut shown = Err(http::StatusCode::OK);
     let came = tokio::time::timeout(PATIENCE, async {
         loop {
@@ -99,7 +97,7 @@ async fn shows(world: &World, wanted: &BTreeSet<String>) {
     assert!(came, "{shown:?} instead of {wanted:?}");
 }
 
-fn titles(numbers: impl IntoIterator<Item = u16>) -> BTreeSet<String> {
+pub fn titles(numbers: impl IntoIterator<Item = u16>) -> BTreeSet<String> {
     numbers.into_iter().map(|n| n.to_string()).collect()
 }
 
@@ -225,133 +223,29 @@ async fn processes_share_the_partitions_and_may_be_killed_rebuilt_and_emptied_un
     world.assert_mirror_is_true().await;
 }
 
-/// A server of the test's own, in a folder of its own.
-struct Server {
-    folder: tempfile::TempDir,
-    port: u16,
-    keeps: bool,
-    process: Option<Child>,
-}
-
-impl Server {
-    async fn start(keeps: bool) -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let folder = tempfile::tempdir().unwrap();
-        let mut server = Self {
-            folder,
-            port,
-            keeps,
-            process: None,
-        };
-        server.up().await;
-        server
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    async fn up(&mut self) {
-        let keeps = if self.keeps { "yes" } else { "no" };
-        let process = Command::new("redis-server")
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args([
-                "--save",
-                "",
-                "--appendonly",
-                keeps,
-                "--appendfsync",
-                "everysec",
-            ])
-            .arg("--dir")
-            .arg(self.folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
-        self.process = Some(process);
-        let client = redis::Client::open(self.url()).unwrap();
-        tokio::time::timeout(PATIENCE, async {
-            loop {
-                if let Ok(mut connection) = client.get_multiplexed_async_connection().await
-                    && redis::cmd("PING")
-                        .query_async::<String>(&mut connection)
-                        .await
-                        .is_ok()
-                {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await
-        .unwrap();
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-async fn survives_restarts(keeps: bool) {
-    let mut server = Server::start(keeps).await;
-    let log = world().await;
-    let open = || {
-        let redis = RedisFeed::new(RedisSettings {
-            url: server.url(),
-            prefix: String::new(),
-            clock: Arc::clone(&log.clock),
-        });
-        Feed::on_redis(
-            &redis.unwrap(),
-            Arc::new(log.log.clone()),
-            Settings::default(),
-        )
-    };
-    let feeds = [open(), open()];
-    let mut world = log;
-    world.feed = feeds[0].clone();
-    let processes = feeds.map(|feed| Process::start(&world, feed));
-    let mut n = 0;
-    for round in 0..35 {
-        n += 2;
-        let messages = [post(&world, n - 1).message(), post(&world, n).message()];
-        world.publish(&messages).await;
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        if round % 15 == 14 {
-            server.kill();
-            world.publish(&[post(&world, n + 1).message()]).await;
-            n += 1;
-            server.up().await;
-        }
-    }
-    shows(&world, &titles(1..=n)).await;
-    // What its file lacks comes back although nobody writes.
-    world.publish(&[post(&world, n + 1).message()]).await;
-    shows(&world, &titles(1..=n + 1)).await;
-    server.kill();
-    server.up().await;
-    shows(&world, &titles(1..=n + 1)).await;
-    let streams = world.page("/api/activity-stream/stats").await["user_feed_count"].clone();
-    assert_eq!(streams, 5);
-    for process in processes {
-        nothing_is_blocked(&process).await;
-        process.stop().await;
-    }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_REDIS_URL"]
+async fn a_redis_that_lost_its_last_writes_reads_on_from_there_although_nobody_writes() {
+    let world = world().await;
+    let process = Process::beside(&world).await;
+    world
+        .publish(&[post(&world, 1).message(), post(&world, 2).message()])
+        .await;
+    shows(&world, &titles([1, 2])).await;
+    let redis = world.backend.as_redis();
+    let copy = redis.copy().await;
+    world
+        .publish(&[post(&world, 3).message(), post(&world, 4).message()])
+        .await;
+    shows(&world, &titles(1..=4)).await;
+    redis.bring_back(&copy).await;
+    shows(&world, &titles(1..=4)).await;
+    process.stop().await;
+    world.assert_mirror_is_true().await;
 }
 
 /// Asks again: a connection that broke while nobody used it is noticed by its next user.
-async fn nothing_is_blocked(process: &Process) {
+pub async fn nothing_is_blocked(process: &Process) {
     let asked = tokio::time::timeout(PATIENCE, async {
         loop {
             if let Ok(blocked) = process.feed.consumer().store.blocked().await {
@@ -361,18 +255,6 @@ async fn nothing_is_blocked(process: &Process) {
         }
     });
     assert_eq!(asked.await.unwrap(), []);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs TEST_REDIS_URL and redis-server"]
-async fn a_server_killed_under_load_goes_on_with_what_it_kept() {
-    survives_restarts(true).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs TEST_REDIS_URL and redis-server"]
-async fn a_server_killed_under_load_that_keeps_nothing_is_filled_again() {
-    survives_restarts(false).await;
 }
 
 /// Nothing is there, at the start: the processes begin nevertheless.

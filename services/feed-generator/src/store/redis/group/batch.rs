@@ -70,8 +70,8 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<(Applied,
         if let Answer::Done(told) = group.run(&checks, words).await.map_err(away)? {
             let mut believed = group.believed();
             // Where another member went on, this one now knows; where it wrote itself, too.
-            believed.next.extend(look.offsets);
-            believed.next.extend(next);
+            believed.extend(look.offsets);
+            believed.extend(next);
             return Ok((applied, told));
         }
     }
@@ -86,7 +86,7 @@ fn fresh<'a>(
     read: &'a [(&'a Record, Result<Envelope, Malformed>)],
     look: &Look,
 ) -> Result<Vec<ReadRecord<'a>>, ApplyError> {
-    let believed = &group.believed().next;
+    let believed = group.believed();
     let mut fresh = Vec::with_capacity(read.len());
     for (record, event) in read {
         let of = record.topic_partition();

@@ -9,7 +9,7 @@ local group, fresh_epoch, projection = ARGV[1], ARGV[2], ARGV[3]
 local at = 5
 for _ = 1, tonumber(ARGV[4]) do
   if (redis.call('HGET', ARGV[at], ARGV[at + 1]) or '') ~= ARGV[at + 2] then
-    return { 'changed', 0, '' }
+    return { 'changed', 0 }
   end
   at = at + 3
 end
@@ -102,8 +102,6 @@ function words.forget(i)
   else
     redis.call('UNLINK', versions)
   end
-  -- So that members who have nothing to write hear of it.
-  redis.call('HINCRBY', group .. 'state', 'resets', 1)
   return i + 2
 end
 
@@ -116,4 +114,4 @@ redis.call('HSETNX', group .. 'state', 'epoch', fresh_epoch)
 while ARGV[at] do
   at = words[ARGV[at]](at + 1)
 end
-return { 'done', told(), redis.call('HGET', group .. 'state', 'epoch') }
+return { 'done', told() }

@@ -73,26 +73,12 @@ pub struct Group {
     effects: Box<dyn Effects>,
     script: Script,
     due: Notify,
-    /// Where this member believes each partition to be, and in which store.
-    believed: Mutex<Believed>,
+    /// Where this member believes each partition to be.
+    believed: Mutex<BTreeMap<TopicPartition, i64>>,
     /// Keys whose missing version came: what waited behind it is to go on.
     filled: Mutex<Vec<Key>>,
     /// What became of batches whose answer was a failure of what followed them.
     untold: Mutex<Applied>,
-}
-
-#[derive(Debug, Default)]
-struct Believed {
-    next: BTreeMap<TopicPartition, i64>,
-    /// As of the last look at the positions of a topic, or the first write after it.
-    seen: BTreeMap<String, Seen>,
-}
-
-/// Which store it is, and how often it was told to forget.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    epoch: String,
-    resets: String,
 }
 
 /// What a script answers.
@@ -143,7 +129,7 @@ impl Group {
         }
     }
 
-    fn believed(&self) -> MutexGuard<'_, Believed> {
+    fn believed(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, i64>> {
         self.believed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -159,21 +145,12 @@ impl Group {
             all.say(text.as_str());
         }
         all.append(words);
-        let (done, told, epoch): (String, Option<i64>, Option<String>) =
-            self.link.write(&self.script, &all).await?;
+        let (done, told): (String, i64) = self.link.write(&self.script, &all).await?;
         if done != "done" {
             return Ok(Answer::Changed);
         }
         self.link.fault(FaultPoint::AfterCommit)?;
-        if let Some(epoch) = epoch {
-            for seen in self.believed().seen.values_mut() {
-                if seen.epoch.is_empty() {
-                    // The store was empty, and this is its first write.
-                    seen.epoch.clone_from(&epoch);
-                }
-            }
-        }
-        Ok(Answer::Done(told.unwrap_or_default()))
+        Ok(Answer::Done(told))
     }
 
     /// Rings when the store is not where this member knows it to be, since it may have nothing to write
@@ -183,19 +160,14 @@ impl Group {
     /// # Errors
     /// When the store can't be reached.
     pub async fn look_around(&self) -> Result<(), BoxError> {
-        let (offsets, now): (BTreeMap<String, i64>, Seen) =
-            parse(self.link.ask(&self.offsets_query()).await?);
-        let is_elsewhere = {
-            let believed = self.believed();
-            let is_behind = believed.next.iter().any(|(of, next)| {
-                let stored = offsets.get(&keys::field(of)).copied();
-                stored.unwrap_or_default() < *next
-            });
-            is_behind || believed.seen.values().any(|seen| *seen != now)
-        };
+        let offsets = offsets(self.link.ask(&self.offsets_query()).await?)?;
+        let is_behind = self.believed().iter().any(|(of, next)| {
+            let stored = offsets.get(of).copied();
+            stored.unwrap_or_default() < *next
+        });
         let overdue = self.settings.clock.now() - OVERDUE;
         let next_due = operator::pulse(self).await?.next_due;
-        if is_elsewhere || next_due.is_some_and(|due| due < overdue) {
+        if is_behind || next_due.is_some_and(|due| due < overdue) {
             self.due.notify_one();
         }
         Ok(())
@@ -260,61 +232,48 @@ impl Group {
 
     fn offsets_query(&self) -> Pipeline {
         let mut pipeline = Pipeline::new();
-        pipeline.atomic();
-        pipeline.hmget(self.key("state"), &["epoch", "resets"][..]);
         pipeline.hgetall(self.key("offsets"));
         pipeline
     }
 }
 
-/// What the store says of itself, and the next offset of each partition.
-type Offsets = ((Option<String>, Option<String>), BTreeMap<String, i64>);
-
-fn parse(((epoch, resets), offsets): Offsets) -> (BTreeMap<String, i64>, Seen) {
-    let seen = Seen {
-        epoch: epoch.unwrap_or_default(),
-        resets: resets.unwrap_or_default(),
-    };
-    (offsets, seen)
+/// The next offset of each partition, as the hash has it.
+fn offsets((fields,): (BTreeMap<String, i64>,)) -> Result<BTreeMap<TopicPartition, i64>, BoxError> {
+    let read = fields.into_iter().map(|(field, next)| {
+        let (topic, partition) = field.rsplit_once('/').ok_or("an offset of no partition")?;
+        let of = TopicPartition {
+            topic: topic.to_owned(),
+            partition: partition.parse()?,
+        };
+        Ok((of, next))
+    });
+    read.collect()
 }
 
 /// Those of one topic, by partition.
-fn of_topic(offsets: &BTreeMap<String, i64>, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
-    let mut of_topic = BTreeMap::new();
-    for (field, next) in offsets {
-        if let Some((of, partition)) = field.rsplit_once('/')
-            && of == topic
-        {
-            of_topic.insert(partition.parse()?, *next);
-        }
-    }
-    Ok(of_topic)
+fn of_topic(offsets: BTreeMap<TopicPartition, i64>, topic: &str) -> BTreeMap<i32, i64> {
+    let of_topic = offsets.into_iter().filter(|(of, _)| of.topic == topic);
+    of_topic.map(|(of, next)| (of.partition, next)).collect()
 }
 
 #[async_trait]
 impl Positions for Group {
     async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
-        let (offsets, seen) = parse(self.link.ask(&self.offsets_query()).await?);
-        let stored = of_topic(&offsets, topic)?;
+        let offsets = offsets(self.link.ask(&self.offsets_query()).await?)?;
         let mut believed = self.believed();
-        believed.next.retain(|of, _| of.topic != topic);
-        for (partition, next) in &stored {
-            let of = TopicPartition {
-                topic: topic.to_owned(),
-                partition: *partition,
-            };
-            believed.next.insert(of, *next);
-        }
-        believed.seen.insert(topic.to_owned(), seen);
-        Ok(stored)
+        believed.retain(|of, _| of.topic != topic);
+        let of = offsets.iter().filter(|(of, _)| of.topic == topic);
+        believed.extend(of.map(|(of, next)| (of.clone(), *next)));
+        drop(believed);
+        Ok(of_topic(offsets, topic))
     }
 }
 
 #[async_trait]
 impl ConsumerStore for Group {
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
-        let (offsets, _) = parse(self.link.read(&self.offsets_query()).await?);
-        of_topic(&offsets, topic)
+        let offsets = offsets(self.link.read(&self.offsets_query()).await?)?;
+        Ok(of_topic(offsets, topic))
     }
 
     async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {

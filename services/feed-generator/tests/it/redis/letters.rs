@@ -1,0 +1,97 @@
+//! What the group gives up on, on its way to the dead-letter topic.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use blocks::bus::{EventBus, TopicSpec};
+use blocks::metrics::Metrics;
+use blocks::outbox::Outbox;
+use blocks::relay::Relay;
+use events::{header, topic};
+use feed_generator::Settings;
+use redis::AsyncTypedCommands;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::connection;
+use super::outage::{PATIENCE, post};
+use crate::backend::Backend;
+use crate::support::World;
+
+/// A feed that gave up on two events, and its outbox.
+async fn given_up() -> (World, Arc<dyn Outbox>) {
+    let mut world = World::new(Backend::redis().await, Settings::default()).await;
+    let mut bad = [post(&world, 1).message(), post(&world, 2).message()];
+    for message in &mut bad {
+        message.headers.retain(|(name, _)| name != header::SEQUENCE);
+    }
+    world.publish(&bad).await;
+    world.settle().await;
+    let outbox = feed_generator::service(&world.feed).outbox.unwrap();
+    assert_eq!(outbox.depth().await.unwrap().pending, 2);
+    (world, outbox)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_REDIS_URL"]
+async fn a_dead_letter_is_published_and_leaves_the_outbox() {
+    let (world, outbox) = given_up().await;
+    let dead_letters = TopicSpec::dead_letters_of(&topic::POSTS);
+    let name = dead_letters.name.clone();
+    world.log.ensure_topics(&[dead_letters]).await.unwrap();
+    let (bus, clock) = (Arc::new(world.log.clone()), Arc::clone(&world.clock));
+    let relay = Relay::new(Arc::clone(&outbox), bus, clock, Metrics::new());
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let stopped = stop.clone();
+    tasks.spawn(async move { relay.run(stopped).await.unwrap() });
+    let published = tokio::time::timeout(PATIENCE, async {
+        while outbox.depth().await.unwrap().pending > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    published.await.unwrap();
+    stop.cancel();
+    tasks.join_all().await;
+    let extents = world.log.extents(&name).await.unwrap();
+    let count: i64 = extents.iter().map(|extent| extent.next).sum();
+    assert_eq!(count, 2);
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_REDIS_URL"]
+async fn letters_come_in_order_by_pages_and_one_that_the_bus_never_takes_is_set_aside() {
+    let (world, outbox) = given_up().await;
+    let all = outbox.pending(None, 0, 10).await.unwrap();
+    assert_eq!(all.len(), 2);
+    assert_eq!(outbox.pending(None, 0, 1).await.unwrap(), all[..1]);
+    assert_eq!(outbox.pending(None, all[0].id, 10).await.unwrap(), all[1..]);
+    let oldest = outbox.depth().await.unwrap().oldest.unwrap();
+    assert_eq!(outbox.pending(Some(oldest), 0, 10).await.unwrap(), []);
+    outbox.mark_refused(all[0].id, "too large").await.unwrap();
+    assert_eq!(outbox.pending(None, 0, 10).await.unwrap(), all[1..]);
+    outbox.mark_published(&[all[1].id, 999]).await.unwrap();
+    assert_eq!(outbox.depth().await.unwrap().oldest, None);
+    let refused = world.backend.as_redis().key("group:outbox:refused");
+    let refused: Vec<String> = connection().await.zrange(refused, 0, -1).await.unwrap();
+    assert!(refused[0].starts_with("too large "), "{refused:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_REDIS_URL"]
+async fn one_process_at_a_time_holds_the_lease_and_each_change_of_holder_raises_its_epoch() {
+    let (world, outbox) = given_up().await;
+    let [one, other] = [Uuid::from_u128(1), Uuid::from_u128(2)];
+    let first = outbox.lease(one).await.unwrap().unwrap();
+    assert_eq!(outbox.lease(other).await.unwrap(), None);
+    assert_eq!(outbox.lease(one).await.unwrap(), Some(first));
+    // As when it ended.
+    let lease = world.backend.as_redis().key("group:outbox:lease");
+    let left = connection().await.pttl(&lease).await.unwrap().raw();
+    assert!((1..=5000).contains(&left), "{left}");
+    assert_eq!(connection().await.del(&lease).await.unwrap(), 1);
+    let second = outbox.lease(other).await.unwrap().unwrap();
+    assert!(second.epoch > first.epoch);
+    assert_eq!(outbox.lease(one).await.unwrap(), None);
+}
