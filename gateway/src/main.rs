@@ -3,11 +3,6 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use mimalloc::MiMalloc;
-
-// Much of what a post costs is small pieces of memory on several threads: docs/adr/006.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let command = gateway::cli::Cli::parse();
