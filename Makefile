@@ -7,7 +7,7 @@ SHELL := /bin/bash
 	stack-up stack-down test-stack test-gateway check-deploy traefik-routes
 
 # What only the fleet's processes contain, for the commands that build it.
-FLEET := -p kafka -p feed-generator --features kafka/client,feed-generator/fleet
+FLEET := -p kafka -p posts -p feed-generator --features kafka/client,posts/fleet,feed-generator/fleet
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,7 +33,7 @@ doc: ## Builds the documentation
 unit: ## Runs unit, contract and integration tests (PostgreSQL's only with TEST_DATABASE_URL)
 	cargo test --workspace --locked
 
-unit-fleet: ## Runs the tests of what the fleet adds, over real servers (TEST_KAFKA, TEST_REDIS_URL, TEST_DATABASE_URL)
+unit-fleet: ## Runs the tests of what the fleet adds, over real servers (TEST_KAFKA, TEST_MONGODB_URL, TEST_REDIS_URL, TEST_DATABASE_URL)
 	cargo test $(FLEET) --locked -- --include-ignored
 
 e2e: ## Walks every endpoint of a server of its own (or of BASE_URL)

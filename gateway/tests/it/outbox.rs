@@ -1,6 +1,6 @@
 //! An operator's view of an outbox, on both databases.
 
-use blocks::outbox::Outbox;
+use blocks::outbox::{Outbox, Place, Published};
 use chrono::TimeDelta;
 use events::users::UserDeleted;
 use sql::{Db, StoreError};
@@ -25,10 +25,10 @@ testkit::on_each_database!(
         for user_id in 1..=3 {
             publish(&db, user_id).await;
         }
-        let pending = db.pending(None, 0, 10).await.unwrap();
-        let ids: Vec<i64> = pending.iter().map(|pending| pending.id).collect();
-        db.mark_published(&ids[..1]).await.unwrap();
-        db.mark_refused(ids[1], "too odd").await.unwrap();
+        let pending = db.pending(None, Place::START, 10).await.unwrap();
+        let published = Published::from(&pending[0]);
+        db.mark_published(&[published]).await.unwrap();
+        db.mark_refused(pending[1].place, "too odd").await.unwrap();
 
         let rows = db.outbox_rows(2).await.unwrap();
         let seen: Vec<_> = rows

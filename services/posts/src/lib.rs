@@ -31,6 +31,9 @@ pub mod store;
 
 use std::sync::Arc;
 
+use blocks::consumer::Consumer;
+use blocks::outbox::Outbox;
+use blocks::service::{Background, Check};
 use blocks::{Clock, Mode, Route, Service};
 use chrono::{DateTime, Utc};
 use events::Topic;
@@ -40,6 +43,9 @@ use crate::cache::Cache;
 use crate::consumer::Accounts;
 use crate::domain::Limits;
 use crate::removal::Removal;
+use crate::store::authors::SqlAccounts;
+#[cfg(feature = "fleet")]
+use crate::store::mongo::{self, Mongo, MongoPosts, Upkeep};
 use crate::store::{PostStore, SqlPosts};
 
 /// The service's name: its folder, schema and consumer group.
@@ -77,6 +83,8 @@ pub const ROUTES: &[Route] = &[
 
 const TOPICS: &[Topic] = &[events::topic::POSTS];
 
+const CONSUMES: &[Topic] = &[events::topic::USERS];
+
 /// What may be different from one installation to another.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Settings {
@@ -94,12 +102,15 @@ pub struct Posts {
 }
 
 struct Inner {
-    db: Db,
     store: Arc<dyn PostStore>,
     cache: Option<Arc<Cache>>,
     clock: Arc<dyn Clock>,
     limits: Limits,
     removal: Arc<Removal>,
+    consumer: Consumer,
+    outbox: Arc<dyn Outbox>,
+    check: Arc<dyn Check>,
+    background: Vec<Arc<dyn Background>>,
 }
 
 impl Posts {
@@ -108,15 +119,44 @@ impl Posts {
         let cache = settings.cache.then(|| Arc::new(Cache::default()));
         let clock = Arc::clone(&db.settings().clock);
         let store = Arc::new(SqlPosts::new(db.clone(), cache.clone()));
-        let removal = Arc::new(Removal::new(db.clone(), cache.clone()));
+        let accounts = SqlAccounts::new(db.clone(), cache.clone());
+        let removal = Arc::new(Removal::new(Arc::new(accounts)));
+        let accounts = Arc::new(Accounts::new(cache.clone(), Arc::clone(&removal)));
+        let consumer = SqlConsumer::new(db.clone(), NAME, CONSUMES, accounts).consumer();
         Self {
             inner: Arc::new(Inner {
-                db,
                 store,
                 cache,
                 clock,
                 limits: settings.limits,
+                background: vec![Arc::clone(&removal) as _],
                 removal,
+                consumer,
+                outbox: Arc::new(db.clone()),
+                check: Arc::new(db),
+            }),
+        }
+    }
+
+    /// Posts that are kept in `mongo`. Others write there, too, so nothing is kept in memory.
+    #[cfg(feature = "fleet")]
+    pub fn open_mongo(mongo: Mongo, limits: Limits) -> Self {
+        let clock = Arc::clone(&mongo.settings().clock);
+        let removal = Arc::new(Removal::new(Arc::new(mongo.clone())));
+        let accounts = mongo::Accounts::new(mongo.clone(), Arc::clone(&removal));
+        let consumer = mongo::consumer::MongoConsumer::new(mongo.clone(), NAME, CONSUMES, accounts);
+        let upkeep = Arc::new(Upkeep::new(mongo.clone()));
+        Self {
+            inner: Arc::new(Inner {
+                store: Arc::new(MongoPosts::new(mongo.clone())),
+                cache: None,
+                clock,
+                limits,
+                background: vec![Arc::clone(&removal) as _, upkeep],
+                removal,
+                consumer: consumer.consumer(),
+                outbox: Arc::new(mongo.clone()),
+                check: Arc::new(mongo),
             }),
         }
     }
@@ -147,24 +187,16 @@ impl Posts {
 
 /// The service, ready to be run.
 pub fn service(posts: &Posts) -> Service {
-    let db = &posts.inner.db;
-    let accounts = Accounts::new(posts.inner.cache.clone(), Arc::clone(posts.removal()));
-    let consumer = SqlConsumer::new(
-        db.clone(),
-        NAME,
-        &[events::topic::USERS],
-        Arc::new(accounts),
-    )
-    .consumer();
+    let inner = &posts.inner;
     Service {
         name: NAME,
         router: api::router(posts.clone()),
         routes: ROUTES,
         topics: TOPICS,
         publishes: &["post.created", "post.updated", "post.deleted"],
-        consumers: vec![consumer],
-        outbox: Some(Arc::new(db.clone())),
-        checks: vec![Arc::new(db.clone())],
-        background: vec![posts.removal().clone()],
+        consumers: vec![inner.consumer.clone()],
+        outbox: Some(Arc::clone(&inner.outbox)),
+        checks: vec![Arc::clone(&inner.check)],
+        background: inner.background.clone(),
     }
 }

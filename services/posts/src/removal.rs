@@ -7,36 +7,55 @@ use std::time::Duration;
 use async_trait::async_trait;
 use blocks::error::chain;
 use blocks::service::Background;
-use sql::{Db, StoreError, on};
+use sql::StoreError;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-
-use crate::cache::Cache;
-use crate::store::authors;
+use uuid::Uuid;
 
 /// How many posts one write deletes.
 pub const PAGE: i64 = 200;
 /// How long to wait when the store is away.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What a look at the closed accounts came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removed {
+    /// These posts were deleted; there may be more.
+    Posts(Vec<Uuid>),
+    /// None is left.
+    Nothing,
+    /// None is left, but one may be on its way, or another process may have closed an account and died
+    /// before it was done. Look again after this.
+    NothingYet(Duration),
+}
+
+/// Where the posts of closed accounts are found.
+#[async_trait]
+pub trait ClosedAccounts: Send + Sync + 'static {
+    /// Deletes up to `limit` posts of closed accounts, each with its event.
+    ///
+    /// # Errors
+    /// When the store failed.
+    async fn remove_some(&self, limit: i64) -> Result<Removed, StoreError>;
+}
+
 /// Deletes the posts of closed accounts.
 pub struct Removal {
-    db: Db,
-    cache: Option<Arc<Cache>>,
+    accounts: Arc<dyn ClosedAccounts>,
     more: Notify,
 }
 
 impl Removal {
-    pub(crate) fn new(db: Db, cache: Option<Arc<Cache>>) -> Self {
+    /// Deletes what `accounts` finds.
+    pub fn new(accounts: Arc<dyn ClosedAccounts>) -> Self {
         Self {
-            db,
-            cache,
+            accounts,
             more: Notify::new(),
         }
     }
 
     /// Says that an account was closed that has more posts than one page.
-    pub(crate) fn go_on(&self) {
+    pub fn go_on(&self) {
         self.more.notify_one();
     }
 
@@ -45,38 +64,19 @@ impl Removal {
     /// # Errors
     /// When the store failed.
     pub async fn drain(&self) -> Result<usize, StoreError> {
+        self.round().await.map(|(removed, _)| removed)
+    }
+
+    /// Deletes until nothing is left; answers how many, and when to look again.
+    async fn round(&self) -> Result<(usize, Option<Duration>), StoreError> {
         let mut removed = 0;
-        while let Some(user_id) = self.closed_with_posts().await? {
-            removed += self.page(user_id).await?;
+        loop {
+            match self.accounts.remove_some(PAGE).await? {
+                Removed::Posts(posts) => removed += posts.len(),
+                Removed::Nothing => return Ok((removed, None)),
+                Removed::NothingYet(pause) => return Ok((removed, Some(pause))),
+            }
         }
-        Ok(removed)
-    }
-
-    async fn closed_with_posts(&self) -> Result<Option<i64>, StoreError> {
-        let mut reader = self.db.read().await?;
-        on!(reader, conn => sqlx::query_scalar(authors::CLOSED_WITH_POSTS)
-            .fetch_optional(&mut *conn)
-            .await)
-    }
-
-    async fn page(&self, user_id: i64) -> Result<usize, StoreError> {
-        let cache = self.cache.clone();
-        self.db
-            .write(move |tx| {
-                Box::pin(async move {
-                    let deleted = authors::delete_posts(tx, user_id, PAGE).await?;
-                    let count = deleted.len();
-                    if let Some(cache) = cache {
-                        tx.after_commit(move || {
-                            for id in deleted {
-                                cache.forget_post(id);
-                            }
-                        });
-                    }
-                    Ok(count)
-                })
-            })
-            .await
     }
 }
 
@@ -89,12 +89,16 @@ impl Background for Removal {
     async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
         loop {
             let done = tokio::select! {
-                done = self.drain() => done,
+                done = self.round() => done,
                 () = stop.cancelled() => return Ok(()),
             };
             let more = async {
                 match done {
-                    Ok(_) => self.more.notified().await,
+                    Ok((_, None)) => self.more.notified().await,
+                    Ok((_, Some(pause))) => tokio::select! {
+                        () = self.more.notified() => {}
+                        () = tokio::time::sleep(pause) => {}
+                    },
                     Err(error) => {
                         let error = chain(&error);
                         tracing::warn!(error, "posts of closed accounts wait to be deleted");

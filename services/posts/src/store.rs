@@ -2,6 +2,8 @@
 
 pub mod authors;
 mod idempotency;
+#[cfg(feature = "fleet")]
+pub mod mongo;
 mod sql;
 
 use async_trait::async_trait;

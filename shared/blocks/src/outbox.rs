@@ -1,5 +1,7 @@
 //! The port to a service's outbox: events that were committed and may not have been published.
 
+mod hand_over;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use events::Message;
@@ -8,19 +10,79 @@ use uuid::Uuid;
 
 use crate::error::BoxError;
 
+pub use self::hand_over::HandOver;
+
+/// Which event of an outbox, and where in it: what was committed later is greater. A row's number, or
+/// the event's own id where that is a `UUIDv7`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place(u128);
+
+impl Place {
+    /// Before every event.
+    pub const START: Self = Self(0);
+
+    /// The number of a row. Databases count from 1.
+    pub fn row(number: i64) -> Self {
+        Self(u128::from(number.unsigned_abs()))
+    }
+
+    /// The row's number, where it can be one.
+    pub fn as_row(self) -> Option<i64> {
+        i64::try_from(self.0).ok()
+    }
+
+    /// The event's id, where that is its place.
+    pub fn as_id(self) -> Uuid {
+        Uuid::from_u128(self.0)
+    }
+}
+
+impl From<Uuid> for Place {
+    fn from(id: Uuid) -> Self {
+        Self(id.as_u128())
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.as_row() {
+            Some(row) => row.fmt(f),
+            None => self.as_id().fmt(f),
+        }
+    }
+}
+
 /// An event that is committed in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
-    /// The row's id.
-    pub id: i64,
+    /// Where it stands.
+    pub place: Place,
     /// What to publish.
     pub message: Message,
+}
+
+/// An event that the bus has accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Where it stands.
+    pub place: Place,
+    /// The partition key: what it is about, and with that where a store may keep it.
+    pub key: String,
+}
+
+impl From<&Pending> for Published {
+    fn from(pending: &Pending) -> Self {
+        Self {
+            place: pending.place,
+            key: pending.message.key.clone(),
+        }
+    }
 }
 
 /// How much waits in an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Depth {
-    /// Rows not yet published.
+    /// Events not yet published.
     pub pending: i64,
     /// When the oldest of them was written.
     pub oldest: Option<DateTime<Utc>>,
@@ -48,29 +110,29 @@ pub trait Outbox: Send + Sync {
     /// overtake them, so the relay reads the outbox from its oldest pending row.
     fn fell_behind(&self) -> bool;
 
-    /// Up to `max` pending rows with ids above `after`, oldest first; with `before`, only those written
-    /// before then.
+    /// Up to `max` pending events after the place `after`, oldest first; with `before`, only those
+    /// written before then. What the last one's place leaves out is found by asking from the start.
     ///
     /// # Errors
     /// When the store can't be reached.
     async fn pending(
         &self,
         before: Option<DateTime<Utc>>,
-        after: i64,
+        after: Place,
         max: usize,
     ) -> Result<Vec<Pending>, BoxError>;
 
-    /// Marks rows as published, all in one write. Unknown ids are passed over.
+    /// Marks events as published. Unknown places are passed over.
     ///
     /// # Errors
     /// When the store can't be reached.
-    async fn mark_published(&self, ids: &[i64]) -> Result<(), BoxError>;
+    async fn mark_published(&self, events: &[Published]) -> Result<(), BoxError>;
 
-    /// Sets a row aside that the bus will never take, with the reason.
+    /// Sets an event aside that the bus will never take, with the reason.
     ///
     /// # Errors
     /// When the store can't be reached.
-    async fn mark_refused(&self, id: i64, reason: &str) -> Result<(), BoxError>;
+    async fn mark_refused(&self, place: Place, reason: &str) -> Result<(), BoxError>;
 
     /// How much waits.
     ///

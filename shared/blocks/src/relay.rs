@@ -20,7 +20,7 @@ use crate::backoff::Backoff;
 use crate::bus::{BusError, EventBus};
 use crate::error::{BoxError, chain};
 use crate::metrics::{Metrics, RelayMetrics};
-use crate::outbox::{Depth, Outbox, Pending};
+use crate::outbox::{Depth, Outbox, Pending, Place, Published};
 
 /// What is handed over is published at most so often: the first events after a pause go at once, those
 /// of a busy time go together, and every consumer has as few batches to write.
@@ -52,12 +52,12 @@ pub struct Relay {
     counted: RelayMetrics,
     holder: Uuid,
     /// Published, not yet marked.
-    unmarked: Vec<i64>,
+    unmarked: Vec<Published>,
     mark_by: Option<Instant>,
     /// When what is handed over may be published next.
     not_before: Instant,
     /// Published from the outbox while the same events lay in the hand-over.
-    overtaken: HashSet<i64>,
+    overtaken: HashSet<Place>,
     backoff: Backoff,
     /// A catch-up was broken off: rows older than what is handed over are pending.
     unfinished: bool,
@@ -66,8 +66,8 @@ pub struct Relay {
 /// Rows of the outbox that are to be published.
 struct Page {
     events: Vec<Pending>,
-    /// The id of the last row that was looked at.
-    last: i64,
+    /// Where the last row stands that was looked at.
+    last: Place,
     /// There was none.
     is_last: bool,
 }
@@ -142,7 +142,7 @@ impl Relay {
         let behind = self.outbox.fell_behind();
         let mut events: Vec<Pending> = handed.drain(..).flatten().collect();
         if !self.overtaken.is_empty() {
-            events.retain(|event| !self.overtaken.remove(&event.id));
+            events.retain(|event| !self.overtaken.remove(&event.place));
         }
         // Events were dropped after these: they are in the outbox, these come first.
         if matches!(self.publish(events).await, Outcome::Failed) || behind {
@@ -190,8 +190,11 @@ impl Relay {
             }
             self.backoff.reset();
             self.counted.published(published as u64);
-            self.unmarked
-                .extend(events.drain(..published).map(|event| event.id));
+            self.unmarked.extend(
+                events
+                    .drain(..published)
+                    .map(|event| Published::from(&event)),
+            );
             self.mark_by
                 .get_or_insert_with(|| Instant::now() + MARK_AFTER);
             if self.unmarked.len() >= MARK_AT {
@@ -205,10 +208,10 @@ impl Relay {
     /// be noted.
     async fn set_aside(&mut self, event: &Pending, reason: &str) -> bool {
         tracing::error!(
-            service = self.outbox.service(), outbox.position = event.id, %reason,
+            service = self.outbox.service(), outbox.position = %event.place, %reason,
             "the bus refused an event: its row is kept as `refused`"
         );
-        match self.outbox.mark_refused(event.id, reason).await {
+        match self.outbox.mark_refused(event.place, reason).await {
             Ok(()) => true,
             Err(error) => {
                 self.failed("could not set a refused event aside", &*error);
@@ -247,33 +250,33 @@ impl Relay {
         stop: &CancellationToken,
     ) {
         self.unfinished = true;
-        let mut after = 0;
+        let mut after = Place::START;
         self.mark().await;
         while !stop.is_cancelled() {
             // What lies in the hand-over is pending, too; it would only hold memory.
             while committed.try_recv().is_ok() {}
             self.outbox.fell_behind();
             match self.pending_page(None, after).await {
-                Ok(page) if page.is_last && after == 0 => {
+                Ok(page) if page.is_last && after == Place::START => {
                     self.unfinished = false;
                     return;
                 }
                 // Once more from the oldest on: only an outbox without pending rows is caught up with.
                 Ok(page) if page.is_last => {
-                    after = 0;
+                    after = Place::START;
                     self.mark().await;
                     if self.unmarked.is_empty() {
                         continue;
                     }
                 }
                 Ok(page) => {
-                    let ids: Vec<i64> = page.events.iter().map(|event| event.id).collect();
+                    let places: Vec<Place> = page.events.iter().map(|e| e.place).collect();
                     if matches!(self.publish(page.events).await, Outcome::Published) {
-                        self.overtaken.extend(ids);
+                        self.overtaken.extend(places);
                         after = page.last;
                         continue;
                     }
-                    after = 0;
+                    after = Place::START;
                 }
                 Err(error) => self.failed("could not read the outbox", &*error),
             }
@@ -286,17 +289,19 @@ impl Relay {
         }
     }
 
-    /// Pending rows after the one with id `after`, without those that were published and only wait
+    /// Pending rows after the place `after`, without those that were published and only wait
     /// for their mark.
     async fn pending_page(
         &self,
         before: Option<DateTime<Utc>>,
-        after: i64,
+        after: Place,
     ) -> Result<Page, BoxError> {
         let rows = self.outbox.pending(before, after, BATCH).await?;
-        let unmarked: HashSet<i64> = self.unmarked.iter().copied().collect();
-        let last = rows.last().map(|row| row.id);
-        let events = rows.into_iter().filter(|row| !unmarked.contains(&row.id));
+        let unmarked: HashSet<Place> = self.unmarked.iter().map(|e| e.place).collect();
+        let last = rows.last().map(|row| row.place);
+        let events = rows
+            .into_iter()
+            .filter(|row| !unmarked.contains(&row.place));
         Ok(Page {
             events: events.collect(),
             last: last.unwrap_or(after),
@@ -352,7 +357,7 @@ impl Relay {
         stop: &CancellationToken,
     ) -> Result<(), BoxError> {
         self.mark().await;
-        let mut after = 0;
+        let mut after = Place::START;
         while !stop.is_cancelled() && self.outbox.lease(self.holder).await?.is_some() {
             let page = self.pending_page(Some(left_behind), after).await?;
             if page.is_last {
@@ -379,7 +384,7 @@ impl Relay {
         while let Ok(more) = committed.try_recv() {
             events.extend(more);
         }
-        events.retain(|event| !self.overtaken.remove(&event.id));
+        events.retain(|event| !self.overtaken.remove(&event.place));
         // What is left of a catch-up comes before these: the next start publishes all in order.
         if !self.unfinished {
             self.publish(events).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use blocks::Clock;
 use blocks::context;
-use blocks::outbox::Pending;
+use blocks::outbox::{HandOver, Pending};
 use futures::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -16,8 +16,6 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
-
-use crate::hand_over::HandOver;
 
 use crate::conn::SqliteConn;
 use crate::dialect::Dialect;

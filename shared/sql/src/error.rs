@@ -13,7 +13,7 @@ pub enum StoreError {
     Unavailable(#[source] BoxError),
     /// The database understood and refused: a constraint, or a mistake in our statement.
     #[error("the database refused the statement")]
-    Rejected(#[source] sqlx::Error),
+    Rejected(#[source] BoxError),
     /// The event would not fit on its topic. Refused before the commit, so nothing was written.
     #[error("an event of {bytes} bytes does not fit on a topic, {limit} do")]
     EventTooLarge {
@@ -34,7 +34,10 @@ impl StoreError {
     /// Whether it is a second row with the same value in `table`'s unique `column`. The constraint
     /// keeps the name that PostgreSQL gives it: `<table>_<column>_key`.
     pub fn is_unique(&self, table: &str, column: &str) -> bool {
-        let Self::Rejected(sqlx::Error::Database(error)) = self else {
+        let Self::Rejected(error) = self else {
+            return false;
+        };
+        let Some(sqlx::Error::Database(error)) = error.downcast_ref() else {
             return false;
         };
         if !error.is_unique_violation() {
@@ -58,7 +61,7 @@ impl From<sqlx::Error> for StoreError {
         if is_passing(&error) {
             Self::Unavailable(Box::new(error))
         } else {
-            Self::Rejected(error)
+            Self::Rejected(Box::new(error))
         }
     }
 }
@@ -138,7 +141,7 @@ mod tests {
             (StoreError::away("test"), 503, "store_unavailable"),
             (large, 413, "event_too_large"),
             (
-                StoreError::Rejected(sqlx::Error::RowNotFound),
+                StoreError::Rejected(sqlx::Error::RowNotFound.into()),
                 500,
                 "internal_error",
             ),

@@ -12,7 +12,6 @@ mod db;
 mod dialect;
 mod error;
 mod faults;
-mod hand_over;
 pub mod log;
 mod migrate;
 mod outbox;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use blocks::error::BoxError;
-use blocks::outbox::{Depth, LEASE_MS, Lease, Outbox, Pending};
+use blocks::outbox::{Depth, LEASE_MS, Lease, Outbox, Pending, Place, Published};
 use chrono::{DateTime, Utc};
 use events::{Headers, Message};
 use sqlx::AssertSqlSafe;
@@ -31,7 +31,7 @@ impl TryFrom<Row> for Pending {
     fn try_from(row: Row) -> Result<Self, Self::Error> {
         let headers: Headers = serde_json::from_str(&row.headers)?;
         Ok(Self {
-            id: row.position,
+            place: Place::row(row.position),
             message: Message {
                 topic: row.topic,
                 key: row.key,
@@ -60,10 +60,10 @@ impl Outbox for Db {
     async fn pending(
         &self,
         before: Option<DateTime<Utc>>,
-        after: i64,
+        after: Place,
         max: usize,
     ) -> Result<Vec<Pending>, BoxError> {
-        let max = i64::try_from(max)?;
+        let (after, max) = (after.as_row(), i64::try_from(max)?);
         let mut reader = self.read().await?;
         let rows: Vec<Row> = on!(reader, conn => {
             let page = match before {
@@ -88,8 +88,9 @@ impl Outbox for Db {
         Ok(pending.map_err(StoreError::from)?)
     }
 
-    async fn mark_published(&self, ids: &[i64]) -> Result<(), BoxError> {
-        let ids = serde_json::to_string(ids)?;
+    async fn mark_published(&self, events: &[Published]) -> Result<(), BoxError> {
+        let rows: Vec<i64> = events.iter().filter_map(|e| e.place.as_row()).collect();
+        let rows = serde_json::to_string(&rows)?;
         let statement = format!(
             "update outbox_messages set status = 'published', published_at = $1
              where position in {} and status = 'pending'",
@@ -100,7 +101,7 @@ impl Outbox for Db {
                 let now = tx.now();
                 on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
                     .bind(now)
-                    .bind(ids)
+                    .bind(rows)
                     .execute(&mut *conn)
                     .await
                     .map(|_| ()))
@@ -110,15 +111,15 @@ impl Outbox for Db {
         .map_err(|error: StoreError| error.into())
     }
 
-    async fn mark_refused(&self, id: i64, reason: &str) -> Result<(), BoxError> {
-        let reason = reason.to_owned();
+    async fn mark_refused(&self, place: Place, reason: &str) -> Result<(), BoxError> {
+        let (row, reason) = (place.as_row(), reason.to_owned());
         self.write(move |tx| {
             Box::pin(async move {
                 on!(tx, conn => sqlx::query(
                     "update outbox_messages set status = 'refused', error = $1 where position = $2",
                 )
                 .bind(reason)
-                .bind(id)
+                .bind(row)
                 .execute(&mut *conn)
                 .await
                 .map(|_| ()))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use blocks::outbox::Pending;
+use blocks::outbox::{Pending, Place};
 use events::Message;
 
 use crate::dialect::Dialect;
@@ -107,9 +107,9 @@ pub(crate) async fn insert(
     }
     // By id: the order of RETURNING is not promised.
     let pending = enqueued.into_iter().filter_map(|row| {
-        let id = places.remove(&row.event_id)?;
+        let row_number = places.remove(&row.event_id)?;
         Some(Pending {
-            id,
+            place: Place::row(row_number),
             message: row.message,
         })
     });

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use blocks::outbox::Pending;
+use blocks::outbox::{HandOver, Pending};
 use events::Context;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -19,7 +19,6 @@ use crate::conn::{Ahead, SqliteConn};
 use crate::db::Settings;
 use crate::error::StoreError;
 use crate::faults::{self, FaultPoint, Faults};
-use crate::hand_over::HandOver;
 use crate::tx::{Engine, Tx};
 
 /// How many writes may wait for their turn; beyond it callers wait to be let in.

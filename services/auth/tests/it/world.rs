@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use blocks::gateway::{Gateway, Table};
-use blocks::outbox::Outbox;
+use blocks::outbox::{Outbox, Place};
 use blocks::{Clock, ManualClock, Role};
 use chrono::TimeDelta;
 use events::header;
@@ -197,7 +197,12 @@ impl World {
     /// The events of an account so far, as type and version.
     pub async fn events(&self, id: i64) -> Vec<(String, i64)> {
         let later = self.clock.now() + TimeDelta::days(365);
-        let pending = self.db.db.pending(Some(later), 0, 1000).await.unwrap();
+        let pending = self
+            .db
+            .db
+            .pending(Some(later), Place::START, 1000)
+            .await
+            .unwrap();
         let mut events: Vec<(String, i64)> = pending
             .iter()
             .filter(|event| event.message.key == id.to_string())

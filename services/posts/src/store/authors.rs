@@ -1,11 +1,16 @@
 //! Who writes: names and closed accounts as `user.events` tell them, inside the write of whoever asks.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use events::posts::PostDeleted;
-use sql::{StoreError, Tx, on};
+use sql::{Db, StoreError, Tx, on};
 use uuid::Uuid;
 
 use super::idempotency;
+use crate::cache::Cache;
 use crate::domain::Author;
+use crate::removal::{ClosedAccounts, Removed};
 
 /// Makes `author` known by the name that came with the caller, where no event of the account came
 /// before.
@@ -106,11 +111,55 @@ pub async fn delete_posts(tx: &mut Tx, user_id: i64, limit: i64) -> Result<Vec<U
     Ok(deleted.into_iter().map(|(id, _)| id).collect())
 }
 
-/// A closed account that still has posts.
-pub const CLOSED_WITH_POSTS: &str = "select a.user_id from authors a
-     where a.deleted_at is not null and exists
-        (select 1 from posts p where p.user_id = a.user_id and p.deleted_at is null)
-     limit 1";
+/// Finds the posts of closed accounts.
+pub struct SqlAccounts {
+    db: Db,
+    cache: Option<Arc<Cache>>,
+}
+
+impl SqlAccounts {
+    /// Looks into `db` and tells `cache` of every commit.
+    pub fn new(db: Db, cache: Option<Arc<Cache>>) -> Self {
+        Self { db, cache }
+    }
+
+    async fn closed_with_posts(&self) -> Result<Option<i64>, StoreError> {
+        let mut reader = self.db.read().await?;
+        on!(reader, conn => sqlx::query_scalar(
+            "select a.user_id from authors a where a.deleted_at is not null and exists
+                (select 1 from posts p where p.user_id = a.user_id and p.deleted_at is null)
+             limit 1",
+        )
+        .fetch_optional(&mut *conn)
+        .await)
+    }
+}
+
+#[async_trait]
+impl ClosedAccounts for SqlAccounts {
+    async fn remove_some(&self, limit: i64) -> Result<Removed, StoreError> {
+        let Some(user_id) = self.closed_with_posts().await? else {
+            return Ok(Removed::Nothing);
+        };
+        let cache = self.cache.clone();
+        self.db
+            .write(move |tx| {
+                Box::pin(async move {
+                    let deleted = delete_posts(tx, user_id, limit).await?;
+                    if let Some(cache) = cache {
+                        let deleted = deleted.clone();
+                        tx.after_commit(move || {
+                            for id in deleted {
+                                cache.forget_post(id);
+                            }
+                        });
+                    }
+                    Ok(Removed::Posts(deleted))
+                })
+            })
+            .await
+    }
+}
 
 /// Takes the names from the log anew: what was kept stays until the log says otherwise, since the
 /// log forgets after a week.

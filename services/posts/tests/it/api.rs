@@ -1,17 +1,14 @@
 //! Writing and reading posts.
 
 use events::posts::{PostCreated, PostDeleted, PostUpdated};
-use posts::{MIGRATIONS, NAME};
 use serde_json::json;
-use testkit::db::TestDb;
 
 use crate::harness::{ADA, BOB, ROOT, app, app_with};
+use crate::stores::Store;
 
-testkit::on_each_database!(
+on_each_store!(
     a_post_is_published_read_changed_and_deleted,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         let created = app
             .post(
@@ -72,11 +69,9 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
+on_each_store!(
     only_the_author_or_an_admin_changes_a_post,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         let id = app.published(ADA, "mine", &[]).await;
         app.put(BOB, &id, r#"{"title":"his"}"#)
@@ -97,43 +92,36 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
-    what_changes_nothing_writes_nothing,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
-        let app = app(&db);
-        let id = app.published(ADA, "Hello", &["a"]).await;
-        let before = app.shown(&id).await;
-        for same in [
-            "{}",
-            r#"{"title":"Hello"}"#,
-            r#"{"title":" Hello","content":"c","tags":["A"]}"#,
-            r#"{"id":"x"}"#,
-        ] {
-            assert_eq!(app.put(ADA, &id, same).await.ok(), before, "{same}");
-        }
-        assert_eq!(app.history(&id).await, [("post.created".to_owned(), 1)]);
+on_each_store!(what_changes_nothing_writes_nothing, async |db: Store| {
+    let app = app(&db);
+    let id = app.published(ADA, "Hello", &["a"]).await;
+    let before = app.shown(&id).await;
+    for same in [
+        "{}",
+        r#"{"title":"Hello"}"#,
+        r#"{"title":" Hello","content":"c","tags":["A"]}"#,
+        r#"{"id":"x"}"#,
+    ] {
+        assert_eq!(app.put(ADA, &id, same).await.ok(), before, "{same}");
     }
-);
+    assert_eq!(app.history(&id).await, [("post.created".to_owned(), 1)]);
+});
 
-testkit::on_each_database!(
+on_each_store!(
     changes_at_once_are_all_there_and_counted,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         for cache in [true, false] {
             let app = app_with(&db, cache);
             let id = app.published(ADA, "0", &[]).await;
             let put = |body: &'static str| app.put(ADA, &id, body);
-            let (a, b, c, d, e) = tokio::join!(
+            let answers = tokio::join!(
                 put(r#"{"title":"1"}"#),
                 put(r#"{"content":"2"}"#),
                 put(r#"{"tags":["3"]}"#),
                 put(r#"{"title":"4"}"#),
                 put(r#"{"title":"5"}"#),
             );
-            for answer in [a, b, c, d, e] {
+            for answer in <[_; 5]>::from(answers) {
                 answer.ok();
             }
             let post = app.shown(&id).await;

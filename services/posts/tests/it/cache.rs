@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use events::users::UserUpdated;
-use posts::{MIGRATIONS, NAME};
-use testkit::db::TestDb;
 
 use crate::harness::{ADA, app, app_with, record};
+use crate::stores::Store;
 
-testkit::on_each_database!(
+on_each_store!(
     a_reader_sees_its_own_write_while_others_read,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = Arc::new(app(&db));
         let id = app.published(ADA, "0", &[]).await;
         let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -38,7 +35,7 @@ testkit::on_each_database!(
                     username: title.clone(),
                     role: "user".into(),
                 };
-                let renamed = record(&app.db, number / 10, number, &event);
+                let renamed = record(&app, number / 10, number, &event);
                 assert_eq!(app.hear(&[renamed]).await, 1);
                 assert_eq!(app.shown(&id).await["username"], *title);
                 assert_eq!(
@@ -70,11 +67,9 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
+on_each_store!(
     answers_are_the_same_bytes_with_and_without_memory,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let (with, without) = (app_with(&db, true), app_with(&db, false));
         let id = with.published(ADA, "t", &["a", "b"]).await;
         for path in [
@@ -90,11 +85,9 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
+on_each_store!(
     without_memory_the_writes_of_other_processes_are_seen,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let (here, there) = (app_with(&db, false), app_with(&db, false));
         let id = here.published(ADA, "1", &[]).await;
         assert_eq!(there.shown(&id).await["title"], "1");

@@ -3,12 +3,10 @@
 use events::posts::{PostCreated, PostUpdated};
 use events::users::{UserAuthenticated, UserCreated, UserDeleted, UserUpdated};
 use posts::removal::PAGE;
-use posts::{MIGRATIONS, NAME};
-use sql::on;
-use testkit::db::TestDb;
 use uuid::Uuid;
 
-use crate::harness::{ADA, App, BOB, app, record};
+use crate::harness::{ADA, BOB, app, record};
+use crate::stores::Store;
 
 fn created(user_id: i64, username: &str) -> UserCreated {
     let username = username.to_owned();
@@ -28,32 +26,18 @@ fn renamed(user_id: i64, username: &str) -> UserUpdated {
     }
 }
 
-async fn content_left(app: &App) -> i64 {
-    let mut reader = app.db.read().await.unwrap();
-    on!(reader, conn => sqlx::query_scalar(
-        "select (select count(*) from posts where title <> '' or content <> '' or tags <> '[]')
-            + (select count(*) from post_tags)
-            + (select count(*) from idempotency_records)",
-    )
-    .fetch_one(&mut *conn)
-    .await)
-    .unwrap()
-}
-
-testkit::on_each_database!(
+on_each_store!(
     a_rename_shows_at_once_everywhere_and_in_later_events,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         // The post right after registration: the name came with the caller, the event comes later.
         let id = app.published(ADA, "t", &["t"]).await;
         assert_eq!(app.shown(&id).await["username"], "ada");
         app.get("/api/posts").await.ok();
         let records = [
-            record(&app.db, 1, 0, &created(ADA, "ada")),
+            record(&app, 1, 0, &created(ADA, "ada")),
             record(
-                &app.db,
+                &app,
                 2,
                 1,
                 &UserAuthenticated {
@@ -61,7 +45,7 @@ testkit::on_each_database!(
                     session_id: Uuid::nil(),
                 },
             ),
-            record(&app.db, 3, 2, &renamed(ADA, "countess")),
+            record(&app, 3, 2, &renamed(ADA, "countess")),
         ];
         assert_eq!(app.hear(&records).await, 3);
         assert_eq!(app.hear(&records).await, 0);
@@ -90,11 +74,9 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
+on_each_store!(
     a_closed_account_loses_all_its_posts_and_writes_none,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         let mine = [
             app.published(ADA, "a", &["t"]).await,
@@ -107,8 +89,8 @@ testkit::on_each_database!(
             app.shown(id).await;
         }
         let closed = [
-            record(&app.db, 1, 0, &created(ADA, "ada")),
-            record(&app.db, 2, 1, &UserDeleted { user_id: ADA }),
+            record(&app, 1, 0, &created(ADA, "ada")),
+            record(&app, 2, 1, &UserDeleted { user_id: ADA }),
         ];
         assert_eq!(app.hear(&closed).await, 2);
         assert_eq!(app.hear(&closed).await, 0);
@@ -128,7 +110,7 @@ testkit::on_each_database!(
             (&page["total"], &page["items"][0]["id"]),
             (&1.into(), &others.clone().into())
         );
-        assert_eq!(content_left(&app).await, 1);
+        assert_eq!(app.within.content_left().await, 1);
         // Her token may not have ended yet.
         app.post(ADA, r#"{"title":"t","content":"c"}"#)
             .await
@@ -138,8 +120,7 @@ testkit::on_each_database!(
             .problem(404, "post_not_found");
         // A late event does not bring the name back.
         assert_eq!(
-            app.hear(&[record(&app.db, 3, 2, &renamed(ADA, "ada"))])
-                .await,
+            app.hear(&[record(&app, 3, 2, &renamed(ADA, "ada"))]).await,
             1
         );
         app.post(ADA, r#"{"title":"t","content":"c"}"#)
@@ -149,38 +130,34 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
+on_each_store!(
     a_post_that_is_written_while_its_account_is_closed_goes_or_is_refused,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         for user in 1..=20 {
             app.published(user, "t", &["t"]).await;
             let offset = user - 1;
-            let closed = [record(&app.db, 1, offset, &UserDeleted { user_id: user })];
+            let closed = [record(&app, 1, offset, &UserDeleted { user_id: user })];
             let post = || app.post(user, r#"{"title":"t","content":"c","tags":["t"]}"#);
             let (a, b, _, c, d) = tokio::join!(post(), post(), app.hear(&closed), post(), post());
             for answer in [a, b, c, d] {
                 assert!([201, 403].contains(&answer.status.as_u16()), "{answer:?}");
             }
-            assert_eq!(content_left(&app).await, 0, "{user}");
+            assert_eq!(app.within.content_left().await, 0, "{user}");
         }
     }
 );
 
-testkit::on_each_database!(
+on_each_store!(
     many_posts_of_a_closed_account_go_page_by_page,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         let count = usize::try_from(PAGE).unwrap() * 2 + 7;
         for _ in 0..count {
             app.published(ADA, "t", &["t"]).await;
         }
         assert_eq!(app.posts.removal().drain().await.unwrap(), 0);
-        app.hear(&[record(&app.db, 1, 0, &UserDeleted { user_id: ADA })])
+        app.hear(&[record(&app, 1, 0, &UserDeleted { user_id: ADA })])
             .await;
         let left = app.get("/api/posts").await.ok()["total"].as_u64().unwrap();
         assert_eq!(left, count as u64 - PAGE.unsigned_abs());
@@ -189,7 +166,7 @@ testkit::on_each_database!(
         let removed = restarted.posts.removal().drain().await.unwrap();
         assert_eq!(removed as u64, left);
         assert_eq!(restarted.get("/api/posts").await.ok()["total"], 0);
-        assert_eq!(content_left(&app).await, 0);
+        assert_eq!(app.within.content_left().await, 0);
         let deleted = app
             .outbox()
             .await
@@ -200,16 +177,14 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
+on_each_store!(
     names_read_again_from_the_start_come_out_the_same,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         let id = app.published(ADA, "t", &[]).await;
         let records = [
-            record(&app.db, 1, 0, &created(ADA, "first")),
-            record(&app.db, 2, 1, &renamed(ADA, "second")),
+            record(&app, 1, 0, &created(ADA, "first")),
+            record(&app, 2, 1, &renamed(ADA, "second")),
         ];
         app.hear(&records).await;
         app.consumer

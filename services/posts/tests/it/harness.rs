@@ -6,15 +6,15 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
 use blocks::consumer::ConsumerStore;
-use blocks::outbox::Outbox;
-use blocks::{Caller, Role};
+use blocks::outbox::{Outbox, Place};
+use blocks::{Caller, Clock, Role};
 use events::{Envelope, Event};
 use posts::{Posts, Settings, service};
 use serde_json::{Value, json};
-use sql::Db;
-use testkit::db::TestDb;
 use tower::ServiceExt;
 use uuid::Uuid;
+
+use crate::stores::{Store, Within};
 
 pub const ADA: i64 = 1;
 pub const BOB: i64 = 2;
@@ -24,30 +24,37 @@ pub struct App {
     pub router: Router,
     pub consumer: Arc<dyn ConsumerStore>,
     pub posts: Posts,
-    pub db: Db,
+    pub outbox: Arc<dyn Outbox>,
+    pub clock: Arc<dyn Clock>,
+    pub within: Within,
 }
 
 /// The service with its memory, as one process runs it.
-pub fn app(db: &TestDb) -> App {
-    app_with(db, true)
+pub fn app(store: &Store) -> App {
+    app_with(store, true)
 }
 
-pub fn app_with(db: &TestDb, cache: bool) -> App {
-    let db = db.db.clone();
-    let posts = Posts::open(
-        db.clone(),
-        Settings {
-            cache,
-            ..Settings::default()
-        },
-    );
+/// MongoDB's posts have no memory, whatever `cache` says.
+pub fn app_with(store: &Store, cache: bool) -> App {
+    let within = store.within();
+    let settings = Settings {
+        cache,
+        ..Settings::default()
+    };
+    let posts = match &within {
+        Within::Sql(db) => Posts::open(db.clone(), settings),
+        #[cfg(feature = "fleet")]
+        Within::Mongo(mongo) => Posts::open_mongo(mongo.clone(), settings.limits),
+    };
     let mut service = service(&posts);
     let consumer = service.consumers.remove(0).store;
     App {
         router: Router::from(service.router),
         consumer,
         posts,
-        db,
+        outbox: service.outbox.unwrap(),
+        clock: within.clock(),
+        within,
     }
 }
 
@@ -171,10 +178,9 @@ impl App {
 
     /// What waits to be published, in the order of the commits.
     pub async fn outbox(&self) -> Vec<Envelope> {
-        let far = self.db.settings().clock.now() + chrono::TimeDelta::days(1);
-        let pending = Outbox::pending(&self.db, Some(far), 0, 10_000)
-            .await
-            .unwrap();
+        let far = self.clock.now() + chrono::TimeDelta::days(1);
+        let pending = self.outbox.pending(Some(far), Place::START, 10_000);
+        let pending = pending.await.unwrap();
         pending
             .iter()
             .map(|pending| {
@@ -207,8 +213,8 @@ impl App {
 }
 
 /// A record of `event` as it lies on its topic.
-pub fn record<E: Event>(db: &Db, version: i64, offset: i64, event: &E) -> blocks::bus::Record {
-    let clock = &db.settings().clock;
+pub fn record<E: Event>(app: &App, version: i64, offset: i64, event: &E) -> blocks::bus::Record {
+    let clock = &app.clock;
     let context = events::Context::default();
     let envelope = Envelope::new(clock.id(), "auth", clock.now(), version, context, event).unwrap();
     let message = envelope.message();

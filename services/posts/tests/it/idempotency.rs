@@ -5,10 +5,9 @@ use std::sync::Arc;
 use axum::http::Method;
 use blocks::ManualClock;
 use chrono::TimeDelta;
-use posts::{MIGRATIONS, NAME};
-use testkit::db::{self, TestDb};
 
 use crate::harness::{ADA, Answer, App, BOB, app};
+use crate::stores::Store;
 
 const BODY: &str = r#"{"title":"t","content":"c","tags":["a"]}"#;
 
@@ -23,11 +22,9 @@ async fn keyed(app: &App, who: i64, body: &str, key: &str) -> Answer {
     .await
 }
 
-testkit::on_each_database!(
+on_each_store!(
     the_same_request_under_a_key_is_done_once,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         let (a, b, c) = tokio::join!(
             keyed(&app, ADA, BODY, "k"),
@@ -62,11 +59,9 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
+on_each_store!(
     a_refused_request_does_not_take_its_key,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         keyed(&app, ADA, r#"{"title":"","content":"c"}"#, "k")
             .await
@@ -92,7 +87,7 @@ testkit::on_each_database!(
     }
 );
 
-async fn a_key_is_forgotten_after_a_day(clock: Arc<ManualClock>, db: TestDb) {
+async fn a_key_is_forgotten_after_a_day(clock: Arc<ManualClock>, db: Store) {
     let app = app(&db);
     let first = keyed(&app, ADA, BODY, "k").await;
     keyed(&app, ADA, BODY, "other").await.ok();
@@ -107,27 +102,30 @@ async fn a_key_is_forgotten_after_a_day(clock: Arc<ManualClock>, db: TestDb) {
             .text,
         second.text
     );
-    // The new one took the forgotten ones away.
-    let mut reader = app.db.read().await.unwrap();
-    let left: i64 =
-        sql::on!(reader, conn => sqlx::query_scalar("select count(*) from idempotency_records")
-        .fetch_one(&mut *conn)
-        .await)
-        .unwrap();
-    assert_eq!(left, 1);
+    // The forgotten ones are gone.
+    assert_eq!(app.within.keys_left().await, 1);
 }
 
 #[tokio::test]
 async fn a_key_is_forgotten_after_a_day_in_sqlite() {
     let clock = Arc::new(ManualClock::default());
-    let db = db::sqlite_at(NAME, MIGRATIONS, clock.clone()).await;
-    a_key_is_forgotten_after_a_day(clock, db).await;
+    let store = Store::sqlite_at(clock.clone()).await;
+    a_key_is_forgotten_after_a_day(clock, store).await;
 }
 
 #[tokio::test]
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn a_key_is_forgotten_after_a_day_in_postgres() {
     let clock = Arc::new(ManualClock::default());
-    let db = db::postgres_at(NAME, MIGRATIONS, clock.clone()).await;
-    a_key_is_forgotten_after_a_day(clock, db).await;
+    let store = Store::postgres_at(clock.clone()).await;
+    a_key_is_forgotten_after_a_day(clock, store).await;
+}
+
+#[cfg(feature = "fleet")]
+#[tokio::test]
+#[ignore = "needs TEST_MONGODB_URL"]
+async fn a_key_is_forgotten_after_a_day_in_mongodb() {
+    let clock = Arc::new(ManualClock::default());
+    let store = Store::mongodb_at(clock.clone()).await;
+    a_key_is_forgotten_after_a_day(clock, store).await;
 }

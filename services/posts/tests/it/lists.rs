@@ -1,10 +1,9 @@
 //! Lists: newest first, by page and by cursor, filtered.
 
-use posts::{MIGRATIONS, NAME};
-use serde_json::Value;
-use testkit::db::TestDb;
+use serde_json::{Value, json};
 
 use crate::harness::{ADA, App, BOB, app};
+use crate::stores::Store;
 
 fn titles(page: &Value) -> Vec<String> {
     let items = page["items"].as_array().unwrap();
@@ -33,16 +32,14 @@ async fn fill(app: &App, count: usize) -> Vec<String> {
     ids
 }
 
-testkit::on_each_database!(
+on_each_store!(
     pages_by_skip_are_newest_first_and_count_all,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         let empty = list(&app, "").await;
         assert_eq!(
-            empty.to_string(),
-            r#"{"items":[],"limit":20,"next_cursor":null,"skip":0,"total":0}"#
+            empty,
+            json!({"items": [], "limit": 20, "next_cursor": null, "skip": 0, "total": 0})
         );
         fill(&app, 25).await;
         let first = list(&app, "").await;
@@ -70,11 +67,9 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
+on_each_store!(
     filters_by_author_and_tag_select_and_count,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         fill(&app, 12).await;
         let cases: [(&str, &[&str]); 8] = [
@@ -102,11 +97,9 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
+on_each_store!(
     cursor_pages_neither_repeat_nor_skip_while_posts_come_and_go,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         let ids = fill(&app, 20).await;
         for query in [
@@ -155,30 +148,25 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
-    lists_follow_changes_and_deletions,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
-        let app = app(&db);
-        let ids = fill(&app, 4).await;
-        assert_eq!(titles(&list(&app, "").await), ["3", "2", "1", "0"]);
-        app.put(ADA, &ids[1], r#"{"title":"one","tags":["new","even"]}"#)
-            .await
-            .ok();
-        // A change does not move a post.
-        assert_eq!(titles(&list(&app, "").await), ["3", "2", "one", "0"]);
-        assert_eq!(titles(&list(&app, "?tag=even").await), ["2", "one", "0"]);
-        assert_eq!(titles(&list(&app, "?tag=t").await), ["3", "2", "0"]);
-        app.delete(ADA, &ids[2]).await.ok();
-        for (query, expected) in [
-            ("", vec!["3", "one", "0"]),
-            ("?tag=even", vec!["one", "0"]),
-            ("?user_id=1", vec!["one"]),
-        ] {
-            let page = list(&app, query).await;
-            assert_eq!(titles(&page), expected, "{query}");
-            assert_eq!(page["total"], expected.len(), "{query}");
-        }
+on_each_store!(lists_follow_changes_and_deletions, async |db: Store| {
+    let app = app(&db);
+    let ids = fill(&app, 4).await;
+    assert_eq!(titles(&list(&app, "").await), ["3", "2", "1", "0"]);
+    app.put(ADA, &ids[1], r#"{"title":"one","tags":["new","even"]}"#)
+        .await
+        .ok();
+    // A change does not move a post.
+    assert_eq!(titles(&list(&app, "").await), ["3", "2", "one", "0"]);
+    assert_eq!(titles(&list(&app, "?tag=even").await), ["2", "one", "0"]);
+    assert_eq!(titles(&list(&app, "?tag=t").await), ["3", "2", "0"]);
+    app.delete(ADA, &ids[2]).await.ok();
+    for (query, expected) in [
+        ("", vec!["3", "one", "0"]),
+        ("?tag=even", vec!["one", "0"]),
+        ("?user_id=1", vec!["one"]),
+    ] {
+        let page = list(&app, query).await;
+        assert_eq!(titles(&page), expected, "{query}");
+        assert_eq!(page["total"], expected.len(), "{query}");
     }
-);
+});

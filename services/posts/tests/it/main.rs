@@ -4,6 +4,9 @@
     reason = "a test says what it expected by where it fails"
 )]
 
+#[macro_use]
+mod stores;
+
 mod api;
 mod bad_input;
 mod cache;
@@ -11,4 +14,6 @@ mod consumer;
 mod harness;
 mod idempotency;
 mod lists;
+#[cfg(feature = "fleet")]
+mod mongo;
 mod store;

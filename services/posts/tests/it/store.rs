@@ -3,11 +3,10 @@
 use blocks::FieldErrors;
 use posts::domain::{Author, Changes, Draft, Limits, Post};
 use posts::store::{Begin, Filter, Place, PostStore};
-use posts::{MIGRATIONS, NAME};
-use testkit::db::TestDb;
 use uuid::Uuid;
 
 use crate::harness::{App, app};
+use crate::stores::Store;
 
 fn draft(title: &str) -> Draft {
     Draft::new(title, "c".into(), &["t".into()], &Limits::default()).unwrap()
@@ -40,11 +39,9 @@ async fn versions(app: &App, post: &Post) -> Vec<i64> {
         .collect()
 }
 
-testkit::on_each_database!(
+on_each_store!(
     a_write_about_an_older_version_changes_nothing,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         let store: &dyn PostStore = app.posts.store();
         let first = store.create(draft("1"), ada(), None).await.unwrap();
@@ -62,41 +59,34 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
-    what_was_stored_comes_back,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
-        let app = app(&db);
-        let store = app.posts.store();
-        let tags: Vec<String> = ["ü", "a\"b", "c d", "\\"].map(str::to_owned).to_vec();
-        let draft = Draft::new(
-            "😀 '\"",
-            "\u{1}\r\n\t{{x}}".into(),
-            &tags,
-            &Limits::default(),
-        )
-        .unwrap();
-        let post = store.create(draft, ada(), None).await.unwrap();
-        assert_eq!(store.get(post.id).await.unwrap(), Some(post.clone()));
-        for tag in tags {
-            let filter = Filter {
-                user_id: None,
-                tag: Some(tag),
-            };
-            let found = store.newest(&filter, Begin::Skip(0), 10).await.unwrap();
-            assert_eq!(found, std::slice::from_ref(&post));
-            assert_eq!(store.count(&filter).await.unwrap(), 1);
-        }
-        assert_eq!(store.get(Uuid::nil()).await.unwrap(), None);
+on_each_store!(what_was_stored_comes_back, async |db: Store| {
+    let app = app(&db);
+    let store = app.posts.store();
+    let tags: Vec<String> = ["ü", "a\"b", "c d", "\\"].map(str::to_owned).to_vec();
+    let draft = Draft::new(
+        "😀 '\"",
+        "\u{1}\r\n\t{{x}}".into(),
+        &tags,
+        &Limits::default(),
+    )
+    .unwrap();
+    let post = store.create(draft, ada(), None).await.unwrap();
+    assert_eq!(store.get(post.id).await.unwrap(), Some(post.clone()));
+    for tag in tags {
+        let filter = Filter {
+            user_id: None,
+            tag: Some(tag),
+        };
+        let found = store.newest(&filter, Begin::Skip(0), 10).await.unwrap();
+        assert_eq!(found, std::slice::from_ref(&post));
+        assert_eq!(store.count(&filter).await.unwrap(), 1);
     }
-);
+    assert_eq!(store.get(Uuid::nil()).await.unwrap(), None);
+});
 
-testkit::on_each_database!(
+on_each_store!(
     posts_of_one_moment_are_told_apart_by_id,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
+    async |db: Store| {
         let app = app(&db);
         let store = app.posts.store();
         let mut made = Vec::new();
@@ -127,23 +117,11 @@ testkit::on_each_database!(
     }
 );
 
-testkit::on_each_database!(
-    a_tombstone_keeps_no_content,
-    NAME,
-    MIGRATIONS,
-    async |db: TestDb| {
-        let app = app(&db);
-        let store = app.posts.store();
-        let post = store.create(draft("secret"), ada(), None).await.unwrap();
-        store.delete(&post, &post.delete()).await.unwrap();
-        let mut reader = app.db.read().await.unwrap();
-        let row: (String, String, String, i64) = sql::on!(reader, conn => sqlx::query_as(
-        "select title, content, tags, version from posts where id = $1",
-    )
-    .bind(post.id)
-    .fetch_one(&mut *conn)
-    .await)
-        .unwrap();
-        assert_eq!(row, (String::new(), String::new(), "[]".to_owned(), 2));
-    }
-);
+on_each_store!(a_tombstone_keeps_no_content, async |db: Store| {
+    let app = app(&db);
+    let store = app.posts.store();
+    let post = store.create(draft("secret"), ada(), None).await.unwrap();
+    store.delete(&post, &post.delete()).await.unwrap();
+    assert_eq!(app.within.content_left().await, 0);
+    assert_eq!(app.within.version_of(post.id).await, 2);
+});

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
 use blocks::consumer::ConsumerStore;
-use blocks::outbox::Outbox;
+use blocks::outbox::{Outbox, Place};
 use blocks::{Caller, Role};
 use events::{Envelope, Event};
 use serde_json::Value;
@@ -119,7 +119,7 @@ impl App {
     /// What waits to be published: key, type and version, in the order of the commits.
     pub async fn outbox(&self) -> Vec<(String, String, i64)> {
         let far = self.db.settings().clock.now() + chrono::TimeDelta::days(1);
-        let pending = Outbox::pending(&*self.db, Some(far), 0, 1000)
+        let pending = Outbox::pending(&*self.db, Some(far), Place::START, 1000)
             .await
             .unwrap();
         pending

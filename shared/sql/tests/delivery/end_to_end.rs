@@ -10,7 +10,7 @@ use std::time::Duration;
 use blocks::bus::{EventBus, TopicSpec};
 use blocks::consumer::{ConsumerLoop, Reason, lag};
 use blocks::metrics::Metrics;
-use blocks::outbox::Outbox;
+use blocks::outbox::{Outbox, Place};
 use blocks::relay::Relay;
 use blocks::{Clock, SystemClock};
 use chrono::TimeDelta;
@@ -146,7 +146,11 @@ impl Life {
     /// Another relay with the same outbox: it publishes what is pending a second time, backwards.
     async fn other_relay(&self) {
         let tomorrow = SystemClock.now() + TimeDelta::days(1);
-        let Ok(pending) = self.counters.pending(Some(tomorrow), 0, 20).await else {
+        let Ok(pending) = self
+            .counters
+            .pending(Some(tomorrow), Place::START, 20)
+            .await
+        else {
             return;
         };
         let batch: Vec<Message> = pending

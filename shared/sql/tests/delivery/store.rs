@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use blocks::ManualClock;
 use blocks::consumer::ConsumerStore;
-use blocks::outbox::Outbox as _;
+use blocks::outbox::{Outbox as _, Place};
 use events::{Message, Topic};
 use sql::{Faults, SqlConsumer, StoreError, on};
 use testkit::consumer_store::{Adapter, GROUP, Refusals};
@@ -54,7 +54,7 @@ impl Adapter for SqlLedger {
     }
 
     async fn dead_letters(&self) -> Vec<Message> {
-        let pending = self.db.db.pending(None, 0, 100).await.unwrap();
+        let pending = self.db.db.pending(None, Place::START, 100).await.unwrap();
         pending.into_iter().map(|pending| pending.message).collect()
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use blocks::outbox::Outbox;
+use blocks::outbox::{Outbox, Place};
 use events::posts::PostCreated;
 use futures::future::join_all;
 use sql::{Db, FaultPoint, Faults, StoreError};
@@ -48,7 +48,7 @@ async fn write(db: &Db, id: i64, fails: bool, hooks: &Arc<AtomicUsize>) -> Resul
 
 async fn pending(db: &Db) -> Vec<i64> {
     let soon = chrono::DateTime::from_timestamp_millis(4_102_444_800_000).unwrap();
-    let pending = db.pending(Some(soon), 0, 1000).await.unwrap();
+    let pending = db.pending(Some(soon), Place::START, 1000).await.unwrap();
     pending
         .into_iter()
         .map(|pending| user_of(&pending))

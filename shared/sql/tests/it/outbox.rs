@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use blocks::outbox::Outbox;
+use blocks::outbox::{Outbox, Place, Published};
 use blocks::{Clock, SystemClock};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::{Context, header};
@@ -29,9 +29,18 @@ fn far() -> DateTime<Utc> {
     SystemClock.now() + TimeDelta::days(1)
 }
 
-async fn ids(db: &Db) -> Vec<i64> {
-    let pending = db.pending(None, 0, 1000).await.unwrap();
-    pending.into_iter().map(|pending| pending.id).collect()
+/// These places, as the relay names them.
+fn published(places: &[Place]) -> Vec<Published> {
+    let published = places.iter().map(|place| Published {
+        place: *place,
+        key: String::new(),
+    });
+    published.collect()
+}
+
+async fn places(db: &Db) -> Vec<Place> {
+    let pending = db.pending(None, Place::START, 1000).await.unwrap();
+    pending.into_iter().map(|pending| pending.place).collect()
 }
 
 on_each_database!(
@@ -48,8 +57,8 @@ on_each_database!(
         while let Ok(events) = handed_over.try_recv() {
             given.extend(events);
         }
-        assert_eq!(given, db.pending(None, 0, 1000).await.unwrap());
-        assert!(given.is_sorted_by(|a, b| a.id < b.id));
+        assert_eq!(given, db.pending(None, Place::START, 1000).await.unwrap());
+        assert!(given.is_sorted_by(|a, b| a.place < b.place));
         assert!(!db.fell_behind());
     }
 );
@@ -62,9 +71,9 @@ async fn writers_of_one_file_hand_over_in_the_order_of_their_commits() {
     join_all((1..=300).map(|id| publish(&db, id))).await;
     let mut given = Vec::new();
     while let Ok(events) = handed_over.try_recv() {
-        given.extend(events.into_iter().map(|event| event.id));
+        given.extend(events.into_iter().map(|event| event.place));
     }
-    assert_eq!(given, ids(&db).await);
+    assert_eq!(given, places(&db).await);
     assert_eq!(given.len(), 300);
 }
 
@@ -84,7 +93,7 @@ on_each_database!(
             })
         });
         written.await.unwrap();
-        let pending = db.pending(None, 0, 10).await.unwrap();
+        let pending = db.pending(None, Place::START, 10).await.unwrap();
         let message = &pending[0].message;
         assert_eq!(message.topic, "posts-events");
         assert_eq!(message.key, Uuid::from_u128(7).to_string());
@@ -120,15 +129,20 @@ on_each_database!(
         for id in 1..=5 {
             publish(&db, id).await;
         }
-        assert!(db.pending(Some(start), 0, 10).await.unwrap().is_empty());
-        let all = ids(&db).await;
+        assert!(
+            db.pending(Some(start), Place::START, 10)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        let all = places(&db).await;
         assert_eq!(all.len(), 5);
-        let first: Vec<i64> = db
-            .pending(None, 0, 2)
+        let first: Vec<Place> = db
+            .pending(None, Place::START, 2)
             .await
             .unwrap()
             .into_iter()
-            .map(|pending| pending.id)
+            .map(|pending| pending.place)
             .collect();
         assert_eq!(first, all[..2]);
         let depth = db.depth().await.unwrap();
@@ -146,14 +160,14 @@ on_each_database!(
         for id in 1..=6 {
             publish(&db, id).await;
         }
-        let all = ids(&db).await;
+        let all = places(&db).await;
         // Twice, in any order, with a row that is not there.
         for _ in 0..2 {
-            db.mark_published(&[all[4], all[0], all[1], 999_999])
+            db.mark_published(&published(&[all[4], all[0], all[1], Place::row(999_999)]))
                 .await
                 .unwrap();
         }
-        assert_eq!(ids(&db).await, [all[2], all[3], all[5]]);
+        assert_eq!(places(&db).await, [all[2], all[3], all[5]]);
         assert_eq!(db.depth().await.unwrap().pending, 3);
         db.mark_published(&[]).await.unwrap();
 
@@ -165,7 +179,7 @@ on_each_database!(
         );
         assert_eq!(db.remove_published(far()).await.unwrap(), 3);
         assert_eq!(db.remove_published(far()).await.unwrap(), 0);
-        assert_eq!(ids(&db).await, [all[2], all[3], all[5]]);
+        assert_eq!(places(&db).await, [all[2], all[3], all[5]]);
     }
 );
 
@@ -177,11 +191,11 @@ on_each_database!(
         for id in 1..=2 {
             publish(&db, id).await;
         }
-        let all = ids(&db).await;
+        let all = places(&db).await;
         db.mark_refused(all[0], "too large for the broker")
             .await
             .unwrap();
-        assert_eq!(ids(&db).await, all[1..]);
+        assert_eq!(places(&db).await, all[1..]);
         assert_eq!(db.depth().await.unwrap().pending, 1);
         assert_eq!(db.remove_published(far()).await.unwrap(), 0);
     }

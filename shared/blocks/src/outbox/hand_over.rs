@@ -3,20 +3,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use blocks::outbox::Pending;
 use tokio::sync::mpsc;
+
+use super::Pending;
 
 /// How many commits may wait for the relay; on SQLite up to 256 writes share one.
 const CAPACITY: usize = 4096;
 
+/// The writing side's end of [`super::Outbox::committed`].
 #[derive(Clone)]
-pub(crate) struct HandOver {
+pub struct HandOver {
     to: mpsc::Sender<Vec<Pending>>,
     fell_behind: Arc<AtomicBool>,
 }
 
 impl HandOver {
-    pub(crate) fn channel() -> (Self, mpsc::Receiver<Vec<Pending>>) {
+    /// Both ends of the way.
+    pub fn channel() -> (Self, mpsc::Receiver<Vec<Pending>>) {
         let (to, from) = mpsc::channel(CAPACITY);
         (
             Self {
@@ -29,13 +32,14 @@ impl HandOver {
 
     /// Gives what a commit published. A relay that waits for its bus lets the channel fill: the rest
     /// stays in the outbox and is read from there.
-    pub(crate) fn give(&self, events: Vec<Pending>) {
+    pub fn give(&self, events: Vec<Pending>) {
         if !events.is_empty() && self.to.try_send(events).is_err() {
             self.fell_behind.store(true, Ordering::Release);
         }
     }
 
-    pub(crate) fn fell_behind(&self) -> bool {
+    /// See [`super::Outbox::fell_behind`].
+    pub fn fell_behind(&self) -> bool {
         self.fell_behind.swap(false, Ordering::AcqRel)
     }
 }

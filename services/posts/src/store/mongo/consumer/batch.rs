@@ -1,0 +1,358 @@
+//! Deciding a batch: what is applied, what waits, what is given up. Nothing is written here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
+
+use blocks::bus::{Record, TopicPartition};
+use blocks::consumer::decide::{Decision, decide};
+use blocks::consumer::parked::{UNREADABLE, dead_letter, event_type_of, read, record_text};
+use blocks::consumer::{Applied, HandlerError, Reason};
+use blocks::error::chain;
+use events::{Envelope, Malformed};
+use futures::FutureExt;
+use mongodb::bson::doc;
+use sql::StoreError;
+use uuid::Uuid;
+
+use super::super::events::EventDoc;
+use super::keys::{self, Key, Known};
+use super::rows::{self, RowDoc};
+use super::{BatchError, Handler, Shared, drain};
+
+/// How often a batch is decided anew when others write about the same keys.
+const ATTEMPTS: usize = 32;
+
+/// Events that the store refuses the effects of, and why.
+pub(super) type Refusals = HashMap<Uuid, String>;
+
+/// Applies a batch.
+pub(super) async fn apply<H: Handler>(
+    shared: &Shared<H>,
+    records: &[Record],
+) -> Result<Applied, BatchError> {
+    let mut refusals = Refusals::new();
+    let mut before = Applied::default();
+    let mut attempts = 0;
+    loop {
+        let mut batch = Batch::new(shared, &refusals);
+        let positions = batch.run(records).await?;
+        match batch.write(Some(positions)).await {
+            Ok(mut applied) => {
+                // What an overtaken attempt wrote, this one found done.
+                applied.skipped = applied.skipped.saturating_sub(before.handled);
+                before += applied;
+                return Ok(before);
+            }
+            Err(BatchError::Refused(event, error)) => {
+                refusals.insert(event, chain(&error));
+            }
+            Err(BatchError::Overtaken(applied)) if attempts < ATTEMPTS => {
+                before += applied;
+                attempts += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A batch while it is decided.
+pub(super) struct Batch<'a, H: Handler> {
+    pub shared: &'a Shared<H>,
+    pub refusals: &'a Refusals,
+    pub keys: HashMap<Key, Known>,
+    /// What waits for keys that may go on in this batch, by version.
+    pub waiting: HashMap<Key, BTreeMap<i64, RowDoc>>,
+    /// Keys of which more waits than is in `waiting`.
+    pub more: Vec<Key>,
+    pub effects: Vec<H::Effect>,
+    /// The event that each effect is of.
+    pub causes: Vec<Uuid>,
+    /// Events that begin to wait.
+    pub parked: Vec<RowDoc>,
+    /// Events that had their effect at once.
+    pub processed: Vec<RowDoc>,
+    /// Rows that no longer wait.
+    pub waited: Vec<String>,
+    pub letters: Vec<EventDoc>,
+    pub applied: Applied,
+}
+
+/// Where the partitions of a batch stand and will stand.
+pub(super) struct Moves {
+    pub stored: BTreeMap<TopicPartition, Option<i64>>,
+    pub next: BTreeMap<TopicPartition, i64>,
+}
+
+impl<'a, H: Handler> Batch<'a, H> {
+    pub fn new(shared: &'a Shared<H>, refusals: &'a Refusals) -> Self {
+        Self {
+            shared,
+            refusals,
+            keys: HashMap::new(),
+            waiting: HashMap::new(),
+            more: Vec::new(),
+            effects: Vec::new(),
+            causes: Vec::new(),
+            parked: Vec::new(),
+            processed: Vec::new(),
+            waited: Vec::new(),
+            letters: Vec::new(),
+            applied: Applied::default(),
+        }
+    }
+
+    async fn run(&mut self, records: &[Record]) -> Result<Moves, BatchError> {
+        let mut stored: BTreeMap<TopicPartition, Option<i64>> = records
+            .iter()
+            .map(|record| (record.topic_partition(), None))
+            .collect();
+        for of in self.shared.positions(doc! {}).await? {
+            let partition = TopicPartition {
+                topic: of.topic,
+                partition: of.partition,
+            };
+            if let Some(next) = stored.get_mut(&partition) {
+                *next = Some(of.next);
+            }
+        }
+        let fresh: Vec<&Record> = {
+            let believed = self.shared.believed();
+            // A partition that was believed in and has no position was forgotten.
+            if stored
+                .iter()
+                .any(|(of, next)| believed.get(of) > Some(&next.unwrap_or_default()))
+            {
+                return Err(BatchError::Moved);
+            }
+            let is_fresh = |record: &&Record| {
+                let of = record.topic_partition();
+                let next = stored.get(&of).copied().flatten().unwrap_or_default();
+                // What lies before a position that nobody else moved was asked for by the bus: its
+                // log begins anew (it was lost, or brought back from a copy). Versions decide then.
+                record.offset >= next || believed.get(&of) == Some(&next)
+            };
+            records.iter().filter(is_fresh).collect()
+        };
+        self.applied.skipped += (records.len() - fresh.len()) as u64;
+        let events: Vec<(&Record, Result<Envelope, Malformed>)> =
+            fresh.iter().map(|record| (*record, read(record))).collect();
+        self.load(&events).await?;
+        for (record, event) in &events {
+            match event {
+                Ok(event) => self.event(record, event).await?,
+                Err(malformed) => self.unreadable(record, malformed)?,
+            }
+        }
+        let mut next = BTreeMap::new();
+        for record in fresh {
+            next.insert(record.topic_partition(), record.offset + 1);
+        }
+        Ok(Moves { stored, next })
+    }
+
+    /// Loads what is known of the keys, and what waits for those that a version may be missing of.
+    async fn load(
+        &mut self,
+        events: &[(&Record, Result<Envelope, Malformed>)],
+    ) -> Result<(), StoreError> {
+        let mut wanted: Vec<Key> = events
+            .iter()
+            .filter_map(|(record, event)| {
+                let event = event.as_ref().ok()?;
+                Some(Key {
+                    topic: record.topic.clone(),
+                    key: event.subject.clone(),
+                })
+            })
+            .collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let (mongo, group) = (&self.shared.mongo, self.shared.group);
+        self.keys = keys::load(mongo, group, wanted.into_iter()).await?;
+        let gaps: Vec<Key> = self
+            .keys
+            .iter()
+            .filter(|(_, known)| known.state().blocked == Some(Reason::Gap))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in gaps {
+            self.load_waiting(&key).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads a page of what waits for a key.
+    pub async fn load_waiting(&mut self, key: &Key) -> Result<(), StoreError> {
+        let ids = [key.id(self.shared.group)];
+        let rows = rows::load(&self.shared.mongo, &ids, Some(drain::PAGE)).await?;
+        if i64::try_from(rows.len()).is_ok_and(|count| count >= drain::PAGE) {
+            self.more.push(key.clone());
+        }
+        let rows = rows.into_iter().map(|row| (row.version, row));
+        self.waiting.insert(key.clone(), rows.collect());
+        Ok(())
+    }
+
+    /// What is known of a key.
+    pub fn known(&mut self, key: &Key, partition: i32) -> &mut Known {
+        let group = self.shared.group;
+        self.keys
+            .entry(key.clone())
+            .or_insert_with(|| Known::new(group, key, partition))
+    }
+
+    pub async fn event(&mut self, record: &Record, event: &Envelope) -> Result<(), BatchError> {
+        let key = Key {
+            topic: record.topic.clone(),
+            key: event.subject.clone(),
+        };
+        let base = self.shared.base(&record.topic);
+        let state = self.known(&key, record.partition).state();
+        match decide(state, base, event.sequence) {
+            Decision::Skip => self.applied.skipped += 1,
+            Decision::Park => self.park(&key, record, event)?,
+            Decision::Gap => {
+                self.park(&key, record, event)?;
+                self.gap(&key, record.partition, event.sequence);
+            }
+            Decision::Apply => match self.decide(event).await? {
+                Ok(effect) => {
+                    self.handled(&key, record.partition, event, effect);
+                    if state.blocked == Some(Reason::Gap) {
+                        drain::after_gap(self, &key).await?;
+                    }
+                }
+                Err(error) => {
+                    self.park(&key, record, event)?;
+                    self.refused(record, &key, 0, &error);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Asks the handler. The inner error is what it refused with.
+    pub async fn decide(
+        &self,
+        event: &Envelope,
+    ) -> Result<Result<Option<H::Effect>, HandlerError>, BatchError> {
+        if let Some(why) = self.refusals.get(&event.id) {
+            return Ok(Err(HandlerError::Rejected(why.clone().into())));
+        }
+        let decided = AssertUnwindSafe(self.shared.handler.decide(event));
+        let decided = decided.catch_unwind().await.unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+            let said = said.unwrap_or("no message");
+            Err(HandlerError::Rejected(
+                format!("the handler panicked: {said}").into(),
+            ))
+        });
+        match decided {
+            Err(HandlerError::Unavailable(cause)) => Err(BatchError::Away(cause)),
+            decided => Ok(decided),
+        }
+    }
+
+    /// Notes that `event` has its effect in this batch.
+    pub fn handled(
+        &mut self,
+        key: &Key,
+        partition: i32,
+        event: &Envelope,
+        effect: Option<H::Effect>,
+    ) {
+        if let Some(effect) = effect {
+            self.effects.push(effect);
+            self.causes.push(event.id);
+        }
+        self.known(key, partition).reached(event.sequence);
+        let mongo = &self.shared.mongo;
+        let now = mongo.settings().clock.now();
+        self.applied.handled += 1;
+        let took = (now - event.time).num_milliseconds();
+        self.applied.freshness_ms.push(took);
+        let waited = self.waiting.get_mut(key);
+        if let Some(row) = waited.and_then(|waiting| waiting.remove(&event.sequence)) {
+            self.waited.push(row.id);
+        } else {
+            let row = RowDoc::processed(mongo, self.shared.group, key, event);
+            self.processed.push(row);
+        }
+    }
+
+    fn park(&mut self, key: &Key, record: &Record, event: &Envelope) -> Result<(), StoreError> {
+        self.applied.parked += 1;
+        let (mongo, group) = (&self.shared.mongo, self.shared.group);
+        let row = RowDoc::waiting(mongo, group, key, Some(event), record_text(record)?);
+        // It may go on in this very batch.
+        let waiting = self.waiting.entry(key.clone()).or_default();
+        waiting.insert(event.sequence, row.clone());
+        self.parked.push(row);
+        Ok(())
+    }
+
+    /// Lets `key` wait for a version that has not come. It is never due by itself: the missing version
+    /// ends it, or somebody who knows that none will come.
+    pub fn gap(&mut self, key: &Key, partition: i32, found: i64) {
+        let now = self.shared.mongo.settings().clock.now();
+        let known = self.known(key, partition);
+        let error = match known.doc.version {
+            Some(known) => format!("version {} has not come, {found} has", known + 1),
+            None => format!("no version before {found} has come"),
+        };
+        known.park(Reason::Gap, &error, 0, None, now);
+    }
+
+    /// A record that is no event stays alone under a key of its own: whatever its key was, its place
+    /// among the versions is not known. If it took one, the next version shows the gap.
+    fn unreadable(&mut self, record: &Record, malformed: &Malformed) -> Result<(), StoreError> {
+        let key = Key {
+            topic: record.topic.clone(),
+            key: format!("{UNREADABLE}{}/{}", record.partition, record.offset),
+        };
+        let (mongo, group) = (&self.shared.mongo, self.shared.group);
+        let row = RowDoc::waiting(mongo, group, &key, None, record_text(record)?);
+        self.parked.push(row);
+        self.applied.parked += 1;
+        let error = HandlerError::Poison(malformed.to_string().into());
+        self.refused(record, &key, 0, &error);
+        Ok(())
+    }
+
+    /// Blocks `key` after its first waiting event was refused: to be tried again, or for good.
+    pub fn refused(
+        &mut self,
+        record: &Record,
+        key: &Key,
+        attempts_before: i64,
+        error: &HandlerError,
+    ) {
+        let shared = self.shared;
+        let attempts = attempts_before + 1;
+        self.applied.failed += 1;
+        let reason = match error {
+            HandlerError::Poison(_) => Reason::Poison,
+            _ if attempts >= shared.retry.attempts => Reason::Rejected,
+            _ => Reason::Retrying,
+        };
+        let clock = &shared.mongo.settings().clock;
+        let now = clock.now();
+        let retry_at = (reason == Reason::Retrying).then(|| now + shared.retry.pause(attempts));
+        let text = chain(error);
+        let known = self.known(key, record.partition);
+        known.park(reason, &text, attempts, retry_at, now);
+        if reason != Reason::Retrying {
+            self.applied.dead += 1;
+            tracing::error!(
+                group = shared.group, topic = %key.topic, key = %key.key,
+                reason = reason.as_str(), attempts, error = %text,
+                "gave up on an event: its key waits until it is replayed or discarded"
+            );
+            let letter = dead_letter(shared.group, record, reason, attempts, &text);
+            let event_type = event_type_of(record);
+            let letter = EventDoc::new(&shared.mongo, clock.id(), &event_type, 0, &letter);
+            self.letters.push(letter);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! A consumer group's store in MongoDB.
+//!
+//! | collection | a document is |
+//! |------------|---------------|
+//! | `consumer_keys` | what the group knows of a key: the version that took effect, and what blocks it |
+//! | `inbox_messages` | an event: `processing` waits, with its bytes; `processed` had its effect |
+//! | `consumer_offsets` | where the group goes on in a partition |
+//!
+//! A batch is decided as a whole before anything of it is written, so a handler that refuses, or that
+//! can't decide now, leaves nothing behind. What was decided is then written in this order, and a crash
+//! between any two of these is harmless:
+//!
+//! 1. **The effects.** After a crash here the versions still stand before them: the batch is decided
+//!    and they are written once more, which changes nothing, since each names the version it is for.
+//! 2. **Events that wait**, each under its version. Written again, they replace themselves.
+//! 3. **Dead letters.** After a crash here one is published twice.
+//! 4. **The keys**: version and block, in one document. From here on what took effect is skipped, and
+//!    what waits waits. If some keys are written and others are not, each is right by itself.
+//! 5. **Events that no longer wait** become `processed`. After a crash before this they are still
+//!    there; a version that a key has left behind is passed over by whoever looks at what waits.
+//! 6. **The positions.** After a crash before this the batch is delivered again, and all of it skipped.
+//!
+//! Two members that write at once (a partition that changes hands, a key that both retry) are told
+//! apart by the keys (`rev`) and the positions (`next`), which are only changed as they were read.
+//! Whoever comes second decides anew, on what the first one left.
+
+mod batch;
+mod drain;
+mod keys;
+mod operator;
+mod rows;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use blocks::bus::{Positions, Record, TopicPartition};
+use blocks::consumer::decide::Base;
+use blocks::consumer::{
+    Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError, Pulse, Retry,
+};
+use blocks::error::BoxError;
+use events::{Cleanup, Envelope, Topic};
+use futures::TryStreamExt;
+use mongodb::bson::{Document, doc};
+use serde::Deserialize;
+use sql::StoreError;
+use tokio::sync::Notify;
+
+use super::Mongo;
+use super::document::read;
+use super::error::failed;
+
+/// What is known of keys.
+pub(super) const KEYS: &str = "consumer_keys";
+/// What waits, and what is done.
+pub(super) const INBOX: &str = "inbox_messages";
+/// Where groups go on.
+pub(super) const OFFSETS: &str = "consumer_offsets";
+/// Numbers for people.
+pub(super) const COUNTERS: &str = "counters";
+
+/// What a group does with an event.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// What an event is to change.
+    type Effect: Send + Sync;
+
+    /// Says what `event` is to change; `None` for nothing, and for an event of a type it does not
+    /// know. It writes nothing.
+    ///
+    /// # Errors
+    /// See [`HandlerError`].
+    async fn decide(&self, event: &Envelope) -> Result<Option<Self::Effect>, HandlerError>;
+
+    /// Writes `effects`, in their order. It happens that one is written again, also when later ones of
+    /// its key were written since, by this process or another: then it must change nothing.
+    ///
+    /// # Errors
+    /// When the store failed. Some of them may be written.
+    async fn write(&self, effects: &[Self::Effect]) -> Result<(), StoreError>;
+
+    /// Empties the projection that was made of `topics`, before they are read again from the start.
+    ///
+    /// # Errors
+    /// When the store failed.
+    async fn reset(&self, topics: &[String]) -> Result<(), StoreError>;
+}
+
+/// A consumer group whose store is a [`Mongo`].
+pub struct MongoConsumer<H> {
+    shared: Shared<H>,
+    due: Notify,
+}
+
+struct Shared<H> {
+    mongo: Mongo,
+    group: &'static str,
+    topics: Vec<Topic>,
+    handler: H,
+    retry: Retry,
+    /// Where this member believes each partition to be.
+    believed: Mutex<BTreeMap<TopicPartition, i64>>,
+}
+
+impl<H> Shared<H> {
+    fn base(&self, topic: &str) -> Base {
+        let compacted = |topic: &Topic| matches!(topic.cleanup, Cleanup::Compact { .. });
+        match self.topics.iter().find(|known| known.name == topic) {
+            Some(topic) if compacted(topic) => Base::Any,
+            _ => Base::First,
+        }
+    }
+
+    fn believed(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, i64>> {
+        self.believed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the group goes on in each partition.
+    async fn positions(&self, wanted: Document) -> Result<Vec<OffsetDoc>, StoreError> {
+        let mut of_group = doc! {"group": self.group};
+        of_group.extend(wanted);
+        let found = self.mongo.collection(OFFSETS).find(of_group).await;
+        let found: Vec<Document> = found.map_err(failed)?.try_collect().await.map_err(failed)?;
+        let found = found.into_iter();
+        Ok(found
+            .filter_map(|document| read(&self.mongo, OFFSETS, document))
+            .collect())
+    }
+}
+
+/// Where a group goes on in a partition.
+#[derive(Debug, Deserialize)]
+struct OffsetDoc {
+    topic: String,
+    partition: i32,
+    next: i64,
+}
+
+impl<H: Handler> MongoConsumer<H> {
+    /// The group `group` that reads `topics` and lets `handler` write their effect into `mongo`.
+    pub fn new(mongo: Mongo, group: &'static str, topics: &[Topic], handler: H) -> Self {
+        Self {
+            shared: Shared {
+                mongo,
+                group,
+                topics: topics.to_vec(),
+                handler,
+                retry: Retry::default(),
+                believed: Mutex::default(),
+            },
+            due: Notify::new(),
+        }
+    }
+
+    /// The consumer for a [`blocks::Service`].
+    pub fn consumer(self) -> Consumer {
+        let topics = self.shared.topics.iter();
+        let topics = topics.map(|topic| topic.name.to_owned()).collect();
+        Consumer::new(self.shared.group, topics, Arc::new(self))
+    }
+}
+
+/// Why a batch was not written, or not as it was decided.
+enum BatchError {
+    Store(StoreError),
+    /// What a handler needs is away.
+    Away(BoxError),
+    /// The store refuses the effect of one event for good.
+    Refused(uuid::Uuid, StoreError),
+    /// Somebody else wrote in between: decide anew.
+    Overtaken(Applied),
+    Moved,
+}
+
+impl From<StoreError> for BatchError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<BatchError> for ApplyError {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Moved => Self::Moved,
+            BatchError::Away(cause) => Self::Unavailable(cause),
+            BatchError::Store(error) | BatchError::Refused(_, error) => {
+                Self::Unavailable(error.into())
+            }
+            BatchError::Overtaken(_) => {
+                Self::Unavailable("others keep writing about the same keys".into())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl<H: Handler> Positions for MongoConsumer<H> {
+    async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+        let stored = self.stored_positions(topic).await?;
+        let mut believed = self.shared.believed();
+        believed.retain(|of, _| of.topic != topic);
+        for (partition, next) in &stored {
+            let of = TopicPartition {
+                topic: topic.to_owned(),
+                partition: *partition,
+            };
+            believed.insert(of, *next);
+        }
+        drop(believed);
+        Ok(stored)
+    }
+}
+
+#[async_trait]
+impl<H: Handler> ConsumerStore for MongoConsumer<H> {
+    async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+        let stored = self.shared.positions(doc! {"topic": topic}).await?;
+        Ok(stored
+            .into_iter()
+            .map(|of| (of.partition, of.next))
+            .collect())
+    }
+
+    async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
+        Ok(batch::apply(&self.shared, records).await?)
+    }
+
+    async fn retry_due(&self) -> Result<Applied, ApplyError> {
+        Ok(drain::due(&self.shared).await?)
+    }
+
+    async fn pulse(&self) -> Result<Pulse, BoxError> {
+        Ok(operator::pulse(&self.shared).await?)
+    }
+
+    async fn give_up_gaps(&self, topic: &str, partitions: &[i32]) -> Result<(), BoxError> {
+        Ok(operator::give_up_gaps(&self.shared, topic, partitions).await?)
+    }
+
+    fn due(&self) -> &Notify {
+        &self.due
+    }
+
+    async fn blocked(&self) -> Result<Vec<Blocked>, BoxError> {
+        Ok(operator::blocked(&self.shared).await?)
+    }
+
+    async fn waiting(&self, id: i64, max: usize) -> Result<Vec<Record>, BoxError> {
+        operator::waiting(&self.shared, id, max).await
+    }
+
+    async fn replay(&self, id: i64) -> Result<bool, BoxError> {
+        let found = operator::replay(&self.shared, id).await?;
+        self.due.notify_one();
+        Ok(found)
+    }
+
+    async fn discard(&self, id: i64) -> Result<bool, BoxError> {
+        let found = operator::discard(&self.shared, id).await?;
+        self.due.notify_one();
+        Ok(found)
+    }
+
+    async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
+        let done = operator::reset(&self.shared, topics).await;
+        // Also when it failed: part of it may be done.
+        self.due.notify_one();
+        Ok(done?)
+    }
+
+    async fn clean_up(&self) -> Result<u64, BoxError> {
+        Ok(rows::clean_up(&self.shared.mongo, self.shared.group).await?)
+    }
+}

@@ -1,0 +1,148 @@
+//! Writing what was decided, in the order that the module's documentation gives the reasons for.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use blocks::consumer::Applied;
+use blocks::outbox::Pending;
+use mongodb::bson::{Document, doc, to_bson};
+use sql::{FaultPoint, StoreError};
+
+use super::super::error::{failed, is_duplicate};
+use super::super::posts::unwritable;
+use super::super::{LETTERS, Mongo};
+use super::batch::{Batch, Moves};
+use super::rows::{self, RowDoc};
+use super::{BatchError, Handler, OFFSETS, keys};
+
+impl<H: Handler> Batch<'_, H> {
+    /// Writes all of it; `moves` says how the positions move, where they do.
+    pub async fn write(mut self, moves: Option<Moves>) -> Result<Applied, BatchError> {
+        let mongo = self.shared.mongo.clone();
+        let faults = Steps::begin(&mongo)?;
+        self.write_effects().await?;
+        faults.after(1)?;
+        // What waited in this batch only, and goes on in it, never lies in the store.
+        let waited: HashSet<&String> = self.waited.iter().collect();
+        let (gone, parked): (Vec<_>, Vec<_>) = std::mem::take(&mut self.parked)
+            .into_iter()
+            .partition(|row| waited.contains(&row.id));
+        rows::store_waiting(&mongo, &parked).await?;
+        faults.after(2)?;
+        let letters = self.write_letters(&mongo).await?;
+        faults.after(3)?;
+        let known = std::mem::take(&mut self.keys).into_values();
+        if !keys::store(&mongo, known).await? {
+            return Err(BatchError::Overtaken(Applied::default()));
+        }
+        mongo.hand_over(letters);
+        faults.after(4)?;
+        let gone = gone.into_iter().map(RowDoc::done);
+        self.processed.extend(gone);
+        rows::store_processed(&mongo, &self.processed, &self.waited).await?;
+        faults.after(5)?;
+        if let Some(moves) = &moves {
+            self.write_positions(&mongo, moves).await?;
+        }
+        mongo.fault(FaultPoint::AfterCommit)?;
+        if let Some(Moves { stored, next }) = moves {
+            let mut believed = self.shared.believed();
+            // Where another member went on, this one now knows; where it wrote itself, too.
+            let stored = stored.into_iter().filter_map(|(of, at)| Some((of, at?)));
+            believed.extend(stored.chain(next));
+        }
+        Ok(self.applied)
+    }
+
+    /// An effect that the store refuses must not hold up the others: it is looked for, and its event
+    /// waits from then on.
+    async fn write_effects(&self) -> Result<(), BatchError> {
+        if self.effects.is_empty() {
+            return Ok(());
+        }
+        let handler = &self.shared.handler;
+        match handler.write(&self.effects).await {
+            Ok(()) => return Ok(()),
+            Err(StoreError::Unavailable(cause)) => return Err(BatchError::Away(cause)),
+            Err(_) => {}
+        }
+        for (effect, cause) in self.effects.iter().zip(&self.causes) {
+            match handler.write(std::slice::from_ref(effect)).await {
+                Ok(()) => {}
+                Err(StoreError::Unavailable(cause)) => return Err(BatchError::Away(cause)),
+                Err(error) => return Err(BatchError::Refused(*cause, error)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_letters(&mut self, mongo: &Mongo) -> Result<Vec<Pending>, BatchError> {
+        let mut documents: Vec<Document> = Vec::new();
+        let mut letters = Vec::new();
+        for letter in std::mem::take(&mut self.letters) {
+            let pending = [to_bson(&letter).map_err(unwritable)?];
+            documents.push(doc! {"_id": &letter.id, "pending": pending.to_vec()});
+            letters.push(letter.pending().map_err(BatchError::Away)?);
+        }
+        if !documents.is_empty() {
+            let inserted = mongo.collection(LETTERS).insert_many(documents).await;
+            inserted.map_err(failed)?;
+        }
+        Ok(letters)
+    }
+
+    async fn write_positions(&mut self, mongo: &Mongo, moves: &Moves) -> Result<(), BatchError> {
+        let group = self.shared.group;
+        let mut statements = Vec::new();
+        let mut fresh = Vec::new();
+        for (of, next) in &moves.next {
+            let id = format!("{group}/{}/{}", of.topic, of.partition);
+            match moves.stored.get(of).copied().flatten() {
+                Some(stored) => statements.push(doc! {
+                    "q": {"_id": id, "next": stored}, "u": {"$set": {"next": *next}},
+                }),
+                None => fresh.push(doc! {
+                    "_id": id, "group": group, "topic": &of.topic, "partition": of.partition,
+                    "next": *next,
+                }),
+            }
+        }
+        let expected = statements.len();
+        let mut mine = expected == 0 || mongo.update_each(OFFSETS, statements).await? == expected;
+        if !fresh.is_empty() {
+            let offsets = mongo.collection(OFFSETS);
+            match offsets.insert_many(fresh).ordered(false).await {
+                Ok(_) => {}
+                Err(error) if is_duplicate(&error) => mine = false,
+                Err(error) => return Err(failed(error).into()),
+            }
+        }
+        if !mine {
+            // What was written stays; where the group stands, another member says.
+            return Err(BatchError::Overtaken(std::mem::take(&mut self.applied)));
+        }
+        Ok(())
+    }
+}
+
+/// Failures on demand between the steps, at another place each time.
+struct Steps<'a> {
+    mongo: &'a Mongo,
+    fails_after: usize,
+}
+
+impl<'a> Steps<'a> {
+    fn begin(mongo: &'a Mongo) -> Result<Self, StoreError> {
+        static TURN: AtomicUsize = AtomicUsize::new(0);
+        mongo.fault(FaultPoint::BeforeWrite)?;
+        let fails_after = 1 + TURN.fetch_add(1, Ordering::Relaxed) % 5;
+        Ok(Self { mongo, fails_after })
+    }
+
+    fn after(&self, step: usize) -> Result<(), StoreError> {
+        if step == self.fails_after {
+            self.mongo.fault(FaultPoint::BeforeCommit)?;
+        }
+        Ok(())
+    }
+}

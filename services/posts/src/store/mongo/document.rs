@@ -1,0 +1,115 @@
+//! What documents look like, and what they are to the service.
+
+use blocks::error::BoxError;
+use chrono::{DateTime, Utc};
+use mongodb::bson::{self, Document};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Mongo;
+use super::events::EventDoc;
+use crate::domain::{Author, Post};
+
+/// A post.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct PostDoc {
+    #[serde(rename = "_id")]
+    pub id: String,
+    pub user_id: i64,
+    /// The name that counted when it was published; shown as long as the author is not known.
+    pub username: String,
+    pub title: String,
+    pub content: String,
+    pub tags: Vec<String>,
+    pub version: i64,
+    pub created_at: bson::DateTime,
+    pub updated_at: bson::DateTime,
+    pub deleted: bool,
+    /// Events that may not have been published, oldest first.
+    pub pending: Vec<EventDoc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestDoc>,
+}
+
+/// The request that a post was published by, where that can be sent again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct RequestDoc {
+    /// The account and its key: unique.
+    pub id: String,
+    pub fingerprint: String,
+    /// The author's name in the answer.
+    pub username: String,
+    pub created_at: bson::DateTime,
+}
+
+/// An author.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct AuthorDoc {
+    /// The account's number as text: what a server looks up first, and quickest.
+    #[serde(rename = "_id")]
+    pub id: String,
+    pub user_id: i64,
+    pub username: String,
+    /// The last event of the account that counted.
+    pub version: i64,
+    #[serde(default)]
+    pub closed: bool,
+}
+
+/// A post without what only the store needs: a page of a list reads no events.
+#[derive(Debug, Deserialize)]
+pub(super) struct Shown {
+    #[serde(rename = "_id")]
+    pub id: Uuid,
+    pub user_id: i64,
+    pub username: String,
+    title: String,
+    content: String,
+    tags: Vec<String>,
+    pub version: i64,
+    created_at: bson::DateTime,
+    updated_at: bson::DateTime,
+    pub deleted: bool,
+}
+
+impl Shown {
+    /// The post, by its author's name of now.
+    pub(super) fn by(self, name: String) -> Post {
+        Post {
+            id: self.id,
+            author: Author {
+                id: self.user_id,
+                name,
+            },
+            title: self.title,
+            content: self.content,
+            tags: self.tags,
+            created_at: time(self.created_at),
+            updated_at: time(self.updated_at),
+            version: self.version,
+        }
+    }
+}
+
+/// Reads a document; `None`, and a complaint, where it is not as we write it.
+pub(super) fn read<T: DeserializeOwned>(
+    mongo: &Mongo,
+    collection: &str,
+    document: Document,
+) -> Option<T> {
+    let id = document.get("_id").cloned();
+    bson::from_document(document)
+        .map_err(|error| mongo.complain(collection, id.as_ref(), &BoxError::from(error)))
+        .ok()
+}
+
+/// A time as documents keep it.
+pub(super) fn date(time: DateTime<Utc>) -> bson::DateTime {
+    bson::DateTime::from_millis(time.timestamp_millis())
+}
+
+/// A time as the service knows it. What no calendar has becomes the first of all times.
+pub(super) fn time(date: bson::DateTime) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(date.timestamp_millis()).unwrap_or(DateTime::UNIX_EPOCH)
+}

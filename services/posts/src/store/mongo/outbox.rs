@@ -1,0 +1,269 @@
+//! The outbox: what waits in the posts' own documents, and dead letters, which have one each.
+
+use async_trait::async_trait;
+use blocks::error::BoxError;
+use blocks::outbox::{Depth, Lease, Outbox, Pending, Place, Published};
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use mongodb::bson::{self, Bson, Document, doc};
+use serde::Deserialize;
+use sql::StoreError;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::document::{date, read, time};
+use super::error::failed;
+use super::events::EventDoc;
+use super::{LETTERS, Mongo, POSTS, lease, lock};
+
+/// Documents whose events are counted one by one.
+const COUNTED: i64 = 1000;
+/// How often setting an event aside is tried while others change its document.
+const ATTEMPTS: usize = 16;
+
+/// A document with events that wait.
+#[derive(Deserialize)]
+struct Waiting {
+    pending: Vec<EventDoc>,
+}
+
+/// When an event was committed.
+#[derive(Deserialize)]
+struct Oldest {
+    pending: Vec<Committed>,
+}
+
+#[derive(Deserialize)]
+struct Committed {
+    at: bson::DateTime,
+}
+
+/// A part of the outbox.
+#[derive(Default)]
+struct Page {
+    events: Vec<Pending>,
+    /// There may be more, none of them before this place.
+    complete_to: Option<Place>,
+}
+
+#[async_trait]
+impl Outbox for Mongo {
+    fn service(&self) -> &'static str {
+        self.settings().service
+    }
+
+    fn committed(&self) -> Option<mpsc::Receiver<Vec<Pending>>> {
+        lock(&self.inner.committed).take()
+    }
+
+    fn fell_behind(&self) -> bool {
+        self.inner.hand_over.fell_behind()
+    }
+
+    /// Finds a document by the first event that waits in it; those behind it come along if they are not
+    /// later than what this page leaves out, and otherwise when the first one is gone.
+    async fn pending(
+        &self,
+        before: Option<DateTime<Utc>>,
+        after: Place,
+        max: usize,
+    ) -> Result<Vec<Pending>, BoxError> {
+        let mut events = Vec::new();
+        let mut complete_to: Option<Place> = None;
+        for collection in [POSTS, LETTERS] {
+            let page = self.page(collection, before, after, max).await?;
+            events.extend(page.events);
+            complete_to = [complete_to, page.complete_to].into_iter().flatten().min();
+        }
+        events.retain(|event| complete_to.is_none_or(|last| event.place <= last));
+        events.sort_by_key(|event| event.place);
+        events.truncate(max);
+        Ok(events)
+    }
+
+    /// Takes them out of their documents: nothing is kept of what was published. Only what is first in
+    /// a document is taken, so nothing goes that was not published, whatever is pushed behind it
+    /// meanwhile. One that has an unpublished one before it stays, and is published again with that.
+    async fn mark_published(&self, events: &[Published]) -> Result<(), BoxError> {
+        let statements = events.iter().map(|event| {
+            doc! {
+                "q": {"_id": &event.key, "pending.0.id": id(&event.place)},
+                "u": {"$pop": {"pending": -1}},
+            }
+        });
+        let marked = self.update_each(POSTS, statements.collect()).await?;
+        if marked < events.len() {
+            let ids: Vec<String> = events.iter().map(|event| id(&event.place)).collect();
+            let letters = self.collection(LETTERS);
+            let published = letters.delete_many(doc! {"_id": {"$in": ids}}).await;
+            published.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    async fn mark_refused(&self, place: Place, reason: &str) -> Result<(), BoxError> {
+        for collection in [POSTS, LETTERS] {
+            if self.set_aside(collection, &id(&place), reason).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what waits, up to [`COUNTED`] documents; beyond that each counts as one event.
+    async fn depth(&self) -> Result<Depth, BoxError> {
+        let mut depth = Depth::default();
+        for collection in [POSTS, LETTERS] {
+            let documents = self.collection(collection);
+            let found = documents
+                .find(waiting(""))
+                .limit(COUNTED)
+                .projection(doc! {"pending.at": 1})
+                .await
+                .map_err(failed)?;
+            let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
+            if i64::try_from(found.len())? == COUNTED {
+                let count = documents.count_documents(waiting("")).await;
+                depth.pending += i64::try_from(count.map_err(failed)?)? - COUNTED;
+            }
+            for document in found {
+                let events: Option<Oldest> = read(self, collection, document);
+                let Some(events) = events else { continue };
+                depth.pending += i64::try_from(events.pending.len())?;
+                let first = events.pending.first().map(|first| time(first.at));
+                depth.oldest = [depth.oldest, first].into_iter().flatten().min();
+            }
+        }
+        Ok(depth)
+    }
+
+    async fn lease(&self, holder: Uuid) -> Result<Option<Lease>, BoxError> {
+        Ok(lease::take(self, holder).await?)
+    }
+
+    /// Nothing is kept of what was published, so there is nothing to remove.
+    async fn remove_published(&self, _: DateTime<Utc>) -> Result<u64, BoxError> {
+        Ok(0)
+    }
+}
+
+impl Mongo {
+    /// Events of a collection after a place.
+    async fn page(
+        &self,
+        collection: &str,
+        before: Option<DateTime<Utc>>,
+        after: Place,
+        max: usize,
+    ) -> Result<Page, StoreError> {
+        let mut begin = match after {
+            Place::START => String::new(),
+            after => id(&after),
+        };
+        loop {
+            let mut wanted = waiting(&begin);
+            if let Some(before) = before {
+                wanted.insert("pending.0.at", doc! {"$lt": date(before)});
+            }
+            let found = self
+                .collection(collection)
+                .find(wanted)
+                .sort(doc! {"pending.0.id": 1})
+                .limit(i64::try_from(max).unwrap_or(i64::MAX))
+                .projection(doc! {"pending": 1})
+                .await
+                .map_err(failed)?;
+            let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
+            let full = found.len() >= max;
+            let last = found.last().and_then(first_id);
+            let page = self.read_page(collection, found, full);
+            match last {
+                // All of them unreadable: what comes after them must not wait for somebody to mend it.
+                Some(last) if full && page.events.is_empty() => begin = last,
+                _ => return Ok(page),
+            }
+        }
+    }
+
+    fn read_page(&self, collection: &str, found: Vec<Document>, full: bool) -> Page {
+        let mut page = Page::default();
+        for document in found {
+            let id = document.get("_id").cloned();
+            let Some(waiting) = read::<Waiting>(self, collection, document) else {
+                continue;
+            };
+            for (nth, event) in waiting.pending.into_iter().enumerate() {
+                match event.pending() {
+                    Ok(event) => {
+                        if full && nth == 0 {
+                            page.complete_to = Some(event.place);
+                        }
+                        page.events.push(event);
+                    }
+                    Err(why) => {
+                        // Those behind it wait, too: they are about the same post.
+                        self.complain(collection, id.as_ref(), &why);
+                        break;
+                    }
+                }
+            }
+        }
+        page
+    }
+
+    /// Moves an event from those that wait to those that were refused; false when it is not here.
+    async fn set_aside(
+        &self,
+        collection: &str,
+        id: &str,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        let documents = self.collection(collection);
+        for _ in 0..ATTEMPTS {
+            let found = documents.find_one(doc! {"pending.id": id}).await;
+            let Some(found) = found.map_err(failed)? else {
+                return Ok(false);
+            };
+            let events = found.get_array("pending").cloned().unwrap_or_default();
+            let is_refused = |event: &Bson| {
+                let event = event.as_document();
+                event.is_some_and(|event| event.get_str("id") == Ok(id))
+            };
+            let (refused, rest): (Vec<Bson>, Vec<Bson>) = events.into_iter().partition(is_refused);
+            let Some(event) = refused.into_iter().next() else {
+                return Ok(false);
+            };
+            // Nothing was pushed since, or the version is another. An event that was taken out
+            // meanwhile comes back by this, and is published twice at worst.
+            let mut unchanged = doc! {"_id": found.get("_id")};
+            if let Some(version) = found.get("version") {
+                unchanged.insert("version", version);
+            }
+            let change = doc! {
+                "$set": {"pending": rest},
+                "$push": {"refused": {"event": event, "reason": reason}},
+            };
+            let done = documents.update_one(unchanged, change).await;
+            if done.map_err(failed)?.matched_count == 1 {
+                return Ok(true);
+            }
+        }
+        Err(StoreError::Unavailable(
+            "the post of a refused event keeps changing".into(),
+        ))
+    }
+}
+
+/// Documents with an event that waits, the first of them after `id`.
+fn waiting(id: &str) -> Document {
+    doc! {"pending.0.id": {"$gt": id}}
+}
+
+fn id(place: &Place) -> String {
+    place.as_id().to_string()
+}
+
+fn first_id(document: &Document) -> Option<String> {
+    let first = document.get_array("pending").ok()?.first()?.as_document()?;
+    first.get_str("id").ok().map(str::to_owned)
+}

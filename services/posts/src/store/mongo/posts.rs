@@ -1,0 +1,334 @@
+//! The port to the posts.
+
+use async_trait::async_trait;
+use blocks::context;
+use chrono::{DateTime, Utc};
+use events::Context;
+use events::posts::{PostDeleted, PostUpdated};
+use futures::TryStreamExt;
+use mongodb::bson::{Document, doc, to_bson, to_document};
+use sql::StoreError;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::document::{PostDoc, RequestDoc, Shown, date, read, time};
+use super::error::{failed, is_duplicate};
+use super::events::enclose;
+use super::names::{Known, LASTS};
+use super::{Mongo, POSTS, authors};
+use crate::domain::{Author, Draft, Post};
+use crate::error::PostError;
+use crate::idempotency::{KEPT, KeyedRequest};
+use crate::store::{Begin, Filter, PostStore};
+
+/// How often a key that was forgotten a moment ago is taken anew, or a post looked at again that
+/// others change.
+const ATTEMPTS: usize = 16;
+
+/// Posts in MongoDB.
+pub struct MongoPosts(Mongo);
+
+impl MongoPosts {
+    /// Keeps posts in `mongo`.
+    pub fn new(mongo: Mongo) -> Self {
+        Self(mongo)
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.0.settings().clock.now()
+    }
+
+    /// What became of an earlier request under the same key; `None` when there is none any more.
+    async fn seen(
+        &self,
+        draft: &Draft,
+        author: &Author,
+        request: &KeyedRequest,
+        id: &str,
+    ) -> Result<Option<Post>, PostError> {
+        let posts = self.0.collection(POSTS);
+        let found = posts.find_one(doc! {"request.id": id}).await;
+        let Some(found) = found.map_err(failed)? else {
+            return Ok(None);
+        };
+        let Some(found) = read::<PostDoc>(&self.0, POSTS, found) else {
+            let why = "a post under this idempotency key can't be read";
+            return Err(StoreError::Rejected(why.into()).into());
+        };
+        let Some(before) = found.request else {
+            return Ok(None);
+        };
+        if time(before.created_at) <= self.now() - KEPT {
+            // Named by its time, too: another request may have taken the key meanwhile.
+            let forgotten = doc! {
+                "_id": &found.id, "request.id": id, "request.created_at": before.created_at,
+            };
+            let forget = posts.update_one(forgotten, doc! {"$unset": {"request": ""}});
+            forget.await.map_err(failed)?;
+            return Ok(None);
+        }
+        if before.fingerprint != request.fingerprint {
+            return Err(PostError::KeyReused);
+        }
+        let post_id =
+            Uuid::try_parse(&found.id).map_err(|error| StoreError::Rejected(Box::new(error)))?;
+        let author = Author {
+            id: author.id,
+            name: before.username,
+        };
+        let (post, _) = draft
+            .clone()
+            .publish(post_id, author, time(before.created_at));
+        Ok(Some(post))
+    }
+
+    /// Deletes a post that was inserted while its account was closed.
+    async fn take_back(&self, post: &Post) -> Result<(), StoreError> {
+        for _ in 0..ATTEMPTS {
+            let Some(post) = self.get(post.id).await? else {
+                return Ok(());
+            };
+            if self.delete(&post, &post.delete()).await? {
+                return Ok(());
+            }
+        }
+        // Whoever closes the account looks again, later.
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl PostStore for MongoPosts {
+    async fn create(
+        &self,
+        draft: Draft,
+        author: Author,
+        request: Option<KeyedRequest>,
+    ) -> Result<Post, PostError> {
+        let (id, now) = (self.0.settings().clock.id(), self.now());
+        let (known, since) = authors::known(&self.0, author.id).await?;
+        let name = match known {
+            Known::Closed => return Err(PostError::AccountDeleted),
+            Known::Name(name) => name,
+            Known::Nothing => author.name.clone(),
+        };
+        let author = Author { name, ..author };
+        let (post, event) = draft.clone().publish(id, author.clone(), now);
+        let (event, pending) = enclose(&self.0, &event, post.version, context::for_events())?;
+        let request_id = request
+            .as_ref()
+            .map(|request| format!("{}:{}", author.id, request.key));
+        let document = PostDoc {
+            id: id.to_string(),
+            user_id: author.id,
+            username: author.name.clone(),
+            title: post.title.clone(),
+            content: post.content.clone(),
+            tags: post.tags.clone(),
+            version: post.version,
+            created_at: date(now),
+            updated_at: date(now),
+            deleted: false,
+            pending: vec![event],
+            request: request
+                .as_ref()
+                .zip(request_id.clone())
+                .map(|(request, id)| RequestDoc {
+                    id,
+                    fingerprint: request.fingerprint.clone(),
+                    username: author.name.clone(),
+                    created_at: date(now),
+                }),
+        };
+        let document = to_document(&document).map_err(unwritable)?;
+        let posts = self.0.collection(POSTS);
+        for _ in 0..ATTEMPTS {
+            match (posts.insert_one(&document).await, &request, &request_id) {
+                (Ok(_), _, _) => {
+                    if self.closed_meanwhile(author.id, since).await? {
+                        self.0.hand_over(vec![pending]);
+                        self.take_back(&post).await?;
+                        return Err(PostError::AccountDeleted);
+                    }
+                    self.0.hand_over(vec![pending]);
+                    return Ok(post);
+                }
+                (Err(error), Some(request), Some(id)) if is_duplicate(&error) => {
+                    if let Some(seen) = self.seen(&draft, &author, request, id).await? {
+                        return Ok(seen);
+                    }
+                }
+                (Err(error), _, _) => return Err(failed(error).into()),
+            }
+        }
+        Err(StoreError::Unavailable("an idempotency key kept changing hands".into()).into())
+    }
+
+    async fn update(&self, post: &Post, event: &PostUpdated) -> Result<bool, StoreError> {
+        let context = context::for_events();
+        let (event, pending) = enclose(&self.0, event, post.version, context)?;
+        let change = doc! {
+            "$set": {
+                "title": &post.title, "content": &post.content, "tags": &post.tags,
+                "updated_at": date(post.updated_at), "version": post.version,
+            },
+            "$push": {"pending": to_bson(&event).map_err(unwritable)?},
+        };
+        let of = version_of(post.id, post.version - 1);
+        let updated = self.0.collection(POSTS).update_one(of, change).await;
+        let updated = updated.map_err(failed)?.matched_count == 1;
+        if updated {
+            self.0.hand_over(vec![pending]);
+        }
+        Ok(updated)
+    }
+
+    async fn delete(&self, post: &Post, event: &PostDeleted) -> Result<bool, StoreError> {
+        bury(
+            &self.0,
+            (post.id, post.version),
+            event,
+            context::for_events(),
+        )
+        .await
+    }
+
+    async fn get(&self, id: Uuid) -> Result<Option<Post>, StoreError> {
+        let posts = self.0.collection(POSTS);
+        let found = posts
+            .find_one(doc! {"_id": id.to_string()})
+            .projection(shown())
+            .await
+            .map_err(failed)?;
+        let shown: Option<Shown> = found.and_then(|found| read(&self.0, POSTS, found));
+        let Some(shown) = shown.filter(|shown| !shown.deleted) else {
+            return Ok(None);
+        };
+        let names = authors::names(&self.0, [shown.user_id].into()).await?;
+        Ok(named(&names, shown))
+    }
+
+    async fn newest(
+        &self,
+        filter: &Filter,
+        begin: Begin,
+        limit: i64,
+    ) -> Result<Vec<Post>, StoreError> {
+        let mut wanted = standing(filter);
+        let skip = match begin {
+            Begin::Skip(skip) => u64::try_from(skip).unwrap_or_default(),
+            Begin::After(place) => {
+                let (at, id) = (date(place.created_at), place.id.to_string());
+                let before = [
+                    doc! {"created_at": {"$lt": at}},
+                    doc! {"created_at": at, "_id": {"$lt": id}},
+                ];
+                wanted.insert("$or", before.to_vec());
+                0
+            }
+        };
+        let found = self
+            .0
+            .collection(POSTS)
+            .find(wanted)
+            .sort(doc! {"created_at": -1, "_id": -1})
+            .skip(skip)
+            .limit(limit)
+            .projection(shown())
+            .await
+            .map_err(failed)?;
+        let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
+        let shown = found.into_iter();
+        let shown: Vec<Shown> = shown.filter_map(|doc| read(&self.0, POSTS, doc)).collect();
+        let authors = shown.iter().map(|shown| shown.user_id).collect();
+        let names = authors::names(&self.0, authors).await?;
+        let posts = shown.into_iter().filter_map(|shown| named(&names, shown));
+        Ok(posts.collect())
+    }
+
+    async fn count(&self, filter: &Filter) -> Result<i64, StoreError> {
+        let posts = self.0.collection(POSTS);
+        let count = posts.count_documents(standing(filter)).await;
+        Ok(i64::try_from(count.map_err(failed)?).unwrap_or(i64::MAX))
+    }
+}
+
+impl MongoPosts {
+    /// Whether the account was closed since it was looked at.
+    async fn closed_meanwhile(&self, user_id: i64, since: Instant) -> Result<bool, StoreError> {
+        if self.0.names().is_closed(user_id) {
+            return Ok(true);
+        }
+        // Whoever closes an account elsewhere waits for inserts that take no longer than this.
+        if since.elapsed() < LASTS {
+            return Ok(false);
+        }
+        let (known, _) = authors::known(&self.0, user_id).await?;
+        Ok(known == Known::Closed)
+    }
+}
+
+/// Makes a post a tombstone, with the event; false when the version is not its last one.
+pub(super) async fn bury(
+    mongo: &Mongo,
+    (id, version): (Uuid, i64),
+    event: &PostDeleted,
+    context: Context,
+) -> Result<bool, StoreError> {
+    let (event, pending) = enclose(mongo, event, version + 1, context)?;
+    let nothing: [&str; 0] = [];
+    let change = doc! {
+        "$set": {
+            "title": "", "content": "", "tags": nothing.as_slice(), "username": "",
+            "deleted": true, "version": version + 1,
+            "updated_at": date(mongo.settings().clock.now()),
+        },
+        "$push": {"pending": to_bson(&event).map_err(unwritable)?},
+    };
+    let posts = mongo.collection(POSTS);
+    let done = posts.update_one(version_of(id, version), change).await;
+    let buried = done.map_err(failed)?.matched_count == 1;
+    if buried {
+        mongo.hand_over(vec![pending]);
+    }
+    Ok(buried)
+}
+
+/// The post, if it still stands in that version.
+fn version_of(id: Uuid, version: i64) -> Document {
+    doc! {"_id": id.to_string(), "version": version, "deleted": false}
+}
+
+/// The posts of a list.
+fn standing(filter: &Filter) -> Document {
+    let mut wanted = doc! {"deleted": false};
+    if let Some(user_id) = filter.user_id {
+        wanted.insert("user_id", user_id);
+    }
+    if let Some(tag) = &filter.tag {
+        wanted.insert("tags", tag);
+    }
+    wanted
+}
+
+/// All that is shown of a post: not its events, which may be many.
+fn shown() -> Document {
+    doc! {"pending": 0, "request": 0, "refused": 0}
+}
+
+/// The post by its author's name of now; none when the account was closed.
+fn named(names: &authors::Names, shown: Shown) -> Option<Post> {
+    match names.get(&shown.user_id) {
+        Some(Known::Closed) => None,
+        Some(Known::Name(name)) => Some(shown.by(name.clone())),
+        Some(Known::Nothing) | None => {
+            let name = shown.username.clone();
+            Some(shown.by(name))
+        }
+    }
+}
+
+/// A value that BSON has no form for.
+pub(super) fn unwritable(error: mongodb::bson::ser::Error) -> StoreError {
+    StoreError::Rejected(Box::new(error))
+}
