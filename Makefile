@@ -6,7 +6,8 @@ SHELL := /bin/bash
 .PHONY: help run test check fmt lint doc unit unit-fleet e2e bench mutants clean
 
 # What only the fleet's processes contain, for the commands that build it.
-FLEET := -p kafka --features kafka/client
+FLEET := -p kafka -p runtime -p auth -p user-profile -p notification \
+	--features kafka/client,runtime/fleet,auth/fleet,user-profile/fleet,notification/fleet
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12

@@ -8,7 +8,9 @@
     reason = "every function here panics when a promise is broken"
 )]
 
+pub mod broker;
 pub mod bus;
 pub mod db;
+pub mod fleet;
 pub mod http;
 pub mod positions;
