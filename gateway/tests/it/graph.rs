@@ -32,7 +32,8 @@ fn members() -> BTreeMap<String, (String, BTreeSet<String>)> {
             let folder = folder.split('/').next().unwrap().to_owned();
             let needed = package["dependencies"].as_array().unwrap().iter();
             let needed = needed
-                .filter(|dependency| dependency["kind"].is_null())
+                // What a feature adds is for executables: the fleet's, by way of the runtime.
+                .filter(|dependency| dependency["kind"].is_null() && dependency["optional"] != true)
                 .map(|dependency| text(&dependency["name"]));
             (text(&package["name"]), (folder, needed.collect()))
         })

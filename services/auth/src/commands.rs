@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::attempts::TooMany;
 use crate::domain::{Account, AccountChange, Login, NewAccount, check_attempt};
 use crate::error::AuthError;
-use crate::memory::Reached;
+use crate::memory::{self, Reached, tell};
 use crate::revocations::Change;
 use crate::store::Credentials;
 use crate::{AUDIENCE, Auth, store};
@@ -102,7 +102,7 @@ pub async fn login(
                 .await?;
                 if !ended.is_empty() {
                     reaching.set(revoked(tx, user_id, version, &ended).await?);
-                    tx.after_commit(move || memory.ended(ended));
+                    tell(tx, memory, memory::ended(&ended)).await?;
                 }
                 Ok::<_, AuthError>(())
             })
@@ -176,13 +176,12 @@ pub async fn change_account(
                     role: account.role.to_string(),
                 };
                 tx.publish(&updated, version).await?;
-                tx.after_commit(move || {
-                    memory.note(|until| Change::AccountChanged {
-                        user_id,
-                        version,
-                        until,
-                    });
-                });
+                let changed = Change::AccountChanged {
+                    user_id,
+                    version,
+                    until: memory.until(),
+                };
+                tell(tx, memory, vec![changed]).await?;
                 Ok(account)
             })
         })
@@ -210,7 +209,7 @@ pub async fn end_session(auth: &Auth, user_id: i64, session: Uuid) -> Result<(),
                     .ok_or(AuthError::NoSession)?;
                 let ended = vec![(session, until)];
                 reaching.set(revoked(tx, user_id, before, &ended).await?);
-                tx.after_commit(move || memory.ended(ended));
+                tell(tx, memory, memory::ended(&ended)).await?;
                 Ok(())
             })
         })
@@ -234,16 +233,14 @@ pub async fn end_sessions(auth: &Auth, user_id: i64) -> Result<usize, AuthError>
                 let ended = store::end_sessions(tx, user_id).await?;
                 let time = tx.now();
                 reaching.set(revoked(tx, user_id, before, &ended).await?);
-                let count = ended.len();
-                tx.after_commit(move || {
-                    memory.ended(ended);
-                    memory.note(|until| Change::SessionsBefore {
-                        user_id,
-                        time,
-                        until,
-                    });
+                let mut changes = memory::ended(&ended);
+                changes.push(Change::SessionsBefore {
+                    user_id,
+                    time,
+                    until: memory.until(),
                 });
-                Ok(count)
+                tell(tx, memory, changes).await?;
+                Ok(ended.len())
             })
         })
         .await;

@@ -56,12 +56,15 @@ impl Auth {
                 return Err(AuthRefusal::Expired);
             }
             match self.revocations.judge(&identity.seen) {
-                Verdict::Holds => return Ok(identity),
+                // What other replicas did must be known, too.
+                Verdict::Holds if self.feed.as_ref().is_none_or(|feed| feed.is_fresh(now)) => {
+                    return Ok(identity);
+                }
                 Verdict::Ended => {
                     self.identities.0.remove(&digest);
                     return Err(AuthRefusal::Revoked);
                 }
-                Verdict::OutOfDate => {}
+                Verdict::Holds | Verdict::OutOfDate => {}
             }
         }
         let identity = Arc::new(self.read_identity(token, now).await?);

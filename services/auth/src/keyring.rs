@@ -29,7 +29,7 @@ impl Keyring {
     pub async fn open(db: &Db, secret_key: &str) -> Result<Self, OpenError> {
         let seal = Seal::of(secret_key)?;
         let mut stored = store::signing_keys(db).await?;
-        if !stored.iter().any(|key| key.signs) {
+        if !stored.iter().any(|key| key.about_to_sign) {
             let key = SigningKey::generate()?;
             let kid = key.public().kid.clone();
             let sealed = seal.close(&kid, key.seed())?;
@@ -50,8 +50,10 @@ impl Keyring {
                 .ok_or(OpenError::WrongSecretKey)?;
             let key = SigningKey::from_seed(&seed)?;
             published.push(key.public().clone());
-            if row.signs {
-                signing = Some(key); // the rows are in order: the latest one signs
+            // The rows are in order: of those whose time has come the latest signs, or else the first
+            // of those whose time is coming.
+            if row.signs || (row.about_to_sign && signing.is_none()) {
+                signing = Some(key);
             }
         }
         Ok(Self {
@@ -75,6 +77,11 @@ impl Keyring {
     pub fn verifying(&self) -> &Arc<KeySet> {
         &self.verifying
     }
+}
+
+/// Whether a secret key may be one.
+pub(crate) fn check(secret_key: &str) -> Result<(), OpenError> {
+    Seal::of(secret_key).map(drop)
 }
 
 /// Encrypts keys for the database.

@@ -19,6 +19,7 @@ mod attempts;
 pub mod commands;
 pub mod domain;
 pub mod error;
+mod feed;
 mod hasher;
 mod identities;
 mod keyring;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use blocks::gateway::{AuthRefusal, Authenticator};
 use blocks::identity::{ISSUER, KeySource};
+use blocks::service::Background;
 use blocks::{Caller, Clock, Mode, Role, Route, Service};
 use chrono::TimeDelta;
 use sql::{Db, Migration};
@@ -41,17 +43,24 @@ pub use domain::{Account, NewAccount};
 pub use error::{AuthError, OpenError};
 
 use attempts::Attempts;
+use feed::Feed;
 use identities::Identities;
 use keyring::Keyring;
 use passwords::{Cost, Passwords};
 use revocations::{Change, Revocations};
 
+/// The service's name: its folder and schema.
+pub const NAME: &str = "auth";
+
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = &[sql::migration!(
-    1001,
-    "accounts, sessions, signing keys",
-    "0001_accounts.sql"
-)];
+pub const MIGRATIONS: &[Migration] = &[
+    sql::migration!(
+        1001,
+        "accounts, sessions, signing keys",
+        "0001_accounts.sql"
+    ),
+    sql::migration!(1002, "changes for other replicas", "0002_changes.sql"),
+];
 
 /// The gateway's rule for each endpoint.
 pub const ROUTES: &[Route] = &[
@@ -115,6 +124,9 @@ pub struct Settings {
     pub hash_threads: usize,
     /// Passwords that may wait for them.
     pub hash_queue: usize,
+    /// The PostgreSQL server past a pooler, where other replicas may end sessions, too. Without it this
+    /// process is the only one.
+    pub replicas: Option<String>,
 }
 
 impl Settings {
@@ -128,7 +140,16 @@ impl Settings {
             password_cost: Cost::default(),
             hash_threads: if cores <= 2 { 1 } else { 2 },
             hash_queue: 64,
+            replicas: None,
         }
+    }
+
+    /// Whether the secret key is one, before anything is asked that may have to be waited for.
+    ///
+    /// # Errors
+    /// When it is too short.
+    pub fn check(&self) -> Result<(), OpenError> {
+        keyring::check(&self.secret_key)
     }
 }
 
@@ -147,6 +168,7 @@ pub struct Inner {
     attempts: Attempts,
     revocations: Arc<Revocations>,
     identities: Identities,
+    feed: Option<Arc<Feed>>,
 }
 
 impl std::ops::Deref for Auth {
@@ -174,6 +196,14 @@ impl Auth {
         )?;
         let now = clock.now();
         let revocations = Arc::new(Revocations::default());
+        // From before what is loaded: what is told in between is told twice.
+        let feed = match settings.replicas {
+            Some(url) => {
+                let (db, revocations) = (db.clone(), Arc::clone(&revocations));
+                Some(Arc::new(Feed::begin(db, url, revocations).await?))
+            }
+            None => None,
+        };
         for (session, until) in store::ended_sessions(&db, now).await? {
             revocations.apply(Change::SessionEnded { session, until }, now);
         }
@@ -198,6 +228,7 @@ impl Auth {
             attempts: Attempts::default(),
             revocations,
             identities: Identities::default(),
+            feed,
         })))
     }
 
@@ -240,7 +271,7 @@ impl Authenticator for Auth {
 /// The service, ready to run.
 pub fn service(auth: &Auth) -> Service {
     Service {
-        name: "auth",
+        name: NAME,
         router: api::router(auth.clone()),
         routes: ROUTES,
         topics: &[events::topic::USERS],
@@ -253,6 +284,10 @@ pub fn service(auth: &Auth) -> Service {
         consumers: vec![],
         outbox: Some(Arc::new(auth.db.clone())),
         checks: vec![Arc::new(auth.db.clone())],
-        background: vec![],
+        background: auth
+            .feed
+            .iter()
+            .map(|feed| Arc::clone(feed) as Arc<dyn Background>)
+            .collect(),
     }
 }

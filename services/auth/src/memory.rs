@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use blocks::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
-use sql::StoreError;
+use sql::{StoreError, Tx};
 use uuid::Uuid;
 
-use crate::Auth;
 use crate::error::AuthError;
 use crate::revocations::{Change, Revocations};
+use crate::{Auth, store};
 
 /// The memory of changes with what it takes to date them, for use after a commit.
 pub(crate) struct Memory {
@@ -21,21 +21,37 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// These sessions ended; each with when its last token expires.
-    pub fn ended(&self, sessions: Vec<(Uuid, DateTime<Utc>)>) {
-        for (session, until) in sessions {
-            self.apply(Change::SessionEnded { session, until });
+    /// Takes note of changes that were committed.
+    pub fn apply(&self, changes: &[Change]) {
+        for change in changes {
+            self.revocations.apply(*change, self.clock.now());
         }
     }
 
-    /// A change that matters until the youngest token of this moment has expired.
-    pub fn note(&self, change: impl FnOnce(DateTime<Utc>) -> Change) {
-        self.apply(change(self.clock.now() + self.token_ttl));
+    /// When the youngest token of this moment has expired: until then a change matters.
+    pub fn until(&self) -> DateTime<Utc> {
+        self.clock.now() + self.token_ttl
     }
+}
 
-    fn apply(&self, change: Change) {
-        self.revocations.apply(change, self.clock.now());
-    }
+/// Tells of `changes`: this process after the commit, other replicas by it.
+pub(crate) async fn tell(
+    tx: &mut Tx,
+    memory: Memory,
+    changes: Vec<Change>,
+) -> Result<(), StoreError> {
+    store::add_changes(tx, &changes).await?;
+    tx.after_commit(move || memory.apply(&changes));
+    Ok(())
+}
+
+/// What is to be told of sessions that ended; each comes with when its last token expires.
+pub(crate) fn ended(sessions: &[(Uuid, DateTime<Utc>)]) -> Vec<Change> {
+    let ended = |(session, until): &(Uuid, DateTime<Utc>)| Change::SessionEnded {
+        session: *session,
+        until: *until,
+    };
+    sessions.iter().map(ended).collect()
 }
 
 /// The version to which a write takes an account, known to the caller also when the answer to the
@@ -60,11 +76,12 @@ impl Reached {
     ) -> Result<T, AuthError> {
         let version = self.0.load(Ordering::Acquire);
         if version > 0 && matches!(outcome, Err(AuthError::Store(StoreError::Unavailable(_)))) {
-            auth.memory().note(|until| Change::AccountChanged {
+            let memory = auth.memory();
+            memory.apply(&[Change::AccountChanged {
                 user_id,
                 version,
-                until,
-            });
+                until: memory.until(),
+            }]);
         }
         outcome
     }

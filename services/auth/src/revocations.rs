@@ -8,11 +8,13 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// Something that remembered tokens must know of. It may be forgotten after `until`: then every token
 /// it is about has expired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Change {
     /// A session was ended.
     SessionEnded {
@@ -39,6 +41,17 @@ pub enum Change {
         /// When the last token from before expires.
         until: DateTime<Utc>,
     },
+}
+
+impl Change {
+    /// When it may be forgotten.
+    pub fn until(&self) -> DateTime<Utc> {
+        match self {
+            Self::SessionEnded { until, .. }
+            | Self::SessionsBefore { until, .. }
+            | Self::AccountChanged { until, .. } => *until,
+        }
+    }
 }
 
 /// What is remembered of a token, as far as changes matter.

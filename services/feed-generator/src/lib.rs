@@ -72,6 +72,9 @@ pub const ROUTES: &[Route] = &[
     },
 ];
 
+/// The service's name: its folder and schema.
+pub const NAME: &str = "feed-generator";
+
 /// What is decided by configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -229,7 +232,7 @@ fn consumer_of(store: Arc<dyn ConsumerStore>) -> Consumer {
 /// The service, over `feed`.
 pub fn service(feed: &Feed) -> Service {
     Service {
-        name: "feed-generator",
+        name: NAME,
         router: api::router(feed.clone()),
         routes: ROUTES,
         topics: &[],

@@ -31,6 +31,9 @@ use blocks::service::Check;
 use blocks::{Mode, Route, Service};
 use sql::{Db, Migration};
 
+/// The service's name: its folder, schema and consumer group.
+pub const NAME: &str = "notification";
+
 /// Its schema.
 pub const MIGRATIONS: &[Migration] = &[sql::migration!(
     1001,
@@ -96,7 +99,7 @@ impl Notifications {
 pub fn service(notifications: &Notifications) -> Service {
     let db = notifications.db();
     Service {
-        name: "notification",
+        name: NAME,
         router: api::router(notifications.clone()),
         routes: ROUTES,
         topics: &[],

@@ -46,6 +46,26 @@ pub struct Config {
     pub metrics_enabled: bool,
     /// `METRICS_PUBLIC`: to whoever reaches the process, not to this machine alone.
     pub metrics_public: bool,
+    /// `DATABASE_URL`: the PostgreSQL server of a service that runs alone.
+    pub database_url: Option<Secret>,
+    /// `DATABASE_DIRECT_URL`: the same server past a pooler, for migrations and LISTEN.
+    pub database_direct_url: Option<Secret>,
+    /// `KAFKA_BOOTSTRAP_SERVERS`: the brokers of services that run alone.
+    pub kafka_bootstrap_servers: Option<String>,
+    /// `KAFKA_GROUP_INSTANCE_ID`: the name of a replica that keeps one across restarts.
+    pub kafka_group_instance_id: Option<String>,
+    /// `MONGODB_URL`: the MongoDB server of posts that run alone.
+    pub mongodb_url: Option<Secret>,
+    /// `REDIS_URL`: the Redis server of a feed generator that runs alone.
+    pub redis_url: Option<Secret>,
+    /// `CONSUL_HTTP_ADDR`: the Consul agent that a service which runs alone registers with.
+    pub consul_http_addr: Option<String>,
+    /// `CONSUL_HTTP_TOKEN`: what that agent wants to be shown.
+    pub consul_http_token: Option<Secret>,
+    /// `SERVICE_ADDRESS`: where others reach a service that listens on every address.
+    pub service_address: Option<String>,
+    /// `AUTH_URL`: where a service that runs alone finds the keys that identities are signed with.
+    pub auth_url: Option<String>,
     /// `KAFKA_ENABLE_INBOX`: processed events stay listed in `inbox_messages`.
     pub kafka_enable_inbox: bool,
     /// `ACCESS_TOKEN_SECONDS`: how long an access token is valid.
@@ -128,6 +148,36 @@ const SETTINGS: &[Setting] = {
             default: "",
             secret: true,
         },
+        Setting {
+            name: "DATABASE_URL",
+            default: "",
+            secret: true,
+        },
+        Setting {
+            name: "DATABASE_DIRECT_URL",
+            default: "",
+            secret: true,
+        },
+        Setting {
+            name: "MONGODB_URL",
+            default: "",
+            secret: true,
+        },
+        Setting {
+            name: "REDIS_URL",
+            default: "",
+            secret: true,
+        },
+        plain("CONSUL_HTTP_ADDR", ""),
+        Setting {
+            name: "CONSUL_HTTP_TOKEN",
+            default: "",
+            secret: true,
+        },
+        plain("SERVICE_ADDRESS", ""),
+        plain("KAFKA_BOOTSTRAP_SERVERS", ""),
+        plain("KAFKA_GROUP_INSTANCE_ID", ""),
+        plain("AUTH_URL", ""),
         plain("SQLITE_DURABILITY", "full"),
         plain("LOG_LEVEL", "info"),
         plain("LOG_FORMAT", "human"),
@@ -151,6 +201,14 @@ const SECRET_BYTES: usize = 32;
 /// How many of them must differ: a random secret of that length has twice as many.
 const SECRET_DISTINCT: usize = 8;
 
+/// A file's name and text, and variables.
+type Given = (Option<(String, String)>, Vec<(String, String)>);
+
+/// What `name` says, where it says anything.
+fn given(from: &Sources, name: &'static str) -> Option<String> {
+    from.optional(name).and_then(|text| non_empty(&text))
+}
+
 impl Config {
     /// Reads the environment over the file at `path` (or at `ROOKERY_CONFIG`) over the defaults. An
     /// empty variable counts as absent.
@@ -159,6 +217,11 @@ impl Config {
     /// When the file can't be read, has an unknown key, or any value is not what it must be; the
     /// message says which, what it was and what was expected.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let (file, environment) = Self::sources(path)?;
+        Self::from_sources(file, environment)
+    }
+
+    fn sources(path: Option<&Path>) -> Result<Given, ConfigError> {
         let environment = source::environment();
         let named = environment
             .iter()
@@ -167,7 +230,7 @@ impl Config {
             .map(Path::to_owned)
             .or_else(|| named.map(|(_, path)| path.into()));
         let file = path.map(|path| source::read(&path)).transpose()?;
-        Self::from_sources(file, environment)
+        Ok((file, environment))
     }
 
     /// Puts a file (its name and text) and variables together, as [`Config::load`] does.
@@ -178,6 +241,25 @@ impl Config {
         file: Option<(String, String)>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
+        let (config, from) = Self::merge(file, environment)?;
+        config.judge(&from)?;
+        Ok(config)
+    }
+
+    /// The same for a process that encrypts nothing: it should not be told the secret, so it is not
+    /// asked for one.
+    ///
+    /// # Errors
+    /// See [`Config::load`].
+    pub fn load_without_secret(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let (file, environment) = Self::sources(path)?;
+        Self::merge(file, environment).map(|(config, _)| config)
+    }
+
+    fn merge(
+        file: Option<(String, String)>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(Self, Sources), ConfigError> {
         let from = Sources::merge(file, environment)?;
         let config = Self {
             app_name: from.parse("APP_NAME", "a name", non_empty)?,
@@ -205,6 +287,20 @@ impl Config {
             log_redaction_enabled: from.parse("LOG_REDACTION_ENABLED", values::SWITCH, switch)?,
             metrics_enabled: from.parse("METRICS_ENABLED", values::SWITCH, switch)?,
             metrics_public: from.parse("METRICS_PUBLIC", values::SWITCH, switch)?,
+            database_url: from.optional("DATABASE_URL").and_then(|url| secret(&url)),
+            database_direct_url: from
+                .optional("DATABASE_DIRECT_URL")
+                .and_then(|url| secret(&url)),
+            mongodb_url: from.optional("MONGODB_URL").and_then(|url| secret(&url)),
+            redis_url: from.optional("REDIS_URL").and_then(|url| secret(&url)),
+            consul_http_addr: given(&from, "CONSUL_HTTP_ADDR"),
+            consul_http_token: from
+                .optional("CONSUL_HTTP_TOKEN")
+                .and_then(|token| secret(&token)),
+            service_address: given(&from, "SERVICE_ADDRESS"),
+            kafka_bootstrap_servers: given(&from, "KAFKA_BOOTSTRAP_SERVERS"),
+            kafka_group_instance_id: given(&from, "KAFKA_GROUP_INSTANCE_ID"),
+            auth_url: given(&from, "AUTH_URL"),
             kafka_enable_inbox: from.parse("KAFKA_ENABLE_INBOX", values::SWITCH, switch)?,
             access_token_lifetime: from.parse("ACCESS_TOKEN_SECONDS", values::SECONDS, seconds)?,
             public_activity_stream: from.parse("PUBLIC_ACTIVITY_STREAM", values::SWITCH, switch)?,
@@ -228,8 +324,7 @@ impl Config {
             grace: from.parse("GRACE_SECONDS", values::SECONDS, seconds)?,
             rows: from.rows(),
         };
-        config.judge(&from)?;
-        Ok(config)
+        Ok((config, from))
     }
 
     /// Every setting with its value and where that came from, secrets masked.

@@ -135,6 +135,7 @@ struct Finding {
     service: &'static str,
     check: &'static str,
     ok: bool,
+    vital: bool,
 }
 
 struct Findings(Vec<Finding>);
@@ -153,6 +154,7 @@ async fn answer(service: &'static str, check: &dyn Check) -> Finding {
         service,
         check: name,
         ok: error.is_none(),
+        vital: check.is_vital(),
     }
 }
 
@@ -227,13 +229,17 @@ async fn alive(State(health): State<Health>) -> Response {
     }))
 }
 
+/// 503 while something is missing without which nothing can be served; what else is missing is said
+/// beside.
 async fn ready(State(health): State<Health>) -> Response {
     let found = health.ask(None).await;
-    found.answer(&Said {
+    let services = found.by_service(health.0.services.iter().map(|(service, _)| *service));
+    let vital = Findings(found.0.into_iter().filter(|found| found.vital).collect());
+    vital.answer(&Said {
         status: "ready",
         service: &health.0.name,
         version: health.0.version,
-        services: found.by_service(health.0.services.iter().map(|(service, _)| *service)),
+        services,
     })
 }
 

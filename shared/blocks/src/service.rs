@@ -43,6 +43,12 @@ pub trait Check: Send + Sync {
     /// # Errors
     /// Why it does not.
     async fn check(&self) -> Result<(), BoxError>;
+
+    /// Whether nothing can be served without it. A service whose events wait serves on: `/ready` says
+    /// so, and stays 200.
+    fn is_vital(&self) -> bool {
+        true
+    }
 }
 
 /// Work that goes on beside requests until the token is cancelled.

@@ -19,4 +19,9 @@ impl Check for KafkaCheck {
     async fn check(&self) -> Result<(), BoxError> {
         Ok(self.0.answers().await?)
     }
+
+    /// Committed events wait in the outbox, and requests are served.
+    fn is_vital(&self) -> bool {
+        false
+    }
 }

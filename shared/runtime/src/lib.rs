@@ -1,4 +1,5 @@
-//! Connects adapters and runs a process: the one place that names `SQLite` files and the topic log.
+//! Connects adapters and runs a process: the one place that names `SQLite` files, the topic log and,
+//! with the feature `fleet`, servers.
 //!
 //! ```text
 //! main ─ DataDir::lock ─▶ Embedded::open ─▶ services ─▶ Process::run ─┬─ HTTP        stops first
@@ -13,8 +14,11 @@
 //! Invariant: whatever runs does so on a [`stage::Stage`]; a loop that fails or panics ends the
 //! process, so that a half-dead one never goes on answering.
 
+#[cfg(feature = "fleet")]
 pub mod consul;
 pub mod embedded;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 pub mod folder;
 pub mod process;
 pub mod signals;

@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::stage::{Alarm, Stage};
-use crate::topics;
+use crate::topics::Topics;
 
 /// How often old rows and records are removed.
 const CLEAN_UP_EVERY: Duration = Duration::from_hours(1);
@@ -75,16 +75,26 @@ impl Process {
         limits: Limits,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
-        topics::create(&*self.bus, &self.services).await?;
+        let mut topics = Topics::of(&self.services)?;
+        topics.create(&*self.bus).await?;
         let alarm = Alarm::new(stop.clone());
         let consumers = Stage::new("consumers", CancellationToken::new(), &alarm);
         let relays = Stage::new("relays", CancellationToken::new(), &alarm);
         let intake = Stage::new("intake", stop.child_token(), &alarm);
-        self.consume(&consumers);
-        self.relay(&relays);
         let grace = limits.grace;
+        self.work(&consumers);
         let deadline = self.take_in(&intake, listener, app, &limits);
-
+        // Requests are served without a bus: their events wait in the outboxes.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            made = topics.wait_for(&*self.bus) => match made {
+                Ok(()) => {
+                    self.consume(&consumers);
+                    self.relay(&relays);
+                }
+                Err(error) => alarm.raise(error),
+            }
+        }
         stop.cancelled().await;
         let end = Instant::now() + grace;
         intake.end(deadline).await;
@@ -140,13 +150,19 @@ impl Process {
         }
     }
 
-    fn consume(&self, consumers: &Stage) {
+    /// What services do beside requests, whether or not there are events.
+    fn work(&self, consumers: &Stage) {
         for service in &self.services {
             for background in &service.background {
                 let (background, stop) = (Arc::clone(background), consumers.stop());
                 let name = format!("{} of {}", background.name(), service.name);
                 consumers.spawn(name, async move { background.run(stop).await });
             }
+        }
+    }
+
+    fn consume(&self, consumers: &Stage) {
+        for service in &self.services {
             for consumer in &service.consumers {
                 let member = ConsumerLoop::new(
                     consumer.clone(),

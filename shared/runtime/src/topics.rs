@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use blocks::Service;
-use blocks::bus::{EventBus, TopicSpec};
+use blocks::backoff::Backoff;
+use blocks::bus::{BusError, EventBus, TopicSpec};
+use blocks::error::chain;
 use events::Topic;
 
 /// What `services` publish and consume, and a dead-letter topic for each one consumed.
@@ -39,6 +41,64 @@ pub async fn create(bus: &dyn EventBus, services: &[Service]) -> anyhow::Result<
     bus.ensure_topics(&of(services)?)
         .await
         .context("could not create the topics")
+}
+
+/// The topics of a process, until they are there.
+pub struct Topics {
+    specs: Vec<TopicSpec>,
+    are_made: bool,
+    backoff: Backoff,
+}
+
+impl Topics {
+    /// Those of `services`.
+    ///
+    /// # Errors
+    /// When a consumer reads a topic that nobody knows.
+    pub fn of(services: &[Service]) -> anyhow::Result<Self> {
+        Ok(Self {
+            specs: of(services)?,
+            are_made: false,
+            backoff: Backoff::default(),
+        })
+    }
+
+    /// Tries to make what is missing. That the bus is away is no error: see [`Topics::wait_for`].
+    ///
+    /// # Errors
+    /// When a topic exists with another number of partitions.
+    pub async fn create(&mut self, bus: &dyn EventBus) -> anyhow::Result<()> {
+        match bus.ensure_topics(&self.specs).await {
+            Ok(()) => self.are_made = true,
+            Err(error @ BusError::Unavailable(_)) => {
+                // Once a fault, not once an attempt.
+                if self.backoff.failures() == 0 {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "the event bus is away: requests are served, events wait"
+                    );
+                }
+            }
+            Err(error) => return Err(error).context("could not create the topics"),
+        }
+        Ok(())
+    }
+
+    /// Waits until they are made.
+    ///
+    /// # Errors
+    /// See [`Topics::create`].
+    pub async fn wait_for(&mut self, bus: &dyn EventBus) -> anyhow::Result<()> {
+        while !self.are_made {
+            let pause = self.backoff.pause();
+            tokio::time::sleep(pause).await;
+            self.create(bus).await?;
+            if self.are_made {
+                tracing::info!("the event bus is there");
+            }
+        }
+        Ok(())
+    }
 }
 
 fn known(name: &str) -> Option<&'static Topic> {

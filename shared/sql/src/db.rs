@@ -9,7 +9,7 @@ use blocks::context;
 use blocks::outbox::{HandOver, Pending};
 use futures::future::BoxFuture;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -57,6 +57,9 @@ pub struct Settings {
     pub keep_inbox: bool,
     /// Whether the tables of the delivery are wanted (the topic log's file has none).
     pub delivery: bool,
+    /// Another way to the same PostgreSQL server, for migrations: they need a session of their own,
+    /// which a pooler in between does not give.
+    pub direct_url: Option<String>,
 }
 
 impl Settings {
@@ -67,6 +70,7 @@ impl Settings {
             clock,
             keep_inbox: true,
             delivery: true,
+            direct_url: None,
         }
     }
 }
@@ -183,15 +187,14 @@ impl Db {
         settings: Settings,
         migrations: &[Migration],
     ) -> Result<Self, StoreError> {
-        let options: PgConnectOptions = url.parse()?;
-        let options = options.options([("search_path", schema)]);
-        let mut connection = options.connect().await?;
-        connection
-            .execute(AssertSqlSafe(format!(
-                "create schema if not exists \"{}\"",
-                schema.replace('"', "\"\"")
-            )))
-            .await?;
+        let in_schema = |url: &str| {
+            let options: PgConnectOptions = url.parse()?;
+            Ok::<_, sqlx::Error>(options.options([("search_path", schema)]))
+        };
+        let options = in_schema(url)?;
+        let direct = settings.direct_url.as_deref().map(in_schema).transpose()?;
+        let mut connection = direct.as_ref().unwrap_or(&options).connect().await?;
+        create_schema(&mut connection, schema).await?;
         migrate::postgres(migrations, settings.delivery)
             .run_direct(None, &mut connection, false)
             .await
@@ -371,6 +374,23 @@ impl Db {
 
     fn fault(&self, point: FaultPoint) -> Result<(), StoreError> {
         crate::faults::check(&self.inner.faults, point)
+    }
+}
+
+/// Two that make the same schema at once may both find it missing: then one of them is told that it
+/// is there, and it is.
+async fn create_schema(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
+    let create = format!(
+        "create schema if not exists \"{}\"",
+        schema.replace('"', "\"\"")
+    );
+    match connection.execute(AssertSqlSafe(create)).await {
+        Err(sqlx::Error::Database(error))
+            if error.is_unique_violation() || error.code().as_deref() == Some("42P06") =>
+        {
+            Ok(())
+        }
+        created => created.map(drop),
     }
 }
 

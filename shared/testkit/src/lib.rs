@@ -8,8 +8,10 @@
     reason = "every function here panics when a promise is broken"
 )]
 
+pub mod broker;
 pub mod bus;
 pub mod consumer_store;
 pub mod db;
+pub mod fleet;
 pub mod http;
 pub mod positions;

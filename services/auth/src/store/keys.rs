@@ -1,7 +1,10 @@
 //! Signing keys.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sql::{Db, StoreError, on};
+
+/// By how much the clocks of two replicas may differ.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
 
 /// A signing key as it is stored.
 pub struct StoredKey {
@@ -13,6 +16,8 @@ pub struct StoredKey {
     pub sealed: Vec<u8>,
     /// Whether its time to sign has come.
     pub signs: bool,
+    /// Whether it has but for the difference of two clocks: another process made it just now.
+    pub about_to_sign: bool,
     /// Whether nothing it signed holds any more.
     pub retired: bool,
 }
@@ -40,6 +45,7 @@ pub async fn signing_keys(db: &Db) -> Result<Vec<StoredKey>, StoreError> {
         generation: row.generation,
         sealed: row.sealed,
         signs: row.retired_at.is_none() && row.signs_from <= now,
+        about_to_sign: row.retired_at.is_none() && row.signs_from <= now + CLOCKS_DIFFER,
         retired: row.retired_at.is_some(),
     };
     Ok(rows.into_iter().map(stored).collect())

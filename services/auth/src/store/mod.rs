@@ -1,12 +1,14 @@
 //! What auth keeps: accounts, sessions and signing keys.
 
 mod accounts;
+mod changes;
 mod keys;
 mod sessions;
 
 use blocks::Role;
 
 pub use accounts::*;
+pub use changes::*;
 pub use keys::*;
 pub use sessions::*;
 

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod forward;
+mod replicas;
 mod sessions;
 mod validate;
 mod world;

@@ -52,8 +52,8 @@ fn an_unknown_key_of_the_file_is_named_with_the_nearest_known_one() {
         error,
         r#"rookery.toml has an unknown key "prot", did you mean "PORT"?"#
     );
-    let error = load("[database]\nurl = 1\n", &[]).unwrap_err();
-    assert_eq!(error, r#"rookery.toml has an unknown key "database""#);
+    let error = load("[storage]\nurl = 1\n", &[]).unwrap_err();
+    assert_eq!(error, r#"rookery.toml has an unknown key "storage""#);
     assert!(
         load("port = \n", &[])
             .unwrap_err()

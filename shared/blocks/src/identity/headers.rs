@@ -1,18 +1,23 @@
 //! Identity headers: their names, how they are kept out, and the layer of a service reached over the
 //! network that turns the right ones into a [`Caller`].
 
+use std::convert::Infallible;
+use std::mem;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
+use futures::future::{BoxFuture, Either};
 use http::header::{AUTHORIZATION, CONNECTION, HeaderMap, HeaderName};
+use tower::{Layer, Service};
 
 use super::assertion::AssertionVerifier;
 use super::refusal::AuthRefusal;
-use crate::Caller;
-use crate::gateway::guest_may;
+use crate::gateway::{Table, guest_may};
+use crate::problem::Problem;
+use crate::{Caller, Mode};
 
 /// The account's id.
 pub const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
@@ -93,35 +98,129 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthRefusal> {
     Ok(Some(token))
 }
 
-/// Guards `router`, which is reached over the network: a request has a [`Caller`] only with one valid
-/// `X-Identity` that every `X-User-*` beside it agrees with. All else is as if nobody had said anything.
-/// A guest may only read, as behind the gateway.
+/// Guards `router`, which is reached over the network; see [`Guard`].
 pub fn guard(router: Router, verifier: Arc<AssertionVerifier>) -> Router {
-    router.layer(from_fn_with_state(verifier, believe))
+    router.layer(Guard::new(Table::default(), verifier))
 }
 
+/// A layer for services that are reached over the network: a request has a [`Caller`] only with one
+/// valid `X-Identity` that every `X-User-*` beside it agrees with. All else is as if nobody had said
+/// anything. A guest may only read, and where the table wants a caller nobody passes without one, as
+/// behind the gateway: reaching a service past it gains nothing.
+#[derive(Clone)]
+pub struct Guard {
+    table: Arc<Table>,
+    verifier: Arc<AssertionVerifier>,
+}
+
+impl Guard {
+    /// Believes what `verifier` does, by the rules of `table`.
+    pub fn new(table: Table, verifier: Arc<AssertionVerifier>) -> Self {
+        Self {
+            table: Arc::new(table),
+            verifier,
+        }
+    }
+
+    /// Whether the route wants a caller.
+    fn wants_caller(&self, request: &Request) -> bool {
+        let path = request.extensions().get::<MatchedPath>();
+        let mode = path.and_then(|path| self.table.mode(path.as_str(), request.method()));
+        mode == Some(Mode::Required)
+    }
+}
+
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded {
+            inner,
+            guard: self.clone(),
+        }
+    }
+}
+
+/// A route behind a [`Guard`]. A request without an assertion, where none is wanted, passes without a
+/// copy of the route and without an allocation.
+#[derive(Clone)]
+pub struct Guarded<S> {
+    inner: S,
+    guard: Guard,
+}
+
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<S::Future, BoxFuture<'static, Result<Response, Infallible>>>;
+
+    fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(task)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let wants_caller = self.guard.wants_caller(&request);
+        if !request.headers().contains_key(IDENTITY) {
+            // Whoever reads a header instead of the `Caller` finds nothing.
+            strip(request.headers_mut());
+            if !wants_caller {
+                return Either::Left(self.inner.call(request));
+            }
+            return Either::Right(Box::pin(async { Ok(nobody()) }));
+        }
+        // The one that said it is ready is the one that is called.
+        let next = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, next);
+        let verifier = Arc::clone(&self.guard.verifier);
+        Either::Right(Box::pin(async move {
+            match believe(&verifier, &mut request).await {
+                Err(refused) => Ok(*refused),
+                Ok(false) if wants_caller => Ok(nobody()),
+                Ok(_) => inner.call(request).await,
+            }
+        }))
+    }
+}
+
+fn nobody() -> Response {
+    Problem::unauthorized(
+        "unauthenticated",
+        "send an access token as Authorization: Bearer, to the gateway",
+    )
+    .into_response()
+}
+
+/// Puts the caller into `request`, if there is one to be believed, and takes the headers out.
 async fn believe(
-    State(verifier): State<Arc<AssertionVerifier>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    match caller(request.headers(), &verifier).await {
+    verifier: &AssertionVerifier,
+    request: &mut Request,
+) -> Result<bool, Box<Response>> {
+    let believed = match caller(request.headers(), verifier).await {
         Ok(Some(caller)) => {
             // The gateway asked already; whoever comes past it meets the same rule.
             if let Err(problem) = guest_may(caller.role, request.method()) {
-                return problem.into_response();
+                return Err(Box::new(problem.into_response()));
             }
             crate::context::identify(caller.id);
             request.extensions_mut().insert(caller);
+            true
         }
-        Ok(None) => {}
+        Ok(None) => false,
         // Not knowing is not the same as not believing: an answer without identity would be a lie.
-        Err(refusal @ AuthRefusal::Unavailable(_)) => return refusal.into_response(),
-        Err(refusal) => tracing::debug!(reason = %refusal, "an identity was not believed"),
-    }
-    // Whoever reads a header instead of the `Caller` finds nothing.
+        Err(refusal @ AuthRefusal::Unavailable(_)) => {
+            return Err(Box::new(refusal.into_response()));
+        }
+        Err(refusal) => {
+            tracing::debug!(reason = %refusal, "an identity was not believed");
+            false
+        }
+    };
     strip(request.headers_mut());
-    next.run(request).await
+    Ok(believed)
 }
 
 async fn caller(

@@ -144,15 +144,19 @@ impl Connection {
             ended = serving.as_mut() => Some(ended),
             () = stop.cancelled() => None,
         };
-        let ended = if let Some(ended) = served {
-            ended
-        } else {
-            serving.as_mut().graceful_shutdown();
-            match tokio::time::timeout(FIRST_REQUEST, serving.as_mut()).await {
-                Ok(ended) => ended,
-                Err(_) if asked.load(Ordering::Relaxed) => serving.await,
-                Err(_) => Ok(()),
+        let mut ended = served;
+        if ended.is_none() && !asked.load(Ordering::Relaxed) {
+            // hyper would close it at once, with a request that it has not read.
+            let first = tokio::time::timeout(FIRST_REQUEST, serving.as_mut()).await;
+            ended = first.ok();
+        }
+        let ended = match ended {
+            Some(ended) => ended,
+            None if asked.load(Ordering::Relaxed) => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
             }
+            None => Ok(()),
         };
         if let Err(error) = ended {
             // A client that leaves, that takes no answer, or that sends no HTTP: nothing of ours.

@@ -7,7 +7,6 @@
     reason = "a test that can't be set up should say where"
 )]
 
-mod broker;
 mod contract;
 mod groups;
 mod outage;

@@ -7,12 +7,20 @@ use std::time::Duration;
 use blocks::bus::{BusError, EventBus, Record, Subscription};
 use blocks::service::Check;
 use events::Message;
-use kafka::{KafkaBus, KafkaCheck};
+use kafka::{KafkaBus, KafkaCheck, Settings};
+use testkit::broker::Broker;
 use testkit::bus::{PATIENCE, by_key, expected, fresh_group, fresh_topic, member, messages, take};
 use testkit::positions::MemoryPositions;
 use tokio::time::{Instant, timeout};
 
-use crate::broker::Broker;
+/// A bus that gives up soon.
+fn impatient(broker: &Broker) -> KafkaBus {
+    let settings = Settings {
+        patience: Duration::from_secs(2),
+        ..Settings::new(&broker.address)
+    };
+    KafkaBus::new(settings).unwrap()
+}
 
 /// Publishes as a relay does: the same again, until it is accepted.
 async fn publish_in_the_end(bus: &KafkaBus, batch: &[Message]) {
@@ -70,7 +78,7 @@ async fn take_in_the_end(
 #[ignore = "starts brokers with scripts/kafka"]
 async fn a_broker_that_is_restarted_is_noticed_and_nothing_is_lost_or_swapped() {
     let broker = Broker::start();
-    let bus = broker.bus();
+    let bus = impatient(&broker);
     let topic = fresh_topic(&bus, 3).await;
     let keys = ["a", "b", "c", "d"];
     let all = messages(&topic, &keys, 30);
@@ -107,7 +115,7 @@ async fn a_broker_that_is_restarted_is_noticed_and_nothing_is_lost_or_swapped() 
 #[ignore = "starts brokers with scripts/kafka"]
 async fn what_was_accepted_survives_a_broker_that_is_killed() {
     let broker = Broker::start();
-    let bus = broker.bus();
+    let bus = impatient(&broker);
     let topic = fresh_topic(&bus, 3).await;
     let keys = ["a", "b", "c", "d"];
     for (n, batch) in messages(&topic, &keys, 60).chunks(20).enumerate() {
@@ -125,7 +133,7 @@ async fn what_was_accepted_survives_a_broker_that_is_killed() {
 #[ignore = "starts brokers with scripts/kafka"]
 async fn a_publish_over_a_frozen_broker_fails_and_its_late_arrival_swaps_nothing() {
     let broker = Broker::start();
-    let bus = broker.bus();
+    let bus = impatient(&broker);
     let topic = fresh_topic(&bus, 2).await;
     let keys = ["a", "b", "c"];
     let all = messages(&topic, &keys, 40);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use blocks::error::BoxError;
-use blocks::outbox::{Depth, LEASE_MS, Lease, Outbox, Pending};
+use blocks::outbox::{Depth, LEASE_MS, Lease, Outbox, Pending, Place, Published};
 use chrono::{DateTime, Utc};
 use events::{Headers, Message};
 use redis::{Pipeline, Script};
@@ -54,8 +54,8 @@ fn read(row: &str) -> Result<(Pending, DateTime<Utc>), BoxError> {
         value: STANDARD.decode(&waiting.value)?,
         time: waiting.time,
     };
-    let id = id.parse()?;
-    Ok((Pending { id, message }, waiting.written))
+    let place = Place::row(id.parse()?);
+    Ok((Pending { place, message }, waiting.written))
 }
 
 /// Takes or renews the lease, by the server's clock.
@@ -149,9 +149,10 @@ impl Outbox for Letters {
     async fn pending(
         &self,
         before: Option<DateTime<Utc>>,
-        after: i64,
+        after: Place,
         max: usize,
     ) -> Result<Vec<Pending>, BoxError> {
+        let after = after.as_row().ok_or("not a place in this outbox")?;
         let mut pending = Vec::new();
         for row in self.rows(after, max).await? {
             let (letter, written) = read(&row)?;
@@ -162,18 +163,19 @@ impl Outbox for Letters {
         Ok(pending)
     }
 
-    async fn mark_published(&self, ids: &[i64]) -> Result<(), BoxError> {
+    async fn mark_published(&self, events: &[Published]) -> Result<(), BoxError> {
         let mut words = Words::default();
         words.say(self.key.as_str());
-        for id in ids {
-            words.number(*id);
+        for number in events.iter().filter_map(|event| event.place.as_row()) {
+            words.number(number);
         }
         self.link.write(&self.remove, &words).await
     }
 
-    async fn mark_refused(&self, id: i64, reason: &str) -> Result<(), BoxError> {
+    async fn mark_refused(&self, place: Place, reason: &str) -> Result<(), BoxError> {
+        let number = place.as_row().ok_or("not a place in this outbox")?;
         let mut words = Words::default();
-        words.say(self.key.as_str()).number(id).say(reason);
+        words.say(self.key.as_str()).number(number).say(reason);
         self.link.write(&self.refuse, &words).await
     }
 

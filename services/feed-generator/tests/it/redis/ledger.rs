@@ -105,7 +105,10 @@ impl Adapter for RedisLedger {
     async fn dead_letters(&self) -> Vec<Message> {
         let prefix = format!("{}group:", self.prefix);
         let letters = Letters::new(Arc::clone(&self.link), GROUP, &prefix);
-        let pending = letters.pending(None, 0, 100).await.unwrap();
+        let pending = letters
+            .pending(None, blocks::outbox::Place::START, 100)
+            .await
+            .unwrap();
         pending.into_iter().map(|pending| pending.message).collect()
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use blocks::bus::{EventBus, TopicSpec};
 use blocks::metrics::Metrics;
-use blocks::outbox::Outbox;
+use blocks::outbox::{Outbox, Place, Published};
 use blocks::relay::Relay;
 use events::{header, topic};
 use feed_generator::Settings;
@@ -63,15 +63,40 @@ async fn a_dead_letter_is_published_and_leaves_the_outbox() {
 #[ignore = "needs TEST_REDIS_URL"]
 async fn letters_come_in_order_by_pages_and_one_that_the_bus_never_takes_is_set_aside() {
     let (world, outbox) = given_up().await;
-    let all = outbox.pending(None, 0, 10).await.unwrap();
+    let all = outbox.pending(None, Place::START, 10).await.unwrap();
     assert_eq!(all.len(), 2);
-    assert_eq!(outbox.pending(None, 0, 1).await.unwrap(), all[..1]);
-    assert_eq!(outbox.pending(None, all[0].id, 10).await.unwrap(), all[1..]);
+    assert_eq!(
+        outbox.pending(None, Place::START, 1).await.unwrap(),
+        all[..1]
+    );
+    assert_eq!(
+        outbox.pending(None, all[0].place, 10).await.unwrap(),
+        all[1..]
+    );
     let oldest = outbox.depth().await.unwrap().oldest.unwrap();
-    assert_eq!(outbox.pending(Some(oldest), 0, 10).await.unwrap(), []);
-    outbox.mark_refused(all[0].id, "too large").await.unwrap();
-    assert_eq!(outbox.pending(None, 0, 10).await.unwrap(), all[1..]);
-    outbox.mark_published(&[all[1].id, 999]).await.unwrap();
+    assert_eq!(
+        outbox
+            .pending(Some(oldest), Place::START, 10)
+            .await
+            .unwrap(),
+        []
+    );
+    outbox
+        .mark_refused(all[0].place, "too large")
+        .await
+        .unwrap();
+    assert_eq!(
+        outbox.pending(None, Place::START, 10).await.unwrap(),
+        all[1..]
+    );
+    let unknown = Published {
+        place: Place::row(999),
+        key: String::new(),
+    };
+    outbox
+        .mark_published(&[Published::from(&all[1]), unknown])
+        .await
+        .unwrap();
     assert_eq!(outbox.depth().await.unwrap().oldest, None);
     let refused = world.backend.as_redis().key("group:outbox:refused");
     let refused: Vec<String> = connection().await.zrange(refused, 0, -1).await.unwrap();

@@ -34,6 +34,7 @@ mod posts;
 mod upkeep;
 
 use std::collections::HashSet;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -90,6 +91,8 @@ struct Inner {
     names: Names,
     complaints: Mutex<HashSet<String>>,
     faults: Mutex<Option<Arc<dyn Faults>>>,
+    /// After which step of a batch the next injected fault strikes.
+    faulty_step: AtomicUsize,
 }
 
 impl Mongo {
@@ -123,6 +126,7 @@ impl Mongo {
                 names: Names::default(),
                 complaints: Mutex::default(),
                 faults: Mutex::default(),
+                faulty_step: AtomicUsize::new(0),
             }),
         };
         mongo.ensure_indexes().await?;

@@ -38,14 +38,6 @@ struct Committed {
     at: bson::DateTime,
 }
 
-/// A part of the outbox.
-#[derive(Default)]
-struct Page {
-    events: Vec<Pending>,
-    /// There may be more, none of them before this place.
-    complete_to: Option<Place>,
-}
-
 #[async_trait]
 impl Outbox for Mongo {
     fn service(&self) -> &'static str {
@@ -60,22 +52,16 @@ impl Outbox for Mongo {
         self.inner.hand_over.fell_behind()
     }
 
-    /// Finds a document by the first event that waits in it; those behind it come along if they are not
-    /// later than what this page leaves out, and otherwise when the first one is gone.
+    /// Finds a document by the first event that waits in it. Those behind it come along; what a full
+    /// page leaves out is not older than the first event of any document in it.
     async fn pending(
         &self,
         before: Option<DateTime<Utc>>,
         after: Place,
         max: usize,
     ) -> Result<Vec<Pending>, BoxError> {
-        let mut events = Vec::new();
-        let mut complete_to: Option<Place> = None;
-        for collection in [POSTS, LETTERS] {
-            let page = self.page(collection, before, after, max).await?;
-            events.extend(page.events);
-            complete_to = [complete_to, page.complete_to].into_iter().flatten().min();
-        }
-        events.retain(|event| complete_to.is_none_or(|last| event.place <= last));
+        let mut events = self.page(POSTS, before, after, max).await?;
+        events.extend(self.page(LETTERS, before, after, max).await?);
         events.sort_by_key(|event| event.place);
         events.truncate(max);
         Ok(events)
@@ -155,7 +141,7 @@ impl Mongo {
         before: Option<DateTime<Utc>>,
         after: Place,
         max: usize,
-    ) -> Result<Page, StoreError> {
+    ) -> Result<Vec<Pending>, StoreError> {
         let mut begin = match after {
             Place::START => String::new(),
             after => id(&after),
@@ -176,30 +162,25 @@ impl Mongo {
             let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
             let full = found.len() >= max;
             let last = found.last().and_then(first_id);
-            let page = self.read_page(collection, found, full);
+            let events = self.read_page(collection, found);
             match last {
                 // All of them unreadable: what comes after them must not wait for somebody to mend it.
-                Some(last) if full && page.events.is_empty() => begin = last,
-                _ => return Ok(page),
+                Some(last) if full && events.is_empty() => begin = last,
+                _ => return Ok(events),
             }
         }
     }
 
-    fn read_page(&self, collection: &str, found: Vec<Document>, full: bool) -> Page {
-        let mut page = Page::default();
+    fn read_page(&self, collection: &str, found: Vec<Document>) -> Vec<Pending> {
+        let mut events = Vec::new();
         for document in found {
             let id = document.get("_id").cloned();
             let Some(waiting) = read::<Waiting>(self, collection, document) else {
                 continue;
             };
-            for (nth, event) in waiting.pending.into_iter().enumerate() {
+            for event in waiting.pending {
                 match event.pending() {
-                    Ok(event) => {
-                        if full && nth == 0 {
-                            page.complete_to = Some(event.place);
-                        }
-                        page.events.push(event);
-                    }
+                    Ok(event) => events.push(event),
                     Err(why) => {
                         // Those behind it wait, too: they are about the same post.
                         self.complain(collection, id.as_ref(), &why);
@@ -208,7 +189,7 @@ impl Mongo {
                 }
             }
         }
-        page
+        events
     }
 
     /// Moves an event from those that wait to those that were refused; false when it is not here.

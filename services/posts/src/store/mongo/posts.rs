@@ -15,14 +15,14 @@ use super::document::{PostDoc, RequestDoc, Shown, date, read, time};
 use super::error::{failed, is_duplicate};
 use super::events::enclose;
 use super::names::{Known, LASTS};
-use super::{Mongo, POSTS, authors};
+use super::{Mongo, POSTS, authors, closing};
 use crate::domain::{Author, Draft, Post};
 use crate::error::PostError;
 use crate::idempotency::{KEPT, KeyedRequest};
+use crate::removal::PAGE;
 use crate::store::{Begin, Filter, PostStore};
 
-/// How often a key that was forgotten a moment ago is taken anew, or a post looked at again that
-/// others change.
+/// How often a key that was forgotten a moment ago is taken anew.
 const ATTEMPTS: usize = 16;
 
 /// Posts in MongoDB.
@@ -81,20 +81,6 @@ impl MongoPosts {
             .publish(post_id, author, time(before.created_at));
         Ok(Some(post))
     }
-
-    /// Deletes a post that was inserted while its account was closed.
-    async fn take_back(&self, post: &Post) -> Result<(), StoreError> {
-        for _ in 0..ATTEMPTS {
-            let Some(post) = self.get(post.id).await? else {
-                return Ok(());
-            };
-            if self.delete(&post, &post.delete()).await? {
-                return Ok(());
-            }
-        }
-        // Whoever closes the account looks again, later.
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -145,12 +131,13 @@ impl PostStore for MongoPosts {
         for _ in 0..ATTEMPTS {
             match (posts.insert_one(&document).await, &request, &request_id) {
                 (Ok(_), _, _) => {
+                    self.0.hand_over(vec![pending]);
                     if self.closed_meanwhile(author.id, since).await? {
-                        self.0.hand_over(vec![pending]);
-                        self.take_back(&post).await?;
+                        // Whoever closes the account may have looked for posts before this one came.
+                        let context = context::for_events();
+                        closing::delete_posts(&self.0, author.id, PAGE, &context).await?;
                         return Err(PostError::AccountDeleted);
                     }
-                    self.0.hand_over(vec![pending]);
                     return Ok(post);
                 }
                 (Err(error), Some(request), Some(id)) if is_duplicate(&error) => {

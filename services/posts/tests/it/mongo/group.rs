@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use blocks::ManualClock;
-use blocks::consumer::{ConsumerStore, HandlerError};
+use blocks::consumer::{ConsumerStore, HandlerError, Reason};
 use blocks::outbox::{Outbox as _, Place};
 use events::{Envelope, Message, Topic};
 use futures::TryStreamExt;
@@ -13,8 +14,8 @@ use mongodb::bson::{Document, doc};
 use mongodb::error::{ErrorKind, WriteFailure};
 use posts::store::mongo::Mongo;
 use posts::store::mongo::consumer::{Handler, MongoConsumer};
-use sql::{Faults, StoreError};
-use testkit::consumer_store::{Adapter, GROUP, Refusals, Stepped};
+use sql::{FaultPoint, Faults, StoreError};
+use testkit::consumer_store::{Adapter, Bench, GROUP, Refusals, Stepped, numbered};
 
 use crate::stores::{connect, fresh_url};
 
@@ -120,6 +121,88 @@ impl Adapter for MongoLedger {
         self.mongo.database().drop().await.unwrap();
         true
     }
+}
+
+/// Breaks off the first so many batches, each after another step.
+struct BreakOff(AtomicUsize);
+
+impl Faults for BreakOff {
+    fn fails(&self, point: FaultPoint) -> bool {
+        let left = |left: usize| left.checked_sub(1);
+        point == FaultPoint::BeforeCommit
+            && self
+                .0
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
+                .is_ok()
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_MONGODB_URL"]
+async fn a_crash_between_any_two_writes_of_a_batch_is_harmless() {
+    const STEPS: usize = 5;
+    let bench = Bench::over(MongoLedger::open().await).await;
+    // Effects, a gap that closes, an event that is given up, and one behind it that waits.
+    bench
+        .refusals
+        .poison
+        .lock()
+        .unwrap()
+        .unreadable
+        .insert(("b".to_owned(), 2));
+    let order = [
+        ("a", 1),
+        ("a", 3),
+        ("b", 1),
+        ("b", 2),
+        ("b", 3),
+        ("a", 2),
+        ("c", 2),
+    ];
+    let records = order.map(|(counter, value)| bench.event(counter, value));
+    let records = numbered(records.to_vec(), 0);
+    for batch in [&records[..2], &records[2..]] {
+        bench
+            .adapter
+            .inject(Arc::new(BreakOff(AtomicUsize::new(STEPS))));
+        for crash in 0..STEPS {
+            let applied = bench.store.apply(batch).await;
+            assert!(applied.is_err(), "crash {crash}: {applied:?}");
+        }
+        bench.store.apply(batch).await.unwrap();
+    }
+    let ledger = bench.adapter.ledger().await;
+    assert_eq!(ledger["a"], [1, 2, 3]);
+    assert_eq!(ledger["b"], [1]);
+    let positions = bench
+        .store
+        .stored_positions(testkit::consumer_store::STEPS.name);
+    assert_eq!(positions.await.unwrap()[&0], 7);
+    assert!(!bench.adapter.dead_letters().await.is_empty());
+
+    // A retry is broken off as well.
+    bench.refusals.cure();
+    let blocked = bench.blocked().await;
+    assert_eq!(
+        blocked,
+        [
+            ("b".to_owned(), Reason::Poison),
+            ("c".to_owned(), Reason::Gap)
+        ]
+    );
+    bench
+        .adapter
+        .inject(Arc::new(BreakOff(AtomicUsize::new(STEPS))));
+    for blocked in bench.listed().await {
+        assert!(bench.store.replay(blocked.id).await.unwrap());
+    }
+    bench.settle().await;
+    let ledger = bench.adapter.ledger().await;
+    assert_eq!(
+        (&ledger["b"][..], &ledger["c"][..]),
+        (&[1, 2, 3][..], &[2][..])
+    );
+    assert_eq!(bench.blocked().await, []);
 }
 
 testkit::consumer_store_contract!(

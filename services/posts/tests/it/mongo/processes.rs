@@ -10,6 +10,7 @@ use chrono::TimeDelta;
 use events::posts::PostCreated;
 use events::users::{UserCreated, UserDeleted, UserUpdated};
 use events::{Context, Envelope, Event};
+use futures::future::join_all;
 use mongodb::bson::{Document, doc};
 use posts::domain::Limits;
 use posts::error::PostError;
@@ -175,6 +176,31 @@ async fn here_events(mongo: &Mongo) -> Vec<PostCreated> {
         .filter_map(|event| event.open::<PostCreated>())
         .map(Result::unwrap)
         .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_MONGODB_URL"]
+async fn posts_on_their_way_while_their_account_is_closed_here_are_taken_back() {
+    for _ in 0..5 {
+        let mongo = connect(&fresh_url(), Arc::new(SystemClock)).await;
+        let posts = open(&mongo);
+        let group = group(&posts);
+        group.apply(&[registered("ada")]).await.unwrap();
+        create(&mongo, "known before").await;
+        let closed = [record(2, &UserDeleted { user_id: 1 })];
+        let create = async || posts.store().create(draft("t"), ada(), None).await;
+        let creating = async {
+            // Many of them wait for their turn to write when the account is closed.
+            let answers = join_all((0..40).map(|_| create())).await;
+            for answer in answers {
+                let refused = matches!(answer, Err(PostError::AccountDeleted));
+                assert!(refused || answer.is_ok(), "{answer:?}");
+            }
+        };
+        let (closed, ()) = tokio::join!(group.apply(&closed), creating);
+        assert_eq!(closed.unwrap().handled, 1);
+        assert_eq!(posts.store().count(&Filter::default()).await.unwrap(), 0);
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Writing what was decided, in the order that the module's documentation gives the reasons for.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use blocks::consumer::Applied;
 use blocks::outbox::Pending;
@@ -133,9 +133,9 @@ struct Steps<'a> {
 
 impl<'a> Steps<'a> {
     fn begin(mongo: &'a Mongo) -> Result<Self, StoreError> {
-        static TURN: AtomicUsize = AtomicUsize::new(0);
         mongo.fault(FaultPoint::BeforeWrite)?;
-        let fails_after = 1 + TURN.fetch_add(1, Ordering::Relaxed) % 5;
+        let turn = mongo.inner.faulty_step.fetch_add(1, Ordering::Relaxed);
+        let fails_after = 1 + turn % 5;
         Ok(Self { mongo, fails_after })
     }
 

@@ -1,21 +1,22 @@
-//! A broker of a test's own, which may be stopped, frozen and started again.
+//! A Kafka broker of a test's own, which may be stopped, frozen and started again. It takes
+//! `scripts/kafka`, so Java.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-use kafka::{KafkaBus, Settings};
 use tempfile::TempDir;
 
 /// See the module. It ends with the value.
-pub(crate) struct Broker {
+pub struct Broker {
     folder: TempDir,
     port: u16,
-    pub(crate) address: String,
+    /// `host:port`.
+    pub address: String,
 }
 
 impl Broker {
     /// Starts one on ports that are free now.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut broker = Self {
             folder,
@@ -26,39 +27,30 @@ impl Broker {
         broker
     }
 
-    /// A bus over it that gives up soon.
-    pub(crate) fn bus(&self) -> KafkaBus {
-        KafkaBus::new(Settings {
-            patience: std::time::Duration::from_secs(2),
-            ..Settings::new(&self.address)
-        })
-        .unwrap()
-    }
-
     /// Starts it again, on what it kept.
-    pub(crate) fn up(&self) -> String {
+    pub fn up(&self) -> String {
         self.script("up")
     }
 
     /// Stops it.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.script("stop");
     }
 
     /// Ends it without a word.
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
         self.signal("-KILL");
         // Nothing is left to be stopped; this waits until it has gone.
         self.stop();
     }
 
     /// Lets it stand still, with all connections open.
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.signal("-STOP");
     }
 
     /// Lets it go on.
-    pub(crate) fn thaw(&self) {
+    pub fn thaw(&self) {
         self.signal("-CONT");
     }
 
@@ -70,7 +62,14 @@ impl Broker {
 
     fn script(&self, command: &str) -> String {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kafka");
-        let done = Command::new(script)
+        // What this process has open (a lock that it runs under) is no business of a broker, which
+        // may outlive it.
+        let close = r#"for fd in /proc/$$/fd/*; do
+            fd=${fd##*/}; [ "$fd" -le 2 ] || eval "exec $fd>&-"
+        done; exec "$0" "$@""#;
+        let done = Command::new("bash")
+            .args(["-c", close])
+            .arg(script)
             .arg(command)
             .env("KAFKA_TEST_DIR", self.folder.path().join("kafka"))
             .env("KAFKA_TEST_PORT", self.port.to_string())

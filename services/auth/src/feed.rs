@@ -1,0 +1,162 @@
+//! What other replicas of auth did: sessions they ended, accounts they changed.
+//!
+//! They write it into a table, in the same transaction, and ring a bell (PostgreSQL's NOTIFY). This
+//! replica reads the table when it hears the bell, and every half second because bells get lost with
+//! connections. While it has not read for a second it believes nothing that it remembers, and every
+//! token is looked up in the database.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use blocks::backoff::Backoff;
+use blocks::error::chain;
+use blocks::service::Background;
+use chrono::{DateTime, TimeDelta, Utc};
+use sql::{Db, StoreError};
+use sqlx::postgres::PgListener;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::revocations::Revocations;
+use crate::store::{self, Place};
+
+/// How often the table is read in any case.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long what was read last is the truth.
+const FRESH: TimeDelta = TimeDelta::seconds(1);
+/// How often what nobody needs any more is removed.
+const TIDY_EVERY: Duration = Duration::from_mins(10);
+
+/// See the module.
+pub(crate) struct Feed {
+    db: Db,
+    url: String,
+    revocations: Arc<Revocations>,
+    place: Mutex<Place>,
+    /// In ms since 1970.
+    fresh_until: AtomicI64,
+}
+
+impl Feed {
+    /// Stands where the table is now: what is loaded after this has all that was told before.
+    pub async fn begin(
+        db: Db,
+        url: String,
+        revocations: Arc<Revocations>,
+    ) -> Result<Self, StoreError> {
+        let (_, place) = store::changes_since(&db, None).await?;
+        Ok(Self {
+            db,
+            url,
+            revocations,
+            place: Mutex::new(place),
+            fresh_until: AtomicI64::new(i64::MIN),
+        })
+    }
+
+    /// Whether what is remembered can be believed at `now`.
+    pub fn is_fresh(&self, now: DateTime<Utc>) -> bool {
+        now.timestamp_millis() < self.fresh_until.load(Ordering::Acquire)
+    }
+
+    /// Reads what is new.
+    pub async fn look(&self) -> Result<(), StoreError> {
+        // From before the look: what is committed during it may be missing.
+        let now = self.db.settings().clock.now();
+        let since = self.place().clone();
+        let (changes, place) = store::changes_since(&self.db, Some(&since)).await?;
+        for change in changes {
+            self.revocations.apply(change, now);
+        }
+        *self.place() = place;
+        let until = (now + FRESH).timestamp_millis();
+        self.fresh_until.store(until, Ordering::Release);
+        Ok(())
+    }
+
+    fn place(&self) -> std::sync::MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn listen(&self) -> Result<PgListener, StoreError> {
+        let mut listener = PgListener::connect(&self.url).await?;
+        // A lost connection is seen at once here, and made again with pauses.
+        listener.eager_reconnect(false);
+        listener.listen(&store::bell(&self.db).await?).await?;
+        Ok(listener)
+    }
+
+    /// Rings `bell` for each notification, for ever.
+    async fn hear(&self, bell: &tokio::sync::Notify) {
+        let mut backoff = Backoff::default();
+        loop {
+            let heard = async {
+                let mut listener = self.listen().await?;
+                backoff.reset();
+                while listener.try_recv().await?.is_some() {
+                    bell.notify_one();
+                }
+                Ok::<_, StoreError>(())
+            };
+            if let Err(error) = heard.await {
+                let error = chain(&error);
+                tracing::debug!(%error, "no notifications: changes are read every half second");
+            }
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    }
+
+    async fn follow(&self, bell: &tokio::sync::Notify) {
+        let mut turn = tokio::time::interval(LOOK_EVERY);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_away = false;
+        let mut tidy_at = Instant::now() + TIDY_EVERY;
+        loop {
+            tokio::select! {
+                _ = turn.tick() => {}
+                () = bell.notified() => {}
+            }
+            match self.look().await {
+                Ok(()) if is_away => {
+                    is_away = false;
+                    tracing::info!("what other replicas do is known again");
+                }
+                Err(error) if !is_away => {
+                    is_away = true;
+                    let error = chain(&error);
+                    tracing::warn!(
+                        %error,
+                        "what other replicas do is unknown: every token is looked up"
+                    );
+                }
+                Ok(()) | Err(_) => {}
+            }
+            if Instant::now() >= tidy_at {
+                tidy_at = Instant::now() + TIDY_EVERY;
+                let now = self.db.settings().clock.now();
+                if let Err(error) = store::forget_changes(&self.db, now).await {
+                    tracing::debug!(error = %chain(&error), "old changes stay for now");
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Background for Feed {
+    fn name(&self) -> &'static str {
+        "the feed of revocations"
+    }
+
+    async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
+        let bell = tokio::sync::Notify::new();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.hear(&bell) => {}
+            () = self.follow(&bell) => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! The keys that identities are signed with, asked of auth over HTTP and remembered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use blocks::error::BoxError;
+use blocks::identity::{Jwk, KeySet, KeySource, VerifyingKey};
+use bytes::Bytes;
+use http::{StatusCode, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+const PATH: &str = "/.well-known/jwks.json";
+/// How long auth may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The answer is asked for again after this time: a retired key must not hold for ever.
+const FRESH: Duration = Duration::from_mins(1);
+/// A key that nobody knows makes auth be asked, at most so often: names of keys are cheap to make up.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// A key set is some hundred bytes.
+const MOST_BYTES: usize = 64 * 1024;
+
+/// Auth's public keys.
+pub struct RemoteKeys {
+    http: Client<HttpConnector, Empty<Bytes>>,
+    url: Uri,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    keys: KeySet,
+    asked: Option<Instant>,
+    /// The last answer was one.
+    is_answered: bool,
+}
+
+#[derive(Deserialize)]
+struct Jwks {
+    keys: Vec<Jwk>,
+}
+
+impl RemoteKeys {
+    /// The keys of the auth service at `auth_url`, as `AUTH_URL` names it. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// When that is no `http://host:port`.
+    pub fn new(auth_url: &str) -> anyhow::Result<Self> {
+        let expected = || format!("AUTH_URL is {auth_url:?}, expected http://host:port");
+        let url: Uri = format!("{}{PATH}", auth_url.trim_end_matches('/'))
+            .parse()
+            .with_context(expected)?;
+        anyhow::ensure!(
+            url.scheme_str() == Some("http") && url.host().is_some(),
+            expected()
+        );
+        Ok(Self {
+            http: Client::builder(TokioExecutor::new()).build_http(),
+            url,
+            known: Mutex::default(),
+        })
+    }
+
+    async fn ask(&self) -> anyhow::Result<KeySet> {
+        let asking = async {
+            let answer = self.http.get(self.url.clone()).await?;
+            let status = answer.status();
+            anyhow::ensure!(status == StatusCode::OK, "it answered {status}");
+            let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
+            let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
+            let jwks: Jwks = serde_json::from_slice(&body).context("that is no key set")?;
+            Ok(KeySet::read(&jwks.keys)?)
+        };
+        let asked = timeout(PATIENCE, asking).await.context("no answer in time");
+        asked
+            .flatten()
+            .with_context(|| format!("could not get auth's keys at {} (AUTH_URL)", self.url))
+    }
+}
+
+#[async_trait]
+impl KeySource for RemoteKeys {
+    /// A key that is known holds also while auth is away: what it signed then is a minute old at
+    /// most.
+    async fn key(&self, kid: &str) -> Result<Option<Arc<VerifyingKey>>, BoxError> {
+        // Who comes while auth is asked waits for the same answer.
+        let mut known = self.known.lock().await;
+        let found = known.keys.key(kid).await?;
+        let since = known.asked.map(|asked| asked.elapsed());
+        let is_due = match (&found, known.is_answered) {
+            (Some(_), true) => since.is_none_or(|since| since >= FRESH),
+            _ => since.is_none_or(|since| since >= ASK_AGAIN),
+        };
+        if is_due {
+            known.asked = Some(Instant::now());
+            match self.ask().await {
+                Ok(keys) => {
+                    known.keys = keys;
+                    known.is_answered = true;
+                    return known.keys.key(kid).await;
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "identities can't be checked anew"
+                    );
+                    known.is_answered = false;
+                }
+            }
+        }
+        match found {
+            None if !known.is_answered => Err("auth's keys are not known now".into()),
+            found => Ok(found),
+        }
+    }
+}

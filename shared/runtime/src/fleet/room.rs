@@ -1,0 +1,93 @@
+//! The waiting room: what a service answers while it waits for its servers. It is alive, says what is
+//! missing, and asks everybody else to come back.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use axum::Router;
+use axum::middleware::map_response;
+use axum::response::Response;
+use axum::routing::any;
+use blocks::Problem;
+use blocks::config::Config;
+use blocks::error::BoxError;
+use blocks::health::Health;
+use blocks::kit::{self, Kit, Limits};
+use blocks::metrics::Metrics;
+use blocks::service::Check;
+use http::HeaderValue;
+use http::header::CONNECTION;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::front::VERSION;
+use super::wait::Waits;
+
+/// A server on a listener that somebody else will have.
+pub(super) struct Room {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Room {
+    /// Opens it on `listener`, which stays as it is: whoever connects while one takes over from the
+    /// other is served by the other.
+    pub(super) fn open(
+        name: &'static str,
+        listener: &std::net::TcpListener,
+        config: &Config,
+        waits: &Waits,
+    ) -> anyhow::Result<Self> {
+        let listener = listener.try_clone().context("could not listen")?;
+        let listener = TcpListener::from_std(listener).context("could not listen")?;
+        let waiting: Arc<dyn Check> = Arc::new(Waiting(waits.clone()));
+        let health = Health::new(&config.app_name, VERSION, None).checking(name, vec![waiting]);
+        let come_back = any(async || Problem::unavailable("starting").retry_after(1));
+        // A connection is not kept: its next request is for the service.
+        let close = map_response(async |mut response: Response| {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+            response
+        });
+        let router: Router = health.router().route("/{*path}", come_back).layer(close);
+        let limits = Limits::from(config);
+        let app = Kit::new(name, limits.clone(), Metrics::new()).wrap(router);
+        let room = Self {
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        let stop = room.stop.clone();
+        room.tasks.spawn(async move {
+            if let Err(error) = kit::serve(listener, app, &limits, stop).await {
+                tracing::warn!(%error, "nobody is told what is missing");
+            }
+        });
+        Ok(room)
+    }
+
+    /// Closes it when the requests in it are answered.
+    pub(super) async fn close(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// All that is waited for, as one check: parts come and go.
+struct Waiting(Waits);
+
+#[async_trait]
+impl Check for Waiting {
+    fn name(&self) -> &'static str {
+        blocks::health::DATABASE
+    }
+
+    async fn check(&self) -> Result<(), BoxError> {
+        for missing in self.0.checks() {
+            missing.check().await?;
+        }
+        Err("the service is being opened".into())
+    }
+}

@@ -1,0 +1,148 @@
+//! Waiting for servers: with growing pauses, and with log lines that name the setting.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use blocks::backoff::Backoff;
+use blocks::error::{BoxError, chain};
+use blocks::service::Check;
+use http::Uri;
+use tokio::time::{Instant, timeout};
+
+/// How long one attempt may take: some servers never answer what they do not understand.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// How often the same reason is logged again.
+const REMIND: Duration = Duration::from_secs(30);
+
+/// What is waited for, by part.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Waits(Arc<Mutex<BTreeMap<&'static str, String>>>);
+
+impl Waits {
+    /// See [`super::Fleet::wait_for`].
+    pub(super) async fn until<T, F>(
+        &self,
+        part: &'static str,
+        what: String,
+        open: impl Fn() -> F,
+    ) -> T
+    where
+        F: Future<Output = Result<T, BoxError>>,
+    {
+        let mut backoff = Backoff::default();
+        let mut told: Option<(String, Instant)> = None;
+        self.held().insert(part, format!("{what} is not there yet"));
+        loop {
+            let reason = match timeout(ATTEMPT, open()).await {
+                Ok(Ok(opened)) => {
+                    self.held().remove(part);
+                    if backoff.failures() > 0 {
+                        tracing::info!("{what} is there");
+                    }
+                    return opened;
+                }
+                Ok(Err(error)) => chain(&*error),
+                Err(_) => format!("no answer within {} s", ATTEMPT.as_secs()),
+            };
+            let is_news = told
+                .as_ref()
+                .is_none_or(|(last, at)| *last != reason || at.elapsed() > REMIND);
+            if is_news {
+                tracing::warn!(error = reason, "waiting for {what}");
+                told = Some((reason.clone(), Instant::now()));
+            }
+            self.held().insert(part, format!("{what}: {reason}"));
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    }
+
+    /// What is missing, for `/ready`.
+    pub(super) fn checks(&self) -> Vec<Arc<dyn Check>> {
+        let parts: Vec<&'static str> = self.held().keys().copied().collect();
+        let check = |part| Arc::new(Missing(self.clone(), part)) as Arc<dyn Check>;
+        parts.into_iter().map(check).collect()
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A part that is waited for.
+struct Missing(Waits, &'static str);
+
+#[async_trait]
+impl Check for Missing {
+    fn name(&self) -> &'static str {
+        self.1
+    }
+
+    async fn check(&self) -> Result<(), BoxError> {
+        match self.0.held().get(self.1) {
+            Some(why) => Err(why.clone().into()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The host and port in the URL that `setting` holds. Nothing else of it is ever shown: it has the
+/// password.
+pub(super) fn server_of(setting: &str, url: &str) -> anyhow::Result<String> {
+    let example = "expected postgres://user:password@host:5432/database";
+    let uri: Uri = url
+        .parse()
+        .ok()
+        .with_context(|| format!("{setting} is no URL: {example}"))?;
+    let is_postgres = matches!(uri.scheme_str(), Some("postgres" | "postgresql"));
+    let host = uri.host().filter(|host| !host.is_empty() && is_postgres);
+    let host = host.with_context(|| format!("{setting} names no PostgreSQL server: {example}"))?;
+    Ok(format!("{host}:{}", uri.port_u16().unwrap_or(5432)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_server_is_named_without_what_is_secret_in_its_url() {
+        let url = "postgres://ada:correct%20horse@db.example:6543/rookery";
+        assert_eq!(server_of("DATABASE_URL", url).unwrap(), "db.example:6543");
+        let url = "postgresql://db/rookery";
+        assert_eq!(server_of("DATABASE_URL", url).unwrap(), "db:5432");
+        for url in [
+            "mysql://ada:secret@db/rookery",
+            "secret",
+            "postgres://",
+            "/run/secret",
+        ] {
+            let error = format!("{:#}", server_of("DATABASE_URL", url).unwrap_err());
+            assert!(error.contains("DATABASE_URL"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_there_is_tried_again_and_named_meanwhile() {
+        let waits = Waits::default();
+        let attempts = AtomicU32::new(0);
+        let opened = waits.until("database", "a server (SETTING)".into(), || async {
+            match attempts.fetch_add(1, Ordering::SeqCst) {
+                0 => Err("refused".into()),
+                1 => std::future::pending().await,
+                2 => {
+                    let said = waits.checks()[0].check().await.unwrap_err().to_string();
+                    assert_eq!(said, "a server (SETTING): no answer within 10 s");
+                    Ok("it")
+                }
+                _ => panic!("it was opened already"),
+            }
+        });
+        assert_eq!(opened.await, "it");
+        assert!(waits.checks().is_empty());
+    }
+}
