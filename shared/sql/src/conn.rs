@@ -94,6 +94,33 @@ impl Link {
     }
 }
 
+/// Follows what was ahead. Given up before it is known what became of it, it counts as refused: it may
+/// have run, or not.
+struct Watch<'a> {
+    pending: &'a mut Option<Ahead>,
+    refused: &'a mut bool,
+    missing: usize,
+}
+
+impl Watch<'_> {
+    fn follow(&mut self, step: Step) -> Option<Step> {
+        if self.missing == 0 || !matches!(step, Ok(Either::Left(_))) {
+            return Some(step);
+        }
+        self.missing -= 1;
+        if self.missing == 0 {
+            *self.pending = None;
+        }
+        None
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        *self.refused |= self.missing > 0;
+    }
+}
+
 type Step = Result<Either<SqliteQueryResult, SqliteRow>, Error>;
 
 impl<'c> Executor<'c> for &'c mut SqliteConn {
@@ -115,26 +142,14 @@ impl<'c> Executor<'c> for &'c mut SqliteConn {
         let persistent = query.persistent();
         let text = format!("{}; {}", ahead.text, query.sql().as_str());
         let together = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(persistent);
-        let (pending, refused) = (&mut self.ahead, &mut self.refused);
-        let mut missing = ahead.statements;
+        let mut watch = Watch {
+            pending: &mut self.ahead,
+            refused: &mut self.refused,
+            missing: ahead.statements,
+        };
         connection
             .fetch_many(together)
-            .filter_map(move |step| {
-                ready(match step {
-                    Ok(Either::Left(_)) if missing > 0 => {
-                        missing -= 1;
-                        if missing == 0 {
-                            *pending = None;
-                        }
-                        None
-                    }
-                    Err(error) => {
-                        *refused |= missing > 0;
-                        Some(Err(error))
-                    }
-                    step => Some(step),
-                })
-            })
+            .filter_map(move |step| ready(watch.follow(step)))
             .boxed()
     }
 
@@ -248,6 +263,16 @@ mod tests {
         note(&mut conn, 2).await.unwrap();
         sqlx::query("commit").execute(&mut conn).await.unwrap();
         assert_eq!(notes(&mut conn).await, [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_statement_that_is_given_up_leaves_no_doubt_behind() {
+        let mut conn = memory().await;
+        conn.put_ahead(Some(BEGIN));
+        let mut steps = conn.fetch_many(sqlx::query("insert into notes (id) values (1)"));
+        assert!(futures::poll!(steps.next()).is_pending());
+        drop(steps);
+        assert!(conn.take_refused());
     }
 
     #[tokio::test]

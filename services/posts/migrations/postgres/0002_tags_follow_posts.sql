@@ -1,8 +1,6 @@
 -- The rows of a post's tags follow the post by themselves, in its own statement. A removal knows its
--- rows by the tags that were, so no index by post is needed. Nor is one by author: the rows of one tag
--- say whose they are, and each index is a page more to write a tag.
+-- rows by the tags that were, so no index by post is needed.
 drop index post_tags_of_post;
-drop index post_tags_by_author;
 
 create function post_tags_follow() returns trigger language plpgsql as $$
 begin
