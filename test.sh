@@ -5,8 +5,9 @@
 #   ./test.sh                                  starts a rookery of its own, stops it afterwards
 #   BASE_URL=http://localhost:8000 ./test.sh   walks a server that runs; again and again, if wanted
 #
-# Names are new in every run, so nothing has to be cleaned up. Only what can't be done over HTTP
-# (an admin, the topic, the stop) is left out on a server that is not its own. ROOKERY names another
+# Names are new in every run, so nothing has to be cleaned up. What can't be done over HTTP (making an
+# admin, reading a topic) is done with the command line of a server that is not its own where ROOKERY_CLI
+# says how to call it (`scripts/stack rookery`), and left out otherwise. ROOKERY names another
 # executable to start.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -110,6 +111,8 @@ json() { jq -cn "$@"; }
 
 # --- the server --------------------------------------------------------------------------------
 
+# The command line beside the server; empty where there is none.
+read -ra CLI <<<"${ROOKERY_CLI:-}"
 if [ -z "${BASE_URL:-}" ]; then
   if [ -z "${ROOKERY:-}" ]; then
     cargo build --quiet --locked
@@ -126,6 +129,7 @@ if [ -z "${BASE_URL:-}" ]; then
     sleep 0.05
   done
   BASE_URL="http://$(cat "$DATA_DIR/rookery.addr")"
+  CLI=("$ROOKERY")
 fi
 BASE_URL=${BASE_URL%/}
 RUN=$(od -An -N5 -tx1 /dev/urandom | tr -d ' \n')
@@ -417,9 +421,9 @@ problem 403 forbidden
 call DELETE "/api/posts/${POST[1]}"
 problem 401 unauthenticated
 tick "somebody else's can't be changed or deleted"
-if [ -n "$OWN_SERVER" ]; then
+if [ ${#CLI[@]} -gt 0 ]; then
   LAST="rookery admin create"
-  printf '%s\n' "$PASSWORD" | "$ROOKERY" admin create --email "root-$RUN@example.org" \
+  printf '%s\n' "$PASSWORD" | "${CLI[@]}" admin create --email "root-$RUN@example.org" \
     --username "root-$RUN" --password-stdin >"$TMP/body" 2>&1 || fail "an admin" "exit code $?"
   login username "root-$RUN"
   AS=$TOKEN call GET /api/auth/me
@@ -549,16 +553,20 @@ problem 401 invalid_token
 tick "logged out: the token is refused at once"
 
 # ------------------------------------------------------------------------------------------------
-if [ -n "$OWN_SERVER" ]; then
-  chapter "What happened, and the stop"
+if [ ${#CLI[@]} -gt 0 ]; then
+  chapter "What happened"
 
   LAST="rookery events tail posts-events"
-  "$ROOKERY" events tail posts-events --from-beginning --json >"$TMP/tail" 2>"$TMP/body" ||
+  "${CLI[@]}" events tail posts-events --from-beginning --json >"$TMP/tail" 2>"$TMP/body" ||
     fail "the topic" "exit code $?"
   jq -cs --arg key "${POST[4]}" '[.[] | select(.key == $key) | [.event_type, .sequence]]' \
     "$TMP/tail" >"$TMP/body"
   same '[["post.created",1],["post.deleted",2]]' "$(cat "$TMP/body")"
   tick "events tail shows what happened to a post, in order"
+fi
+if [ -n "$OWN_SERVER" ]; then
+  chapter "The stop"
+
   LAST="kill -TERM"
   kill -TERM "$OWN_SERVER"
   CODE=0

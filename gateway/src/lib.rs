@@ -3,7 +3,8 @@
 //! ```text
 //! client ─▶ kit ─▶ CORS, compression ─▶ gateway (route table, auth) ─▶ the services' routers
 //! command line ─▶ admin API ─┬─ through `DATA_DIR/rookery.sock` while a server runs
-//!                            └─ in this process while none does
+//!                            ├─ in this process while none does
+//!                            └─ in this process over the stores of a fleet
 //! ```
 //!
 //! | file | what |
@@ -11,6 +12,7 @@
 //! | [`site`] | opens every service over its file |
 //! | [`app`] | puts their routers behind one front |
 //! | [`serve`] | runs that until it is stopped |
+//! | `fleet` | reaches services that run each on its own (feature `fleet`) |
 //! | [`front`] | answers for a fleet what belongs to no single service |
 //! | [`traefik`] | the same rules for the Traefik in front of a fleet |
 //! | [`admin`] | what an operator can see and do, as an HTTP API |
@@ -21,6 +23,8 @@ pub mod app;
 mod banner;
 pub mod cli;
 mod compress;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 pub mod front;
 pub mod serve;
 pub mod site;

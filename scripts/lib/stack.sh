@@ -167,7 +167,7 @@ start_part() {
 }
 
 start_service() { # PART FOLDER PORT
-  local settings=() secret=$DIR/secret.key service
+  local settings=() service
   service=$(service_of "$1")
   mkdir -p "$2"
   case $service in
@@ -175,15 +175,26 @@ start_service() { # PART FOLDER PORT
     feed-generator) settings=(REDIS_URL="$REDIS_URL") ;;
     *) settings=(DATABASE_URL="$DATABASE_URL") ;;
   esac
-  if [ "$service" = auth ]; then
-    if [ ! -s "$secret" ]; then
-      (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$secret")
-    fi
-    settings+=(SECRET_KEY="$(cat "$secret")")
-  fi
+  [ "$service" != auth ] || settings+=(SECRET_KEY="$(secret_key)")
   start "$1" "$2" env HOST=127.0.0.1 PORT="$3" LOG_FORMAT="${LOG_FORMAT:-json}" DATA_DIR="$2/data" \
     KAFKA_BOOTSTRAP_SERVERS="$KAFKA_BOOTSTRAP_SERVERS" AUTH_URL="http://127.0.0.1:$AUTH_PORT" \
     "${settings[@]}" "$(executable "$service")"
+}
+
+# Made at the first start.
+secret_key() {
+  local secret=$DIR/secret.key
+  if [ ! -s "$secret" ]; then
+    (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$secret")
+  fi
+  cat "$secret"
+}
+
+# The command line over the stores of this fleet.
+command_line() {
+  exec env KAFKA_BOOTSTRAP_SERVERS="$KAFKA_BOOTSTRAP_SERVERS" DATABASE_URL="$DATABASE_URL" \
+    MONGODB_URL="$MONGODB_URL" REDIS_URL="$REDIS_URL" SECRET_KEY="$(secret_key)" \
+    "$(executable rookery)" "$@"
 }
 
 # No limits by address: whoever is here has one address, and measures.
@@ -236,7 +247,7 @@ executable() { # NAME
 build_services() {
   [ -z "${BIN_DIR:-}" ] || return 0
   local features
-  features=$(printf '%s/fleet,' "${SERVICES[@]}")
+  features=$(printf '%s/fleet,' "${SERVICES[@]}" gateway)
   say "building the services"
   # shellcheck disable=SC2086
   ${CARGO:-cargo} build --quiet --locked --workspace --bins --features "${features%,}" >&2

@@ -1,6 +1,6 @@
 //! Accounts that an operator opens.
 
-use auth::NewAccount;
+use auth::{Auth, NewAccount};
 use axum::Json;
 use axum::extract::State;
 use blocks::Problem;
@@ -8,6 +8,43 @@ use blocks::extract::ValidJson;
 
 use super::view::{AdminView, NewAdmin};
 use super::{Admin, refused};
+
+/// Who opens accounts.
+#[derive(Clone)]
+pub enum Accounts {
+    /// The auth of this process.
+    Open(Auth),
+    /// One that is made when it is needed: only then must the secret key be known.
+    #[cfg(feature = "fleet")]
+    Keyed {
+        /// The accounts.
+        db: sql::Db,
+        /// Opens the stored signing keys (`SECRET_KEY`).
+        secret: Option<blocks::config::Secret>,
+        /// The time.
+        clock: std::sync::Arc<dyn blocks::Clock>,
+    },
+}
+
+impl Accounts {
+    async fn auth(&self) -> Result<Auth, Problem> {
+        match self {
+            Self::Open(auth) => Ok(auth.clone()),
+            #[cfg(feature = "fleet")]
+            Self::Keyed { db, secret, clock } => {
+                let secret = secret.as_ref().ok_or_else(|| {
+                    let why = "SECRET_KEY is not set: it is the one that auth was started with";
+                    Problem::bad_request("secret_key_missing", why)
+                })?;
+                let settings = auth::Settings::new(secret.expose());
+                let opened = Auth::open(db.clone(), settings, std::sync::Arc::clone(clock)).await;
+                opened.map_err(|error| {
+                    Problem::bad_request("auth_not_opened", blocks::error::chain(&error))
+                })
+            }
+        }
+    }
+}
 
 pub(super) async fn create_admin(
     State(admin): State<Admin>,
@@ -20,7 +57,8 @@ pub(super) async fn create_admin(
         full_name: None,
         age: None,
     };
-    let opened = admin.auth.create_admin(account).await;
+    let auth = admin.accounts.auth().await?;
+    let opened = auth.create_admin(account).await;
     let opened = opened.map_err(|error| refused(&error))?;
     Ok(Json(AdminView {
         id: opened.id,

@@ -15,8 +15,9 @@ use super::{Admin, Applier, LOOK_EVERY, away, listed, records};
 
 /// How many waiting records are shown.
 const SHOWN: usize = 20;
-/// How long an answer waits for the consumer to have tried.
-const TRY_TIME: Duration = Duration::from_secs(5);
+/// How long an answer waits for the consumer to have tried: one of another process looks every five
+/// seconds.
+const TRY_TIME: Duration = Duration::from_secs(12);
 
 pub(super) async fn list(
     State(admin): State<Admin>,

@@ -20,18 +20,19 @@ pub mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::Auth;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use blocks::bus::{BusError, EventBus};
 use blocks::consumer::Consumer;
 use blocks::error::BoxError;
+use blocks::outbox::InspectOutbox;
 use blocks::{AsProblem, Clock, Problem};
 use feed_generator::Feed;
 use runtime::Embedded;
-use sql::Db;
 use tokio_util::sync::CancellationToken;
+
+pub use accounts::Accounts;
 
 use crate::site::Site;
 
@@ -47,14 +48,14 @@ pub enum Applier {
 /// The admin API.
 #[derive(Clone)]
 pub struct Admin {
-    auth: Auth,
-    feed: Feed,
-    bus: Arc<dyn EventBus>,
-    clock: Arc<dyn Clock>,
-    consumers: Vec<Consumer>,
-    databases: Vec<Db>,
-    applier: Applier,
-    stop: CancellationToken,
+    pub(crate) accounts: Accounts,
+    pub(crate) feed: Feed,
+    pub(crate) bus: Arc<dyn EventBus>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) consumers: Vec<Consumer>,
+    pub(crate) outboxes: Vec<Arc<dyn InspectOutbox>>,
+    pub(crate) applier: Applier,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Admin {
@@ -72,15 +73,16 @@ impl Admin {
                 .clone()
                 .position(|of| of.name == db.settings().service)
         });
+        let outboxes = databases.into_iter();
         Self {
-            auth: site.auth.clone(),
+            accounts: Accounts::Open(site.auth.clone()),
             feed: site.feed.clone(),
             bus: embedded.bus(),
             clock: Arc::clone(embedded.clock()),
             consumers: services
                 .flat_map(|service| service.consumers.clone())
                 .collect(),
-            databases,
+            outboxes: outboxes.map(|db| Arc::new(db) as _).collect(),
             applier,
             stop,
         }

@@ -3,10 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use blocks::extract::{ValidJson, ValidQuery};
-use blocks::outbox::Outbox;
+use blocks::outbox::InspectOutbox;
 use blocks::{Problem, error::BoxError};
 use serde::Deserialize;
-use sql::Db;
 
 use super::view::{OutboxView, Republish, Republished};
 use super::{Admin, away, listed};
@@ -16,7 +15,7 @@ use super::{Admin, away, listed};
 pub(super) struct HowMuch {
     /// So many of the latest rows.
     #[serde(default)]
-    list: i64,
+    list: usize,
 }
 
 pub(super) async fn list(
@@ -24,25 +23,29 @@ pub(super) async fn list(
     ValidQuery(how_much): ValidQuery<HowMuch>,
 ) -> Result<Json<Vec<OutboxView>>, Problem> {
     let mut outboxes = Vec::new();
-    for db in &admin.databases {
-        let seen = view(&admin, db, how_much.list).await;
+    for outbox in &admin.outboxes {
+        let seen = view(&admin, &**outbox, how_much.list).await;
         outboxes.push(seen.map_err(|error| away(&error))?);
     }
     Ok(Json(outboxes))
 }
 
-async fn view(admin: &Admin, db: &Db, rows: i64) -> Result<OutboxView, BoxError> {
-    let depth = db.depth().await?;
+async fn view(
+    admin: &Admin,
+    outbox: &dyn InspectOutbox,
+    rows: usize,
+) -> Result<OutboxView, BoxError> {
+    let depth = outbox.depth().await?;
     let now = admin.clock.now();
     Ok(OutboxView {
-        service: db.service().to_owned(),
+        service: outbox.service().to_owned(),
         pending: depth.pending,
         oldest: depth.oldest,
         oldest_age_ms: depth.oldest.map(|oldest| (now - oldest).num_milliseconds()),
-        refused: db.outbox_refused().await?,
+        refused: outbox.refused().await?,
         rows: match rows {
-            ..=0 => Vec::new(),
-            _ => db.outbox_rows(rows).await?,
+            0 => Vec::new(),
+            _ => outbox.latest(rows).await?,
         },
     })
 }
@@ -51,12 +54,13 @@ pub(super) async fn republish(
     State(admin): State<Admin>,
     ValidJson(wanted): ValidJson<Republish>,
 ) -> Result<Json<Vec<Republished>>, Problem> {
-    let databases: Vec<&Db> = match &wanted.service {
-        None => admin.databases.iter().collect(),
+    let outboxes: Vec<&dyn InspectOutbox> = match &wanted.service {
+        None => admin.outboxes.iter().map(|outbox| &**outbox).collect(),
         Some(name) => {
-            let found = admin.databases.iter().find(|db| db.service() == name);
-            let names = admin.databases.iter().map(Outbox::service);
-            vec![found.ok_or_else(|| {
+            let mut all = admin.outboxes.iter();
+            let found = all.find(|outbox| outbox.service() == name);
+            let names = admin.outboxes.iter().map(|outbox| outbox.service());
+            vec![&**found.ok_or_else(|| {
                 Problem::not_found(
                     "service_not_found",
                     format!("there is no service {name:?}; {}", listed(names)),
@@ -65,11 +69,11 @@ pub(super) async fn republish(
         }
     };
     let mut done = Vec::new();
-    for db in databases {
-        let events = db.outbox_republish(wanted.since).await;
+    for outbox in outboxes {
+        let events = outbox.republish(wanted.since).await;
         done.push(Republished {
-            service: db.service().to_owned(),
-            events: events.map_err(|error| away(&error.into()))?,
+            service: outbox.service().to_owned(),
+            events: events.map_err(|error| away(&error))?,
         });
     }
     Ok(Json(done))

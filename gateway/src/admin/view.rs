@@ -1,9 +1,9 @@
 //! What the admin API says, as its client reads it.
 
 use blocks::consumer::Blocked;
+use blocks::outbox::OutboxRow;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sql::OutboxRow;
 
 /// A topic.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,4 +1,5 @@
-//! The way to the admin API: through the socket of a running server, or in this process.
+//! The way to the admin API: through the socket of a running server, or in this process, over a data
+//! folder or the stores of a fleet.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,11 +24,15 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::admin::{Admin, Applier, socket};
+#[cfg(feature = "fleet")]
+use crate::fleet::Reached;
 use crate::site::Site;
 
 /// How long a server may take to open its socket, or another command to be done.
 const PATIENCE: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// How often is looked for a server that is away.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The largest answer that is read as a whole.
 const LARGEST: usize = 64 << 20;
 
@@ -40,11 +45,23 @@ pub(super) enum Server {
         api: Router,
         embedded: Arc<Embedded>,
     },
+    /// This process, over the stores of a fleet whose services run on their own.
+    #[cfg(feature = "fleet")]
+    Fleet { api: Router, fleet: Reached },
+}
+
+/// Whether the configuration names a fleet, rather than a folder.
+pub(super) fn is_fleet(config: &Config) -> bool {
+    config.kafka_bootstrap_servers.is_some()
 }
 
 impl Server {
-    /// Finds the server of the data folder, or opens the folder where none runs.
+    /// Reaches the fleet that the configuration names; otherwise finds the server of the data folder, or
+    /// opens the folder where none runs.
     pub(super) async fn reach(config: &Config) -> anyhow::Result<Self> {
+        if is_fleet(config) {
+            return Self::reach_fleet(config).await;
+        }
         if !config.data_dir.is_dir() {
             bail!(
                 "there is no data folder {}; DATA_DIR (or --data-dir) names the one of your server",
@@ -74,6 +91,21 @@ impl Server {
         }
     }
 
+    #[cfg(feature = "fleet")]
+    async fn reach_fleet(config: &Config) -> anyhow::Result<Self> {
+        let fleet = Reached::open(config).await?;
+        let api = fleet.api();
+        Ok(Self::Fleet { api, fleet })
+    }
+
+    #[cfg(not(feature = "fleet"))]
+    async fn reach_fleet(_config: &Config) -> anyhow::Result<Self> {
+        bail!(
+            "KAFKA_BOOTSTRAP_SERVERS names a fleet, and this executable was built without what reaches \
+             one: cargo build -p gateway --features fleet"
+        )
+    }
+
     async fn open(config: &Config, folder: DataDir) -> anyhow::Result<Self> {
         let embedded = Arc::new(Embedded::open(config, folder, Arc::new(SystemClock)).await?);
         let site = Site::open(config, &embedded).await?;
@@ -87,13 +119,27 @@ impl Server {
 
     /// Whether a server runs.
     pub(super) fn is_running(&self) -> bool {
-        matches!(self, Self::Running { .. })
+        !matches!(self, Self::Here { .. })
     }
 
-    /// Lets go of the folder.
+    /// Waits until there is a server to reach again.
+    pub(super) async fn wait_for(config: &Config) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let socket = folder::socket(&config.data_dir);
+            if is_fleet(config) || socket::connect(&socket).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Lets go of the folder, or of the fleet.
     pub(super) async fn close(self) {
-        if let Self::Here { embedded, .. } = self {
-            embedded.close().await;
+        match self {
+            Self::Running { .. } => {}
+            Self::Here { embedded, .. } => embedded.close().await,
+            #[cfg(feature = "fleet")]
+            Self::Fleet { fleet, .. } => fleet.close().await,
         }
     }
 
@@ -140,6 +186,8 @@ impl Server {
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let response = match self {
             Self::Here { api, .. } => api.clone().oneshot(request).await?,
+            #[cfg(feature = "fleet")]
+            Self::Fleet { api, .. } => api.clone().oneshot(request).await?,
             Self::Running { socket, tasks } => over(socket, tasks, request).await?,
         };
         if response.status().is_success() {

@@ -2,22 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use anyhow::Context;
 use blocks::config::Config;
 use http::Method;
-use runtime::folder;
 
 use super::args::Tail;
 use super::client::{Server, encoded};
 use super::say;
 use super::table::{Table, or_dash};
-use crate::admin::socket;
 use crate::admin::view::{RecordView, TopicView};
-
-/// How often is looked for a server that is away.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Prints the topics.
 pub(super) async fn topics(server: &Server, json: bool) -> anyhow::Result<()> {
@@ -82,12 +76,7 @@ async fn follow(config: &Config, tail: &Tail) -> anyhow::Result<()> {
             );
         }
         seen.any = true;
-        while socket::connect(&folder::socket(&config.data_dir))
-            .await
-            .is_err()
-        {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        Server::wait_for(config).await;
     }
 }
 

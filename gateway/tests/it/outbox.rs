@@ -1,6 +1,6 @@
 //! An operator's view of an outbox, on both databases.
 
-use blocks::outbox::{Outbox, Place, Published};
+use blocks::outbox::{InspectOutbox, Outbox, Place, Published};
 use chrono::TimeDelta;
 use events::users::UserDeleted;
 use sql::{Db, StoreError};
@@ -30,7 +30,7 @@ testkit::on_each_database!(
         db.mark_published(&[published]).await.unwrap();
         db.mark_refused(pending[1].place, "too odd").await.unwrap();
 
-        let rows = db.outbox_rows(2).await.unwrap();
+        let rows = db.latest(2).await.unwrap();
         let seen: Vec<_> = rows
             .iter()
             .map(|row| (row.key.as_str(), row.status.as_str()))
@@ -38,13 +38,13 @@ testkit::on_each_database!(
         assert_eq!(seen, [("3", "pending"), ("2", "refused")]);
         assert_eq!(rows[1].error.as_deref(), Some("too odd"));
         assert_eq!(rows[0].event_type, "user.deleted");
-        assert_eq!(db.outbox_refused().await.unwrap(), 1);
+        assert_eq!(db.refused().await.unwrap(), 1);
 
         let later = start + TimeDelta::days(1);
-        assert_eq!(db.outbox_republish(later).await.unwrap(), 0);
-        assert_eq!(db.outbox_republish(start).await.unwrap(), 2);
+        assert_eq!(db.republish(later).await.unwrap(), 0);
+        assert_eq!(db.republish(start).await.unwrap(), 2);
         assert_eq!(db.depth().await.unwrap().pending, 3);
-        assert_eq!(db.outbox_refused().await.unwrap(), 0);
+        assert_eq!(db.refused().await.unwrap(), 0);
         assert!(db.lease(Uuid::nil()).await.unwrap().is_some());
     }
 );

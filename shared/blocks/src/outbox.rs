@@ -1,6 +1,7 @@
 //! The port to a service's outbox: events that were committed and may not have been published.
 
 mod hand_over;
+mod inspect;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -11,6 +12,7 @@ use uuid::Uuid;
 use crate::error::BoxError;
 
 pub use self::hand_over::HandOver;
+pub use self::inspect::{InspectOutbox, OutboxRow};
 
 /// Which event of an outbox, and where in it: what was committed later is greater. A row's number, or
 /// the event's own id where that is a `UUIDv7`.

@@ -28,5 +28,4 @@ pub use dialect::Dialect;
 pub use error::StoreError;
 pub use faults::{FaultPoint, Faults};
 pub use migrate::Migration;
-pub use outbox_rows::OutboxRow;
 pub use tx::{Conn, MAX_EVENT_BYTES, Tx};

@@ -1,8 +1,10 @@
 //! An outbox as an operator sees it.
 
+use async_trait::async_trait;
+use blocks::error::BoxError;
+use blocks::outbox::{InspectOutbox, OutboxRow, Place};
 use chrono::{DateTime, Utc};
 use events::dead_letter_topic;
-use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 
 use crate::db::Db;
@@ -12,67 +14,60 @@ use crate::on;
 /// How many rows are made pending in one write.
 const REPUBLISH_PAGE: i64 = 1000;
 
-/// A row of an outbox, without what the event says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, sqlx_macros::FromRow)]
-pub struct OutboxRow {
-    /// Its place in the order of commits.
-    pub position: i64,
-    /// `pending`, `published` or `refused`.
-    pub status: String,
-    /// `post.created` and the like.
-    pub event_type: String,
-    /// Where it goes.
-    pub topic: String,
-    /// The partition key.
-    pub key: String,
-    /// The aggregate's version.
-    pub version: i64,
-    /// When it was committed.
-    pub created_at: DateTime<Utc>,
-    /// When it was marked as published.
-    pub published_at: Option<DateTime<Utc>>,
-    /// Why it was refused.
-    pub error: Option<String>,
+#[derive(sqlx_macros::FromRow)]
+struct Row {
+    position: i64,
+    status: String,
+    event_type: String,
+    topic: String,
+    key: String,
+    version: i64,
+    created_at: DateTime<Utc>,
+    published_at: Option<DateTime<Utc>>,
+    error: Option<String>,
 }
 
-impl Db {
-    /// The latest `max` rows of the outbox, newest first.
-    ///
-    /// # Errors
-    /// When the store can't be reached.
-    pub async fn outbox_rows(&self, max: i64) -> Result<Vec<OutboxRow>, StoreError> {
+impl From<Row> for OutboxRow {
+    fn from(row: Row) -> Self {
+        Self {
+            position: Place::row(row.position).to_string(),
+            status: row.status,
+            event_type: row.event_type,
+            topic: row.topic,
+            key: row.key,
+            version: row.version,
+            created_at: row.created_at,
+            published_at: row.published_at,
+            error: row.error,
+        }
+    }
+}
+
+#[async_trait]
+impl InspectOutbox for Db {
+    async fn latest(&self, max: usize) -> Result<Vec<OutboxRow>, BoxError> {
+        let max = i64::try_from(max)?;
         let mut reader = self.read().await?;
-        on!(reader, conn => sqlx::query_as(
+        let rows: Vec<Row> = on!(reader, conn => sqlx::query_as(
             "select position, status, event_type, topic, key, version, created_at, published_at, error
              from outbox_messages order by position desc limit $1",
         )
         .bind(max)
         .fetch_all(&mut *conn)
-        .await)
+        .await)?;
+        Ok(rows.into_iter().map(OutboxRow::from).collect())
     }
 
-    /// How many rows the bus refused for good.
-    ///
-    /// # Errors
-    /// When the store can't be reached.
-    pub async fn outbox_refused(&self) -> Result<i64, StoreError> {
+    async fn refused(&self) -> Result<i64, BoxError> {
         let mut reader = self.read().await?;
-        on!(reader, conn => sqlx::query_scalar(
+        Ok(on!(reader, conn => sqlx::query_scalar(
             "select count(*) from outbox_messages where status = 'refused'",
         )
         .fetch_one(&mut *conn)
-        .await)
+        .await)?)
     }
 
-    /// Makes the rows pending again that were committed at `since` or later: those that were
-    /// published, which consumers skip when they have them, and those that the bus refused, since
-    /// what it refused for (a limit, a missing topic) may be mended. Dead letters are left alone: they
-    /// are no events, and whoever gathers them has them. The sweep publishes the rows. Answers how
-    /// many.
-    ///
-    /// # Errors
-    /// When the store can't be reached; what was made pending until then stays so.
-    pub async fn outbox_republish(&self, since: DateTime<Utc>) -> Result<u64, StoreError> {
+    async fn republish(&self, since: DateTime<Utc>) -> Result<u64, BoxError> {
         let mut after = 0;
         let mut made_pending = 0;
         // Looked up outside of the writes, and each row once: the sweep goes on meanwhile and marks
@@ -87,7 +82,9 @@ impl Db {
             made_pending += self.make_pending(&page).await?;
         }
     }
+}
 
+impl Db {
     async fn outbox_end(&self) -> Result<i64, StoreError> {
         let mut reader = self.read().await?;
         on!(reader, conn => sqlx::query_scalar(

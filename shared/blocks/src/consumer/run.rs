@@ -19,7 +19,7 @@ use crate::metrics::{ConsumerMetrics, Freshness, Metrics};
 const BATCH: usize = 500;
 /// How often the lag is measured and told to the bus while records come.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// How often keys are looked at that wait for a missing version.
+/// How often keys are looked at that wait, for a missing version or for an operator.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A member that waits for records for so long without an error works.
 const WORKS_AFTER: Duration = Duration::from_secs(1);
@@ -255,7 +255,9 @@ impl ConsumerLoop {
                 let due = pulse.next_due;
                 self.retry_at =
                     due.map(|due| Instant::now() + (due - now).to_std().unwrap_or_default());
-                self.look_at = (pulse.gaps > 0).then(|| Instant::now() + LOOK_EVERY);
+                // An operator's word may come from another process, which can't ring here.
+                let waits = pulse.gaps > 0 || pulse.blocked > 0;
+                self.look_at = waits.then(|| Instant::now() + LOOK_EVERY);
                 self.metrics.blocked(pulse.blocked);
                 if pulse.gaps > 0 {
                     self.give_up_gaps().await;

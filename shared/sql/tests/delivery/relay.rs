@@ -10,7 +10,7 @@ use blocks::SystemClock;
 use blocks::bus::{BusError, EventBus, Extent, Positions, Record, Subscription, TopicSpec};
 use blocks::consumer::HandlerError;
 use blocks::metrics::Metrics;
-use blocks::outbox::Outbox;
+use blocks::outbox::{InspectOutbox, Outbox};
 use blocks::relay::Relay;
 use events::{Envelope, Event, Message, Topic, header};
 use sql::{Db, FaultPoint, Faults, Handler, SqlConsumer, StoreError, Tx, on};
@@ -263,8 +263,8 @@ async fn what_the_bus_will_never_take_is_set_aside_and_the_rest_goes_on() {
     })
     .await;
     assert_eq!((world.bus.of("a").len(), world.bus.of("b").len()), (1, 1));
-    assert_eq!(world.db.outbox_refused().await.unwrap(), 2);
-    let rows = world.db.outbox_rows(10).await.unwrap();
+    assert_eq!(world.db.refused().await.unwrap(), 2);
+    let rows = world.db.latest(10).await.unwrap();
     let reasons: Vec<String> = rows.into_iter().filter_map(|row| row.error).collect();
     assert_eq!(reasons, ["no topic nowhere", "too large"]);
     world.end().await;

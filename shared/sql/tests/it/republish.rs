@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use blocks::outbox::Outbox;
+use blocks::outbox::{InspectOutbox, Outbox};
 use blocks::{Clock, SystemClock};
 use sql::{Db, FaultPoint, Faults, StoreError, on};
 use testkit::db::TestDb;
@@ -69,10 +69,10 @@ on_each_database!(
         .await;
         let commits = Arc::new(Commits::default());
         db.inject(commits.clone());
-        assert_eq!(db.outbox_republish(start).await.unwrap(), 2500);
+        assert_eq!(db.republish(start).await.unwrap(), 2500);
         assert_eq!(commits.0.load(Ordering::SeqCst), 3);
         assert_eq!(count(&db, "pending").await, 2500);
-        assert_eq!(db.outbox_republish(start).await.unwrap(), 0);
+        assert_eq!(db.republish(start).await.unwrap(), 0);
     }
 );
 
@@ -91,9 +91,9 @@ on_each_database!(
         ] {
             run(&db, statement).await;
         }
-        assert_eq!(db.outbox_republish(start).await.unwrap(), 3);
+        assert_eq!(db.republish(start).await.unwrap(), 3);
         assert_eq!(count(&db, "refused").await, 0);
-        let rows = db.outbox_rows(10).await.unwrap();
+        let rows = db.latest(10).await.unwrap();
         let left: Vec<i64> = rows
             .iter()
             .filter(|row| row.status == "published")

@@ -116,7 +116,7 @@ impl RedisFeed {
     }
 
     /// What the group gave up on.
-    pub(crate) fn letters(&self) -> Letters {
+    pub fn letters(&self) -> Letters {
         Letters::new(
             Arc::clone(&self.inner.link),
             "feed-generator",

@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use blocks::error::BoxError;
-use blocks::outbox::{Depth, LEASE_MS, Lease, Outbox, Pending, Place, Published};
+use blocks::outbox::{
+    Depth, InspectOutbox, LEASE_MS, Lease, Outbox, OutboxRow, Pending, Place, Published,
+};
 use chrono::{DateTime, Utc};
-use events::{Headers, Message};
+use events::{Headers, Message, header};
 use redis::{Pipeline, Script};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -56,6 +58,27 @@ fn read(row: &str) -> Result<(Pending, DateTime<Utc>), BoxError> {
     };
     let place = Place::row(id.parse()?);
     Ok((Pending { place, message }, waiting.written))
+}
+
+/// A row as an operator sees it: `NUMBER LETTER`.
+fn shown(row: &str, refused: Option<&str>) -> Result<(Place, OutboxRow), BoxError> {
+    let (Pending { place, message }, written) = read(row)?;
+    let header = |name: &str| {
+        let found = message.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    };
+    let row = OutboxRow {
+        position: place.to_string(),
+        status: if refused.is_some() { "refused" } else { "pending" }.to_owned(),
+        event_type: header(header::TYPE),
+        version: header(header::SEQUENCE).parse().unwrap_or_default(),
+        topic: message.topic,
+        key: message.key,
+        created_at: written,
+        published_at: None,
+        error: refused.map(str::to_owned),
+    };
+    Ok((place, row))
 }
 
 /// Takes or renews the lease, by the server's clock.
@@ -116,6 +139,10 @@ impl Letters {
             hand_over: Mutex::new(Some(hand_over)),
             _never: never,
         }
+    }
+
+    fn refused_key(&self) -> String {
+        format!("{}:refused", self.key)
     }
 
     /// Rows with numbers above `after`, oldest first.
@@ -203,6 +230,42 @@ impl Outbox for Letters {
 
     /// Published ones are removed at once.
     async fn remove_published(&self, _before: DateTime<Utc>) -> Result<u64, BoxError> {
+        Ok(0)
+    }
+}
+
+#[async_trait]
+impl InspectOutbox for Letters {
+    async fn latest(&self, max: usize) -> Result<Vec<OutboxRow>, BoxError> {
+        let last = isize::try_from(max)? - 1;
+        let mut pipeline = Pipeline::new();
+        pipeline.zrevrange(&self.key, 0, last);
+        pipeline.zrevrange_withscores(self.refused_key(), 0, last);
+        let (pending, refused): (Vec<String>, Vec<(String, i64)>) =
+            self.link.ask(&pipeline).await?;
+        let mut rows = Vec::new();
+        for row in pending {
+            rows.push(shown(&row, None)?);
+        }
+        for (row, number) in refused {
+            let begin = row.find(&format!(" {number} {{"));
+            let (reason, row) = row.split_at(begin.ok_or("a refused letter without a number")?);
+            rows.push(shown(row.trim_start(), Some(reason))?);
+        }
+        rows.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
+        rows.truncate(max);
+        Ok(rows.into_iter().map(|(_, row)| row).collect())
+    }
+
+    async fn refused(&self) -> Result<i64, BoxError> {
+        let mut pipeline = Pipeline::new();
+        pipeline.zcard(self.refused_key());
+        let (refused,) = self.link.ask(&pipeline).await?;
+        Ok(refused)
+    }
+
+    /// Dead letters alone are in here, and they are left alone.
+    async fn republish(&self, _since: DateTime<Utc>) -> Result<u64, BoxError> {
         Ok(0)
     }
 }

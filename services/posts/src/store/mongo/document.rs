@@ -69,7 +69,7 @@ pub(super) struct Shown {
     tags: Vec<String>,
     pub version: i64,
     created_at: bson::DateTime,
-    updated_at: bson::DateTime,
+    pub updated_at: bson::DateTime,
     pub deleted: bool,
 }
 

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use blocks::error::BoxError;
 use blocks::outbox::{Pending, Place};
+use chrono::{DateTime, Utc};
 use events::{Context, Envelope, Event, Message};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{self, Binary};
@@ -98,8 +99,8 @@ impl EventDoc {
     }
 }
 
-/// `event` as version `version` of its subject: for the document, and for the relay once that is
-/// written.
+/// `event` as version `version` of its subject, which happens now: for the document, and for the relay
+/// once that is written.
 ///
 /// # Errors
 /// When it is too large for a topic, or can't be written as JSON.
@@ -109,10 +110,24 @@ pub(super) fn enclose<E: Event>(
     version: i64,
     context: Context,
 ) -> Result<(EventDoc, Pending), StoreError> {
-    let clock = &mongo.settings().clock;
+    let now = mongo.settings().clock.now();
+    enclose_at(mongo, event, version, context, now)
+}
+
+/// [`enclose`] of what happened at `at`.
+///
+/// # Errors
+/// As there.
+pub(super) fn enclose_at<E: Event>(
+    mongo: &Mongo,
+    event: &E,
+    version: i64,
+    context: Context,
+    at: DateTime<Utc>,
+) -> Result<(EventDoc, Pending), StoreError> {
+    let id = mongo.settings().clock.id();
     let service = mongo.settings().service;
-    let (id, now) = (clock.id(), clock.now());
-    let envelope = Envelope::new(id, service, now, version, context, event)?;
+    let envelope = Envelope::new(id, service, at, version, context, event)?;
     if envelope.value.len() > MAX_EVENT_BYTES {
         return Err(StoreError::EventTooLarge {
             bytes: envelope.value.len(),

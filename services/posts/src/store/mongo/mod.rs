@@ -27,6 +27,7 @@ pub mod consumer;
 mod document;
 mod error;
 mod events;
+mod inspect;
 mod lease;
 mod names;
 mod outbox;

@@ -304,7 +304,7 @@ fn shown() -> Document {
 }
 
 /// The post by its author's name of now; none when the account was closed.
-fn named(names: &authors::Names, shown: Shown) -> Option<Post> {
+pub(super) fn named(names: &authors::Names, shown: Shown) -> Option<Post> {
     match names.get(&shown.user_id) {
         Some(Known::Closed) => None,
         Some(Known::Name(name)) => Some(shown.by(name.clone())),
