@@ -17,7 +17,9 @@ Examples:
   rookery admin create --email root@example.org --username root
   rookery config                                   what is in force, and where it came from
 
-Commands work beside a running server and without one: they find it through the data folder.
+Commands work beside a running server and without one: they find it through the data folder. Where
+KAFKA_BOOTSTRAP_SERVERS names a fleet they act on that, with DATABASE_URL, MONGODB_URL and REDIS_URL
+(and SECRET_KEY for `admin create`); this takes an executable with the feature `fleet`.
 Settings are read from the environment, then from a TOML file, then there are defaults.";
 
 /// A backend for a community: accounts, profiles, posts, activity streams and notifications.

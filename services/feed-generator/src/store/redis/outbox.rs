@@ -69,7 +69,12 @@ fn shown(row: &str, refused: Option<&str>) -> Result<(Place, OutboxRow), BoxErro
     };
     let row = OutboxRow {
         position: place.to_string(),
-        status: if refused.is_some() { "refused" } else { "pending" }.to_owned(),
+        status: if refused.is_some() {
+            "refused"
+        } else {
+            "pending"
+        }
+        .to_owned(),
         event_type: header(header::TYPE),
         version: header(header::SEQUENCE).parse().unwrap_or_default(),
         topic: message.topic,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use blocks::bus::{EventBus, TopicSpec};
 use blocks::metrics::Metrics;
-use blocks::outbox::{Outbox, Place, Published};
+use blocks::outbox::{InspectOutbox, Outbox, Place, Published};
 use blocks::relay::Relay;
 use events::{header, topic};
 use feed_generator::Settings;
@@ -101,6 +101,41 @@ async fn letters_come_in_order_by_pages_and_one_that_the_bus_never_takes_is_set_
     let refused = world.backend.as_redis().key("group:outbox:refused");
     let refused: Vec<String> = connection().await.zrange(refused, 0, -1).await.unwrap();
     assert!(refused[0].starts_with("too large "), "{refused:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_REDIS_URL"]
+async fn an_operator_sees_what_waits_and_what_was_refused() {
+    let (world, outbox) = given_up().await;
+    let letters = world.backend.as_redis().letters();
+    let all = outbox.pending(None, Place::START, 10).await.unwrap();
+    outbox
+        .mark_refused(all[0].place, "too {large")
+        .await
+        .unwrap();
+    let rows = letters.latest(10).await.unwrap();
+    let seen: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row.position.clone(),
+                row.status.as_str(),
+                row.error.as_deref(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (all[1].place.to_string(), "pending", None),
+            (all[0].place.to_string(), "refused", Some("too {large"))
+        ]
+    );
+    assert_eq!(rows[1].topic, all[0].message.topic);
+    assert_eq!(rows[1].key, all[0].message.key);
+    assert_eq!(letters.latest(1).await.unwrap(), rows[..1]);
+    assert_eq!(letters.refused().await.unwrap(), 1);
+    assert_eq!(letters.republish(rows[1].created_at).await.unwrap(), 0);
 }
 
 #[tokio::test]

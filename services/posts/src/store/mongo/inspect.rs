@@ -96,7 +96,9 @@ impl InspectOutbox for Mongo {
                 .await
                 .map_err(failed)?;
             let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
-            let last = found.last().and_then(|document| document.get_str("_id").ok());
+            let last = found
+                .last()
+                .and_then(|document| document.get_str("_id").ok());
             let Some(last) = last.map(str::to_owned) else {
                 return Ok(made_pending);
             };
@@ -198,7 +200,11 @@ fn rows_of(kept: Kept) -> impl Iterator<Item = OutboxRow> {
 }
 
 fn row(event: EventDoc, refused: Option<String>) -> OutboxRow {
-    let status = if refused.is_some() { "refused" } else { "pending" };
+    let status = if refused.is_some() {
+        "refused"
+    } else {
+        "pending"
+    };
     OutboxRow {
         position: event.id,
         status: status.to_owned(),
