@@ -73,13 +73,18 @@ impl TestRedis {
         }
     }
 
-    pub fn open(&self, bus: Arc<dyn EventBus>, settings: Settings) -> Feed {
+    /// The streams, for somebody who looks at them beside the world's own.
+    pub fn feed(&self) -> RedisFeed {
         let redis = RedisFeed::new(RedisSettings {
             url: self.door.url(),
             prefix: self.prefix.clone(),
             clock: Arc::clone(&self.clock),
         });
-        let redis = redis.unwrap();
+        redis.unwrap()
+    }
+
+    pub fn open(&self, bus: Arc<dyn EventBus>, settings: Settings) -> Feed {
+        let redis = self.feed();
         self.faults.lock().unwrap().push(redis.clone());
         Feed::on_redis(&redis, bus, settings)
     }
