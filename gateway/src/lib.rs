@@ -13,6 +13,7 @@
 //! | [`serve`] | runs that until it is stopped |
 //! | [`front`] | answers for a fleet what belongs to no single service |
 //! | [`traefik`] | the same rules for the Traefik in front of a fleet |
+//! | `migrate` | moves a folder into the stores of a fleet (feature `fleet`) |
 //! | [`admin`] | what an operator can see and do, as an HTTP API |
 //! | [`cli`] | the command line, a client of that API |
 
@@ -22,6 +23,8 @@ mod banner;
 pub mod cli;
 mod compress;
 pub mod front;
+#[cfg(feature = "fleet")]
+pub mod migrate;
 pub mod serve;
 pub mod site;
 pub mod traefik;

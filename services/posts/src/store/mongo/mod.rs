@@ -28,6 +28,7 @@ mod document;
 mod error;
 mod events;
 mod lease;
+pub mod moving;
 mod names;
 mod outbox;
 mod posts;
