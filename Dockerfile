@@ -22,7 +22,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends g++ make zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-ARG FEATURES=auth/fleet,user-profile/fleet,posts/fleet,feed-generator/fleet,notification/fleet
+ARG FEATURES=auth/fleet,user-profile/fleet,posts/fleet,feed-generator/fleet,notification/fleet,gateway/fleet
 ARG PROFILE=release
 COPY --from=manifests /src .
 RUN cargo build --locked --workspace --exclude bench --bins --features "$FEATURES" --profile "$PROFILE"

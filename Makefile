@@ -7,8 +7,8 @@ SHELL := /bin/bash
 	stack-up stack-down test-stack test-gateway check-deploy traefik-routes
 
 # What only the fleet's processes contain, for the commands that build it.
-FLEET := -p kafka -p runtime -p auth -p user-profile -p posts -p feed-generator -p notification \
-	--features kafka/client,runtime/fleet,auth/fleet,user-profile/fleet,posts/fleet,feed-generator/fleet,notification/fleet
+FLEET := -p kafka -p runtime -p auth -p user-profile -p posts -p feed-generator -p notification -p gateway \
+	--features kafka/client,runtime/fleet,auth/fleet,user-profile/fleet,posts/fleet,feed-generator/fleet,notification/fleet,gateway/fleet
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12

@@ -239,7 +239,7 @@ build_services() {
   features=$(printf '%s/fleet,' "${SERVICES[@]}")
   say "building the services"
   # shellcheck disable=SC2086
-  ${CARGO:-cargo} build --quiet --locked --workspace --bins --features "${features%,}" >&2
+  ${CARGO:-cargo} build --quiet --locked --workspace --bins --features "${features}gateway/fleet" >&2
 }
 
 free_port() {
