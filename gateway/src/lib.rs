@@ -15,6 +15,7 @@
 //! | `fleet` | reaches services that run each on its own (feature `fleet`) |
 //! | [`front`] | answers for a fleet what belongs to no single service |
 //! | [`traefik`] | the same rules for the Traefik in front of a fleet |
+//! | `migrate` | moves a folder into the stores of a fleet (feature `fleet`) |
 //! | [`admin`] | what an operator can see and do, as an HTTP API |
 //! | [`cli`] | the command line, a client of that API |
 
@@ -26,6 +27,8 @@ mod compress;
 #[cfg(feature = "fleet")]
 pub mod fleet;
 pub mod front;
+#[cfg(feature = "fleet")]
+pub mod migrate;
 pub mod serve;
 pub mod site;
 pub mod traefik;

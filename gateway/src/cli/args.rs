@@ -15,6 +15,7 @@ Examples:
   rookery dlq list                                 events that a reader gave up on
   rookery dlq replay --all                         try them again
   rookery admin create --email root@example.org --username root
+  rookery migrate                                  move the folder into the servers of a fleet
   rookery config                                   what is in force, and where it came from
 
 Commands work beside a running server and without one: they find it through the data folder. Where
@@ -76,6 +77,18 @@ Examples:
     /// Accounts that may do everything
     #[command(subcommand)]
     Admin(Admin),
+    /// Move the data folder into the servers of a fleet
+    #[command(after_help = "\
+Example, with the servers of `scripts/stack up --servers`:
+  eval \"$(scripts/stack env)\"
+  export DATABASE_URL MONGODB_URL REDIS_URL KAFKA_BOOTSTRAP_SERVERS
+  rookery migrate --data-dir ./data
+
+DATABASE_DIRECT_URL goes past a pooler, where there is one. Stop the server of the folder before, and
+start the fleet after. The servers must be empty, or have what an earlier run of this command wrote:
+broken off, it goes on; done twice, it changes nothing. What the folder holds stays. It ends with a table
+of what is on both sides, and fails where that is not equal. docs/fleet.md says more.")]
+    Migrate(Migrate),
     /// Print the settings in force and where each came from; secrets are masked
     Config,
     /// Print who may pass the gateway on which route
@@ -217,6 +230,13 @@ Examples:
         /// As `dlq list` prints it: GROUP:ID
         id: Handle,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Migrate {
+    /// Compare and say what would be written; makes tables and collections, but no row
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,6 +7,7 @@ mod config;
 mod dlq;
 mod events;
 mod feed;
+mod migrate;
 mod outbox;
 mod table;
 
@@ -49,6 +50,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Dlq(dlq) => with_server(&config, async |server| dlq::run(server, dlq).await).await,
         Command::Feed(Feed::Rebuild) => with_server(&config, feed::rebuild).await,
+        Command::Migrate(migrate) => migrate::run(&config, migrate).await,
         Command::Admin(Admin::Create(new)) => {
             let password = admin::password(new.password_stdin)?;
             with_server(&config, async |server| {

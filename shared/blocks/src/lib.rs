@@ -16,6 +16,7 @@ pub mod health;
 pub mod identity;
 pub mod kit;
 pub mod metrics;
+pub mod moving;
 pub mod outbox;
 pub mod problem;
 pub mod relay;

@@ -17,6 +17,7 @@ mod migrate;
 mod outbox;
 mod outbox_insert;
 mod outbox_rows;
+pub mod tables;
 mod tx;
 mod writer;
 

@@ -67,7 +67,7 @@ impl From<Row> for Named {
 
 /// The entries of closed accounts stay in the table until their turn comes, see
 /// [`Leftovers`](crate::leftovers::Leftovers).
-const NOT_CLOSED: &str = "not exists (
+pub(crate) const NOT_CLOSED: &str = "not exists (
     select 1 from authors c where c.user_id = entries.user_id and c.deleted)";
 
 fn of_stream(stream: Stream, parameter: &str) -> (String, Option<i64>) {

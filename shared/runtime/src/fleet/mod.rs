@@ -41,6 +41,7 @@ use sql::{Db, Migration};
 pub use ::kafka;
 pub use alone::{Alone, Ready};
 pub use jwks::RemoteKeys;
+pub use wait::server_of;
 
 use crate::process::Stores;
 use wait::Waits;

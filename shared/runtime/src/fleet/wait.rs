@@ -95,7 +95,10 @@ impl Check for Missing {
 
 /// The host and port in the URL that `setting` holds. Nothing else of it is ever shown: it has the
 /// password.
-pub(super) fn server_of(setting: &str, url: &str) -> anyhow::Result<String> {
+///
+/// # Errors
+/// When it names no PostgreSQL server.
+pub fn server_of(setting: &str, url: &str) -> anyhow::Result<String> {
     let example = "expected postgres://user:password@host:5432/database";
     let uri: Uri = url
         .parse()

@@ -22,6 +22,7 @@
 pub mod consumer;
 pub mod group;
 pub mod link;
+pub mod moving;
 pub mod outbox;
 mod projection;
 mod streams;

@@ -9,13 +9,13 @@ use crate::domain::{Change, GLOBAL_LENGTH, USER_LENGTH};
 use crate::render::Rendered;
 
 /// How many entries are kept: twice what is shown, so that deletions seldom need the log.
-const KEPT: usize = 2;
+pub(super) const KEPT: usize = 2;
 
 /// The feed's words: see `feed.lua`.
 pub(super) struct FeedEffects;
 
 /// A post in an index: with its author, so that those of one author are found.
-fn member(post_id: uuid::Uuid, user_id: i64) -> String {
+pub(super) fn member(post_id: uuid::Uuid, user_id: i64) -> String {
     format!("{post_id}:{user_id}")
 }
 

@@ -29,6 +29,7 @@ mod error;
 mod events;
 mod inspect;
 mod lease;
+pub mod moving;
 mod names;
 mod outbox;
 mod posts;

@@ -15,7 +15,7 @@ use crate::store::redis::words::Words;
 
 /// A key of a topic. Topics have no slash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key {
+pub(in super::super) struct Key {
     pub topic: String,
     pub key: String,
 }
@@ -42,7 +42,7 @@ pub(super) fn field(of: &TopicPartition) -> String {
 
 /// Why a key does not go on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Block {
+pub(in super::super) struct Block {
     pub reason: Reason,
     pub error: String,
     pub attempts: i64,

@@ -11,6 +11,7 @@
 mod batch;
 mod drain;
 mod keys;
+pub(super) mod moving;
 mod operator;
 
 use std::collections::BTreeMap;

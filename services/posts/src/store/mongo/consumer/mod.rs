@@ -27,6 +27,7 @@
 mod batch;
 mod drain;
 mod keys;
+pub(super) mod moving;
 mod operator;
 mod rows;
 mod write;

@@ -1,0 +1,97 @@
+//! `rookery migrate`.
+
+use blocks::config::Config;
+
+use super::args::Migrate;
+
+/// Says how to get the executable that can.
+#[cfg(not(feature = "fleet"))]
+pub(super) async fn run(_: &Config, _: Migrate) -> anyhow::Result<()> {
+    std::future::ready(Err(anyhow::anyhow!(
+        "this rookery knows no server, so it can't move anything into one; build the one of the fleet: \
+         cargo build --release -p gateway --features fleet (the fleet's image has it)"
+    )))
+    .await
+}
+
+/// Moves the folder, and says what became of it.
+#[cfg(feature = "fleet")]
+pub(super) async fn run(config: &Config, migrate: Migrate) -> anyhow::Result<()> {
+    use crate::migrate::{Shown, run};
+
+    let report = run(config, migrate.dry_run, &Shown::new()).await?;
+    show::table(&report)?;
+    if migrate.dry_run {
+        return show::what_would_be(&report);
+    }
+    show::outcome(config, &report)
+}
+
+#[cfg(feature = "fleet")]
+mod show {
+    use anyhow::bail;
+    use blocks::config::Config;
+
+    use super::super::say;
+    use super::super::table::Table;
+    use crate::migrate::{Moved, Report};
+
+    /// How much of a hash people compare.
+    const SHORT: usize = 6;
+
+    pub(super) fn table(report: &Report) -> anyhow::Result<()> {
+        let mut table = Table::new(["PART", "ROWS", "IN TARGET", "WRITTEN", "SHA-256", "EQUAL"]);
+        for Moved { name, compared, written } in &report.parts {
+            table.row([
+                name.clone(),
+                compared.here.to_string(),
+                compared.there.to_string(),
+                written.to_string(),
+                short(&compared.there_hash),
+                if compared.is_equal() { "yes" } else { "no" }.to_owned(),
+            ]);
+        }
+        say(table)
+    }
+
+    fn short(hash: &[u8]) -> String {
+        let bytes = hash.iter().take(SHORT);
+        bytes.map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(super) fn what_would_be(report: &Report) -> anyhow::Result<()> {
+        let missing: u64 = report.parts.iter().map(|part| part.compared.missing()).sum();
+        say(format!("\n{missing} rows would be written; nothing was."))
+    }
+
+    pub(super) fn outcome(config: &Config, report: &Report) -> anyhow::Result<()> {
+        let differ = report.parts.iter().filter(|part| !part.compared.is_equal());
+        let differ: Vec<&str> = differ.map(|part| part.name.as_str()).collect();
+        if !differ.is_empty() {
+            bail!(
+                "not equal on both sides: {}; run it again, and if that does not help, start nothing on \
+                 these servers",
+                differ.join(", ")
+            );
+        }
+        let written: u64 = report.parts.iter().map(|part| part.written).sum();
+        say(format!(
+            "\nAll of it is there; {written} rows were written. The folder is as it was: do not serve it \
+             any more while the fleet runs."
+        ))?;
+        if report.refused > 0 {
+            say(format!(
+                "{} events of posts that the log has refused stay in the folder: rookery outbox --list",
+                report.refused
+            ))?;
+        }
+        let key = match config.secret_key {
+            Some(_) => "Start auth with the same SECRET_KEY as this command.".to_owned(),
+            None => format!(
+                "Start auth with the folder's own SECRET_KEY, which is in {}.",
+                config.data_dir.join("secret.key").display()
+            ),
+        };
+        say(format!("{key} With another one nobody's token holds."))
+    }
+}

@@ -1,0 +1,369 @@
+//! The topics: every record, with its key, headers, bytes and time.
+//!
+//! A record that was published twice is one. The records of a key come in the order of their versions,
+//! also where the old log has them otherwise: of a compacted topic Kafka keeps the one that it got last.
+//! What the topic would let go of anyway (too old, or superseded and old) stays behind: Kafka may drop it
+//! at any moment.
+//!
+//! Which records these are is worked out once a partition, from a first look at it, and kept as their
+//! offsets: eight bytes a record.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use blocks::bus::{BusError, EventBus, Record, TopicSpec};
+use blocks::error::BoxError;
+use blocks::moving::{Key, Part, Row, Rows, Side, Target};
+use chrono::{DateTime, Utc};
+use events::{Cleanup, Headers, Message, header};
+use ring::digest::{SHA256, digest};
+use runtime::Embedded;
+use serde::{Deserialize, Serialize};
+
+/// Records that are read at once.
+const PAGE: usize = 500;
+
+/// A record as both logs have it. When it was appended is a broker's business where it says so, and is
+/// not compared.
+#[derive(Debug, Serialize, Deserialize)]
+struct Text {
+    key: Option<String>,
+    headers: Headers,
+    value: String,
+}
+
+fn text(record: &Record) -> Result<String, BoxError> {
+    Ok(serde_json::to_string(&Text {
+        key: record.key.clone(),
+        headers: record.headers.clone(),
+        value: STANDARD.encode(&record.value),
+    })?)
+}
+
+/// By what a record is known again.
+type Mark = [u8; 16];
+
+fn mark(text: &str) -> Mark {
+    let digest = digest(&SHA256, text.as_bytes());
+    let mut mark = Mark::default();
+    mark.copy_from_slice(&digest.as_ref()[..16]);
+    mark
+}
+
+/// The records of a partition that move, in their order, and those that don't.
+#[derive(Debug, Default)]
+struct Plan {
+    offsets: Vec<i64>,
+    left: HashSet<Mark>,
+}
+
+/// The plans of a topic, by partition.
+type Plans = Arc<Vec<Plan>>;
+
+/// What is noted of a record at the first look.
+struct Noted {
+    offset: i64,
+    mark: Mark,
+    key: u64,
+    version: i64,
+    is_old: bool,
+}
+
+impl Plan {
+    async fn of(bus: &dyn EventBus, topic: &TopicSpec, partition: i32, now: DateTime<Utc>) -> Result<Self, BoxError> {
+        let (Cleanup::Delete { after_ms } | Cleanup::Compact { after_ms }) = topic.cleanup;
+        let cutoff = now.timestamp_millis().saturating_sub_unsigned(after_ms);
+        let mut seen = HashSet::new();
+        let mut keys: HashMap<Option<String>, u64> = HashMap::new();
+        let mut noted = Vec::new();
+        let mut pages = Pages::of(bus, &topic.name, partition).await?;
+        while let Some(record) = pages.next().await? {
+            let mark = mark(&text(&record)?);
+            if !seen.insert(mark) {
+                continue;
+            }
+            let number = u64::try_from(keys.len())?;
+            noted.push(Noted {
+                offset: record.offset,
+                mark,
+                version: version(&record.headers),
+                is_old: record.time.timestamp_millis() < cutoff,
+                key: *keys.entry(record.key).or_insert(number),
+            });
+        }
+        Ok(Self::over(noted, topic.cleanup))
+    }
+
+    fn over(noted: Vec<Noted>, cleanup: Cleanup) -> Self {
+        let compacted = matches!(cleanup, Cleanup::Compact { .. });
+        // Of each key, the latest version, and of that the last record.
+        let mut latest: HashMap<u64, (i64, i64)> = HashMap::new();
+        for record in &noted {
+            let latest = latest.entry(record.key).or_insert((record.version, record.offset));
+            *latest = (*latest).max((record.version, record.offset));
+        }
+        let stays = |record: &Noted| {
+            let is_latest = latest.get(&record.key) == Some(&(record.version, record.offset));
+            !record.is_old || (compacted && is_latest)
+        };
+        let (moving, left): (Vec<Noted>, Vec<Noted>) = noted.into_iter().partition(stays);
+        // The places of a key stay as they are; which of its records is at which goes by version.
+        let mut by_key: HashMap<u64, Vec<(i64, i64)>> = HashMap::new();
+        for record in &moving {
+            by_key.entry(record.key).or_default().push((record.version, record.offset));
+        }
+        let mut by_key: HashMap<u64, _> = by_key
+            .into_iter()
+            .map(|(key, mut records)| {
+                records.sort_unstable();
+                (key, records.into_iter())
+            })
+            .collect();
+        let offsets = moving.iter().filter_map(|record| {
+            let next = by_key.get_mut(&record.key)?.next()?;
+            Some(next.1)
+        });
+        Self {
+            offsets: offsets.collect(),
+            left: left.into_iter().map(|record| record.mark).collect(),
+        }
+    }
+}
+
+fn version(headers: &Headers) -> i64 {
+    let found = headers.iter().find(|(name, _)| name == header::SEQUENCE);
+    found.and_then(|(_, value)| value.parse().ok()).unwrap_or_default()
+}
+
+/// Walks through a partition as far as it reached at the beginning.
+struct Pages<'a> {
+    bus: &'a dyn EventBus,
+    topic: &'a str,
+    partition: i32,
+    next: i64,
+    end: i64,
+    page: std::vec::IntoIter<Record>,
+}
+
+impl<'a> Pages<'a> {
+    async fn of(bus: &'a dyn EventBus, topic: &'a str, partition: i32) -> Result<Self, BusError> {
+        let extents = bus.extents(topic).await?;
+        let extent = usize::try_from(partition).ok().and_then(|at| extents.get(at));
+        let extent = extent.copied().unwrap_or_default();
+        Ok(Self {
+            bus,
+            topic,
+            partition,
+            next: extent.oldest,
+            end: extent.next,
+            page: Vec::new().into_iter(),
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<Record>, BusError> {
+        if self.page.as_slice().is_empty() && self.next < self.end {
+            let page = self.bus.read(self.topic, self.partition, self.next, PAGE).await?;
+            // What is behind it was removed: there is nothing more.
+            self.next = page.last().map_or(self.end, |last| last.offset + 1);
+            self.page = page.into_iter();
+        }
+        Ok(self.page.next().filter(|record| record.offset < self.end))
+    }
+}
+
+/// The parts of the log: each topic is one.
+pub(super) async fn parts(embedded: &Embedded, to: Arc<dyn EventBus>) -> anyhow::Result<Vec<Part>> {
+    let from = embedded.bus();
+    let now = embedded.clock().now();
+    let mut parts = Vec::new();
+    let mut topics = from.topics().await?;
+    topics.sort_by(|one, other| one.name.cmp(&other.name));
+    for topic in topics {
+        let mut plans = Vec::with_capacity(topic.partitions.into());
+        for partition in 0..i32::from(topic.partitions) {
+            let plan = Plan::of(&*from, &topic, partition, now).await;
+            let plan = plan.map_err(anyhow::Error::from_boxed);
+            plans.push(plan.with_context(|| format!("could not read topic {}", topic.name))?);
+        }
+        let plans = Arc::new(plans);
+        parts.push(Part {
+            name: format!("topic {}", topic.name),
+            source: Box::new(Here {
+                bus: Arc::clone(&from),
+                topic: topic.name.clone(),
+                plans: Arc::clone(&plans),
+            }),
+            target: Box::new(There {
+                bus: Arc::clone(&to),
+                topic: topic.name,
+                plans,
+            }),
+        });
+    }
+    Ok(parts)
+}
+
+fn row(partition: i32, number: usize, record: &Record, text: String) -> Result<Row, BoxError> {
+    let key = [
+        Key::Number(partition.into()),
+        Key::Number(i64::try_from(number)?),
+    ];
+    Ok(Row {
+        beside: record.time.timestamp_millis(),
+        ..Row::new(key, text)
+    })
+}
+
+/// A topic of the folder.
+struct Here {
+    bus: Arc<dyn EventBus>,
+    topic: String,
+    plans: Plans,
+}
+
+impl Here {
+    /// The record at `offset`, from `page` where it is there.
+    async fn record(&self, partition: i32, offset: i64, page: &mut Vec<Record>) -> Result<Record, BoxError> {
+        let place = |page: &[Record]| page.binary_search_by_key(&offset, |record| record.offset);
+        let first = page.first().map_or(i64::MIN, |record| record.offset);
+        if place(page).is_err() && offset < first {
+            // Out of order: one that is read for itself.
+            let mut one = self.bus.read(&self.topic, partition, offset, 1).await?;
+            return one.pop().ok_or_else(|| "a record is gone".into());
+        }
+        if place(page).is_err() {
+            *page = self.bus.read(&self.topic, partition, offset, PAGE).await?;
+        }
+        let found = place(page).ok().and_then(|place| page.get(place));
+        found.cloned().ok_or_else(|| "a record is gone".into())
+    }
+}
+
+#[async_trait]
+impl Side for Here {
+    async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
+        for (partition, plan) in (0_i32..).zip(self.plans.iter()) {
+            let mut page = Vec::new();
+            for (number, offset) in plan.offsets.iter().enumerate() {
+                let record = self.record(partition, *offset, &mut page).await?;
+                let row = row(partition, number, &record, text(&record)?)?;
+                if !rows.give(row).await {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A topic of the fleet.
+struct There {
+    bus: Arc<dyn EventBus>,
+    topic: String,
+    plans: Plans,
+}
+
+impl There {
+    /// One more than there are here, where there are more.
+    async fn partitions(&self) -> Result<i32, BoxError> {
+        match self.bus.extents(&self.topic).await {
+            Ok(extents) => Ok(i32::try_from(extents.len())?),
+            // It is made before anything is written.
+            Err(BusError::UnknownTopic(_)) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[async_trait]
+impl Side for There {
+    async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
+        let nothing = HashSet::new();
+        for partition in 0..self.partitions().await? {
+            let plan = usize::try_from(partition).ok().and_then(|at| self.plans.get(at));
+            let left = plan.map_or(&nothing, |plan| &plan.left);
+            let mut seen = HashSet::new();
+            let mut pages = Pages::of(&*self.bus, &self.topic, partition).await?;
+            while let Some(record) = pages.next().await? {
+                let text = text(&record)?;
+                let mark = mark(&text);
+                if left.contains(&mark) || !seen.insert(mark) {
+                    continue;
+                }
+                if !rows.give(row(partition, seen.len() - 1, &record, text)?).await {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Target for There {
+    async fn insert(&self, rows: Vec<Row>) -> Result<(), BoxError> {
+        let mut batch = Vec::with_capacity(rows.len());
+        for row in rows {
+            let Text { key, headers, value } = serde_json::from_str(&row.text)?;
+            batch.push(Message {
+                topic: self.topic.clone(),
+                key: key.ok_or("a record without a key")?,
+                headers,
+                value: STANDARD.decode(value)?,
+                time: DateTime::from_timestamp_millis(row.beside).unwrap_or_default(),
+            });
+        }
+        Ok(self.bus.publish(&batch).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noted(records: &[(i64, u64, i64, bool)]) -> Vec<Noted> {
+        let noted = records.iter().map(|(offset, key, version, is_old)| Noted {
+            offset: *offset,
+            mark: offset.to_le_bytes().repeat(2).try_into().unwrap(),
+            key: *key,
+            version: *version,
+            is_old: *is_old,
+        });
+        noted.collect()
+    }
+
+    const COMPACT: Cleanup = Cleanup::Compact { after_ms: 1 };
+    const DELETE: Cleanup = Cleanup::Delete { after_ms: 1 };
+
+    #[test]
+    fn the_records_of_a_key_come_by_version_and_others_stay_where_they_are() {
+        let records = noted(&[
+            (0, 7, 2, false),
+            (1, 8, 1, false),
+            (2, 7, 1, false),
+            (5, 7, 3, false),
+            (6, 8, 2, false),
+        ]);
+        assert_eq!(Plan::over(records, COMPACT).offsets, [2, 1, 0, 5, 6]);
+    }
+
+    #[test]
+    fn what_a_topic_would_let_go_of_stays_behind() {
+        let records = || {
+            noted(&[
+                (0, 7, 1, true),
+                (1, 7, 2, true),
+                (2, 8, 1, true),
+                (3, 8, 2, false),
+            ])
+        };
+        let compacted = Plan::over(records(), COMPACT);
+        assert_eq!(compacted.offsets, [1, 3]);
+        assert_eq!(compacted.left.len(), 2);
+        assert_eq!(Plan::over(records(), DELETE).offsets, [3]);
+    }
+}

@@ -1,0 +1,185 @@
+//! `rookery migrate`: an embedded folder moves into the stores of a fleet.
+//!
+//! ```text
+//! servers ─ the folder's lock ─ settle ─▶ compare ─▶ copy ─▶ compare again: counts and hashes
+//!                                 │          └ what did not come from this folder is refused, all of it,
+//!                                 │            before anything is written
+//!                                 └ what is committed is published, what is published is applied
+//! ```
+//!
+//! What moves is a list of [`Part`]s, made by whoever knows the two stores: `sql::tables` for
+//! PostgreSQL, the posts and the feed generator for theirs, [`log`] for the topics. Each is a walk over
+//! both sides in the same order, so it can be broken off anywhere and done again.
+
+mod log;
+mod servers;
+mod settle;
+mod shown;
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use blocks::SystemClock;
+use blocks::config::Config;
+use blocks::moving::{Compared, MoveError, Part};
+use blocks::outbox::Outbox;
+use runtime::{DataDir, Embedded, Stores, topics};
+
+use self::servers::Servers;
+pub use self::shown::Shown;
+use crate::site::Site;
+
+/// What became of a part.
+#[derive(Debug)]
+pub struct Moved {
+    /// Its name.
+    pub name: String,
+    /// Both sides at the end.
+    pub compared: Compared,
+    /// How many rows were written.
+    pub written: u64,
+}
+
+/// What became of a folder.
+#[derive(Debug)]
+pub struct Report {
+    /// Part by part.
+    pub parts: Vec<Moved>,
+    /// Events that the folder's log has refused. Those of posts stay behind.
+    pub refused: u64,
+}
+
+/// Moves the folder of `config` into the servers that it names; `dry` only compares.
+///
+/// # Errors
+/// Why it could not, naming the setting or the part. Done again it goes on.
+pub async fn run(config: &Config, dry: bool, shown: &Shown) -> anyhow::Result<Report> {
+    servers::check_settings(config)?;
+    let folder = own(config)?;
+    shown.say("asking the servers");
+    let servers = Servers::connect(config).await?;
+    let moved = with_folder(config, folder, &servers, dry, shown).await;
+    servers.close().await;
+    moved
+}
+
+/// Takes the folder, which must be there and nobody else's.
+fn own(config: &Config) -> anyhow::Result<DataDir> {
+    let folder = &config.data_dir;
+    if !folder.join("log.db").is_file() {
+        bail!(
+            "there is no data in {}; DATA_DIR (or --data-dir) names the folder to move",
+            folder.display()
+        );
+    }
+    Ok(DataDir::lock(folder)?)
+}
+
+async fn with_folder(
+    config: &Config,
+    folder: DataDir,
+    servers: &Servers,
+    dry: bool,
+    shown: &Shown,
+) -> anyhow::Result<Report> {
+    let embedded = Arc::new(Embedded::open(config, folder, Arc::new(SystemClock)).await?);
+    let moved = with_site(config, &embedded, servers, dry, shown).await;
+    embedded.close().await;
+    moved
+}
+
+async fn with_site(
+    config: &Config,
+    embedded: &Arc<Embedded>,
+    servers: &Servers,
+    dry: bool,
+    shown: &Shown,
+) -> anyhow::Result<Report> {
+    let site = Site::open(config, embedded).await?;
+    topics::create(&*embedded.bus(), &site.services).await?;
+    shown.say("settling the folder: what is committed is published and applied");
+    settle::settle(&site, embedded).await?;
+    let mut parts = log::parts(embedded, servers.bus()).await?;
+    for db in embedded.databases() {
+        parts.extend(servers.parts(&db).await?);
+    }
+    // All of them before the first is written.
+    let mut before = Vec::with_capacity(parts.len());
+    for part in &parts {
+        let compared = shown.walk("comparing", &part.name, None, async |seen| part.compare(seen).await);
+        before.push(compared.await.map_err(refused)?);
+    }
+    if !dry {
+        shown.say("making the topics");
+        let specs = embedded.bus().topics().await?;
+        servers.make_topics(&specs).await?;
+        for (part, before) in parts.iter().zip(&before) {
+            copy(part, before, shown).await?;
+        }
+    }
+    let mut moved = Vec::with_capacity(parts.len());
+    for (part, before) in parts.iter().zip(before) {
+        let compared = if dry {
+            before
+        } else {
+            let walk = shown.walk("verifying", &part.name, Some(before.here), async |seen| {
+                part.compare(seen).await
+            });
+            walk.await.map_err(refused)?
+        };
+        moved.push(Moved {
+            name: part.name.clone(),
+            compared,
+            written: compared.there - before.there,
+        });
+    }
+    Ok(Report {
+        parts: moved,
+        refused: refused_events(embedded).await?,
+    })
+}
+
+async fn copy(part: &Part, before: &Compared, shown: &Shown) -> anyhow::Result<()> {
+    let missing = before.missing();
+    if missing == 0 {
+        return Ok(());
+    }
+    let walk = shown.walk("copying", &part.name, Some(missing), async |written| {
+        part.copy(written).await
+    });
+    walk.await.map_err(refused)?;
+    Ok(())
+}
+
+/// What to do about it, behind what it is.
+fn refused(error: MoveError) -> anyhow::Error {
+    let used = matches!(error, MoveError::Foreign { .. } | MoveError::Differs { .. });
+    let error = anyhow::Error::from(error);
+    if used {
+        error.context(
+            "the servers have data that did not come from this folder, and nothing is mixed: name \
+             empty ones, or empty these (once the fleet has run on them, there is nothing more to move)",
+        )
+    } else {
+        error
+    }
+}
+
+/// Events of posts that the log will never take, which have no place where posts move to.
+async fn refused_events(embedded: &Embedded) -> anyhow::Result<u64> {
+    let mut refused = 0;
+    for db in embedded.databases() {
+        if db.settings().service == posts::NAME {
+            let count = db.outbox_refused().await;
+            let count = count.context("could not read the outbox of posts")?;
+            refused += u64::try_from(count)?;
+        }
+    }
+    Ok(refused)
+}
+
+/// Whether anything waits in an outbox.
+async fn pending(outbox: &dyn Outbox) -> anyhow::Result<i64> {
+    let depth = outbox.depth().await.map_err(anyhow::Error::from_boxed)?;
+    Ok(depth.pending)
+}

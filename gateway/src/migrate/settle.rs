@@ -1,0 +1,143 @@
+//! Brings a folder to rest: relays publish what is committed, groups apply what is published, and what
+//! is done beside requests is done, until nothing is left. It is what the server does when nobody asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use blocks::Service;
+use blocks::bus::EventBus;
+use blocks::consumer::{ConsumerLoop, lag};
+use blocks::metrics::Metrics;
+use blocks::relay::Relay;
+use runtime::Embedded;
+use runtime::stage::{Alarm, Stage};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::pending;
+use crate::site::Site;
+
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long nothing may move while something is left.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How long what was told to stop may take.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What is left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Left {
+    /// Events that are committed and not published.
+    pending: i64,
+    /// Records that a group has not applied.
+    behind: i64,
+    /// The streams are being made anew.
+    rebuilding: bool,
+}
+
+impl Left {
+    const NOTHING: Self = Self {
+        pending: 0,
+        behind: 0,
+        rebuilding: false,
+    };
+
+    async fn of(site: &Site, bus: &dyn EventBus) -> anyhow::Result<Self> {
+        let mut left = Self::NOTHING;
+        // In this order: what a group has applied is in its outbox by then.
+        for consumer in site.services.iter().flat_map(|service| &service.consumers) {
+            for topic in &consumer.topics {
+                let behind = lag(bus, &*consumer.store, topic).await;
+                left.behind += behind.map_err(anyhow::Error::from_boxed)?;
+            }
+        }
+        for outbox in site.services.iter().filter_map(|service| service.outbox.as_ref()) {
+            left.pending += pending(&**outbox).await?;
+        }
+        let progress = site.feed.rebuild_progress().await;
+        left.rebuilding = progress.map_err(anyhow::Error::from_boxed)?.is_some();
+        Ok(left)
+    }
+}
+
+/// Runs relays and groups until nothing is left.
+///
+/// # Errors
+/// When something is left that does not go on.
+pub(super) async fn settle(site: &Site, embedded: &Arc<Embedded>) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let alarm = Alarm::new(stop.clone());
+    let groups = Stage::new("consumers", CancellationToken::new(), &alarm);
+    let relays = Stage::new("relays", CancellationToken::new(), &alarm);
+    let metrics = Metrics::new();
+    for service in &site.services {
+        start(service, embedded, &metrics, &groups, &relays);
+    }
+    let bus = embedded.bus();
+    let waited = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        waited = wait(site, &*bus) => waited,
+    };
+    groups.end(GRACE).await;
+    relays.end(GRACE).await;
+    alarm.outcome()?;
+    waited?;
+    // What was done between the last look and the end.
+    match Left::of(site, &*bus).await? {
+        Left::NOTHING => Ok(()),
+        left => Err(stuck(left)),
+    }
+}
+
+fn start(
+    service: &Service,
+    embedded: &Arc<Embedded>,
+    metrics: &Arc<Metrics>,
+    groups: &Stage,
+    relays: &Stage,
+) {
+    for background in &service.background {
+        let (background, stop) = (Arc::clone(background), groups.stop());
+        let name = format!("{} of {}", background.name(), service.name);
+        groups.spawn(name, async move { background.run(stop).await });
+    }
+    for consumer in &service.consumers {
+        let clock = Arc::clone(embedded.clock());
+        let member = ConsumerLoop::new(consumer.clone(), embedded.bus(), clock, metrics);
+        let name = format!("the consumer group {}", consumer.group);
+        groups.spawn(name, member.run(groups.stop()));
+    }
+    if let Some(outbox) = &service.outbox {
+        let clock = Arc::clone(embedded.clock());
+        let relay = Relay::new(Arc::clone(outbox), embedded.bus(), clock, Arc::clone(metrics));
+        relays.spawn(format!("the relay of {}", service.name), relay.run(relays.stop()));
+    }
+}
+
+async fn wait(site: &Site, bus: &dyn EventBus) -> anyhow::Result<()> {
+    let mut last = (Left::of(site, bus).await?, Instant::now());
+    // Twice in a row: what was published between the two questions of one look shows in the next.
+    let mut quiet = 0;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let left = Left::of(site, bus).await?;
+        quiet = if left == Left::NOTHING { quiet + 1 } else { 0 };
+        if quiet == 2 {
+            return Ok(());
+        }
+        if left != last.0 {
+            last = (left, Instant::now());
+        } else if last.1.elapsed() > PATIENCE {
+            return Err(stuck(left));
+        }
+    }
+}
+
+fn stuck(left: Left) -> anyhow::Error {
+    let Left { pending, behind, rebuilding } = left;
+    let rebuilding = if rebuilding { ", and a rebuild of the feed is under way" } else { "" };
+    anyhow::anyhow!(
+        "the folder does not come to rest: {pending} events are not published, {behind} not applied\
+         {rebuilding}; start the server on it and look at `rookery outbox` and `rookery events topics`"
+    )
+}

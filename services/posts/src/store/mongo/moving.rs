@@ -1,0 +1,219 @@
+//! What posts in a SQLite file are in MongoDB, for the one who moves there: see [`blocks::moving`].
+//!
+//! | from | to |
+//! |---|---|
+//! | `posts` with their `idempotency_records` | `posts`, tombstones too |
+//! | `authors` | `authors`; one that was closed says so, and whether posts are left |
+//! | `consumer_versions`, `parked_keys`, `inbox_messages` | see [`super::consumer`] |
+//!
+//! Tags are in the documents. Events must be published before: a document comes without any.
+
+use async_trait::async_trait;
+use blocks::error::BoxError;
+use blocks::moving::{Key, Nothing, Part, Row, Rows, Side, Target};
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use mongodb::bson::{Bson, Document, doc, to_document};
+use sql::{Conn, Db, Reader, SqliteConn, StoreError};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::consumer::{self, moving as group};
+use super::document::{AuthorDoc, PostDoc, RequestDoc, date};
+use super::error::failed;
+use super::{AUTHORS, LETTERS, Mongo, POSTS};
+use crate::NAME;
+
+/// All that is to move from the SQLite file `from` to `to`.
+pub fn parts(from: &Db, to: &Mongo) -> Vec<Part> {
+    let part = |name: &'static str, source: Box<dyn Side>| Part {
+        name: format!("{NAME}.{name}"),
+        source,
+        target: Box::new(Documents {
+            mongo: to.clone(),
+            collection: name,
+        }),
+    };
+    vec![
+        part(AUTHORS, Box::new(Authors(from.clone()))),
+        part(POSTS, Box::new(Posts(from.clone()))),
+        part(consumer::KEYS, Box::new(group::Keys(from.clone()))),
+        part(consumer::INBOX, Box::new(group::Inbox(from.clone()))),
+        part(consumer::COUNTERS, Box::new(group::Counters(from.clone()))),
+        part(consumer::OFFSETS, Box::new(Nothing)),
+        part(LETTERS, Box::new(Nothing)),
+    ]
+}
+
+/// The connection to the file that is moved.
+pub(super) fn sqlite(reader: &mut Reader) -> Result<&mut SqliteConn, StoreError> {
+    match reader.conn() {
+        Conn::Sqlite(conn) => Ok(conn),
+        Conn::Postgres(_) => Err(StoreError::Rejected("not a SQLite file".into())),
+    }
+}
+
+/// A document as a row: its id, and all of it as JSON that keeps BSON's types.
+pub(super) fn row(document: Document) -> Result<Row, BoxError> {
+    let id = document.get_str("_id")?.to_owned();
+    let json = Bson::Document(document).into_canonical_extjson();
+    Ok(Row::new([Key::Text(id)], json.to_string()))
+}
+
+fn document(row: &Row) -> Result<Document, BoxError> {
+    let json: serde_json::Value = serde_json::from_str(&row.text)?;
+    match Bson::try_from(json)? {
+        Bson::Document(document) => Ok(document),
+        _ => Err("a row that is no document".into()),
+    }
+}
+
+/// The documents of a collection.
+struct Documents {
+    mongo: Mongo,
+    collection: &'static str,
+}
+
+#[async_trait]
+impl Side for Documents {
+    async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
+        let documents = self.mongo.collection(self.collection);
+        let found = documents.find(doc! {}).sort(doc! {"_id": 1}).await;
+        let mut found = found.map_err(failed)?;
+        while let Some(document) = found.try_next().await.map_err(failed)? {
+            if !rows.give(row(document)?).await {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Target for Documents {
+    async fn insert(&self, rows: Vec<Row>) -> Result<(), BoxError> {
+        let documents: Result<Vec<Document>, BoxError> = rows.iter().map(document).collect();
+        let inserted = self.mongo.collection(self.collection);
+        inserted.insert_many(documents?).await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+#[derive(sqlx_macros::FromRow)]
+struct PostRow {
+    id: Uuid,
+    user_id: i64,
+    username: String,
+    title: String,
+    content: String,
+    tags: Json<Vec<String>>,
+    version: i64,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    deleted_at: Option<DateTime<Utc>>,
+    request_key: Option<String>,
+    fingerprint: Option<String>,
+    request_username: Option<String>,
+    request_at: Option<DateTime<Utc>>,
+}
+
+impl PostRow {
+    fn request(&mut self) -> Option<RequestDoc> {
+        Some(RequestDoc {
+            id: format!("{}:{}", self.user_id, self.request_key.take()?),
+            fingerprint: self.fingerprint.take()?,
+            username: self.request_username.take()?,
+            created_at: date(self.request_at?),
+        })
+    }
+}
+
+impl From<PostRow> for PostDoc {
+    fn from(mut row: PostRow) -> Self {
+        let deleted = row.deleted_at.is_some();
+        Self {
+            request: row.request(),
+            id: row.id.to_string(),
+            user_id: row.user_id,
+            username: if deleted { String::new() } else { row.username },
+            title: row.title,
+            content: row.content,
+            tags: row.tags.0,
+            version: row.version,
+            created_at: date(row.created_at),
+            updated_at: date(row.updated_at),
+            deleted,
+            pending: Vec::new(),
+        }
+    }
+}
+
+struct Posts(Db);
+
+#[async_trait]
+impl Side for Posts {
+    async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
+        let mut reader = self.0.read().await?;
+        let mut found = sqlx::query_as::<_, PostRow>(
+            "select p.id, p.user_id, a.username, p.title, p.content, p.tags, p.version,
+                p.created_at, p.updated_at, p.deleted_at, r.key as request_key, r.fingerprint,
+                r.username as request_username, r.created_at as request_at
+             from posts p join authors a on a.user_id = p.user_id
+             left join idempotency_records r on r.post_id = p.id and r.user_id = p.user_id
+             order by p.id",
+        )
+        .fetch(sqlite(&mut reader)?);
+        while let Some(post) = found.try_next().await? {
+            let document = to_document(&PostDoc::from(post))?;
+            if !rows.give(row(document)?).await {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(sqlx_macros::FromRow)]
+struct AuthorRow {
+    user_id: i64,
+    username: String,
+    version: i64,
+    deleted_at: Option<DateTime<Utc>>,
+    has_posts: bool,
+}
+
+struct Authors(Db);
+
+#[async_trait]
+impl Side for Authors {
+    async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
+        let mut reader = self.0.read().await?;
+        // Ids are texts there.
+        let mut found = sqlx::query_as::<_, AuthorRow>(
+            "select user_id, username, version, deleted_at, exists (
+                select 1 from posts p where p.user_id = authors.user_id and p.deleted_at is null
+             ) as has_posts
+             from authors order by cast(user_id as text)",
+        )
+        .fetch(sqlite(&mut reader)?);
+        while let Some(author) = found.try_next().await? {
+            let mut document = to_document(&AuthorDoc {
+                id: author.user_id.to_string(),
+                user_id: author.user_id,
+                username: author.username,
+                version: author.version,
+                closed: author.deleted_at.is_some(),
+            })?;
+            if let Some(at) = author.deleted_at {
+                document.insert("closed_at", date(at));
+                if author.has_posts {
+                    document.insert("has_posts", true);
+                }
+            }
+            if !rows.give(row(document)?).await {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
