@@ -41,7 +41,12 @@ mod show {
 
     pub(super) fn table(report: &Report) -> anyhow::Result<()> {
         let mut table = Table::new(["PART", "ROWS", "IN TARGET", "WRITTEN", "SHA-256", "EQUAL"]);
-        for Moved { name, compared, written } in &report.parts {
+        for Moved {
+            name,
+            compared,
+            written,
+        } in &report.parts
+        {
             table.row([
                 name.clone(),
                 compared.here.to_string(),
@@ -60,7 +65,11 @@ mod show {
     }
 
     pub(super) fn what_would_be(report: &Report) -> anyhow::Result<()> {
-        let missing: u64 = report.parts.iter().map(|part| part.compared.missing()).sum();
+        let missing: u64 = report
+            .parts
+            .iter()
+            .map(|part| part.compared.missing())
+            .sum();
         say(format!("\n{missing} rows would be written; nothing was."))
     }
 

@@ -12,7 +12,6 @@
 //! both sides in the same order, so it can be broken off anywhere and done again.
 
 mod log;
-mod servers;
 mod settle;
 mod shown;
 
@@ -22,11 +21,14 @@ use anyhow::{Context, bail};
 use blocks::SystemClock;
 use blocks::config::Config;
 use blocks::moving::{Compared, MoveError, Part};
-use blocks::outbox::Outbox;
+use blocks::outbox::{InspectOutbox, Outbox};
+use feed_generator::store::redis;
+use posts::store::mongo;
 use runtime::{DataDir, Embedded, Stores, topics};
+use sql::Db;
 
-use self::servers::Servers;
 pub use self::shown::Shown;
+use crate::fleet::servers::{Servers, check_settings};
 use crate::site::Site;
 
 /// What became of a part.
@@ -54,7 +56,7 @@ pub struct Report {
 /// # Errors
 /// Why it could not, naming the setting or the part. Done again it goes on.
 pub async fn run(config: &Config, dry: bool, shown: &Shown) -> anyhow::Result<Report> {
-    servers::check_settings(config)?;
+    check_settings(config)?;
     let folder = own(config)?;
     shown.say("asking the servers");
     let servers = Servers::connect(config).await?;
@@ -101,12 +103,14 @@ async fn with_site(
     settle::settle(&site, embedded).await?;
     let mut parts = log::parts(embedded, servers.bus()).await?;
     for db in embedded.databases() {
-        parts.extend(servers.parts(&db).await?);
+        parts.extend(parts_of(&db, servers).await?);
     }
     // All of them before the first is written.
     let mut before = Vec::with_capacity(parts.len());
     for part in &parts {
-        let compared = shown.walk("comparing", &part.name, None, async |seen| part.compare(seen).await);
+        let compared = shown.walk("comparing", &part.name, None, async |seen| {
+            part.compare(seen).await
+        });
         before.push(compared.await.map_err(refused)?);
     }
     if !dry {
@@ -137,6 +141,21 @@ async fn with_site(
         parts: moved,
         refused: refused_events(embedded).await?,
     })
+}
+
+/// What moves of a file of the folder.
+async fn parts_of(from: &Db, servers: &Servers) -> anyhow::Result<Vec<Part>> {
+    let service = from.settings().service;
+    match service {
+        posts::NAME => Ok(mongo::moving::parts(from, servers.mongo())),
+        feed_generator::NAME => Ok(redis::moving::parts(from, servers.redis())),
+        _ => {
+            let to = servers.database(service);
+            let to = to.with_context(|| format!("{service} has no place in the fleet"))?;
+            let parts = sql::tables::parts(from, to).await;
+            parts.with_context(|| format!("could not compare the tables of {service}"))
+        }
+    }
 }
 
 async fn copy(part: &Part, before: &Compared, shown: &Shown) -> anyhow::Result<()> {
@@ -170,7 +189,8 @@ async fn refused_events(embedded: &Embedded) -> anyhow::Result<u64> {
     let mut refused = 0;
     for db in embedded.databases() {
         if db.settings().service == posts::NAME {
-            let count = db.outbox_refused().await;
+            let count = db.refused().await;
+            let count = count.map_err(anyhow::Error::from_boxed);
             let count = count.context("could not read the outbox of posts")?;
             refused += u64::try_from(count)?;
         }

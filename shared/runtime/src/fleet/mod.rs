@@ -59,14 +59,6 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// The fleet that `config` names, for somebody who only visits it.
-    ///
-    /// # Errors
-    /// When `KAFKA_BOOTSTRAP_SERVERS` is absent or can't be used.
-    pub fn open(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        Self::new(config, clock, Waits::default())
-    }
-
     fn new(config: Config, clock: Arc<dyn Clock>, waits: Waits) -> anyhow::Result<Self> {
         let servers = config.kafka_bootstrap_servers.clone();
         let servers = servers.context(
@@ -164,11 +156,6 @@ impl Fleet {
         F: Future<Output = Result<T, BoxError>>,
     {
         self.waits.until(part, what.into(), open).await
-    }
-
-    /// What is waited for at the moment, each with the reason.
-    pub fn missing(&self) -> Vec<String> {
-        self.waits.missing()
     }
 
     /// Has `close` called when the process ends, after everything that uses the store.

@@ -59,11 +59,6 @@ impl Waits {
         }
     }
 
-    /// What is missing, and why.
-    pub(super) fn missing(&self) -> Vec<String> {
-        self.held().values().cloned().collect()
-    }
-
     /// What is missing, for `/ready`.
     pub(super) fn checks(&self) -> Vec<Arc<dyn Check>> {
         let parts: Vec<&'static str> = self.held().keys().copied().collect();

@@ -8,7 +8,6 @@ use blocks::SystemClock;
 use blocks::bus::{EventBus, TopicSpec};
 use blocks::config::{Config, Secret};
 use blocks::error::{BoxError, chain};
-use blocks::moving::Part;
 use blocks::service::Check;
 use feed_generator::store::redis::{RedisFeed, RedisSettings};
 use posts::store::mongo::{self, Mongo};
@@ -21,8 +20,14 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What each setting names.
 const NEEDED: &[(&str, &str)] = &[
-    ("DATABASE_URL", "PostgreSQL, as postgres://user:password@127.0.0.1:5432/rookery"),
-    ("MONGODB_URL", "MongoDB, as mongodb://127.0.0.1:27017/rookery"),
+    (
+        "DATABASE_URL",
+        "PostgreSQL, as postgres://user:password@127.0.0.1:5432/rookery",
+    ),
+    (
+        "MONGODB_URL",
+        "MongoDB, as mongodb://127.0.0.1:27017/rookery",
+    ),
     ("REDIS_URL", "Redis, as redis://127.0.0.1:6379"),
     ("KAFKA_BOOTSTRAP_SERVERS", "Kafka, as 127.0.0.1:9092"),
 ];
@@ -31,7 +36,7 @@ const NEEDED: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// When one is.
-pub(super) fn check_settings(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn check_settings(config: &Config) -> anyhow::Result<()> {
     let is_set = [
         database(config).is_some(),
         config.mongodb_url.is_some(),
@@ -52,7 +57,10 @@ pub(super) fn check_settings(config: &Config) -> anyhow::Result<()> {
 fn database(config: &Config) -> Option<(&'static str, &Secret)> {
     let direct = config.database_direct_url.as_ref();
     let direct = direct.map(|url| ("DATABASE_DIRECT_URL", url));
-    direct.or(config.database_url.as_ref().map(|url| ("DATABASE_URL", url)))
+    direct.or(config
+        .database_url
+        .as_ref()
+        .map(|url| ("DATABASE_URL", url)))
 }
 
 /// The services that keep their data in PostgreSQL.
@@ -63,7 +71,7 @@ const IN_POSTGRES: &[(&str, &[Migration])] = &[
 ];
 
 /// The fleet's stores.
-pub(super) struct Servers {
+pub(crate) struct Servers {
     databases: Vec<Db>,
     mongo: Mongo,
     redis: RedisFeed,
@@ -75,7 +83,8 @@ impl Servers {
     ///
     /// # Errors
     /// When one can't be used, with the setting that names it.
-    pub(super) async fn connect(config: &Config) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(config: &Config) -> anyhow::Result<Self> {
+        check_settings(config)?;
         let bus = kafka(config).await?;
         let redis = redis(config).await?;
         let mongo = mongo(config).await?;
@@ -92,7 +101,7 @@ impl Servers {
     }
 
     /// The log.
-    pub(super) fn bus(&self) -> Arc<dyn EventBus> {
+    pub(crate) fn bus(&self) -> Arc<dyn EventBus> {
         Arc::new(self.bus.clone())
     }
 
@@ -100,35 +109,30 @@ impl Servers {
     ///
     /// # Errors
     /// When Kafka can't, or has one with other partitions.
-    pub(super) async fn make_topics(&self, topics: &[TopicSpec]) -> anyhow::Result<()> {
+    pub(crate) async fn make_topics(&self, topics: &[TopicSpec]) -> anyhow::Result<()> {
         let made = self.bus.ensure_topics(topics).await;
         made.context("could not create the topics (KAFKA_BOOTSTRAP_SERVERS)")
     }
 
-    /// What moves of a file of the folder.
-    ///
-    /// # Errors
-    /// When a database can't be asked, or nobody knows where the file belongs.
-    pub(super) async fn parts(&self, from: &Db) -> anyhow::Result<Vec<Part>> {
-        let service = from.settings().service;
-        match service {
-            posts::NAME => Ok(mongo::moving::parts(from, &self.mongo)),
-            feed_generator::NAME => {
-                Ok(feed_generator::store::redis::moving::parts(from, &self.redis))
-            }
-            _ => {
-                let mut databases = self.databases.iter();
-                let to = databases.find(|db| db.settings().service == service);
-                let to = to.with_context(|| format!("{service} has no place in the fleet"))?;
-                let parts = sql::tables::parts(from, to).await;
-                parts.with_context(|| format!("could not compare the tables of {service}"))
-            }
-        }
+    /// The schema of `service`, if it is one of PostgreSQL's.
+    pub(crate) fn database(&self, service: &str) -> Option<&Db> {
+        let mut databases = self.databases.iter();
+        databases.find(|db| db.settings().service == service)
+    }
+
+    /// The posts.
+    pub(crate) fn mongo(&self) -> &Mongo {
+        &self.mongo
+    }
+
+    /// The streams.
+    pub(crate) fn redis(&self) -> &RedisFeed {
+        &self.redis
     }
 
     /// Ends the connections.
-    pub(super) async fn close(self) {
-        for db in self.databases {
+    pub(crate) async fn close(&self) {
+        for db in &self.databases {
             db.close().await;
         }
         self.mongo.close().await;
@@ -167,7 +171,10 @@ async fn postgres(
 }
 
 async fn mongo(config: &Config) -> anyhow::Result<Mongo> {
-    let url = config.mongodb_url.as_ref().context("MONGODB_URL is not set")?;
+    let url = config
+        .mongodb_url
+        .as_ref()
+        .context("MONGODB_URL is not set")?;
     let settings = mongo::Settings {
         service: posts::NAME,
         clock: Arc::new(SystemClock),
@@ -186,8 +193,8 @@ async fn redis(config: &Config) -> anyhow::Result<RedisFeed> {
         prefix: String::new(),
         clock: Arc::new(SystemClock),
     });
-    let redis = redis
-        .map_err(|error| anyhow::anyhow!("REDIS_URL can't be used: {}", chain(&*error)))?;
+    let redis =
+        redis.map_err(|error| anyhow::anyhow!("REDIS_URL can't be used: {}", chain(&*error)))?;
     soon("Redis (REDIS_URL)", redis.check()).await?;
     Ok(redis)
 }
@@ -195,8 +202,9 @@ async fn redis(config: &Config) -> anyhow::Result<RedisFeed> {
 async fn kafka(config: &Config) -> anyhow::Result<KafkaBus> {
     let servers = config.kafka_bootstrap_servers.as_ref();
     let servers = servers.context("KAFKA_BOOTSTRAP_SERVERS is not set")?;
-    let bus = KafkaBus::new(kafka::Settings::new(servers.as_str()))
-        .map_err(|error| anyhow::anyhow!("KAFKA_BOOTSTRAP_SERVERS can't be used: {}", chain(&error)))?;
+    let bus = KafkaBus::new(kafka::Settings::new(servers.as_str())).map_err(|error| {
+        anyhow::anyhow!("KAFKA_BOOTSTRAP_SERVERS can't be used: {}", chain(&error))
+    })?;
     soon("Kafka (KAFKA_BOOTSTRAP_SERVERS)", async {
         bus.topics().await.map(drop).map_err(BoxError::from)
     })
