@@ -26,6 +26,25 @@ install_postgres() {
   install_packages postgresql
 }
 
+# postgres_home FOLDER: where in it the server is, or else elsewhere: its own user must reach it, which
+# it can't in the home of another.
+postgres_home() {
+  local elsewhere
+  elsewhere=/var/tmp/rookery-stack-$(cksum <<<"$1" | cut -d' ' -f1)
+  if [ "$(id -u)" != 0 ] || { [ ! -d "$elsewhere" ] && as_postgres test -x "$1" 2>/dev/null; }; then
+    echo "$1/postgres"
+  else
+    echo "$elsewhere"
+  fi
+}
+
+# postgres_pid HOME: its process, when it runs. A number that another program got since does not count.
+postgres_pid() {
+  local pid comm
+  { read -r pid <"$1/data/postmaster.pid" && read -r comm <"/proc/$pid/comm"; } 2>/dev/null || return 0
+  [ "$comm" != postgres ] || [ -z "$(started_at "$pid")" ] || echo "$pid"
+}
+
 # start_postgres FOLDER PORT [OPTIONS]: makes the cluster the first time; returns when it answers.
 start_postgres() {
   local folder=$1 port=$2 options=${3:-} bin socket
