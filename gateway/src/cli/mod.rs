@@ -26,9 +26,14 @@ use client::Server;
 /// # Errors
 /// Why it could not; [`exit`] says so to the user.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
-    let mut config = Config::load(cli.overrides.config.as_deref())?;
-    cli.overrides.apply(&mut config);
     let command = cli.command.unwrap_or(Command::Serve);
+    let file = cli.overrides.config.as_deref();
+    let mut config = match command {
+        // They encrypt nothing, so nobody should have to tell them the secret.
+        Command::Front { .. } | Command::Routes { .. } => Config::load_without_secret(file)?,
+        _ => Config::load(file)?,
+    };
+    cli.overrides.apply(&mut config);
     // A server writes its log to standard output, where a command writes its result.
     let _telemetry = match command {
         Command::Serve | Command::Front { .. } => telemetry::init(&config)?,
