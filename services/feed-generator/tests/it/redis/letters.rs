@@ -12,7 +12,6 @@ use feed_generator::Settings;
 use redis::AsyncTypedCommands;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::connection;
 use super::outage::{PATIENCE, post};
@@ -101,22 +100,4 @@ async fn letters_come_in_order_by_pages_and_one_that_the_bus_never_takes_is_set_
     let refused = world.backend.as_redis().key("group:outbox:refused");
     let refused: Vec<String> = connection().await.zrange(refused, 0, -1).await.unwrap();
     assert!(refused[0].starts_with("too large "), "{refused:?}");
-}
-
-#[tokio::test]
-#[ignore = "needs TEST_REDIS_URL"]
-async fn one_process_at_a_time_holds_the_lease_and_each_change_of_holder_raises_its_epoch() {
-    let (world, outbox) = given_up().await;
-    let [one, other] = [Uuid::from_u128(1), Uuid::from_u128(2)];
-    let first = outbox.lease(one).await.unwrap().unwrap();
-    assert_eq!(outbox.lease(other).await.unwrap(), None);
-    assert_eq!(outbox.lease(one).await.unwrap(), Some(first));
-    // As when it ended.
-    let lease = world.backend.as_redis().key("group:outbox:lease");
-    let left = connection().await.pttl(&lease).await.unwrap().raw();
-    assert!((1..=5000).contains(&left), "{left}");
-    assert_eq!(connection().await.del(&lease).await.unwrap(), 1);
-    let second = outbox.lease(other).await.unwrap().unwrap();
-    assert!(second.epoch > first.epoch);
-    assert_eq!(outbox.lease(one).await.unwrap(), None);
 }

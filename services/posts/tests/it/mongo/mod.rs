@@ -3,6 +3,7 @@
 mod crashes;
 mod foreign;
 mod group;
+mod lease;
 mod outbox;
 mod processes;
 
