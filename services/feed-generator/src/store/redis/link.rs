@@ -28,6 +28,7 @@ const PROBE: Duration = Duration::from_millis(600);
 
 /// The way to a server.
 pub struct Link {
+    server: String,
     reads: ConnectionManager,
     writes: ConnectionManager,
     /// Until when reads fail at once.
@@ -52,6 +53,8 @@ impl Link {
     /// When the URL is malformed.
     pub fn new(url: &str) -> Result<Self, BoxError> {
         let client = Client::open(url)?;
+        // Without what is secret in the URL.
+        let server = client.get_connection_info().addr().to_string();
         let manager = |response| {
             let config = ConnectionManagerConfig::new()
                 .set_connection_timeout(Some(CONNECT))
@@ -61,11 +64,17 @@ impl Link {
             ConnectionManager::new_lazy_with_config(client.clone(), config)
         };
         Ok(Self {
+            server,
             reads: manager(READ)?,
             writes: manager(WRITE)?,
             closed_until: Mutex::default(),
             faults: Mutex::default(),
         })
+    }
+
+    /// Where the server is, for log lines.
+    pub(super) fn server(&self) -> &str {
+        &self.server
     }
 
     /// What a reader asks, answered soon or not at all.
