@@ -297,9 +297,11 @@ async fn whatever_is_not_auth_is_named_and_nobody_is_believed_meanwhile() {
         inbox(&service, &key, 1)
             .await
             .expect_problem(503, "auth_unavailable");
-        let said = service.output();
         let is_named = |line: &str| line.contains("AUTH_URL") && line.contains(address.as_str());
-        assert!(said.lines().any(is_named), "{kind}: {said}");
+        eventually("setting and address are named", async || {
+            service.output().lines().any(is_named).then_some(())
+        })
+        .await;
         assert_eq!(service.stop().await.code(), Some(0), "{kind}");
     }
 }

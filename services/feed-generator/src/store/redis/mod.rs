@@ -25,6 +25,7 @@ pub mod link;
 pub mod outbox;
 mod projection;
 mod streams;
+mod way;
 pub mod words;
 
 use std::sync::Arc;
