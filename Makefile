@@ -73,5 +73,6 @@ traefik-routes: ## Writes Traefik's routers anew from the route table
 check-deploy: ## Checks compose files and Kubernetes manifests without starting anything
 	scripts/check-deploy
 
-clean: ## Removes what was built
+clean: ## Removes what was built, and stops this checkout's servers for tests
+	for server in kafka redis mongo postgres; do scripts/$$server down; done
 	cargo clean

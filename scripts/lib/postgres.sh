@@ -26,6 +26,25 @@ install_postgres() {
   install_packages postgresql
 }
 
+# postgres_home FOLDER: where in it the server is, or else elsewhere: its own user must reach it, which
+# it can't in the home of another.
+postgres_home() {
+  local elsewhere
+  elsewhere=/var/tmp/rookery-stack-$(cksum <<<"$1" | cut -d' ' -f1)
+  if [ "$(id -u)" != 0 ] || { [ ! -d "$elsewhere" ] && as_postgres test -x "$1" 2>/dev/null; }; then
+    echo "$1/postgres"
+  else
+    echo "$elsewhere"
+  fi
+}
+
+# postgres_pid HOME: its process, when it runs. A number that another program got since does not count.
+postgres_pid() {
+  local pid comm
+  { read -r pid <"$1/data/postmaster.pid" && read -r comm <"/proc/$pid/comm"; } 2>/dev/null || return 0
+  [ "$comm" != postgres ] || [ -z "$(started_at "$pid")" ] || echo "$pid"
+}
+
 # start_postgres FOLDER PORT [OPTIONS]: makes the cluster the first time; returns when it answers.
 start_postgres() {
   local folder=$1 port=$2 options=${3:-} bin socket
@@ -38,6 +57,8 @@ start_postgres() {
   echo "$socket" >"$folder/socket-folder"
   if [ ! -s "$folder/data/PG_VERSION" ]; then
     as_postgres "$bin/initdb" -D "$folder/data" -U postgres --auth=trust -E UTF8 --locale=C.UTF-8 >/dev/null
+    # Whoever is in this role shows a password, for tests of what becomes of a wrong one.
+    sed -i '1i host all +with_password all scram-sha-256' "$folder/data/pg_hba.conf"
   fi
   as_postgres "$bin/pg_ctl" -D "$folder/data" -w -t 60 -l "$folder/log" \
     -o "-p $port -h 127.0.0.1 -k $socket -c max_connections=300 $options" start >/dev/null

@@ -1,6 +1,7 @@
 # Redis from Debian's packages, for tests and for the native stack. Sourced; needs say.sh.
 # shellcheck shell=bash
 
+# install_redis [WHAT ELSE HELPS]
 install_redis() {
   command -v redis-server >/dev/null && return
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -15,13 +16,15 @@ install_redis() {
     [ -z "$ours" ] || rm -f "$policy"
   fi
   command -v redis-server >/dev/null ||
-    die "'redis-server' is missing: install your system's package 'redis-server'"
+    die "'redis-server' is missing: install your system's package 'redis-server'${1:+, or $1}"
 }
 
-# start_redis FOLDER PORT: every write is in the file before the next second; returns at once.
+# start_redis FOLDER PORT [OPTIONS]: every write is in the file before the next second, unless the
+# options say otherwise; returns at once.
 start_redis() {
   local folder=$1 port=$2
+  shift 2
   mkdir -p "$folder/data"
   start Redis "$folder" redis-server --bind 127.0.0.1 --port "$port" --dir "$folder/data" \
-    --appendonly yes --appendfsync everysec --save "" --daemonize no --protected-mode yes
+    --appendonly yes --appendfsync everysec --save "" --daemonize no --protected-mode yes "$@"
 }

@@ -80,16 +80,7 @@ port_of() {
   echo "${!name}"
 }
 
-# PostgreSQL's own user must reach its folder, which it can't in the home of another.
-postgres_folder() {
-  local elsewhere
-  elsewhere=/var/tmp/rookery-stack-$(cksum <<<"$DIR" | cut -d' ' -f1)
-  if [ "$(id -u)" != 0 ] || { [ ! -d "$elsewhere" ] && as_postgres test -x "$DIR" 2>/dev/null; }; then
-    echo "$DIR/postgres"
-  else
-    echo "$elsewhere"
-  fi
-}
+postgres_folder() { postgres_home "$DIR"; }
 
 folder_of() {
   case $1 in
@@ -102,7 +93,7 @@ log_of() { echo "$(folder_of "$1")/log"; }
 
 pid_of() {
   case $1 in
-    postgres) head -n 1 "$(postgres_folder)/data/postmaster.pid" 2>/dev/null || true ;;
+    postgres) postgres_pid "$(postgres_folder)" ;;
     *) ! alive "$DIR/$1/pid" || cut -d' ' -f1 "$DIR/$1/pid" ;;
   esac
 }
@@ -111,11 +102,7 @@ pid_of() {
 
 is_running() {
   case $1 in
-    postgres)
-      local pid
-      pid=$(pid_of postgres)
-      [ -n "$pid" ] && [ -n "$(started_at "$pid")" ]
-      ;;
+    postgres) [ -n "$(pid_of postgres)" ] ;;
     *) alive "$DIR/$1/pid" ;;
   esac
 }

@@ -27,9 +27,13 @@ use client::Server;
 /// # Errors
 /// Why it could not; [`exit`] says so to the user.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
-    let mut config = Config::load(cli.overrides.config.as_deref())?;
-    cli.overrides.apply(&mut config);
     let command = cli.command.unwrap_or(Command::Serve);
+    let file = cli.overrides.config.as_deref();
+    let mut config = Config::load_without_secret(file)?;
+    if needs_secret(&command, &config) {
+        config = Config::load(file)?;
+    }
+    cli.overrides.apply(&mut config);
     // A server writes its log to standard output, where a command writes its result.
     let _telemetry = match command {
         Command::Serve | Command::Front { .. } => telemetry::init(&config)?,
@@ -58,6 +62,20 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             })
             .await
         }
+    }
+}
+
+/// Whether `command` opens a folder, which has keys in it. Whatever encrypts nothing should not have to
+/// be told the secret.
+fn needs_secret(command: &Command, config: &Config) -> bool {
+    match command {
+        Command::Front { .. } | Command::Routes { .. } => false,
+        Command::Serve | Command::Config | Command::Migrate(_) => true,
+        Command::Events(_)
+        | Command::Outbox(_)
+        | Command::Dlq(_)
+        | Command::Feed(_)
+        | Command::Admin(_) => !client::is_fleet(config),
     }
 }
 

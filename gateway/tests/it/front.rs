@@ -118,3 +118,20 @@ async fn the_front_gives_errors_of_traefik_a_body_with_the_path_that_was_asked_f
         .await
         .expect_problem(400, "bad_path");
 }
+
+#[tokio::test]
+async fn the_front_needs_no_secret_and_nobody_has_to_tell_it_one() {
+    let folder = Folder::new();
+    let production = [("ENVIRONMENT", "production")];
+    let front = folder
+        .front_with(&at("127.0.0.1:1", None), &production)
+        .await;
+    front.get("/health", None).await.expect(200);
+    front.stop().await;
+    // A server does.
+    let mut serve = folder.command(&["serve", "--port", "0"]);
+    let output = serve.envs(production).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("SECRET_KEY is not set"), "{said}");
+}

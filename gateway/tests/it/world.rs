@@ -82,10 +82,15 @@ impl Folder {
 
     /// Starts a front for services: `posts=http://127.0.0.1:8000`, with commas.
     pub async fn front(&self, services: &str) -> Rookery {
+        self.front_with(services, &[]).await
+    }
+
+    pub async fn front_with(&self, services: &str, settings: &[(&str, &str)]) -> Rookery {
         let log = self.file("front");
         let mut child = self
             .command(&["front", "--port", "0", "--service", services])
             .env("LOG_FORMAT", "json")
+            .envs(settings.iter().copied())
             .stdout(File::create(&log).unwrap())
             .spawn()
             .unwrap();

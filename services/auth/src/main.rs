@@ -9,7 +9,8 @@ use chrono::TimeDelta;
 use runtime::fleet::{Alone, Ready};
 
 const SETTINGS: &str = "\
-  DATABASE_URL              PostgreSQL, as postgres://user:password@127.0.0.1:5432/rookery
+  DATABASE_URL              PostgreSQL, as postgres://user:password@127.0.0.1:5432/rookery; or
+                            DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD
   DATABASE_DIRECT_URL       the same server past a pooler, for migrations and LISTEN
   SECRET_KEY                encrypts the stored signing keys; the same for every replica
   ACCESS_TOKEN_SECONDS      how long an access token holds [86400]

@@ -1,9 +1,16 @@
 //! Auth as a process of its own, over PostgreSQL and Kafka that come and go.
 #![expect(clippy::unwrap_used, reason = "a test says where it broke")]
 
+use std::collections::BTreeMap;
+
+use blocks::bus::{EventBus, Record};
+use blocks::consumer::decide::{Base, Decision, KeyState, decide};
+use blocks::consumer::parked::read;
+use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 use testkit::broker::Broker;
-use testkit::fleet::{Alone, Database, free_port};
+use testkit::fleet::{Alone, Database, free_port, refusal, stops_and_names};
 use testkit::http::{Answer, eventually};
 use tokio::process::Command;
 
@@ -102,6 +109,129 @@ async fn writes_are_served_while_the_brokers_are_away_and_their_events_arrive_af
     })
     .await;
     assert_eq!(auth.stop().await.code(), Some(0));
+}
+
+/// Everything on the topic of accounts, partition by partition.
+async fn of_accounts(bus: &KafkaBus) -> Vec<Record> {
+    let topic = events::topic::USERS.name;
+    let mut records = Vec::new();
+    for (partition, _) in (0..).zip(bus.extents(topic).await.unwrap()) {
+        records.extend(bus.read(topic, partition, 0, 10_000).await.unwrap());
+    }
+    records
+}
+
+/// How many versions of each account take effect in a group that reads `records`, and how many wait
+/// for one that is missing.
+fn effects(records: &[Record]) -> (BTreeMap<String, i64>, usize) {
+    let (mut known, mut waiting) = (BTreeMap::<String, i64>::new(), Vec::new());
+    let events: Vec<_> = records.iter().map(|record| read(record).unwrap()).collect();
+    for event in &events {
+        waiting.push(event);
+        // Each that takes effect may be what others wait for.
+        loop {
+            let before = waiting.len();
+            waiting.retain(|event| {
+                let state = KeyState {
+                    known: known.get(&event.subject).copied(),
+                    blocked: None,
+                };
+                match decide(state, Base::First, event.sequence) {
+                    Decision::Apply => {
+                        known.insert(event.subject.clone(), event.sequence);
+                        false
+                    }
+                    Decision::Skip => false,
+                    Decision::Park | Decision::Gap => true,
+                }
+            });
+            if waiting.len() == before {
+                break;
+            }
+        }
+    }
+    (known, waiting.len())
+}
+
+/// Who sweeps: the holder and the epoch of the lease.
+async fn lease(database: &Database) -> Option<(String, i64)> {
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::query_as("select holder::text, epoch from auth.leases")
+        .fetch_optional(&mut connection)
+        .await
+        .unwrap()
+}
+
+/// Makes what was published look as if a crash had left it in the outbox.
+async fn leave_behind(database: &Database) {
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    eventually("it was published", async || {
+        let left = sqlx::query(
+            "update auth.outbox_messages set status = 'pending', published_at = null,
+                    created_at = created_at - interval '1 minute'
+             where status = 'published'",
+        );
+        let left = left.execute(&mut connection).await.unwrap();
+        (left.rows_affected() > 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_DATABASE_URL, starts brokers with scripts/kafka"]
+async fn a_relay_that_was_frozen_past_its_lease_harms_nothing_when_it_wakes_up() {
+    const ACCOUNTS: usize = 8;
+    let (broker, database) = (Broker::start(), Database::fresh().await);
+    let settings = [
+        SECRET,
+        ("DATABASE_URL", database.url.as_str()),
+        ("KAFKA_BOOTSTRAP_SERVERS", broker.address.as_str()),
+    ];
+    let sleeper = Alone::start(AUTH, &settings).await;
+    sleeper.ready().await;
+    // What looks left behind makes it the one that sweeps.
+    register(&sleeper, "first").await.expect(201);
+    leave_behind(&database).await;
+    let (first, epoch) = eventually("it sweeps", async || lease(&database).await).await;
+    let other = Alone::start(AUTH, &settings).await;
+    other.ready().await;
+
+    // What it has committed and not published when it freezes.
+    broker.stop();
+    for n in 0..ACCOUNTS {
+        register(&sleeper, &format!("user-{n}")).await.expect(201);
+    }
+    sleeper.freeze().await;
+    broker.up();
+    let bus = KafkaBus::new(Settings::new(&broker.address)).unwrap();
+    eventually("another one swept", async || {
+        let (known, _) = effects(&of_accounts(&bus).await);
+        (known.len() == ACCOUNTS + 1).then_some(())
+    })
+    .await;
+    let (holder, next_epoch) = lease(&database).await.unwrap();
+    assert_ne!(holder, first);
+    assert!(next_epoch > epoch);
+    // The second version of each goes out before the sleeper comes with the first.
+    for n in 0..ACCOUNTS {
+        login(&other, &format!("user-{n}")).await;
+    }
+    sleeper.thaw().await;
+    register(&sleeper, "late").await.expect(201);
+    let records = eventually("all is on the topic", async || {
+        let records = of_accounts(&bus).await;
+        let (known, waiting) = effects(&records);
+        let versions = known.values().sum::<i64>();
+        let all = i64::try_from(2 * ACCOUNTS + 2).unwrap();
+        (versions == all && waiting == 0).then_some(records)
+    })
+    .await;
+    let mut again = records.clone();
+    again.extend(records.iter().cloned());
+    assert_eq!(effects(&again), effects(&records));
+    assert_eq!(sleeper.stop().await.code(), Some(0));
+    assert_eq!(other.stop().await.code(), Some(0));
+    bus.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -213,37 +343,30 @@ async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
         ("DATABASE_URL", "postgres://127.0.0.1:1/rookery"),
         ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
     ];
-    for (missing, _) in good {
-        let said = run(&good, missing, None).await;
-        assert!(said.contains(missing), "{said}");
-    }
-    for (name, value) in [
+    let malformed = [
         ("DATABASE_URL", "127.0.0.1:5432"),
         ("DATABASE_URL", "mysql://ada:hidden@db/x"),
+        ("DATABASE_URL", "postgres://ada:hidden@db:99999/x"),
+        (
+            "DATABASE_URL",
+            "postgres://ada:hidden@db/x?sslmode=sometimes",
+        ),
         ("DATABASE_DIRECT_URL", "hidden"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "http://ada:hidden@kafka:9092"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,"),
         ("AUTH_URL", "https://auth"),
+        ("CONSUL_HTTP_ADDR", "https://consul"),
         ("SECRET_KEY", "short"),
-    ] {
-        let said = run(&good, name, Some(value)).await;
-        assert!(said.contains(name) && !said.contains("hidden"), "{said}");
-    }
-}
-
-/// What is said when a setting is missing or says something else.
-async fn run(settings: &[(&str, &str)], name: &str, value: Option<&str>) -> String {
-    let mut command = Command::new(AUTH);
-    command.env_clear().env("PORT", "0").kill_on_drop(true);
-    command.envs(settings.iter().copied()).env_remove(name);
-    if let Some(value) = value {
-        command.env(name, value);
-    }
-    let output = tokio::time::timeout(std::time::Duration::from_secs(20), command.output());
-    let output = output
-        .await
-        .unwrap_or_else(|_| panic!("it goes on with {name}={value:?}"));
-    let output = output.unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    String::from_utf8(output.stderr).unwrap()
+        ("ENVIRONMENT", "staging"),
+    ];
+    stops_and_names(AUTH, &good, &malformed).await;
+    // Of an address in parts the part is named.
+    let parts = [SECRET, ("DB_HOST", "db"), good[2]];
+    let said = refusal(AUTH, &parts, "DB_PORT", Some("5432/tcp")).await;
+    assert!(
+        said.contains("DB_PORT") && said.contains("port number"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use feed_generator::{Feed, NAME, Settings};
 use runtime::fleet::Alone;
 
 const SETTINGS: &str = "\
-  REDIS_URL                 Redis, as redis://:password@127.0.0.1:6379
+  REDIS_URL                 Redis, as redis://:password@127.0.0.1:6379; or REDIS_HOST, REDIS_PORT
   PUBLIC_ACTIVITY_STREAM    whether streams are shown without signing in [true]";
 
 fn main() -> ExitCode {
@@ -24,7 +24,12 @@ fn main() -> ExitCode {
             prefix: String::new(),
             clock: Arc::clone(fleet.clock()),
         })
-        .map_err(|error| anyhow::anyhow!("REDIS_URL can't be used: {}", chain(&*error)))?;
+        .map_err(|error| {
+            anyhow::anyhow!(
+                "REDIS_URL can't be used: {}: expected redis://:password@host:6379",
+                chain(&*error)
+            )
+        })?;
         let settings = Settings {
             public: fleet.config().public_activity_stream,
             ..Settings::default()

@@ -6,7 +6,8 @@ use notification::{MIGRATIONS, NAME, Notifications};
 use runtime::fleet::Alone;
 
 const SETTINGS: &str = "\
-  DATABASE_URL              PostgreSQL, as postgres://user:password@127.0.0.1:5432/rookery
+  DATABASE_URL              PostgreSQL, as postgres://user:password@127.0.0.1:5432/rookery; or
+                            DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD
   DATABASE_DIRECT_URL       the same server past a pooler, for migrations";
 
 fn main() -> ExitCode {

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use blocks::error::chain;
 use posts::domain::Limits;
-use posts::store::mongo::{Mongo, Settings};
+use posts::store::mongo::{Mongo, Settings, servers_of};
 use posts::{NAME, Posts};
 use runtime::fleet::Alone;
 
@@ -18,8 +19,15 @@ fn main() -> ExitCode {
         let url = fleet.config().mongodb_url.as_ref().context(
             "MONGODB_URL is not set: it names the MongoDB server, as mongodb://127.0.0.1:27017/rookery",
         )?;
+        let servers = servers_of(url.expose()).map_err(|error| {
+            anyhow::anyhow!(
+                "MONGODB_URL can't be used: {}: expected mongodb://user:password@host:27017/rookery",
+                chain(&*error)
+            )
+        })?;
+        let what = format!("MongoDB at {servers} (MONGODB_URL)");
         let mongo = fleet
-            .wait_for("database", "MongoDB (MONGODB_URL)", || async {
+            .wait_for("database", what, || async {
                 let settings = Settings {
                     service: NAME,
                     clock: Arc::clone(fleet.clock()),

@@ -7,7 +7,8 @@ use user_profile::domain::Limits;
 use user_profile::{MIGRATIONS, NAME, Profiles};
 
 const SETTINGS: &str = "\
-  DATABASE_URL              PostgreSQL, as postgres://user:password@127.0.0.1:5432/rookery
+  DATABASE_URL              PostgreSQL, as postgres://user:password@127.0.0.1:5432/rookery; or
+                            DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASSWORD
   DATABASE_DIRECT_URL       the same server past a pooler, for migrations";
 
 fn main() -> ExitCode {

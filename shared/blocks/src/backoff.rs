@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::Rng;
+use tokio::time::Instant;
 
 /// The pause after the first failure.
 const FIRST: Duration = Duration::from_millis(50);
@@ -36,9 +37,53 @@ impl Backoff {
     }
 }
 
+/// How often a fault that lasts is told of again.
+const REMIND: Duration = Duration::from_secs(30);
+
+/// Says when a fault that lasts is worth another log line: when it begins, when its reason is another
+/// one, and now and then, so that whoever looks at the end of a log finds it.
+#[derive(Debug, Default)]
+pub struct Reminder {
+    told: Option<(String, Instant)>,
+}
+
+impl Reminder {
+    /// Whether to log `reason` now.
+    pub fn is_due(&mut self, reason: &str) -> bool {
+        let is_due = self
+            .told
+            .as_ref()
+            .is_none_or(|(last, at)| last != reason || at.elapsed() > REMIND);
+        if is_due {
+            self.told = Some((reason.to_owned(), Instant::now()));
+        }
+        is_due
+    }
+
+    /// It works again; answers whether there was something to tell of.
+    pub fn is_over(&mut self) -> bool {
+        self.told.take().is_some()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_is_told_of_when_it_begins_or_changes_and_now_and_then() {
+        let mut reminder = Reminder::default();
+        assert!(!reminder.is_over());
+        assert!(reminder.is_due("refused"));
+        assert!(!reminder.is_due("refused"));
+        assert!(reminder.is_due("timed out"));
+        tokio::time::advance(REMIND / 2).await;
+        assert!(!reminder.is_due("timed out"));
+        tokio::time::advance(REMIND).await;
+        assert!(reminder.is_due("timed out"));
+        assert!(reminder.is_over());
+        assert!(reminder.is_due("timed out"));
+    }
 
     #[test]
     fn pauses_grow_to_the_cap_and_start_again_after_a_success() {

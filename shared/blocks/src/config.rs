@@ -3,6 +3,7 @@
 //!
 //! To add a setting: a field in [`Config`], a line in `SETTINGS`, and it is in `rookery config`.
 
+mod parts;
 mod source;
 mod values;
 
@@ -46,19 +47,22 @@ pub struct Config {
     pub metrics_enabled: bool,
     /// `METRICS_PUBLIC`: to whoever reaches the process, not to this machine alone.
     pub metrics_public: bool,
-    /// `DATABASE_URL`: the PostgreSQL server of a service that runs alone.
+    /// `DATABASE_URL`: the PostgreSQL server of a service that runs alone; where it is absent,
+    /// `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_USER` and `DB_PASSWORD` say the same.
     pub database_url: Option<Secret>,
     /// `DATABASE_DIRECT_URL`: the same server past a pooler, for migrations and LISTEN.
     pub database_direct_url: Option<Secret>,
-    /// `KAFKA_BOOTSTRAP_SERVERS`: the brokers of services that run alone.
+    /// `KAFKA_BOOTSTRAP_SERVERS`, else `KAFKA_HOST`: the brokers of services that run alone.
     pub kafka_bootstrap_servers: Option<String>,
     /// `KAFKA_GROUP_INSTANCE_ID`: the name of a replica that keeps one across restarts.
     pub kafka_group_instance_id: Option<String>,
     /// `MONGODB_URL`: the MongoDB server of posts that run alone.
     pub mongodb_url: Option<Secret>,
-    /// `REDIS_URL`: the Redis server of a feed generator that runs alone.
+    /// `REDIS_URL`: the Redis server of a feed generator that runs alone; where it is absent,
+    /// `REDIS_HOST` and `REDIS_PORT` say the same.
     pub redis_url: Option<Secret>,
-    /// `CONSUL_HTTP_ADDR`: the Consul agent that a service which runs alone registers with.
+    /// `CONSUL_HTTP_ADDR`, else `CONSUL_HOST`: the Consul agent that a service which runs alone
+    /// registers with.
     pub consul_http_addr: Option<String>,
     /// `CONSUL_HTTP_TOKEN`: what that agent wants to be shown.
     pub consul_http_token: Option<Secret>,
@@ -168,7 +172,19 @@ const SETTINGS: &[Setting] = {
             default: "",
             secret: true,
         },
+        plain("DB_HOST", ""),
+        plain("DB_PORT", ""),
+        plain("DB_NAME", ""),
+        plain("DB_USER", ""),
+        Setting {
+            name: "DB_PASSWORD",
+            default: "",
+            secret: true,
+        },
+        plain("REDIS_HOST", ""),
+        plain("REDIS_PORT", ""),
         plain("CONSUL_HTTP_ADDR", ""),
+        plain("CONSUL_HOST", ""),
         Setting {
             name: "CONSUL_HTTP_TOKEN",
             default: "",
@@ -176,6 +192,7 @@ const SETTINGS: &[Setting] = {
         },
         plain("SERVICE_ADDRESS", ""),
         plain("KAFKA_BOOTSTRAP_SERVERS", ""),
+        plain("KAFKA_HOST", ""),
         plain("KAFKA_GROUP_INSTANCE_ID", ""),
         plain("AUTH_URL", ""),
         plain("SQLITE_DURABILITY", "full"),
@@ -330,6 +347,17 @@ impl Config {
     /// Every setting with its value and where that came from, secrets masked.
     pub fn show(&self) -> &[Row] {
         &self.rows
+    }
+
+    /// What was put together from other settings, and from which: what is said about the whole is meant
+    /// for them.
+    pub fn composed(&self) -> impl Iterator<Item = &Row> {
+        let wholes = parts::WHOLES.iter();
+        wholes.filter_map(|whole| {
+            let of_parts = whole.parts.join(", ");
+            let is_it = |row: &&Row| row.name == whole.name && row.source == of_parts;
+            self.rows.iter().find(is_it)
+        })
     }
 
     fn judge(&self, from: &Sources) -> Result<(), ConfigError> {

@@ -3,14 +3,38 @@
 /// A cause that somebody else understands.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An error and its causes on one line, for a log line or a dead letter.
+/// An error and its causes on one line, for a log line or a dead letter. A cause that the error before
+/// it has in its own words already is not said twice.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
+        let said = inner.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         cause = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Layer(&'static str, #[source] Option<Box<Layer>>);
+
+    #[test]
+    fn what_a_layer_repeats_of_its_cause_is_said_once() {
+        let refused = Layer("connection refused", None);
+        let database = Layer("database: connection refused", Some(Box::new(refused)));
+        let store = Layer("the store is away", Some(Box::new(database)));
+        assert_eq!(
+            chain(&store),
+            "the store is away: database: connection refused"
+        );
+    }
 }

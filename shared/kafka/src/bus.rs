@@ -1,5 +1,6 @@
 //! The adapter: the port's promises, each handed to the part that keeps it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,6 +95,28 @@ impl KafkaBus {
         }
     }
 
+    /// Why `batch` was not accepted: where a topic was removed under way, the library only says that
+    /// time is up.
+    async fn explain(&self, batch: &[Message], error: BusError) -> BusError {
+        let topics: BTreeSet<&str> = batch.iter().map(|message| &*message.topic).collect();
+        for topic in topics {
+            match self.0.look.seen(topic).await {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    return BusError::Unavailable(
+                        format!(
+                            "topic {topic} was removed: it is made again when a service that needs \
+                             it starts"
+                        )
+                        .into(),
+                    );
+                }
+                Err(_) => return error,
+            }
+        }
+        error
+    }
+
     /// A broker said that it does not know `topic`.
     async fn lost_topic(&self, topic: &str) -> BusError {
         self.0.look.forget(topic);
@@ -127,7 +150,7 @@ impl EventBus for KafkaBus {
                 Err(Failure::UnknownTopic { index }) => {
                     return Err(self.lost_topic(&fits[index].topic).await);
                 }
-                Err(Failure::Away(error)) => return Err(error),
+                Err(Failure::Away(error)) => return Err(self.explain(fits, error).await),
             }
         }
         match too_large {

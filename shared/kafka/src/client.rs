@@ -34,6 +34,28 @@ impl Settings {
         }
     }
 
+    /// Whether `servers` can name brokers. Nothing is asked of them.
+    ///
+    /// # Errors
+    /// What is wrong with it. Nothing of it is repeated: who mistakes it for a URL may have written a
+    /// password into it.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let is_broker = |broker: &str| {
+            let (host, port) = match broker.rsplit_once(':') {
+                // An IPv6 address stands in brackets.
+                Some((host, port)) if !port.ends_with(']') => (host, port),
+                _ => (broker, "9092"),
+            };
+            let is_host = !host.is_empty() && !host.contains(['/', '@', ' ']);
+            is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+        };
+        if self.servers.split(',').map(str::trim).all(is_broker) {
+            Ok(())
+        } else {
+            Err("names no brokers: expected host:port, several with commas between")
+        }
+    }
+
     /// What every client is told. `role` is how the broker's logs name it.
     pub(crate) fn client(&self, role: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -98,6 +120,8 @@ impl ClientContext for Ear {
         tracing::debug!(target: "librdkafka", %error, "{reason}");
         // That all are down says less than why the last one is.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            // Not for how long it took this time, and how often it was so before.
+            let reason = reason.split(" (after ").next().unwrap_or(reason);
             *held(&self.last) = Some(reason.to_owned());
         }
     }
@@ -140,4 +164,54 @@ pub(crate) fn away(
 /// The lock, whatever became of who held it before: every change under it is complete in itself.
 pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_no_brokers_is_found_out_before_anybody_is_asked() {
+        for good in ["kafka", "kafka:9092", "a:1, b:2", "[::1]:9092", "[::1]"] {
+            assert_eq!(Settings::new(good).check(), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            ",",
+            "a:1,",
+            "kafka:port",
+            "kafka:0",
+            ":9092",
+            "http://ada:hidden@kafka:9092",
+            "PLAINTEXT://kafka:9092",
+        ] {
+            let said = Settings::new(bad).check().unwrap_err();
+            assert!(said.contains("host:port"), "{bad}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_member_takes_part_in_its_group_as_the_design_wants_it() {
+        let mut settings = Settings::new("kafka-1:9092,kafka-2:9092");
+        let told = settings.member("ledger");
+        for (name, value) in [
+            ("bootstrap.servers", "kafka-1:9092,kafka-2:9092"),
+            ("group.id", "ledger"),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("session.timeout.ms", "10000"),
+            ("queued.max.messages.kbytes", "8192"),
+            // Its own store knows where it stands: the committed offset is never read.
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            // Where that is before the oldest record that is left.
+            ("auto.offset.reset", "earliest"),
+            ("allow.auto.create.topics", "false"),
+        ] {
+            assert_eq!(told.get(name), Some(value), "{name}");
+        }
+        assert_eq!(told.get("group.instance.id"), None);
+        settings.instance = Some("ledger-1".to_owned());
+        let told = settings.member("ledger");
+        assert_eq!(told.get("group.instance.id"), Some("ledger-1"));
+    }
 }

@@ -18,6 +18,8 @@ use crate::client::{Ear, Settings, away, held};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one may take that is asked again and again.
 const GLANCE: Duration = Duration::from_millis(800);
+/// How long is listened, after a question that was not answered, for why not.
+const HEARING: Duration = Duration::from_millis(20);
 /// The pause before a partition is asked for again that is on its way to a broker.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -174,7 +176,12 @@ impl Look {
         let answer = self.0.tasks.spawn_blocking(move || {
             while inner.client.poll(Duration::ZERO).is_some() {}
             let answer = question(&inner);
-            while inner.client.poll(Duration::ZERO).is_some() {}
+            let patience = if answer.is_ok() {
+                Duration::ZERO
+            } else {
+                HEARING
+            };
+            while inner.client.poll(patience).is_some() {}
             answer
         });
         match answer.await {

@@ -305,3 +305,27 @@ impl ProducerContext for Deliveries {
         receipt.batch.settle(receipt.index, failed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_neither_repeats_nor_swaps_by_itself_and_gives_up_when_it_should() {
+        let settings = Settings {
+            patience: Duration::from_secs(7),
+            ..Settings::new("kafka:9092")
+        };
+        let producer = Producer::new(&settings, TaskTracker::new());
+        for (name, value) in [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            // The partition of a key is the same in the embedded log.
+            ("partitioner", "murmur2_random"),
+            ("message.timeout.ms", "7000"),
+            ("allow.auto.create.topics", "false"),
+        ] {
+            assert_eq!(producer.config.get(name), Some(value), "{name}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use blocks::Service;
-use blocks::backoff::Backoff;
+use blocks::backoff::{Backoff, Reminder};
 use blocks::bus::{BusError, EventBus, TopicSpec};
 use blocks::error::chain;
 use events::Topic;
@@ -48,6 +48,7 @@ pub struct Topics {
     specs: Vec<TopicSpec>,
     are_made: bool,
     backoff: Backoff,
+    reminder: Reminder,
 }
 
 impl Topics {
@@ -60,6 +61,7 @@ impl Topics {
             specs: of(services)?,
             are_made: false,
             backoff: Backoff::default(),
+            reminder: Reminder::default(),
         })
     }
 
@@ -71,10 +73,10 @@ impl Topics {
         match bus.ensure_topics(&self.specs).await {
             Ok(()) => self.are_made = true,
             Err(error @ BusError::Unavailable(_)) => {
-                // Once a fault, not once an attempt.
-                if self.backoff.failures() == 0 {
+                let reason = chain(&error);
+                if self.reminder.is_due(&reason) {
                     tracing::warn!(
-                        error = chain(&error),
+                        error = reason,
                         "the event bus is away: requests are served, events wait"
                     );
                 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use blocks::Clock;
 use blocks::context;
+use blocks::error::BoxError;
 use blocks::outbox::{HandOver, Pending};
 use futures::future::BoxFuture;
 use sqlx::pool::PoolConnection;
@@ -174,6 +175,15 @@ impl Db {
                 path: path.to_owned(),
             },
         ))
+    }
+
+    /// Whether `url` can name a PostgreSQL server. Nothing is asked of it.
+    ///
+    /// # Errors
+    /// Why it can't, without what is secret in it.
+    pub fn check_postgres_url(url: &str) -> Result<(), BoxError> {
+        let options: Result<PgConnectOptions, sqlx::Error> = url.parse();
+        Ok(options.map(drop)?)
     }
 
     /// Connects to PostgreSQL, where the service owns the schema of its name, and brings it up to

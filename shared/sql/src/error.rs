@@ -105,12 +105,13 @@ fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
-/// PostgreSQL: connection (08), transaction rollback (40), resources (53), operator (57), system
-/// (58), a primary that is none any more (25006), a lock (55P03). SQLite, in the low byte: BUSY 5,
+/// PostgreSQL: connection (08), a password or a name that it does not let in (28), transaction rollback
+/// (40), a database that is not there (3D), resources (53), operator (57), system (58), a primary that
+/// is none any more (25006), a lock (55P03). None of them is the fault of what was to be written. SQLite, in the low byte: BUSY 5,
 /// LOCKED 6, NOMEM 7, READONLY 8, INTERRUPT 9, IOERR 10, CORRUPT 11, FULL 13, CANTOPEN 14, PROTOCOL
 /// 15, NOTADB 26; a broken file is an outage, too: no event is to blame for it.
 fn passing_code(code: &str) -> bool {
-    let by_class = ["08", "40", "53", "57", "58"];
+    let by_class = ["08", "28", "3D", "40", "53", "57", "58"];
     if code.len() == 5 && (by_class.contains(&&code[..2]) || ["25006", "55P03"].contains(&code)) {
         return true;
     }
@@ -125,7 +126,8 @@ mod tests {
     #[test]
     fn outages_are_told_from_refusals() {
         for code in [
-            "08006", "40001", "57P01", "53300", "25006", "55P03", "5", "261", "13", "778", "11",
+            "08006", "28P01", "28000", "3D000", "40001", "57P01", "53300", "25006", "55P03", "5",
+            "261", "13", "778", "11",
         ] {
             assert!(passing_code(code), "{code}");
         }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::TcpListener;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use blocks::{Clock, SystemClock};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -72,10 +73,106 @@ impl Database {
     }
 }
 
+/// A role that the server lets in with its password only. `scripts/postgres` and `scripts/stack` make
+/// servers that ask those for it who are in `with_password`, and nobody else.
+pub struct PasswordRole {
+    database: String,
+    name: String,
+}
+
+impl PasswordRole {
+    /// One that may do everything in `database`.
+    ///
+    /// # Panics
+    /// When the server lets it in without a password: a test would show nothing.
+    pub async fn fresh(database: &Database) -> Self {
+        let role = Self {
+            database: database.url.clone(),
+            name: format!("r_{}", SystemClock.id().simple()),
+        };
+        let group = "do $$ begin create role with_password; \
+            exception when duplicate_object or unique_violation then null; end $$";
+        role.run(group).await;
+        let name = &role.name;
+        role.run(&format!(
+            "create role {name} login superuser in role with_password password '{name}'"
+        ))
+        .await;
+        let wrong = PgConnection::connect(&role.url("wrong")).await;
+        assert!(
+            wrong.is_err(),
+            "{TEST_DATABASE_URL} lets in whoever comes: its pg_hba.conf needs a first line \
+             `host all +with_password all scram-sha-256`"
+        );
+        role
+    }
+
+    /// The database as this role reaches it with `password`.
+    pub fn url(&self, password: &str) -> String {
+        let (scheme, rest) = self.database.split_once("://").unwrap();
+        let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+        format!("{scheme}://{}:{password}@{rest}", self.name)
+    }
+
+    /// Gives it another one.
+    pub async fn change_password(&self, password: &str) {
+        let name = &self.name;
+        self.run(&format!("alter role {name} password '{password}'"))
+            .await;
+    }
+
+    async fn run(&self, statement: &str) {
+        let mut server = PgConnection::connect(&self.database).await.unwrap();
+        let statement = AssertSqlSafe(statement.to_owned());
+        server.execute(statement).await.unwrap();
+        server.close().await.unwrap();
+    }
+}
+
 /// A port that nobody listens on now.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
+}
+
+/// What `executable` says when it does not start with these settings, of which `name` is absent or
+/// says something else.
+///
+/// # Panics
+/// When it starts.
+pub async fn refusal(
+    executable: &str,
+    settings: &[(&str, &str)],
+    name: &str,
+    value: Option<&str>,
+) -> String {
+    let mut command = Command::new(executable);
+    command.env_clear().env("PORT", "0").kill_on_drop(true);
+    command.envs(settings.iter().copied()).env_remove(name);
+    command.envs(value.map(|value| (name, value)));
+    let ended = tokio::time::timeout(Duration::from_secs(20), command.output()).await;
+    let ended = ended.unwrap_or_else(|_| panic!("it goes on with {name}={value:?}"));
+    let ended = ended.unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{name}={value:?}");
+    String::from_utf8(ended.stderr).unwrap()
+}
+
+/// Holds `executable` to start with none of `settings` missing, and with none of `malformed`: what it
+/// says names the setting, and never what is `hidden` in its value.
+pub async fn stops_and_names(
+    executable: &str,
+    settings: &[(&str, &str)],
+    malformed: &[(&str, &str)],
+) {
+    for (missing, _) in settings {
+        let said = refusal(executable, settings, missing, None).await;
+        assert!(said.contains(missing), "{missing}: {said}");
+    }
+    for (name, value) in malformed {
+        let said = refusal(executable, settings, name, Some(value)).await;
+        assert!(said.contains(name), "{name}={value}: {said}");
+        assert!(!said.contains("hidden"), "{name}={value}: {said}");
+    }
 }
 
 /// A service's process. It is killed with the value.
@@ -147,12 +244,26 @@ impl Alone {
         values.sum()
     }
 
+    /// Lets it stand still, with all connections open.
+    pub async fn freeze(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// Lets it go on.
+    pub async fn thaw(&self) {
+        self.signal("-CONT").await;
+    }
+
     /// Asks it to stop, and waits until it did.
     pub async fn stop(mut self) -> ExitStatus {
-        let pid = self.child.id().unwrap().to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status().await;
-        assert!(asked.unwrap().success());
+        self.signal("-TERM").await;
         self.child.wait().await.unwrap()
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().await;
+        assert!(sent.unwrap().success(), "kill {signal} {pid}");
     }
 
     /// Ends it without a word.

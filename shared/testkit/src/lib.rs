@@ -14,4 +14,6 @@ pub mod consumer_store;
 pub mod db;
 pub mod fleet;
 pub mod http;
+pub mod lease;
 pub mod positions;
+pub mod strangers;

@@ -6,7 +6,7 @@ use figment::providers::{Env, Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::{ConfigError, SETTINGS};
+use super::{ConfigError, SETTINGS, parts};
 
 /// What stands for a secret.
 pub(super) const MASK: &str = "********";
@@ -95,10 +95,28 @@ impl Sources {
         let given = environment
             .into_iter()
             .filter(|(name, value)| known(name) && !value.trim().is_empty());
-        Ok(Self(merged.merge(Layer {
+        let mut sources = Self(merged.merge(Layer {
             name: "environment".into(),
             values: given.collect(),
-        })))
+        }));
+        for whole in parts::WHOLES {
+            if sources.said(whole.name).is_none()
+                && let Some(value) = whole.compose(&sources)?
+            {
+                sources.0 = sources.0.merge(Layer {
+                    name: whole.parts.join(", "),
+                    values: vec![(whole.name.to_owned(), value)],
+                });
+            }
+        }
+        Ok(sources)
+    }
+
+    /// What `name` says, unless that is nothing but blanks.
+    pub(super) fn said(&self, name: &'static str) -> Option<String> {
+        let said = self.optional(name);
+        said.map(|text| text.trim().to_owned())
+            .filter(|text| !text.is_empty())
     }
 
     /// What `name` says, where it says anything.

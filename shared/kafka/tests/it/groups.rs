@@ -1,6 +1,6 @@
 //! Groups: slow callers, callers that hang, lag tools, positions of another log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,6 +148,64 @@ async fn a_group_that_stands_behind_the_end_of_a_topic_starts_over() {
     let mut reader = member(&bus, &fresh_group(), &topic, &positions).await;
     bus.publish(&[message(&topic, "a", 3)]).await.unwrap();
     assert_eq!(take(&mut *reader, 1).await[0].value, b"a 3");
+}
+
+/// A bus of a replica that keeps its name across restarts.
+fn named(instance: &str) -> KafkaBus {
+    KafkaBus::new(Settings {
+        instance: Some(instance.to_owned()),
+        ..Settings::new(servers())
+    })
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_KAFKA"]
+async fn the_partitions_of_a_replica_with_a_name_wait_for_it_while_it_restarts() {
+    let (one, other) = (named("one"), named("other"));
+    let topic = fresh_topic(&one, 4).await;
+    let (group, positions) = (fresh_group(), Arc::new(MemoryPositions::default()));
+    let mut restarts = member(&one, &group, &topic, &positions).await;
+    let mut stays = member(&other, &group, &topic, &positions).await;
+    let keys: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    // Until each has two of the four.
+    let mut owned = [BTreeSet::new(), BTreeSet::new()];
+    let deadline = Instant::now() + PATIENCE;
+    let mut n = 0;
+    while owned.iter().any(|partitions| partitions.len() != 2) {
+        assert!(Instant::now() < deadline, "they do not share: {owned:?}");
+        let round: Vec<_> = keys.iter().map(|key| message(&topic, key, n)).collect();
+        one.publish(&round).await.unwrap();
+        n += 1;
+        owned = [BTreeSet::new(), BTreeSet::new()];
+        for (reader, owned) in [&mut restarts, &mut stays].into_iter().zip(&mut owned) {
+            while let Ok(batch) = timeout(Duration::from_millis(500), reader.next(100)).await {
+                let batch = batch.unwrap();
+                positions.handled(&batch);
+                owned.extend(batch.iter().map(|record| record.partition));
+            }
+        }
+    }
+    drop(restarts);
+    one.close().await;
+    let round: Vec<_> = keys.iter().map(|key| message(&topic, key, n)).collect();
+    other.publish(&round).await.unwrap();
+    // Nobody takes them over meanwhile.
+    let mut came = BTreeSet::new();
+    while let Ok(batch) = timeout(Duration::from_secs(3), stays.next(100)).await {
+        let batch = batch.unwrap();
+        positions.handled(&batch);
+        came.extend(batch.iter().map(|record| record.partition));
+    }
+    assert_eq!(came, owned[1]);
+    let mut back = member(&named("one"), &group, &topic, &positions).await;
+    let rest = timeout(PATIENCE, back.next(100)).await.unwrap().unwrap();
+    assert!(!rest.is_empty());
+    assert!(
+        rest.iter()
+            .all(|record| owned[0].contains(&record.partition))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

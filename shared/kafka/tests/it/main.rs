@@ -11,3 +11,5 @@ mod contract;
 mod groups;
 mod outage;
 mod refusals;
+mod topics;
+mod wire;

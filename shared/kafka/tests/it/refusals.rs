@@ -143,7 +143,7 @@ async fn an_address_where_nobody_listens_is_named_with_its_setting() {
     let bus = kafka::KafkaBus::new(settings).unwrap();
     let error = bus.answers().await.unwrap_err();
     let text = blocks::error::chain(&error);
-    for part in ["127.0.0.1:1", "KAFKA_BOOTSTRAP_SERVERS"] {
+    for part in ["127.0.0.1:1", "KAFKA_BOOTSTRAP_SERVERS", "refused"] {
         assert!(text.contains(part), "{text}");
     }
     bus.close().await;

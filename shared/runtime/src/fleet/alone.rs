@@ -30,9 +30,9 @@ use crate::signals;
 const SETTINGS: &str = "\
 Settings, from the environment or the file (names in lower case there):
   HOST, PORT                where to listen [127.0.0.1, 8000]
-  KAFKA_BOOTSTRAP_SERVERS   the Kafka brokers, as 127.0.0.1:9092
+  KAFKA_BOOTSTRAP_SERVERS   the Kafka brokers, as 127.0.0.1:9092; or KAFKA_HOST
   KAFKA_GROUP_INSTANCE_ID   the name of this replica, where it keeps one across restarts
-  CONSUL_HTTP_ADDR          the Consul agent to register with, as 127.0.0.1:8500 [none]
+  CONSUL_HTTP_ADDR          the Consul agent to register with, as 127.0.0.1:8500; or CONSUL_HOST [none]
   CONSUL_HTTP_TOKEN         what that agent wants to be shown
   SERVICE_ADDRESS           where others reach this replica [HOST, or the name of the machine]
   AUTH_URL                  where auth is, for the keys that identities are signed with, as http://127.0.0.1:8001
@@ -148,6 +148,9 @@ impl Alone {
         open: impl AsyncFnOnce(&Fleet) -> anyhow::Result<Ready>,
     ) -> anyhow::Result<()> {
         let _telemetry = telemetry::init(&config)?;
+        for row in config.composed() {
+            tracing::info!("{} is said by {}", row.name, row.source);
+        }
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(signals::stop_on_signal(stop.clone())?);

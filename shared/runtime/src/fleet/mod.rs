@@ -64,12 +64,16 @@ impl Fleet {
         let servers = servers.context(
             "KAFKA_BOOTSTRAP_SERVERS is not set: it names the Kafka brokers, as 127.0.0.1:9092",
         )?;
-        let bus = KafkaBus::new(kafka::Settings {
+        let settings = kafka::Settings {
             instance: config.kafka_group_instance_id.clone(),
             ..kafka::Settings::new(servers)
-        })
-        .map_err(|error| anyhow::anyhow!("{}", chain(&error)))
-        .context("KAFKA_BOOTSTRAP_SERVERS can't be used")?;
+        };
+        settings
+            .check()
+            .map_err(|why| anyhow::anyhow!("KAFKA_BOOTSTRAP_SERVERS {why}"))?;
+        let bus = KafkaBus::new(settings)
+            .map_err(|error| anyhow::anyhow!("{}", chain(&error)))
+            .context("KAFKA_BOOTSTRAP_SERVERS can't be used")?;
         Ok(Self {
             config,
             clock,

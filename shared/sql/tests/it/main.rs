@@ -5,6 +5,7 @@
 )]
 
 mod db;
+mod lease;
 mod log;
 mod outbox;
 mod republish;

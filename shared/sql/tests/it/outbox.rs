@@ -1,8 +1,5 @@
 //! The outbox: what is committed waits there until it is published.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use blocks::outbox::{Outbox, Place, Published};
 use blocks::{Clock, SystemClock};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -200,58 +197,3 @@ on_each_database!(
         assert_eq!(db.remove_published(far()).await.unwrap(), 0);
     }
 );
-
-on_each_database!(
-    one_holder_has_the_lease_until_it_expires,
-    "notes",
-    NOTES,
-    |db: TestDb| async move {
-        let (first, second) = (SystemClock.id(), SystemClock.id());
-        let lease = db.lease(first).await.unwrap().unwrap();
-        assert_eq!(db.lease(second).await.unwrap(), None);
-        assert_eq!(
-            db.lease(first).await.unwrap(),
-            Some(lease),
-            "renewed under the same epoch"
-        );
-        assert_eq!(db.lease(second).await.unwrap(), None);
-
-        expire(&db).await;
-        let next = db.lease(second).await.unwrap().unwrap();
-        assert!(next.epoch > lease.epoch);
-        assert_eq!(db.lease(first).await.unwrap(), None, "it was taken over");
-
-        expire(&db).await;
-        let again = db.lease(first).await.unwrap().unwrap();
-        assert!(again.epoch > next.epoch);
-    }
-);
-
-on_each_database!(
-    of_many_who_want_the_lease_one_gets_it,
-    "notes",
-    NOTES,
-    |db: TestDb| async move {
-        let db = Arc::new(db);
-        for round in 0..5 {
-            let holders: BTreeSet<Uuid> = (0..8).map(|_| SystemClock.id()).collect();
-            let got = join_all(holders.iter().map(|holder| db.lease(*holder))).await;
-            let got = got.into_iter().filter_map(Result::unwrap).count();
-            assert_eq!(got, 1, "round {round}");
-            expire(&db).await;
-        }
-    }
-);
-
-/// Lets the lease run out, as time would.
-async fn expire(db: &Db) {
-    let expired = db.write::<_, StoreError, _>(|tx| {
-        Box::pin(async move {
-            sql::on!(tx, conn => sqlx::query("update leases set expires_ms = 0")
-                .execute(&mut *conn)
-                .await
-                .map(|_| ()))
-        })
-    });
-    expired.await.unwrap();
-}

@@ -182,6 +182,7 @@ macro_rules! consumer_store_contract {
             a_key_that_lost_its_beginning_to_age_starts_at_what_is_left,
             a_hole_that_age_made_in_a_known_key_ends_by_itself_on_a_compacted_topic_only,
             a_record_that_is_no_event_lands_in_the_dead_letter_topic_and_stays_alone,
+            an_event_of_a_newer_schema_is_a_dead_letter_and_one_with_added_fields_is_read,
             a_refused_event_is_tried_a_few_times_and_then_given_up,
             a_handler_that_panics_holds_back_its_own_key_only,
             a_handler_whose_provider_is_away_holds_the_batch_and_counts_nothing,

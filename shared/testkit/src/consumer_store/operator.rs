@@ -135,6 +135,49 @@ pub async fn a_record_that_is_no_event_lands_in_the_dead_letter_topic_and_stays_
     assert_eq!(bench.listed().await, []);
 }
 
+/// What a newer release added is passed over; what it changed is for those who know it, and waits.
+pub async fn an_event_of_a_newer_schema_is_a_dead_letter_and_one_with_added_fields_is_read<
+    A: Adapter,
+>(
+    open: impl AsyncFn() -> A,
+) {
+    let bench = Bench::over(open().await).await;
+    let mut changed = bench.event("a", 1);
+    for (name, value) in &mut changed.headers {
+        if name == header::DATA_SCHEMA {
+            "2".clone_into(value);
+        }
+    }
+    let mut added = bench.event("b", 1);
+    let mut value: serde_json::Value = serde_json::from_slice(&added.value).unwrap();
+    value["data"]["colour"] = "red".into();
+    value["more"] = true.into();
+    added.value = value.to_string().into_bytes();
+    added
+        .headers
+        .push(("ce_extension".to_owned(), "1".to_owned()));
+    let records = [
+        changed.clone(),
+        bench.event("a", 2),
+        added,
+        bench.event("b", 2),
+    ];
+    let records = numbered(records.to_vec(), 0);
+    let applied = bench.store.apply(&records).await.unwrap();
+    assert_eq!((applied.handled, applied.dead), (2, 1));
+    let ledger = bench.adapter.ledger().await;
+    assert_eq!(ledger["b"], [1, 2]);
+    assert!(!ledger.contains_key("a"), "{ledger:?}");
+    let blocked = bench.listed().await;
+    assert_eq!(blocked.len(), 1);
+    assert_eq!(blocked[0].reason, Reason::Poison);
+    let error = &blocked[0].error;
+    assert!(error.contains("schema version 2"), "{error}");
+    let letters = bench.adapter.dead_letters().await;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].value, changed.value);
+}
+
 /// Each attempt is counted; the last one makes a dead letter of it, and only that one.
 pub async fn a_refused_event_is_tried_a_few_times_and_then_given_up<A: Adapter>(
     open: impl AsyncFn() -> A,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use blocks::backoff::Reminder;
 use blocks::bus::{EventBus, Positions, Record};
 use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, Pulse, lag};
 use blocks::error::{BoxError, chain};
@@ -148,22 +149,28 @@ impl Background for Watch {
     }
 
     async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut is_away = false;
+        let server = self.0.feed.inner.link.server();
+        let mut reminder = Reminder::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            let looked = self.0.look_around().await;
-            match &looked {
-                Ok(()) if is_away => tracing::info!("Redis answers again"),
-                // Once a fault, not once a look.
-                Err(error) if !is_away => {
-                    tracing::warn!(error = %chain(&**error), "Redis does not answer (REDIS_URL)");
+            match self.0.look_around().await {
+                Ok(()) if reminder.is_over() => {
+                    tracing::info!("Redis at {server} (REDIS_URL) answers again");
                 }
-                _ => {}
+                Ok(()) => {}
+                Err(error) => {
+                    let reason = chain(&*error);
+                    if reminder.is_due(&reason) {
+                        tracing::warn!(
+                            error = reason,
+                            "Redis at {server} (REDIS_URL) does not answer as it should"
+                        );
+                    }
+                }
             }
-            is_away = looked.is_err();
         }
     }
 }

@@ -5,18 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use blocks::error::BoxError;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{
     Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script, ServerErrorKind,
 };
 use sql::{FaultPoint, Faults};
 use tokio::time::Instant;
 
+use super::way::Way;
 use super::words::Words;
 use crate::error::FeedError;
 
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_millis(500);
 /// How long a read may take.
 const READ: Duration = Duration::from_millis(500);
 /// How long a write may take; the end of a rebuild moves every stream in one piece.
@@ -28,8 +26,9 @@ const PROBE: Duration = Duration::from_millis(600);
 
 /// The way to a server.
 pub struct Link {
-    reads: ConnectionManager,
-    writes: ConnectionManager,
+    server: String,
+    reads: Way,
+    writes: Way,
     /// Until when reads fail at once.
     closed_until: Mutex<Option<Instant>>,
     faults: Mutex<Option<Arc<dyn Faults>>>,
@@ -52,20 +51,20 @@ impl Link {
     /// When the URL is malformed.
     pub fn new(url: &str) -> Result<Self, BoxError> {
         let client = Client::open(url)?;
-        let manager = |response| {
-            let config = ConnectionManagerConfig::new()
-                .set_connection_timeout(Some(CONNECT))
-                .set_response_timeout(Some(response))
-                .set_number_of_retries(0)
-                .set_pipeline_buffer_size(1000);
-            ConnectionManager::new_lazy_with_config(client.clone(), config)
-        };
+        // Without what is secret in the URL.
+        let server = client.get_connection_info().addr().to_string();
         Ok(Self {
-            reads: manager(READ)?,
-            writes: manager(WRITE)?,
+            server,
+            reads: Way::new(&client, READ)?,
+            writes: Way::new(&client, WRITE)?,
             closed_until: Mutex::default(),
             faults: Mutex::default(),
         })
+    }
+
+    /// Where the server is, for log lines.
+    pub(super) fn server(&self) -> &str {
+        &self.server
     }
 
     /// What a reader asks, answered soon or not at all.
@@ -74,8 +73,9 @@ impl Link {
         pipeline: &Pipeline,
     ) -> Result<T, FeedError> {
         self.admit()?;
-        let mut connection = self.reads.clone();
-        self.judge(pipeline.query_async(&mut connection).await)
+        let mut connection = self.reads.connection();
+        let answer = pipeline.query_async(&mut connection).await;
+        self.judge(self.reads.heard(answer))
     }
 
     /// What a reader asks in a script.
@@ -85,14 +85,16 @@ impl Link {
         words: &Words,
     ) -> Result<T, FeedError> {
         self.admit()?;
-        let mut connection = self.reads.clone();
-        self.judge(invoke(script, words, &mut connection).await)
+        let mut connection = self.reads.connection();
+        let answer = invoke(script, words, &mut connection).await;
+        self.judge(self.reads.heard(answer))
     }
 
     /// What the consumer asks before it writes.
     pub(super) async fn ask<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, BoxError> {
-        let mut connection = self.writes.clone();
-        Ok(pipeline.query_async(&mut connection).await?)
+        let mut connection = self.writes.connection();
+        let answer = pipeline.query_async(&mut connection).await;
+        Ok(self.writes.heard(answer)?)
     }
 
     /// A write.
@@ -101,8 +103,9 @@ impl Link {
         script: &Script,
         words: &Words,
     ) -> Result<T, BoxError> {
-        let mut connection = self.writes.clone();
-        Ok(invoke(script, words, &mut connection).await?)
+        let mut connection = self.writes.connection();
+        let answer = invoke(script, words, &mut connection).await;
+        Ok(self.writes.heard(answer)?)
     }
 
     /// Fails the writes that `faults` names: for tests.
@@ -147,7 +150,7 @@ impl Link {
 async fn invoke<T: FromRedisValue>(
     script: &Script,
     words: &Words,
-    connection: &mut ConnectionManager,
+    connection: &mut redis::aio::ConnectionManager,
 ) -> RedisResult<T> {
     let mut invocation = script.prepare_invoke();
     invocation.arg(words.as_slice());

@@ -26,6 +26,7 @@ pub mod moving;
 pub mod outbox;
 mod projection;
 mod streams;
+mod way;
 pub mod words;
 
 use std::sync::Arc;

@@ -43,6 +43,11 @@ impl Known {
     }
 }
 
+/// An entry, if it is one of ours.
+fn read(text: &[u8]) -> Option<Rendered> {
+    Rendered::read(std::str::from_utf8(text).ok()?)
+}
+
 fn index_of(place: usize) -> isize {
     isize::try_from(place).unwrap_or(isize::MAX)
 }
@@ -64,7 +69,7 @@ impl RedisFeed {
         &self,
         window: &Window,
         limit: usize,
-    ) -> Result<(String, usize, Vec<String>), FeedError> {
+    ) -> Result<(String, usize, Vec<Vec<u8>>), FeedError> {
         let [list, index] = self.stream_keys(window.stream);
         let state = self.key("state");
         let link = &self.inner.link;
@@ -95,6 +100,21 @@ impl RedisFeed {
                 Ok((mark.unwrap_or_default(), length, entries))
             }
         }
+    }
+
+    /// Has the streams made anew from the log: somebody wrote into one of them.
+    async fn mend(&self, stream: Stream) -> Result<(), FeedError> {
+        let [list, _] = self.stream_keys(stream);
+        let mut pipeline = Pipeline::new();
+        pipeline.hset_nx(self.key("state"), "refill", "1");
+        let (is_news,): (bool,) = self.inner.link.read(&pipeline).await?;
+        if is_news {
+            tracing::error!(
+                key = list,
+                "an entry is not as this service writes it and is passed over: the log is read again"
+            );
+        }
+        Ok(())
     }
 
     /// The entries with their authors' names as of `mark`, or later.
@@ -146,12 +166,10 @@ impl FeedStore for RedisFeed {
         let limit = if take == 0 { 0 } else { take + 1 };
         let (mark, length, texts) = self.look(window, limit).await?;
         let more = texts.len() > take && window.goes_on_after(take);
-        let mut entries = Vec::with_capacity(take);
-        for text in texts.iter().take(take) {
-            let entry = Rendered::read(text);
-            entries.push(
-                entry.ok_or_else(|| FeedError::Failed("an entry that is none of ours".into()))?,
-            );
+        let shown = texts.iter().take(take);
+        let entries: Vec<Rendered> = shown.clone().filter_map(|text| read(text)).collect();
+        if entries.len() < shown.len() {
+            self.mend(window.stream).await?;
         }
         let slice = Slice {
             items: self.named(entries, mark).await?,

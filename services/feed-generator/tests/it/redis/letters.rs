@@ -12,7 +12,6 @@ use feed_generator::Settings;
 use redis::AsyncTypedCommands;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::connection;
 use super::outage::{PATIENCE, post};
@@ -136,22 +135,4 @@ async fn an_operator_sees_what_waits_and_what_was_refused() {
     assert_eq!(letters.latest(1).await.unwrap(), rows[..1]);
     assert_eq!(letters.refused().await.unwrap(), 1);
     assert_eq!(letters.republish(rows[1].created_at).await.unwrap(), 0);
-}
-
-#[tokio::test]
-#[ignore = "needs TEST_REDIS_URL"]
-async fn one_process_at_a_time_holds_the_lease_and_each_change_of_holder_raises_its_epoch() {
-    let (world, outbox) = given_up().await;
-    let [one, other] = [Uuid::from_u128(1), Uuid::from_u128(2)];
-    let first = outbox.lease(one).await.unwrap().unwrap();
-    assert_eq!(outbox.lease(other).await.unwrap(), None);
-    assert_eq!(outbox.lease(one).await.unwrap(), Some(first));
-    // As when it ended.
-    let lease = world.backend.as_redis().key("group:outbox:lease");
-    let left = connection().await.pttl(&lease).await.unwrap().raw();
-    assert!((1..=5000).contains(&left), "{left}");
-    assert_eq!(connection().await.del(&lease).await.unwrap(), 1);
-    let second = outbox.lease(other).await.unwrap().unwrap();
-    assert!(second.epoch > first.epoch);
-    assert_eq!(outbox.lease(one).await.unwrap(), None);
 }

@@ -1,6 +1,7 @@
 //! The feed in a real Redis, each test under a prefix of its own.
 
 mod door;
+mod lease;
 mod ledger;
 mod letters;
 mod outage;

@@ -275,6 +275,25 @@ async fn a_list_that_somebody_removed_or_cut_is_made_good_from_the_log() {
 
 #[tokio::test]
 #[ignore = "needs TEST_REDIS_URL"]
+async fn what_somebody_else_put_into_a_list_is_passed_over_and_the_list_is_made_good() {
+    let mut world = world().await;
+    let posts = posts(&world, 1..=5);
+    world.publish(&messages(&posts)).await;
+    world.settle().await;
+    let before = content(&world).await;
+    let global = world.backend.as_redis().key("activity:global");
+    for foreign in [&b"garbage"[..], br#"{"post_id":"#, b"\xff\x00"] {
+        let pushed = connection().await.lpush(&global, foreign).await.unwrap();
+        assert_eq!(pushed, 6);
+        let shown = world.titles(&format!("{STREAM}?limit=10")).await;
+        assert_eq!(shown, ["5", "4", "3", "2", "1"]);
+        assert!(is_refilled(&mut world).await);
+        assert_eq!(content(&world).await, before);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_REDIS_URL"]
 async fn operators_see_entries_as_json_newest_first() {
     let mut world = world().await;
     let posts = posts(&world, 1..=2);

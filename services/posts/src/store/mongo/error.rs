@@ -18,10 +18,31 @@ const PASSING: [i32; 24] = [
 /// What a failure is to whoever asked.
 pub(super) fn failed(error: Error) -> StoreError {
     if passes(&error) {
-        StoreError::Unavailable(Box::new(error))
+        StoreError::Unavailable(Box::new(Failure(error)))
     } else {
-        StoreError::Rejected(Box::new(error))
+        StoreError::Rejected(Box::new(Failure(error)))
     }
+}
+
+/// A failure in words for a log: the driver shows its structures whole, in another order every time.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", in_words(.0))]
+pub(super) struct Failure(pub(super) Error);
+
+fn in_words(error: &Error) -> String {
+    match &*error.kind {
+        ErrorKind::ServerSelection { message, .. } => no_server(message),
+        kind => kind.to_string(),
+    }
+}
+
+/// What stands in the topology that a server selection shows: why the first one of them can't be used.
+fn no_server(message: &str) -> String {
+    let reason = message.split_once("Error: Kind: ").map(|(_, rest)| rest);
+    let reason = reason.and_then(|rest| rest.split(", labels").next());
+    // One that never answers is shown now with this, now without.
+    let reason = reason.filter(|reason| *reason != "I/O error: timed out");
+    format!("no server can be used: {}", reason.unwrap_or("no answer"))
 }
 
 /// Whether it is a second document with the same value where there can be one.
@@ -76,4 +97,23 @@ pub(super) fn of_statements(answer: &Document) -> Option<StoreError> {
     } else {
         StoreError::Rejected(why)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_topology_only_the_reason_is_told() {
+        let refused = "Server selection timeout: No available servers. Topology: { Type: Unknown, \
+            Servers: [ { Address: db:27017, Type: Unknown, Error: Kind: I/O error: Connection refused \
+            (os error 111), labels: {\"RetryableError\"}, source: None } ] }, labels: {}";
+        assert_eq!(
+            no_server(refused),
+            "no server can be used: I/O error: Connection refused (os error 111)"
+        );
+        let silent = "Server selection timeout: No available servers. Topology: { Type: Unknown, \
+            Servers: [ { Address: db:27017, Type: Unknown } ] }";
+        assert_eq!(no_server(silent), "no server can be used: no answer");
+    }
 }

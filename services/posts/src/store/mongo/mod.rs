@@ -21,6 +21,7 @@
 //! whoever creates a post looks after the insert whether the account still stands; so an answer never
 //! claims a post that will not stay, as far as this process knows.
 
+mod address;
 mod authors;
 mod closing;
 pub mod consumer;
@@ -54,6 +55,7 @@ use mongodb::{Client, Collection, Database, IndexModel};
 use sql::{FaultPoint, Faults, StoreError};
 use tokio::sync::mpsc;
 
+pub use self::address::servers_of;
 pub use self::authors::Accounts;
 pub use self::posts::MongoPosts;
 pub use self::upkeep::Upkeep;

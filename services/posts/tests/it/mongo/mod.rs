@@ -4,6 +4,7 @@ mod crashes;
 mod foreign;
 mod group;
 mod inspect;
+mod lease;
 mod outbox;
 mod processes;
 

@@ -1,13 +1,11 @@
 //! Events in documents: none is lost, and those of a post keep their order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use blocks::outbox::{Depth, Outbox, Pending, Place, Published};
 use blocks::{Clock, SystemClock};
 use chrono::TimeDelta;
 use events::header;
-use futures::future::join_all;
-use mongodb::bson::{DateTime, Document, doc};
 use posts::store::mongo::Mongo;
 use uuid::Uuid;
 
@@ -155,38 +153,4 @@ async fn a_refused_event_is_kept_aside_and_the_others_go_on() {
     assert_eq!(event.get_str("id").unwrap(), place.to_string());
     mongo.mark_published(&published(&rest)).await.unwrap();
     assert_eq!(mongo.depth().await.unwrap().pending, 0);
-}
-
-/// Lets the lease run out, as time would.
-async fn expire(mongo: &Mongo) {
-    let leases = mongo.database().collection::<Document>("leases");
-    let past = doc! {"$set": {"expires": DateTime::from_millis(0)}};
-    leases.update_many(doc! {}, past).await.unwrap();
-}
-
-#[tokio::test]
-#[ignore = "needs TEST_MONGODB_URL"]
-async fn one_holder_has_the_lease_until_it_expires() {
-    let mongo = fresh().await;
-    let (first, second) = (SystemClock.id(), SystemClock.id());
-    let lease = mongo.lease(first).await.unwrap().unwrap();
-    assert_eq!(mongo.lease(second).await.unwrap(), None);
-    assert_eq!(mongo.lease(first).await.unwrap(), Some(lease), "renewed");
-    expire(&mongo).await;
-    let next = mongo.lease(second).await.unwrap().unwrap();
-    assert!(next.epoch > lease.epoch);
-    assert_eq!(mongo.lease(first).await.unwrap(), None, "it was taken over");
-}
-
-#[tokio::test]
-#[ignore = "needs TEST_MONGODB_URL"]
-async fn of_many_who_want_the_lease_one_gets_it() {
-    let mongo = fresh().await;
-    for round in 0..5 {
-        let holders: BTreeSet<Uuid> = (0..8).map(|_| SystemClock.id()).collect();
-        let got = join_all(holders.iter().map(|holder| mongo.lease(*holder))).await;
-        let got = got.into_iter().filter_map(Result::unwrap).count();
-        assert_eq!(got, 1, "round {round}");
-        expire(&mongo).await;
-    }
 }

@@ -1,0 +1,126 @@
+//! Servers of every kind, to point a setting at the wrong one of them.
+
+use std::net::TcpListener;
+
+use axum::Router;
+use blocks::error::chain;
+use futures::future::join_all;
+
+use crate::db::TEST_DATABASE_URL;
+use crate::fleet::{Alone, TEST_KAFKA, free_port};
+use crate::http::eventually;
+
+/// Names a Redis server for tests.
+pub const TEST_REDIS_URL: &str = "TEST_REDIS_URL";
+/// Names a MongoDB server for tests.
+pub const TEST_MONGODB_URL: &str = "TEST_MONGODB_URL";
+
+/// The servers that the environment names for tests, one that speaks HTTP, one that accepts
+/// connections and never says a word, and a port where nobody is.
+pub struct Strangers {
+    servers: Vec<(&'static str, String)>,
+    _silent: TcpListener,
+}
+
+impl Strangers {
+    /// All but the one that `own` names: a `TEST_…` variable, or nothing for all of them.
+    ///
+    /// # Panics
+    /// When one of the variables is absent.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the harness is told where the servers are"
+    )]
+    pub async fn to(own: &str) -> Self {
+        let variables = [
+            TEST_KAFKA,
+            TEST_DATABASE_URL,
+            TEST_MONGODB_URL,
+            TEST_REDIS_URL,
+        ];
+        let named = variables.into_iter().filter(|variable| *variable != own);
+        let mut servers: Vec<(&str, String)> = named
+            .map(|variable| {
+                let url = std::env::var(variable)
+                    .unwrap_or_else(|_| panic!("{variable} names a server for this test"));
+                (variable, address(&url).to_owned())
+            })
+            .collect();
+        let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        servers.push(("silent", silent.local_addr().unwrap().to_string()));
+        servers.push(("HTTP", http().await));
+        servers.push(("nobody", format!("127.0.0.1:{}", free_port())));
+        Self {
+            servers,
+            _silent: silent,
+        }
+    }
+
+    /// Starts `executable` once for each of them, with `setting` at it as `url` writes it, and `others`.
+    /// It goes on, answers, says what is wrong in a line with the name of the setting and the address
+    /// and without the password `hidden`, does not say so at every attempt, and stops when it is told
+    /// to.
+    pub async fn are_named(
+        &self,
+        executable: &str,
+        setting: &str,
+        url: impl Fn(&str) -> String,
+        others: &[(&str, &str)],
+    ) {
+        let met = self.servers.iter().map(|(kind, address)| {
+            let url = url(address);
+            async move {
+                let mut settings = others.to_vec();
+                settings.push((setting, &url));
+                let service = Alone::start(executable, &settings).await;
+                let about = |text: &str| {
+                    let lines = text.lines().filter(|line| {
+                        line.contains("WARN") && line.contains(setting) && line.contains(address)
+                    });
+                    lines.count()
+                };
+                eventually("the setting and the address are named", async || {
+                    (about(&service.output()) > 0).then_some(())
+                })
+                .await;
+                tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+                let said = service.output();
+                assert!(about(&said) <= 3, "{kind}: {said}");
+                assert!(!said.contains("hidden"), "{kind}: {said}");
+                let health = service.client.send("GET", "/health", None, None).await;
+                health.expect(200);
+                assert_eq!(service.stop().await.code(), Some(0), "{kind}");
+            }
+        });
+        join_all(met).await;
+    }
+
+    /// Their kinds and addresses.
+    pub fn servers(&self) -> &[(&'static str, String)] {
+        &self.servers
+    }
+}
+
+/// `host:port` in a URL, or what is that already.
+fn address(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, address)| address)
+}
+
+/// A server that speaks HTTP and knows nothing. It ends with the test.
+async fn http() -> String {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, Router::new()).await {
+            panic!("{}", chain(&error));
+        }
+    });
+    address
+}
