@@ -32,6 +32,7 @@ impl Edge {
         let mut command = traefik().await?;
         command
             .arg(option("configFile", &folder.path().join("traefik.yml")))
+            .env("GOGC", "400") // as compose and Kubernetes have it
             .env("AUTH_URL", stack.value("AUTH_URL")?)
             .env("FRONT_URL", stack.value("FRONT_URL")?)
             .env("RATE_LIMIT_AVERAGE", NO_LIMIT)
