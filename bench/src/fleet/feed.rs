@@ -16,12 +16,14 @@ pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
     let feed = world.stack.server("feed-generator")?;
     let redis = world.stack.value("REDIS_URL")?;
     let lrange = Server::limit(folder.path(), &["lrange", "--url", redis]).await?;
+    let asked = Load::of([get("/api/activity-stream")?], CLIENTS);
+    let asked_of_limit = Load::of([get("/")?], CLIENTS);
     let measure = in_turns(
         plan,
         "feed of 20 / one LRANGE in the kit",
         Target::Ratio(0.5),
-        (&feed, &Load::of([get("/api/activity-stream")?], CLIENTS)),
-        (&lrange, &Load::of([get("/")?], CLIENTS)),
+        (&feed, &asked),
+        (&lrange, &asked_of_limit),
     );
     Ok(vec![measure.await?])
 }

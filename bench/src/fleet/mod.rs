@@ -126,7 +126,7 @@ async fn measure_all(
         tokens,
     };
     // A full topic would keep the other consumers busy: what fills it comes after all else.
-    let (last, first): (Vec<_>, Vec<_>) = wanted
+    let (last, first): (Vec<Scenario>, Vec<Scenario>) = wanted
         .iter()
         .partition(|scenario| **scenario == Scenario::CatchUp);
     for scenarios in [first, last] {
