@@ -3,12 +3,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help run test check fmt lint doc unit unit-fleet e2e bench mutants clean \
+.PHONY: help run test check fmt lint doc unit unit-fleet e2e bench bench-fleet mutants clean \
 	stack-up stack-down test-stack test-migrate test-compose test-gateway check-deploy traefik-routes
 
 # What only the fleet's processes contain, for the commands that build it.
-FLEET := -p kafka -p runtime -p auth -p user-profile -p posts -p feed-generator -p notification -p gateway \
-	--features kafka/client,runtime/fleet,auth/fleet,user-profile/fleet,posts/fleet,feed-generator/fleet,notification/fleet,gateway/fleet
+FLEET := -p kafka -p runtime -p auth -p user-profile -p posts -p feed-generator -p notification -p gateway -p bench \
+	--features kafka/client,runtime/fleet,auth/fleet,user-profile/fleet,posts/fleet,feed-generator/fleet,notification/fleet,gateway/fleet,bench/fleet
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,7 +35,7 @@ unit: ## Runs unit, contract and integration tests (PostgreSQL's only with TEST_
 	cargo test --workspace --locked
 
 unit-fleet: ## Runs the tests of what the fleet adds, over real servers (TEST_KAFKA, TEST_MONGODB_URL, TEST_REDIS_URL, TEST_DATABASE_URL)
-	cargo test $(FLEET) --locked -- --include-ignored
+	cargo test $(FLEET) --locked --lib --test it --test fleet -- --include-ignored
 
 e2e: ## Walks every endpoint of a server of its own (or of BASE_URL)
 	./test.sh
@@ -43,6 +43,11 @@ e2e: ## Walks every endpoint of a server of its own (or of BASE_URL)
 bench: ## Measures against the limits of this machine (docs/benchmarks.md)
 	cargo build --release --locked -p gateway -p bench
 	cargo run --release --locked -p bench
+
+bench-fleet: ## Measures the services as processes, over real servers, against what limits them
+	cargo build --release --locked --workspace --bins \
+		--features auth/fleet,user-profile/fleet,posts/fleet,feed-generator/fleet,notification/fleet,bench/fleet
+	"$${CARGO_TARGET_DIR:-target}/release/bench" fleet
 
 mutants: ## Breaks the delivery on purpose and expects its tests to notice
 	scripts/mutants

@@ -6,9 +6,11 @@ use std::pin::Pin;
 use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+#[cfg(feature = "fleet")]
+use hyper::HeaderMap;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -75,14 +77,19 @@ impl Client {
 
     /// Sends a request and reads the whole answer.
     pub async fn send(&mut self, ask: &Ask) -> anyhow::Result<(StatusCode, Bytes)> {
+        let answer = self.exchange(ask).await?;
+        Ok((answer.status(), answer.into_body()))
+    }
+
+    async fn exchange(&mut self, ask: &Ask) -> anyhow::Result<Response<Bytes>> {
         let mut ask = ask.clone();
         ask.headers_mut().insert(HOST, self.host.clone());
         let exchange = async {
             self.sender.ready().await?;
             let answer = self.sender.send_request(ask).await?;
-            let status = answer.status();
-            let body = answer.into_body().collect().await?.to_bytes();
-            Ok((status, body))
+            let (head, body) = answer.into_parts();
+            let body = body.collect().await?.to_bytes();
+            Ok(Response::from_parts(head, body))
         };
         tokio::select! {
             biased;
@@ -105,6 +112,20 @@ impl Client {
             String::from_utf8_lossy(&body)
         );
         Ok(body)
+    }
+
+    /// The headers of an answer that must be `expected`.
+    #[cfg(feature = "fleet")]
+    pub async fn headers(&mut self, ask: &Ask, expected: StatusCode) -> anyhow::Result<HeaderMap> {
+        let answer = self.exchange(ask).await?;
+        anyhow::ensure!(
+            answer.status() == expected,
+            "{} {} was answered with {}",
+            ask.method(),
+            ask.uri(),
+            answer.status()
+        );
+        Ok(answer.into_parts().0.headers)
     }
 
     /// Sends a request that must be answered with `expected` and JSON.

@@ -97,7 +97,8 @@ pub fn new_post(title: &str) -> anyhow::Result<Ask> {
     post("/api/posts", &body)
 }
 
-async fn join(client: &mut Client, number: usize) -> anyhow::Result<String> {
+/// Opens an account and logs in: its token.
+pub async fn join(client: &mut Client, number: usize) -> anyhow::Result<String> {
     let username = format!("rook-{number}");
     let password = "a quiet colony at dusk";
     let account = json!({
@@ -115,9 +116,18 @@ async fn join(client: &mut Client, number: usize) -> anyhow::Result<String> {
 /// Asks until the answer is yes.
 pub async fn until(
     what: &str,
+    holds: impl AsyncFnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    until_within(PATIENCE, what, holds).await
+}
+
+/// Asks until the answer is yes, for `patience` at most.
+pub async fn until_within(
+    patience: Duration,
+    what: &str,
     mut holds: impl AsyncFnMut() -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + patience;
     while !holds().await? {
         anyhow::ensure!(Instant::now() < end, "waited in vain until {what}");
         tokio::time::sleep(LOOK_EVERY).await;

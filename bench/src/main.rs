@@ -10,6 +10,7 @@
 //! |-------------|---------------|
 //! | `scenarios` | what is measured, one file each |
 //! | `limits`    | what it is measured against, run as processes of their own |
+//! | `fleet`     | the same for the services as processes of their own (feature `fleet`) |
 //!
 //! To add a scenario: a file in `scenarios`, an arm in [`scenarios::Scenario`], a line in
 //! `docs/benchmarks.md`.
@@ -19,6 +20,8 @@
 
 mod client;
 mod community;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod limits;
 mod load;
 mod machine;
@@ -32,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::limits::Limit;
 use crate::report::Report;
@@ -45,6 +48,7 @@ Build first, with the release profile, then run:
   target/release/bench --only create --only read          two scenarios
   target/release/bench --quick                            a smoke run: numbers without meaning
   target/release/bench --json bench.json                  keeps every run, not only the medians
+  make bench-fleet                                        the services as processes, real servers
 
 A ratio compares rookery with a limit measured in the same run, in turns of a few seconds. What each
 row means, and what it should reach, is in docs/benchmarks.md. Nothing but loopback is used; all data
@@ -57,7 +61,7 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    options: Options,
+    options: Options<Scenario>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -65,13 +69,16 @@ enum Command {
     /// Runs one of the limits; the benchmark starts these itself.
     #[command(subcommand)]
     Limits(Limit),
+    /// Measures the fleet: every service a process, over the servers that scripts/stack starts.
+    #[cfg(feature = "fleet")]
+    Fleet(Options<fleet::Scenario>),
 }
 
 #[derive(Debug, Args)]
-struct Options {
+struct Options<S: ValueEnum + Clone + Send + Sync + 'static> {
     /// Measures only this; may be given more than once.
     #[arg(long, value_enum, value_name = "SCENARIO")]
-    only: Vec<Scenario>,
+    only: Vec<S>,
     /// One short run of everything, to see that it works.
     #[arg(long)]
     quick: bool,
@@ -107,11 +114,15 @@ struct Plan {
     turn: Duration,
     warm_up: Duration,
     turns: u32,
+    runs: u32,
     quick: bool,
 }
 
 impl Plan {
-    fn new(options: &Options) -> anyhow::Result<Self> {
+    fn new<S>(options: &Options<S>) -> anyhow::Result<Self>
+    where
+        S: ValueEnum + Clone + Send + Sync,
+    {
         let beside = || Ok::<_, anyhow::Error>(std::env::current_exe()?.with_file_name("rookery"));
         let rookery = options.rookery.clone().map_or_else(beside, Ok)?;
         anyhow::ensure!(
@@ -119,6 +130,9 @@ impl Plan {
             "there is no {}: build it with `cargo build --release -p gateway -p bench`",
             rookery.display()
         );
+        if cfg!(debug_assertions) && !options.quick {
+            anyhow::bail!("this is a debug build: use `cargo run --release -p bench`, or --quick");
+        }
         let turn = if options.quick { 0.5 } else { options.turn };
         Ok(Self {
             rookery: rookery.canonicalize()?,
@@ -126,6 +140,7 @@ impl Plan {
             turn: Duration::from_secs_f64(turn),
             warm_up: Duration::from_secs_f64(if options.quick { 0.1 } else { 0.5 }),
             turns: if options.quick { 1 } else { 2 },
+            runs: if options.quick { 1 } else { options.runs },
             quick: options.quick,
         })
     }
@@ -144,18 +159,17 @@ async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     match cli.command {
         Some(Command::Limits(limit)) => limit.run().await,
+        #[cfg(feature = "fleet")]
+        Some(Command::Fleet(options)) => fleet::measure(&options).await,
         None => measure(&cli.options).await,
     }
 }
 
-async fn measure(options: &Options) -> anyhow::Result<()> {
+async fn measure(options: &Options<Scenario>) -> anyhow::Result<()> {
     let plan = Plan::new(options)?;
-    if cfg!(debug_assertions) && !plan.quick {
-        anyhow::bail!("this is a debug build: use `cargo run --release -p bench`, or --quick");
-    }
-    let runs = if plan.quick { 1 } else { options.runs };
+    let runs = plan.runs;
     let scenarios = Scenario::wanted(&options.only);
-    let mut report = Report::new(&plan.folder, runs, plan.turn);
+    let mut report = Report::new("rookery", &plan.folder, runs, plan.turn);
     println!("{}", report.heading());
     for run in 1..=runs {
         for scenario in &scenarios {
@@ -167,12 +181,17 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
             report.add(measures);
         }
     }
+    tell(&report, &plan, options.json.as_deref())
+}
+
+/// Prints what was measured, and writes it to `json`.
+fn tell(report: &Report, plan: &Plan, json: Option<&Path>) -> anyhow::Result<()> {
     println!("{}", report.table());
     if plan.quick {
         println!("A quick run shows that everything works; its numbers mean nothing.");
     }
-    if let Some(path) = &options.json {
-        write(&report, path).with_context(|| format!("could not write {}", path.display()))?;
+    if let Some(path) = json {
+        write(report, path).with_context(|| format!("could not write {}", path.display()))?;
     }
     Ok(())
 }

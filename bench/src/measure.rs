@@ -16,6 +16,9 @@ pub enum Target {
     Ratio(f64),
     /// The subject's value, below.
     Below(f64),
+    /// The subject's value, at least.
+    #[cfg(feature = "fleet")]
+    AtLeast(f64),
     /// Nothing: it is for information.
     Open,
 }
@@ -26,6 +29,8 @@ impl Target {
         match self {
             Self::Ratio(least) => Some(ratio? >= least),
             Self::Below(bound) => Some(value < bound),
+            #[cfg(feature = "fleet")]
+            Self::AtLeast(least) => Some(value >= least),
             Self::Open => None,
         }
     }

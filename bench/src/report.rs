@@ -12,6 +12,8 @@ use crate::measure::{Measure, Side, Target, median};
 
 /// What was measured so far.
 pub struct Report {
+    /// What the column of the subjects is called.
+    subject: &'static str,
     date: String,
     machine: String,
     file_system: String,
@@ -64,9 +66,10 @@ struct JsonRow<'a> {
 }
 
 impl Report {
-    /// An empty report.
-    pub fn new(folder: &Path, runs: u32, turn: Duration) -> Self {
+    /// An empty report about `subject`.
+    pub fn new(subject: &'static str, folder: &Path, runs: u32, turn: Duration) -> Self {
         Self {
+            subject,
             date: events::timestamp(SystemClock.now()),
             machine: machine::processor(),
             file_system: machine::file_system(folder).unwrap_or_else(|| "unknown".into()),
@@ -119,7 +122,15 @@ impl Report {
     pub fn table(&self) -> String {
         let mut cells = vec![
             [
-                "what", "rookery", "limit", "ratio", "target", "met", "p50 ms", "p99 ms", "cpu µs",
+                "what",
+                self.subject,
+                "limit",
+                "ratio",
+                "target",
+                "met",
+                "p50 ms",
+                "p99 ms",
+                "cpu µs",
             ]
             .map(String::from),
         ];
@@ -193,6 +204,7 @@ impl Row {
         } = self.medians();
         let value = |value: f64| match self.unit {
             "/s" => format!("{value:.0} /s"),
+            "" => format!("{value:.0}"),
             unit => format!("{value:.1} {unit}"),
         };
         let both = |field: fn(&Side) -> Option<f64>| {
@@ -213,6 +225,8 @@ impl Row {
             match self.target {
                 Target::Ratio(least) => format!("≥ {least:.2}"),
                 Target::Below(bound) => format!("< {bound} {}", self.unit),
+                #[cfg(feature = "fleet")]
+                Target::AtLeast(least) => format!("≥ {least} {}", self.unit),
                 Target::Open => String::new(),
             },
             match self.target.is_met(subject.value, ratio) {
@@ -253,7 +267,7 @@ mod tests {
 
     #[test]
     fn ratios_are_made_within_a_run_and_the_middle_one_counts() {
-        let mut report = Report::new(Path::new("/"), 3, Duration::from_secs(1));
+        let mut report = Report::new("it", Path::new("/"), 3, Duration::from_secs(1));
         for (subject, limit) in [(50.0, 100.0), (90.0, 100.0), (21.0, 30.0)] {
             report.add(run(subject, limit));
         }

@@ -22,7 +22,9 @@ const ASK_EVERY: Duration = Duration::from_millis(1);
 
 /// A running process that answers HTTP.
 pub struct Server {
-    child: Child,
+    /// Ended with it; `None` for one that somebody else started.
+    child: Option<Child>,
+    pid: Option<u32>,
     /// Where it listens.
     pub address: SocketAddr,
     /// From its start to its first answer.
@@ -54,7 +56,8 @@ impl Server {
         Self::start(command, port, "/", &folder.join("limit.log")).await
     }
 
-    async fn start(
+    /// Starts `command`, which is to listen on `port`, and waits until it answers 200 at `path`.
+    pub async fn start(
         mut command: Command,
         port: u16,
         path: &str,
@@ -94,10 +97,22 @@ impl Server {
             tokio::time::sleep(ASK_EVERY).await;
         }
         Ok(Self {
-            child,
+            pid: child.id(),
+            child: Some(child),
             address,
             first_answer: started.elapsed(),
         })
+    }
+
+    /// One that runs already, and goes on.
+    #[cfg(feature = "fleet")]
+    pub fn running(address: SocketAddr, pid: u32) -> Self {
+        Self {
+            child: None,
+            pid: Some(pid),
+            address,
+            first_answer: Duration::ZERO,
+        }
     }
 
     /// A new connection.
@@ -107,21 +122,25 @@ impl Server {
 
     /// The processor time it has used.
     pub fn processor_time(&self) -> Option<Duration> {
-        machine::processor_time(self.child.id()?)
+        machine::processor_time(self.pid?)
     }
 
     /// Its memory.
     pub fn memory(&self) -> Option<Memory> {
-        machine::memory(self.child.id()?)
+        machine::memory(self.pid?)
     }
 
     /// Ends it the hard way, and waits until it is gone.
     pub async fn kill(mut self) -> anyhow::Result<()> {
-        self.child.kill().await.context("could not end a process")
+        match &mut self.child {
+            Some(child) => child.kill().await.context("could not end a process"),
+            None => Ok(()),
+        }
     }
 }
 
-async fn free_port() -> anyhow::Result<u16> {
+/// A port that nobody listens on right now.
+pub async fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     Ok(listener.local_addr()?.port())
 }

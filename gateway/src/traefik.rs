@@ -6,7 +6,12 @@
 //! |---|---|
 //! | is `required`, `optional` or `strip` | of that name |
 //! | only reads | `reads`: may be sent once more when a service can't be reached |
-//! | lets strangers write (`strip`: login, register) | `strangers`: fewer a second from one address |
+//! | lets strangers write (`strip`: login, register) | `strangers`, and the service by way of the door |
+//!
+//! The door lets fewer requests a second pass from one address. It is asked first and its answer thrown
+//! away when that is the door's 418; only then the service is asked. So Traefik's own 429 and that of
+//! a service, which counts wrong passwords, never go through the same middlewares: they could not be
+//! told apart there ([ADR 23](../../docs/adr/023-which-errors-are-traefiks.md)).
 //!
 //! A method that no route takes goes to the service as well, without identity: it answers 405.
 
@@ -22,6 +27,9 @@ http:
   routers:
 ";
 
+/// What strangers may send at once: Traefik holds it in memory while it asks at the door.
+const STRANGERS_BYTES: u32 = 65_536;
+
 /// A path without parameters wins over one with: it is more of a match.
 const EXACT: u32 = 300;
 const WITH_PARAMETERS: u32 = 200;
@@ -30,7 +38,11 @@ const OTHER_METHODS: u32 = 100;
 /// The routers of `services`, as YAML.
 pub fn routers<'a>(services: impl IntoIterator<Item = (&'a str, &'a [Route])>) -> String {
     let mut text = HEAD.to_owned();
+    let mut doors = String::new();
     for (service, routes) in services {
+        if groups(routes).iter().any(|(group, _)| lets_strangers_write(*group)) {
+            door(&mut doors, service);
+        }
         let mut paths: Vec<&str> = Vec::new();
         for ((path, mode, reads), methods) in groups(routes) {
             if !paths.contains(&path) {
@@ -40,7 +52,30 @@ pub fn routers<'a>(services: impl IntoIterator<Item = (&'a str, &'a [Route])>) -
         }
         other_methods(&mut text, service, &paths);
     }
+    if !doors.is_empty() {
+        text.push_str("  services:\n");
+        text.push_str(&doors);
+    }
     text
+}
+
+fn lets_strangers_write((_, mode, reads): (&str, &str, bool)) -> bool {
+    mode == name(Mode::Strip) && !reads
+}
+
+/// `service` as strangers reach it.
+fn door(text: &mut String, service: &str) {
+    let wrote = write!(
+        text,
+        "    {service}-for-strangers:\n      \
+           failover:\n        \
+             service: door\n        \
+             fallback: {service}\n        \
+             errors:\n          \
+               status: [\"418\"]\n          \
+               maxRequestBodyBytes: {STRANGERS_BYTES}\n",
+    );
+    wrote.expect("writing to a string does not fail");
 }
 
 type Group<'a> = ((&'a str, &'static str, bool), Vec<&'a str>);
@@ -74,17 +109,20 @@ fn router(text: &mut String, service: &str, path: &str, mode: &str, reads: bool,
         .collect();
     let rule = format!("({}) && {}", methods.join(" || "), matcher(path));
     let mut middlewares = vec![mode];
+    let mut behind = service.to_owned();
     if reads {
         middlewares.push("reads");
-    } else if mode == name(Mode::Strip) {
-        middlewares.insert(0, "strangers");
+    } else if lets_strangers_write((path, mode, reads)) {
+        middlewares = vec!["strangers"];
+        behind.push_str("-for-strangers");
     }
     let priority = if path.contains('{') {
         WITH_PARAMETERS
     } else {
         EXACT
     };
-    write(text, &title, service, &rule, &middlewares, priority);
+    let names = [service, behind.as_str()];
+    write(text, &title, names, &rule, &middlewares, priority);
 }
 
 fn other_methods(text: &mut String, service: &str, paths: &[&str]) {
@@ -97,17 +135,18 @@ fn other_methods(text: &mut String, service: &str, paths: &[&str]) {
     write(
         text,
         &title,
-        service,
+        [service; 2],
         &rule.join(" || "),
         &middlewares,
         OTHER_METHODS,
     );
 }
 
+/// The router `title` of a service, which is reached under a name of its own.
 fn write(
     text: &mut String,
     title: &str,
-    service: &str,
+    [owner, service]: [&str; 2],
     rule: &str,
     middlewares: &[&str],
     priority: u32,
@@ -120,7 +159,7 @@ fn write(
            service: {service}\n      \
            middlewares: [{middlewares}]\n      \
            priority: {priority}\n",
-        key = key(service, title),
+        key = key(owner, title),
         middlewares = middlewares.join(", "),
     );
     wrote.expect("writing to a string does not fail");
@@ -212,8 +251,8 @@ mod tests {
     # POST /api/login
     things-post-api-login:
       rule: \"(Method(`POST`)) && (Path(`/api/login`) || Path(`/api/login/`))\"
-      service: things
-      middlewares: [strangers, strip]
+      service: things-for-strangers
+      middlewares: [strangers]
       priority: 300
     # GET /.well-known/keys.json
     things-get-well-known-keys-json:
@@ -227,6 +266,14 @@ mod tests {
       service: things
       middlewares: [strip]
       priority: 100
+  services:
+    things-for-strangers:
+      failover:
+        service: door
+        fallback: things
+        errors:
+          status: [\"418\"]
+          maxRequestBodyBytes: 65536
 "
         );
     }

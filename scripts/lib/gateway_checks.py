@@ -110,15 +110,27 @@ def errors(edge):
 
     said = problem(edge.ask("GET", "/api/posts/answer-500?a=b", token="ada-token"), 500, "internal_error")
     check(said["instance"] == "/api/posts/answer-500", f"{said}")
-    answer = edge.ask("GET", "/api/posts/answer-429")
-    problem(answer, 429, "too_many_attempts")
-    check(answer.header("retry-after"), f"{answer}")
-    for status, code, retry in [(503, "store_unavailable", "1"), (404, "post_not_found", None)]:
-        answer = edge.ask("GET", f"/api/posts/answer-{status}")
+    for status, code, retry in [(503, "store_unavailable", "7"), (404, "post_not_found", None)]:
+        answer = edge.ask("GET", f"/api/posts/answer-{status}", token="ada-token")
         said = answer.json().get("error_code"), answer.header("retry-after")
         check(answer.status == status and said == (code, retry), f"{answer}")
+    said = edge.ask("POST", "/api/auth/login?answer=500", body=b"{}")
+    check(said.status == 500 and said.json()["detail"] == "of the service", f"{said}")
+    for path in ("/api/auth/login?answer=429", "/api/auth/register/?answer=429"):
+        answer = edge.ask("POST", path, body=b'{"username": "ada"}')
+        check(answer.status == 429, f"{answer}")
+        check(answer.json() == {"error_code": "too_many_attempts", "detail": "of the service"}, f"{answer}")
+        check(answer.header("content-type") == "application/problem+json", f"{answer}")
+        headers = answer.header("retry-after"), answer.header("x-of-the-service")
+        check(headers == ("17", "yes") and answer.header("x-frame-options") == "DENY", f"{answer}")
     problem(edge.ask("GET", "/api/posts/hang-up"), 502, "bad_gateway")
-    tick("errors of services keep their meaning")
+    tick("errors of services pass as they are; a 500 behind auth keeps its meaning")
+
+    answer = edge.ask("POST", "/api/auth/login", ["X-Correlation-ID: walk-3"], body=b"x" * 3000)
+    check(answer.status == 200 and answer.json()["method"] == "POST", f"{answer}")
+    check(edge.services["auth"].server.bodies[-1] == b"x" * 3000, "the body arrives behind the door")
+    problem(edge.ask("POST", "/api/auth/login", body=b"x" * 70_000), 413, "body_too_large")
+    tick("strangers come by the door with what they sent, unless it is too much")
 
     edge.services["notification"].stop()
     answer = edge.ask("GET", "/api/notifications", ["X-Correlation-ID: walk-1"], token="ada-token")
@@ -217,6 +229,9 @@ def limits(traefik):
         check(refused, "the fifth and later are refused")
         problem(refused[0], 429, "too_many_requests")
         check(refused[0].header("retry-after"), f"{refused[0]}")
+        check(refused[0].header("x-frame-options") == "DENY", f"{refused[0]}")
+        seen = len([method for method, _ in edge.services["auth"].server.seen if method == "POST"])
+        check(seen == len(answers) - len(refused), "who is refused at the door does not reach the service")
         check(edge.ask("GET", "/api/posts").status == 200, "others have a limit of their own")
         answers = [edge.ask("GET", "/api/posts") for _ in range(30)]
         refused = [answer for answer in answers if answer.status == 429]

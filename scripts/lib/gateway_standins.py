@@ -29,12 +29,14 @@ class Stand(BaseHTTPRequestHandler):
 
     def read_body(self):
         """What is not read would be taken for the next request."""
+        body = b""
         if "chunked" in (self.headers.get("Transfer-Encoding") or ""):
             while length := int(self.rfile.readline().split(b";")[0], 16):
-                self.rfile.read(length + 2)
+                body += self.rfile.read(length + 2)[:length]
             self.rfile.readline()
         else:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.bodies.append(body)
 
     def __getattr__(self, name):
         if name.startswith("do_"):
@@ -51,12 +53,14 @@ class Service(Stand):
         path = self.path.split("?")[0].rstrip("/")
         if path.endswith("/api/auth/validate"):
             return self.validate()
-        if path.endswith("/answer-500"):
+        if path.endswith("/answer-500") or "answer=500" in self.path:
             return self.answer(500, {"error_code": "internal_error", "detail": "of the service"})
-        if path.endswith("/answer-429"):
-            return self.answer(429, {"error_code": "too_many_attempts"}, [("Retry-After", "17")])
+        if "answer=429" in self.path:
+            return self.answer(429, {"error_code": "too_many_attempts", "detail": "of the service"},
+                               [("Retry-After", "17"), ("X-Of-The-Service", "yes")])
         if path.endswith("/answer-503"):
-            return self.answer(503, {"error_code": "store_unavailable"}, [("Retry-After", "1")])
+            return self.answer(503, {"error_code": "store_unavailable", "detail": "of the service"},
+                               [("Retry-After", "7")])
         if path.endswith("/answer-404"):
             return self.answer(404, {"error_code": "post_not_found"})
         if path.endswith("/hang-up"):
@@ -141,7 +145,7 @@ class Running:
     def __init__(self, name, port=0):
         self.server = Listener(port)
         self.server.name = name
-        self.server.seen, self.server.asked = [], []
+        self.server.seen, self.server.asked, self.server.bodies = [], [], []
         self.server.go_on = threading.Event()
         self.port = self.server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"

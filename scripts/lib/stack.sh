@@ -191,7 +191,7 @@ start_traefik() { # FOLDER
   for service in "${SERVICES[@]}"; do
     settings+=("$(variable "$service")_URL=$(addresses_of "$service")")
   done
-  start traefik "$1" env "${settings[@]}" FRONT_URL="http://127.0.0.1:$FRONT_PORT" \
+  start traefik "$1" env GOGC=400 "${settings[@]}" FRONT_URL="http://127.0.0.1:$FRONT_PORT" \
     RATE_LIMIT_AVERAGE="${RATE_LIMIT_AVERAGE:-0}" \
     LOGIN_RATE_LIMIT_AVERAGE="${LOGIN_RATE_LIMIT_AVERAGE:-100000}" \
     LOGIN_RATE_LIMIT_BURST="${LOGIN_RATE_LIMIT_BURST:-100000}" \

@@ -48,6 +48,7 @@ pub async fn kit(port: u16, answer: Option<PathBuf>) -> anyhow::Result<()> {
 
 async fn nothing() {}
 
-async fn listen(port: u16) -> anyhow::Result<TcpListener> {
+/// Listens on the loopback interface.
+pub async fn listen(port: u16) -> anyhow::Result<TcpListener> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?)
 }

@@ -23,10 +23,10 @@ pub async fn append(writers: &Writers) -> anyhow::Result<Answers> {
     let path = writers.folder.join("log.db");
     let log = TopicLog::open(&path, Durability::Full, Arc::new(SystemClock)).await?;
     log.ensure_topics(&[TopicSpec::from(&topic::POSTS)]).await?;
-    let start = Instant::now() + Duration::from_millis(writers.warm_up_ms);
-    let time = Duration::from_millis(writers.time_ms);
+    let start = Instant::now() + Duration::from_millis(writers.pace.warm_up_ms);
+    let time = Duration::from_millis(writers.pace.time_ms);
     let mut tasks = JoinSet::new();
-    for _ in 0..writers.clients {
+    for _ in 0..writers.pace.clients {
         tasks.spawn(append_until(log.clone(), start, start + time));
     }
     let (mut counted, mut all) = (latencies(), 0);

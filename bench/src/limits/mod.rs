@@ -1,12 +1,20 @@
 //! What limits a rookery: the least that could do the same work. Each runs as a process of its own.
 
+#[cfg(feature = "fleet")]
+pub mod consume;
 mod http;
 pub mod log;
+#[cfg(feature = "fleet")]
+mod lrange;
+#[cfg(feature = "fleet")]
+pub mod mongo;
 mod seam;
+#[cfg(feature = "fleet")]
+mod service;
 mod sqlite;
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -42,6 +50,52 @@ pub enum Limit {
     Seam(Writers),
     /// Appends to the topic log in batches.
     Log(Writers),
+    /// A service that does nothing but to check who is calling.
+    #[cfg(feature = "fleet")]
+    Service {
+        /// Where to listen.
+        #[arg(long)]
+        port: u16,
+        /// What it answers callers at.
+        #[arg(long)]
+        path: String,
+        /// Where auth is, for its keys.
+        #[arg(long)]
+        auth_url: String,
+    },
+    /// A handler in the kit that asks Redis for one range of a list.
+    #[cfg(feature = "fleet")]
+    Lrange {
+        /// Where to listen.
+        #[arg(long)]
+        port: u16,
+        /// The Redis.
+        #[arg(long)]
+        url: String,
+    },
+    /// Writers of documents to a MongoDB.
+    #[cfg(feature = "fleet")]
+    Insert {
+        /// The server.
+        #[arg(long)]
+        url: String,
+        /// Who writes, and for how long.
+        #[command(flatten)]
+        pace: Pace,
+    },
+    /// A consumer that writes each event to Redis.
+    #[cfg(feature = "fleet")]
+    Consume {
+        /// The Kafka.
+        #[arg(long)]
+        servers: String,
+        /// The Redis.
+        #[arg(long)]
+        url: String,
+        /// How many events there are.
+        #[arg(long)]
+        events: usize,
+    },
 }
 
 /// Writers to one file.
@@ -50,7 +104,14 @@ pub struct Writers {
     /// A new folder for it.
     #[arg(long)]
     folder: PathBuf,
-    /// How many of them.
+    #[command(flatten)]
+    pace: Pace,
+}
+
+/// Who writes, and for how long.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Pace {
+    /// How many write.
     #[arg(long)]
     clients: usize,
     /// How long they write before it counts.
@@ -77,6 +138,31 @@ impl Limit {
             Self::Sqlite(writers) => tell(&sqlite::write(&writers).await?),
             Self::Seam(writers) => tell(&seam::write(&writers).await?),
             Self::Log(writers) => tell(&log::append(&writers).await?),
+            #[cfg(feature = "fleet")]
+            Self::Service {
+                port,
+                path,
+                auth_url,
+            } => {
+                end_with_parent()?;
+                service::serve(port, &path, &auth_url).await
+            }
+            #[cfg(feature = "fleet")]
+            Self::Lrange { port, url } => {
+                end_with_parent()?;
+                lrange::serve(port, &url).await
+            }
+            #[cfg(feature = "fleet")]
+            Self::Insert { url, pace } => tell(&mongo::insert(&url, &pace).await?),
+            #[cfg(feature = "fleet")]
+            Self::Consume {
+                servers,
+                url,
+                events,
+            } => {
+                println!("{}", consume::consume(&servers, &url, events).await?);
+                Ok(())
+            }
         }
     }
 }
@@ -120,7 +206,21 @@ fn tell(answers: &Answers) -> anyhow::Result<()> {
 /// Starts `what` (see [`Limit`]) over a new folder and answers what its writers did.
 pub async fn written(plan: &Plan, what: &str, clients: usize) -> anyhow::Result<Answers> {
     let folder = plan.temp()?;
-    let output = writers(plan, what, clients, folder.path())?
+    let path = folder.path().to_str();
+    let path = path.context("the folder's name is no text")?;
+    run(plan, &[what, "--folder", path], clients).await
+}
+
+/// Starts writers (see [`Limit`]) and answers what they did.
+pub async fn run(plan: &Plan, arguments: &[&str], clients: usize) -> anyhow::Result<Answers> {
+    let output = Command::new(std::env::current_exe()?)
+        .arg("limits")
+        .args(arguments)
+        .args(["--clients", &clients.to_string()])
+        .args(["--warm-up-ms", &millis(plan.warm_up)])
+        .args(["--time-ms", &millis(plan.turn)])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
         .output()
         .await
         .context("could not start the writers")?;
@@ -139,19 +239,6 @@ pub async fn written(plan: &Plan, what: &str, clients: usize) -> anyhow::Result<
         all: told.all,
         time: plan.turn,
     })
-}
-
-fn writers(plan: &Plan, what: &str, clients: usize, folder: &Path) -> anyhow::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command
-        .args(["limits", what, "--folder"])
-        .arg(folder)
-        .args(["--clients", &clients.to_string()])
-        .args(["--warm-up-ms", &millis(plan.warm_up)])
-        .args(["--time-ms", &millis(plan.turn)])
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    Ok(command)
 }
 
 fn millis(time: Duration) -> String {

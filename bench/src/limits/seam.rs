@@ -25,10 +25,10 @@ pub async fn write(writers: &Writers) -> anyhow::Result<Answers> {
     let settings = Settings::new("posts", Arc::new(SystemClock));
     let path = writers.folder.join("seam.db");
     let db = Db::open_sqlite(&path, Durability::Full, settings, MIGRATIONS).await?;
-    let start = Instant::now() + Duration::from_millis(writers.warm_up_ms);
-    let time = Duration::from_millis(writers.time_ms);
+    let start = Instant::now() + Duration::from_millis(writers.pace.warm_up_ms);
+    let time = Duration::from_millis(writers.pace.time_ms);
     let mut tasks = JoinSet::new();
-    for _ in 0..writers.clients {
+    for _ in 0..writers.pace.clients {
         tasks.spawn(write_until(db.clone(), start, start + time));
     }
     let (mut counted, mut all) = (latencies(), 0);

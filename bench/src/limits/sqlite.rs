@@ -41,10 +41,10 @@ pub async fn write(writers: &Writers) -> anyhow::Result<Answers> {
     sqlx::query(TABLE).execute(&mut connection).await?;
     let connection = Arc::new(Mutex::new(connection));
     let ids = Arc::new(AtomicU64::new(0));
-    let start = Instant::now() + Duration::from_millis(writers.warm_up_ms);
-    let time = Duration::from_millis(writers.time_ms);
+    let start = Instant::now() + Duration::from_millis(writers.pace.warm_up_ms);
+    let time = Duration::from_millis(writers.pace.time_ms);
     let mut tasks = JoinSet::new();
-    for _ in 0..writers.clients {
+    for _ in 0..writers.pace.clients {
         tasks.spawn(write_until(
             Arc::clone(&connection),
             Arc::clone(&ids),

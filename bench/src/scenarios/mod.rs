@@ -3,7 +3,7 @@
 mod catch_up;
 mod create;
 mod footprint;
-mod freshness;
+pub mod freshness;
 mod kit;
 mod log;
 mod read;
@@ -68,4 +68,4 @@ impl fmt::Display for Scenario {
 }
 
 /// Connections at which rates are measured.
-const CLIENTS: usize = 32;
+pub const CLIENTS: usize = 32;

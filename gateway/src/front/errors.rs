@@ -1,6 +1,7 @@
-//! The bodies of Traefik's own errors. Its errors middleware sees no more than a status, so a service's
-//! 429 and 500 are given marks of their own on the way out (`traefik/dynamic/middlewares.yml`): the
-//! same status of Traefik means something else.
+//! The bodies of Traefik's own errors. Its errors middleware sees no more than a status, so it stands
+//! where services' answers don't pass with the same status, or say the same by it
+//! (`traefik/dynamic/middlewares.yml`). Where auth is asked, 500 is Traefik's; a service's own is given a
+//! mark there on its way out.
 
 use std::sync::Arc;
 
@@ -13,9 +14,7 @@ use blocks::context::{self, RequestContext};
 use http::{StatusCode, Uri};
 use serde::Deserialize;
 
-/// What a service's own 429 is turned into on its way through Traefik.
-const SERVICE_429: u16 = 597;
-/// What a service's own 500 is turned into.
+/// What a service's own 500 is turned into on its way through Traefik.
 const SERVICE_500: u16 = 598;
 
 pub(super) fn router() -> Router {
@@ -51,12 +50,11 @@ async fn page(Path(status): Path<u16>, Query(asked): Query<Asked>) -> Response {
 /// What a client is told about `status`, which was `was` when Traefik caught it.
 fn problem(status: u16, was: u16) -> Option<Problem> {
     let problem = match (status, was) {
-        (429, SERVICE_429) => Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_attempts",
-            "too many wrong passwords for this account; try again later",
-        )
-        .retry_after(30),
+        (413, _) => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "the body is larger than what this endpoint takes",
+        ),
         (429, _) => Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too_many_requests",
@@ -90,7 +88,7 @@ mod tests {
     fn each_error_of_traefik_has_a_body_and_nothing_else_has() {
         for (status, was, code) in [
             (429, 429, "too_many_requests"),
-            (429, SERVICE_429, "too_many_attempts"),
+            (413, 413, "body_too_large"),
             (500, SERVICE_500, "internal_error"),
             (503, 500, "auth_unavailable"),
             (502, 502, "bad_gateway"),

@@ -49,6 +49,32 @@ async fn every_operation_tells_what_is_answered_around_its_handler() {
     }
 }
 
+/// Elsewhere Traefik would take it for its own (`traefik/dynamic/middlewares.yml`).
+#[tokio::test]
+async fn only_what_strangers_may_write_answers_429() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    let document = rookery.get("/openapi.json", None).await.expect(200);
+    let answers_429: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| {
+            let operations = item.as_object().unwrap().iter();
+            let limited = operations.filter(|(_, it)| it["responses"]["429"].is_object());
+            limited.map(|(method, _)| (method.to_uppercase(), path.clone()))
+        })
+        .collect();
+    assert!(!answers_429.is_empty(), "logging in does");
+    for (method, path) in answers_429 {
+        let mode = gateway::site::routes()
+            .find(|(_, of, at, _)| *of == method && *at == path)
+            .map(|(.., mode)| mode);
+        assert_eq!(mode, Some(blocks::Mode::Strip), "{method} {path}");
+        assert_ne!(method, "GET", "{path}");
+    }
+}
+
 #[tokio::test]
 async fn what_the_document_refers_to_is_in_it() {
     let folder = Folder::new();

@@ -97,9 +97,9 @@ async fn the_front_gives_errors_of_traefik_a_body_with_the_path_that_was_asked_f
             "too_many_requests",
         ),
         (
-            "/errors/429?was=597&url=http%3A%2F%2Fsite%2Fapi%2Fposts",
-            429,
-            "too_many_attempts",
+            "/errors/413?url=http%3A%2F%2Fsite%2Fapi%2Fposts",
+            413,
+            "body_too_large",
         ),
         (
             "/errors/504?was=504&url=http%3A%2F%2Fsite%2Fapi%2Fposts",

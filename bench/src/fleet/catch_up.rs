@@ -1,0 +1,141 @@
+//! One feed-generator with an empty Redis and a long topic before it, against a consumer of librdkafka
+//! that pipelines one write an event into the same Redis.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use blocks::{Clock, SystemClock};
+use events::posts::PostCreated;
+use events::{Envelope, Message, topic};
+use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
+use runtime::fleet::kafka::{KafkaBus, Settings};
+
+use super::World;
+use super::stack::Stack;
+use crate::community::{CONTENT, TAGS, TITLE};
+use crate::limits;
+use crate::measure::{Measure, Target};
+
+/// Events on the topic, at least.
+const BACKLOG: i64 = 100_000;
+const AUTHORS: i64 = 500;
+const BATCH: usize = 1000;
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+const PATIENCE: Duration = Duration::from_mins(2);
+/// Where the feed's group keeps how far it has read.
+const OFFSETS: &str = "feed:group:offsets";
+
+pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
+    let plan = world.plan;
+    for part in ["notification", "posts", "user-profile", "feed-generator"] {
+        world.stack.stop(part).await?;
+    }
+    let servers = world.stack.value("KAFKA_BOOTSTRAP_SERVERS")?;
+    let all = fill(servers, if plan.quick { 5_000 } else { BACKLOG }).await?;
+    let url = world.stack.value("REDIS_URL")?;
+    let mut redis = redis::Client::open(url)?
+        .get_multiplexed_async_connection()
+        .await?;
+    redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
+    let subject = watched(&mut world.stack, &mut redis, all).await?;
+    world.stack.stop("feed-generator").await?;
+    redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
+    let url = world.stack.value("REDIS_URL")?;
+    let servers = world.stack.value("KAFKA_BOOTSTRAP_SERVERS")?;
+    let limit = limits::consume::rate(servers, url, all).await?;
+    Ok(vec![
+        Measure {
+            what: "catching up / one write an event, pipelined",
+            unit: "/s",
+            target: Target::Ratio(0.25),
+            subject: subject.into(),
+            limit: Some(limit.into()),
+        },
+        Measure::alone(
+            "events a second of one feed-generator, catching up",
+            "/s",
+            subject,
+            Target::AtLeast(15_000.0),
+        ),
+    ])
+}
+
+/// Publishes posts until the topic has as many events; answers how many it has.
+async fn fill(servers: &str, wanted: i64) -> anyhow::Result<i64> {
+    use blocks::bus::EventBus;
+    let bus = KafkaBus::new(Settings::new(servers))?;
+    let mut there = length(&bus).await?;
+    while there < wanted {
+        let batch: Vec<Message> = (0..BATCH)
+            .map(|number| event(there + i64::try_from(number)?))
+            .collect::<anyhow::Result<_>>()?;
+        bus.publish(&batch).await?;
+        there += i64::try_from(batch.len())?;
+    }
+    let there = length(&bus).await?;
+    bus.close().await;
+    Ok(there)
+}
+
+async fn length(bus: &KafkaBus) -> anyhow::Result<i64> {
+    use blocks::bus::EventBus;
+    let extents = bus.extents(topic::POSTS.name).await?;
+    Ok(extents
+        .iter()
+        .map(|extent| extent.next - extent.oldest)
+        .sum())
+}
+
+fn event(number: i64) -> anyhow::Result<Message> {
+    let now = SystemClock.now();
+    let author = number % AUTHORS + 1_000;
+    let event = PostCreated {
+        post_id: SystemClock.id(),
+        user_id: author,
+        username: format!("rook-{author}"),
+        title: TITLE.into(),
+        content: CONTENT.into(),
+        tags: TAGS.map(String::from).into(),
+        created_at: now,
+    };
+    let context = events::Context::default();
+    let envelope = Envelope::new(SystemClock.id(), "posts", now, 1, context, &event)?;
+    Ok(envelope.message())
+}
+
+/// Starts the feed-generator, and answers how many events a second it took in, from the first batch to
+/// the last.
+async fn watched(
+    stack: &mut Stack,
+    redis: &mut MultiplexedConnection,
+    all: i64,
+) -> anyhow::Result<f64> {
+    let watching = async {
+        let end = Instant::now() + PATIENCE;
+        let mut first = None;
+        loop {
+            let offsets: BTreeMap<String, i64> = redis.hgetall(OFFSETS).await?;
+            let (now, of_posts) = (Instant::now(), format!("{}/", topic::POSTS.name));
+            let ours = offsets
+                .iter()
+                .filter(|(field, _)| field.starts_with(&of_posts));
+            let done: i64 = ours.map(|(_, next)| next).sum();
+            if done > 0 {
+                let (since, before) = *first.get_or_insert((now, done));
+                if done >= all {
+                    let events = u32::try_from(done - before).context("too many events")?;
+                    return Ok(f64::from(events) / (now - since).as_secs_f64());
+                }
+            }
+            anyhow::ensure!(
+                now < end,
+                "the feed-generator has not read {all} events in time"
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let (rate, ()) = tokio::try_join!(watching, stack.start("feed-generator"))?;
+    Ok(rate)
+}

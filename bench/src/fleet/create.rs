@@ -1,0 +1,99 @@
+//! Writing posts, at the service's own port, against the same server taking one document each.
+//!
+//! A post is one insert on the request's path; its event goes to Kafka and to the feed meanwhile, and
+//! is taken out of the document later, together with those of many others. The collection is empty at
+//! the start: the stack's MongoDB-wire server reads all of it for every update.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+use mongodb::Client as Mongo;
+use mongodb::bson::{Document, doc};
+
+use super::World;
+use crate::client::{Ask, get, signed};
+use crate::community::{TITLE, new_post, until_within};
+use crate::limits;
+use crate::load::Load;
+use crate::measure::{Measure, Target, Turns};
+use crate::scenarios::CLIENTS;
+
+/// How long what was written may take until nothing of it waits.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
+    world.stack.stop("posts").await?;
+    let mongo = Mongo::with_uri_str(world.stack.value("MONGODB_URL")?).await?;
+    mongo.database("posts").drop().await?;
+    world.stack.start("posts").await?;
+    let many = "create post / insert_one, 32 clients";
+    let one = "create post / insert_one, 1 client";
+    let mut measures = Vec::new();
+    for (what, clients) in [(many, CLIENTS), (one, 1)] {
+        measures.push(compare(world, &mongo, what, clients).await?);
+    }
+    let posts = mongo.database("posts").collection::<Document>("posts");
+    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+    let written = posts.count_documents(doc! {}).await? as f64;
+    measures.push(Measure::alone(
+        "posts in the collection by then",
+        "",
+        written,
+        Target::Open,
+    ));
+    mongo.shutdown().await;
+    Ok(measures)
+}
+
+async fn compare(
+    world: &World<'_>,
+    mongo: &Mongo,
+    what: &'static str,
+    clients: usize,
+) -> anyhow::Result<Measure> {
+    let plan = world.plan;
+    let posts = world.stack.server("posts")?;
+    let url = world.stack.value("MONGODB_URL")?;
+    let (mut subject, mut limit) = <(Turns, Turns)>::default();
+    for _ in 0..plan.turns {
+        let load = Load {
+            expected: StatusCode::CREATED,
+            ..Load::of(asks(world).await?, clients)
+        };
+        subject.ask(plan, &posts, &load).await?;
+        settled(mongo).await?;
+        mongo.database(limits::mongo::DATABASE).drop().await?;
+        let arguments = ["insert", "--url", url];
+        limit.add(&limits::run(plan, &arguments, clients).await?, None)?;
+    }
+    Ok(Measure::rates(what, &subject, &limit, Target::Ratio(0.4)))
+}
+
+/// Posts that are all alike, by each account in turn, as Traefik passes them on: with what auth says
+/// of the caller, which holds for half a minute at least.
+async fn asks(world: &World<'_>) -> anyhow::Result<Vec<Ask>> {
+    let mut auth = world.stack.server("auth")?.connect().await?;
+    let mut asks = Vec::with_capacity(world.tokens.len());
+    for token in &world.tokens {
+        let validate = signed(get("/api/auth/validate")?, token)?;
+        let said = auth.headers(&validate, StatusCode::OK).await?;
+        let identity: &HeaderValue = said.get("x-identity").context("auth vouches for nobody")?;
+        let mut ask = new_post(TITLE)?;
+        ask.headers_mut().insert("x-identity", identity.clone());
+        asks.push(ask);
+    }
+    Ok(asks)
+}
+
+/// Waits until every event is published and taken out of its document: what is still under way must
+/// not disturb the other side.
+async fn settled(mongo: &Mongo) -> anyhow::Result<()> {
+    let posts = mongo.database("posts").collection::<Document>("posts");
+    until_within(PATIENCE, "no event waits in the posts", async || {
+        let waiting = posts.find_one(doc! {"pending.0.id": {"$gt": ""}}).await?;
+        Ok(waiting.is_none())
+    })
+    .await
+}

@@ -1,0 +1,110 @@
+//! Traefik processes: one with this project's configuration, one with next to none.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::stack::{Stack, shell};
+use crate::Plan;
+use crate::server::{Server, free_port};
+
+/// More than anybody asks here: the limit by address is in force and refuses nobody.
+const NO_LIMIT: &str = "100000000";
+
+/// A Traefik, and the folder it runs in.
+pub struct Edge {
+    /// It.
+    pub server: Server,
+    _folder: TempDir,
+}
+
+impl Edge {
+    /// With the files of `traefik/`, in front of the stack's auth and of `service`, which stands for
+    /// all others.
+    pub async fn ours(plan: &Plan, stack: &Stack, service: &Server) -> anyhow::Result<Self> {
+        let folder = plan.temp()?;
+        let (port, secure, admin) = (free_port().await?, free_port().await?, free_port().await?);
+        let ports = [port, secure, admin].map(|port| port.to_string());
+        let mut config = sourced("traefik_config \"$@\"");
+        shell(config.arg("-").arg(folder.path()).args(ports)).await?;
+        let mut command = traefik().await?;
+        command
+            .arg(option("configFile", &folder.path().join("traefik.yml")))
+            .env("GOGC", "400") // as compose and Kubernetes have it
+            .env("AUTH_URL", stack.value("AUTH_URL")?)
+            .env("FRONT_URL", stack.value("FRONT_URL")?)
+            .env("RATE_LIMIT_AVERAGE", NO_LIMIT)
+            .env("RATE_LIMIT_BURST", NO_LIMIT);
+        for name in ["USER_PROFILE", "POSTS", "FEED_GENERATOR", "NOTIFICATION"] {
+            command.env(format!("{name}_URL"), url(service.address));
+        }
+        Self::start(command, port, "/.well-known/jwks.json", folder).await
+    }
+
+    /// One router, its forward-auth and one service, both with one empty handler.
+    pub async fn bare(plan: &Plan, auth: &Server, service: &Server) -> anyhow::Result<Self> {
+        let folder = plan.temp()?;
+        let dynamic = folder.path().join("dynamic.yml");
+        std::fs::write(
+            &dynamic,
+            format!(
+                "http:\n  \
+                   routers:\n    \
+                     all: {{rule: 'PathPrefix(`/`)', service: all, middlewares: [ask]}}\n  \
+                   middlewares:\n    \
+                     ask: {{forwardAuth: {{address: '{auth}/', trustForwardHeader: false}}}}\n  \
+                   services:\n    \
+                     all: {{loadBalancer: {{servers: [{{url: '{service}'}}]}}}}\n",
+                auth = url(auth.address),
+                service = url(service.address),
+            ),
+        )?;
+        let port = free_port().await?;
+        let mut command = traefik().await?;
+        command
+            .arg(format!("--entryPoints.web.address=127.0.0.1:{port}"))
+            .arg(option("providers.file.filename", &dynamic))
+            .arg("--global.checkNewVersion=false");
+        Self::start(command, port, "/", folder).await
+    }
+
+    async fn start(
+        command: Command,
+        port: u16,
+        path: &str,
+        folder: TempDir,
+    ) -> anyhow::Result<Self> {
+        let log = folder.path().join("traefik.log");
+        Ok(Self {
+            server: Server::start(command, port, path, &log).await?,
+            _folder: folder,
+        })
+    }
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+fn option(name: &str, path: &Path) -> std::ffi::OsString {
+    let mut option = std::ffi::OsString::from(format!("--{name}="));
+    option.push(path);
+    option
+}
+
+async fn traefik() -> anyhow::Result<Command> {
+    let path = shell(&mut sourced("fetch_traefik")).await?;
+    Ok(Command::new(path.trim()))
+}
+
+/// A function of `scripts/lib/traefik.sh`.
+fn sourced(call: &str) -> Command {
+    let mut command = Command::new("bash");
+    command.args([
+        "-euc",
+        &format!(". scripts/lib/say.sh; . scripts/lib/traefik.sh; {call}"),
+    ]);
+    command
+}

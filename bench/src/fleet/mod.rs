@@ -1,0 +1,145 @@
+//! The fleet: every service a process of its own, over the servers that `scripts/stack` starts.
+//!
+//! ```text
+//! bench fleet ─┬─ scripts/stack up ─▶ PostgreSQL, Redis, Kafka, MongoDB's wire, Traefik, services
+//!              ├─ starts ─▶ bench limits …, a second Traefik        what limits them, beside them
+//!              └─ asks both in turns ─▶ table and JSON; scripts/stack wipe
+//! ```
+//!
+//! Its data goes to a folder of its own, which is emptied before and removed after.
+
+mod catch_up;
+mod create;
+mod edge;
+mod feed;
+mod freshness;
+mod gateway;
+mod idle;
+mod stack;
+mod validate;
+
+use std::fmt;
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+use crate::community::join;
+use crate::measure::Measure;
+use crate::report::Report;
+use crate::{Options, Plan};
+
+use stack::Stack;
+
+/// One of the scenarios.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// What each service takes when nobody asks.
+    Idle,
+    /// The question that Traefik asks auth for each request.
+    Validate,
+    /// A request through Traefik, beside a bare Traefik.
+    Gateway,
+    /// Writing posts, beside the same server taking one document each.
+    Create,
+    /// The first page of the feed, beside one LRANGE.
+    Feed,
+    /// From sending a post to seeing it in the feed.
+    Freshness,
+    /// A feed-generator that has everything before it. Leaves a full topic behind: the last one.
+    CatchUp,
+}
+
+impl Scenario {
+    fn wanted(only: &[Self]) -> Vec<Self> {
+        let all = Self::value_variants().iter().copied();
+        all.filter(|scenario| only.is_empty() || only.contains(scenario))
+            .collect()
+    }
+
+    async fn measure(self, world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
+        match self {
+            Self::Idle => idle::measure(world).await,
+            Self::Validate => validate::measure(world).await,
+            Self::Gateway => gateway::measure(world).await,
+            Self::Create => create::measure(world).await,
+            Self::Feed => feed::measure(world).await,
+            Self::Freshness => freshness::measure(world).await,
+            Self::CatchUp => catch_up::measure(world).await,
+        }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value().expect("no scenario is skipped");
+        out.write_str(value.get_name())
+    }
+}
+
+/// What every scenario is told.
+struct World<'a> {
+    plan: &'a Plan,
+    stack: Stack,
+    /// A token each account.
+    tokens: Vec<String>,
+}
+
+const ACCOUNTS: usize = 4;
+
+/// Starts a fleet, measures it, and removes it.
+pub async fn measure(options: &Options<Scenario>) -> anyhow::Result<()> {
+    let plan = Plan::new(options)?;
+    let mut report = Report::new("fleet", &plan.folder, plan.runs, plan.turn);
+    println!("{}", report.heading());
+    let stack = Stack::new(&plan).await?;
+    let wanted = Scenario::wanted(&options.only);
+    let measured = tokio::select! {
+        measured = measure_all(&plan, stack.clone(), &wanted, &mut report) => measured,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.map_err(Into::into).and_then(|()| anyhow::bail!("interrupted"))
+        }
+    };
+    let wiped = stack
+        .run(&["wipe"])
+        .await
+        .context("could not stop the stack");
+    measured.and(wiped.map(drop))?;
+    crate::tell(&report, &plan, options.json.as_deref())
+}
+
+async fn measure_all(
+    plan: &Plan,
+    mut stack: Stack,
+    wanted: &[Scenario],
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    stack.up().await?;
+    let mut gateway = stack.server("traefik")?.connect().await?;
+    let mut tokens = Vec::with_capacity(ACCOUNTS);
+    for number in 0..ACCOUNTS {
+        tokens.push(join(&mut gateway, number).await?);
+    }
+    drop(gateway);
+    let mut world = World {
+        plan,
+        stack,
+        tokens,
+    };
+    // A full topic would keep the other consumers busy: what fills it comes after all else.
+    let (last, first): (Vec<Scenario>, Vec<Scenario>) = wanted
+        .iter()
+        .partition(|scenario| **scenario == Scenario::CatchUp);
+    for scenarios in [first, last] {
+        for run in 1..=plan.runs {
+            for scenario in &scenarios {
+                eprintln!("run {run} of {}: {scenario}", plan.runs);
+                let measures = scenario
+                    .measure(&mut world)
+                    .await
+                    .with_context(|| format!("could not measure {scenario}"))?;
+                report.add(measures);
+            }
+        }
+    }
+    Ok(())
+}
