@@ -160,7 +160,8 @@ impl fmt::Display for Count {
 /// A client with its accounts, that writes one thing after the other.
 #[derive(Debug, Clone)]
 pub struct Writer {
-    habits: Habits,
+    /// What it shares with the others.
+    pub habits: Habits,
     number: usize,
     opened: usize,
     /// Their accounts.

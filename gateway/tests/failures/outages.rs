@@ -97,21 +97,29 @@ async fn somebody_new_is_served(fleet: &Fleet, way: Way) {
     };
     let name = format!("meanwhile-{way:?}");
     let password = "correct horse battery staple";
-    let new = json!({"email": format!("{name}@example.org"), "username": name, "password": password});
+    let new =
+        json!({"email": format!("{name}@example.org"), "username": name, "password": password});
     let register = send("POST", "/api/auth/register", None, Some(new)).await;
     register.expect(201);
     let login = json!({"username": name, "password": password});
     let login = send("POST", "/api/auth/login", None, Some(login)).await;
-    let token = login.expect(200)["access_token"].as_str().unwrap().to_owned();
+    let token = login.expect(200)["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let token = Some(token.as_str());
     let bio = send("POST", "/api/profile", token, Some(json!({"bio": "new"}))).await;
     bio.expect(201);
     let post = json!({"title": "while the feed is away", "content": "it is read later"});
     let post = send("POST", "/api/posts", token, Some(post)).await;
     let post = post.expect(201)["id"].as_str().unwrap().to_owned();
-    send("GET", &format!("/api/posts/{post}"), None, None).await.expect(200);
+    send("GET", &format!("/api/posts/{post}"), None, None)
+        .await
+        .expect(200);
     eventually("they are welcomed", async || {
-        let inbox = send("GET", "/api/notifications", token, None).await.expect(200);
+        let inbox = send("GET", "/api/notifications", token, None)
+            .await
+            .expect(200);
         match inbox["total"].as_i64() {
             Some(1) => Ok(()),
             _ => Err(inbox.to_string()),
@@ -158,7 +166,8 @@ async fn no_acknowledged_write_is_lost_when_postgresql_is_restarted_or_crashes()
     // The server takes the death of one of its processes for a sign that memory is damaged, and
     // starts itself anew.
     let crashed = async {
-        let somebodys = "select pid from pg_stat_activity where client_port is not null limit 1";
+        let somebodys = "select pid from pg_stat_activity where datname = 'rookery' \
+            and pid <> pg_backend_pid() limit 1";
         let pid: u32 = fleet.psql(somebodys).await.parse().unwrap();
         end(pid, "KILL").await;
         tokio::time::sleep(A_WHILE).await;

@@ -168,10 +168,18 @@ impl Stack {
     pub async fn script(&self, arguments: &[&str]) -> String {
         let mut command = std::process::Command::new("scripts/stack");
         command.args(arguments).stdin(Stdio::null());
-        set_up(&mut command, &self.folder, self.first_port, &self.executables);
+        set_up(
+            &mut command,
+            &self.folder,
+            self.first_port,
+            &self.executables,
+        );
         let output = Command::from(command).output().await.unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "scripts/stack {arguments:?}: {said}");
+        assert!(
+            output.status.success(),
+            "scripts/stack {arguments:?}: {said}"
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -296,15 +304,17 @@ impl Stack {
         for (partition, extent) in bus.extents(topic).await.unwrap().iter().enumerate() {
             let partition = i32::try_from(partition).unwrap();
             let records = bus.read(topic, partition, extent.oldest, usize::MAX).await;
-            events.extend(records.unwrap().iter().map(|record| Event {
-                key: record.key.clone().unwrap(),
-                version: record
-                    .headers
-                    .iter()
-                    .find(|(name, _)| name == header::SEQUENCE)
-                    .and_then(|(_, version)| version.parse().ok())
-                    .unwrap(),
-                value: serde_json::from_slice::<Value>(&record.value).unwrap(),
+            events.extend(records.unwrap().iter().map(|record| {
+                Event {
+                    key: record.key.clone().unwrap(),
+                    version: record
+                        .headers
+                        .iter()
+                        .find(|(name, _)| name == header::SEQUENCE)
+                        .and_then(|(_, version)| version.parse().ok())
+                        .unwrap(),
+                    value: serde_json::from_slice::<Value>(&record.value).unwrap(),
+                }
             }));
         }
         bus.close().await;
@@ -333,12 +343,7 @@ impl Stack {
 }
 
 /// A command of the project's folder that is about this stack.
-fn set_up(
-    command: &mut std::process::Command,
-    folder: &Path,
-    first_port: u16,
-    executables: &Path,
-) {
+fn set_up(command: &mut std::process::Command, folder: &Path, first_port: u16, executables: &Path) {
     command
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .env("STACK_DIR", folder)
@@ -364,7 +369,9 @@ fn free_ports() -> u16 {
 /// Sends a signal and waits until the process has ended.
 pub async fn end(pid: u32, signal: &str) {
     let signal = format!("-{signal}");
-    let sent = Command::new("kill").args([&signal, &pid.to_string()]).status();
+    let sent = Command::new("kill")
+        .args([&signal, &pid.to_string()])
+        .status();
     assert!(sent.await.unwrap().success(), "kill {signal} {pid}");
     eventually("the process ended", async || match runs(pid) {
         true => Err(format!("{pid} runs")),
@@ -383,10 +390,7 @@ fn runs(pid: u32) -> bool {
 }
 
 /// Looks until it is so; says what was seen last when it does not come to that.
-pub async fn eventually<T>(
-    what: &str,
-    mut look: impl AsyncFnMut() -> Result<T, String>,
-) -> T {
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {
         match look().await {

@@ -62,7 +62,7 @@ impl Writers {
 
     /// Holds everything that they were told against what is there now: every acknowledged write, once,
     /// in the posts, the feed, the inboxes and on the topics; nothing else; and nothing given up on.
-    pub async fn account(mut self, fleet: &Fleet) {
+    pub async fn account(&mut self, fleet: &Fleet) -> Count {
         fleet.well().await;
         let client = fleet.gateway();
         truth::settle(&client, &mut self.writers).await;
@@ -90,5 +90,6 @@ impl Writers {
             "{}: {count}; {arrived} events arrived; nothing lost, nothing twice, no dead letter",
             self.habits.community
         );
+        self.count()
     }
 }
