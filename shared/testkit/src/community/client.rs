@@ -54,7 +54,7 @@ impl Client {
     }
 
     /// For services behind a gateway: a 502, 503 or 504 says that one of them is away, and nothing of
-    /// what became of the request.
+    /// what became of the request; so does a 404 in no service's words.
     pub fn behind_a_gateway(address: &str) -> Self {
         Self {
             is_behind_a_gateway: true,
@@ -74,7 +74,12 @@ impl Client {
         json: Option<&Value>,
     ) -> Result<Answer, Gone> {
         let answer = self.ask(method, path, token, json).await?;
-        let is_away = matches!(answer.status.as_u16(), 502..=504);
+        let is_away = match answer.status.as_u16() {
+            502..=504 => true,
+            // Traefik has just started and has not read its routes yet.
+            404 => answer.body.is_null(),
+            _ => false,
+        };
         if self.is_behind_a_gateway && is_away {
             return Err(Gone);
         }
