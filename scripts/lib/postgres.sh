@@ -51,6 +51,8 @@ start_postgres() {
   bin=$(postgres_binaries)
   mkdir -p "$folder"
   [ "$(id -u)" = 0 ] && chown postgres:postgres "$folder"
+  # One that crashed left it behind.
+  [ ! -s "$folder/socket-folder" ] || rm -rf "$(cat "$folder/socket-folder")"
   # The path of a socket has a limit of 107 bytes, which a deep folder would break.
   socket=$(mktemp -d "${TMPDIR:-/tmp}/rookery-pg.XXXXXX")
   [ "$(id -u)" = 0 ] && chown postgres:postgres "$socket"

@@ -8,32 +8,34 @@
 //! | file | what |
 //! |---|---|
 //! | [`server`] | the process: started, killed, stopped |
-//! | [`client`] | requests that may find nobody |
-//! | [`people`] | what a client writes, and what it was told |
-//! | [`truth`] | what the server says after a restart, held against that |
-//! | [`log`] | what the topics say in the end |
+//! | [`log`] | what lies on the topics in the end |
+//!
+//! Who writes, and what must be true after it, is [`testkit::community`], which the fleet's tests share.
 
 #![expect(
     clippy::unwrap_used,
     reason = "a test that can't be set up should say where"
 )]
 
-mod client;
 mod log;
-mod people;
 mod server;
-mod truth;
 
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 use tokio::task::JoinSet;
 
-use people::Writer;
 use server::Server;
+use testkit::community::people::{Habits, Writer};
+use testkit::community::{events, people, truth};
 
 const KILLS: usize = 20;
 const WRITERS: usize = 6;
+const HABITS: Habits = Habits {
+    community: "kill",
+    accounts: 3,
+    pause: Duration::ZERO,
+};
 /// How long the clients write before a kill, in ms.
 const UNTIL_THE_KILL: std::ops::Range<u64> = 10..700;
 
@@ -41,13 +43,13 @@ const UNTIL_THE_KILL: std::ops::Range<u64> = 10..700;
 async fn what_was_acknowledged_survives_twenty_kills_and_reaches_feed_and_inbox_once() {
     let began = Instant::now();
     let folder = tempfile::tempdir().unwrap();
-    let mut writers: Vec<Writer> = (0..WRITERS).map(Writer::new).collect();
+    let mut writers: Vec<Writer> = (0..WRITERS).map(|n| Writer::new(HABITS, n)).collect();
     let mut server = Server::start(folder.path()).await;
     for round in 1..=KILLS {
         let mut at_work = JoinSet::new();
         for writer in writers {
             let client = server.client();
-            at_work.spawn(writer.work(client));
+            at_work.spawn(writer.work_until_gone(client));
         }
         let pause = rand::rng().random_range(UNTIL_THE_KILL);
         tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -63,8 +65,13 @@ async fn what_was_acknowledged_survives_twenty_kills_and_reaches_feed_and_inbox_
         );
     }
     truth::every_post_by_its_id(&server.client(), &writers).await;
-    let arrived = log::every_key_is_complete_and_in_order(folder.path(), &writers).await;
-    let count = people::count(&writers);
+    let mut topics = Vec::new();
+    for topic in events::TOPICS {
+        topics.push((topic, log::events(folder.path(), topic).await));
+    }
+    let arrived = events::every_key_is_complete(&topics, &writers);
+    assert_eq!(arrived.of_others, 0, "nobody else is here");
+    let (arrived, count) = (arrived.of_writers, people::count(&writers));
     assert!(
         arrived >= count.acknowledged + count.took_place,
         "{arrived} events of {count}"

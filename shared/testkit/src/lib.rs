@@ -10,6 +10,7 @@
 
 pub mod broker;
 pub mod bus;
+pub mod community;
 pub mod consumer_store;
 pub mod db;
 pub mod fleet;

@@ -2,22 +2,37 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use rand::Rng;
 use rand::seq::IteratorRandom;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use crate::client::{Answer, Client, Gone};
+use super::client::{Answer, Client, Gone};
 
 const PASSWORD: &str = "correct horse battery staple";
-/// Registering and logging in hash a password each: a handful is enough.
-const PEOPLE_PER_WRITER: usize = 3;
+/// How soon a writer tries something else when nobody answers.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+
+/// What the writers of a community have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Habits {
+    /// Begins every name and is on every post: their writes are told from those of others by it.
+    pub community: &'static str,
+    /// How many accounts a writer opens. Registering and logging in hash a password each.
+    pub accounts: usize,
+    /// How long a writer waits after each write.
+    pub pause: Duration,
+}
 
 /// Something that is written: what it is for sure, and what it may have become by a write that was
 /// under way at a kill.
 #[derive(Debug, Clone, Default)]
 pub struct Known<T> {
+    /// What was acknowledged.
     pub sure: T,
+    /// What was asked for and not answered.
     pub maybe: Option<T>,
 }
 
@@ -52,16 +67,18 @@ impl<T: Clone + PartialEq + std::fmt::Debug> Known<T> {
 pub struct Said {
     /// Begins with the name under which the writer knows the post.
     pub title: String,
+    /// The text.
     pub content: String,
+    /// The first is the community.
     pub tags: Vec<String>,
 }
 
 impl Said {
-    fn new(post: &str, edition: u32) -> Self {
+    fn new(community: &str, post: &str, edition: u32) -> Self {
         Self {
             title: format!("{post} edition {edition}"),
             content: format!("<p>{edition} & {post}</p>\n").repeat(3),
-            tags: vec!["kill".to_owned(), format!("e{edition}")],
+            tags: vec![community.to_owned(), format!("e{edition}")],
         }
     }
 
@@ -94,26 +111,35 @@ pub struct Post {
     /// How many changes took place, which is how many events there must be.
     pub changes: i64,
     edition: u32,
-    /// Whether something was asked of it since the last kill.
+    /// Whether something was asked of it since it was last looked at.
     pub touched: bool,
 }
 
 /// An account.
 #[derive(Debug, Clone)]
 pub struct Person {
-    pub name: String,
+    /// What the writer calls them, whatever their name is.
+    pub label: String,
+    /// Changes now and then.
+    pub name: Known<String>,
+    /// Zero while the answer to the registration is unknown.
     pub id: i64,
+    /// Whether the account exists.
     pub registered: Known<bool>,
     /// Absent where the answer to the login is.
     pub token: Option<String>,
+    /// What the profile says, where there is one.
     pub bio: Known<Option<String>>,
+    /// By the names under which the writer knows them.
     pub posts: BTreeMap<String, Post>,
+    community: &'static str,
     written: usize,
 }
 
 /// How many writes there were.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
+    /// Answered.
     pub acknowledged: usize,
     /// Without an answer.
     pub cut_off: usize,
@@ -134,9 +160,13 @@ impl fmt::Display for Count {
 /// A client with its accounts, that writes one thing after the other.
 #[derive(Debug, Clone)]
 pub struct Writer {
+    /// What it shares with the others.
+    pub habits: Habits,
     number: usize,
     opened: usize,
+    /// Their accounts.
     pub people: Vec<Person>,
+    /// What became of their writes.
     pub count: Count,
 }
 
@@ -150,8 +180,10 @@ pub fn count(writers: &[Writer]) -> Count {
 }
 
 impl Writer {
-    pub fn new(number: usize) -> Self {
+    /// The writer `number` of a community.
+    pub fn new(habits: Habits, number: usize) -> Self {
         Self {
+            habits,
             number,
             opened: 0,
             people: Vec::new(),
@@ -160,30 +192,50 @@ impl Writer {
     }
 
     /// Writes until nobody answers.
-    pub async fn work(mut self, client: Client) -> Self {
-        loop {
-            let register = match self.people.len() {
-                0 => true,
-                PEOPLE_PER_WRITER.. => false,
-                _ => rand::rng().random_ratio(1, 50),
+    pub async fn work_until_gone(mut self, client: Client) -> Self {
+        while self.step(&client).await.is_ok() {}
+        self
+    }
+
+    /// Writes until it is told to stop. What was not answered it leaves alone: something else may be
+    /// answered.
+    pub async fn work(mut self, client: Client, stop: CancellationToken) -> Self {
+        while !stop.is_cancelled() {
+            let pause = match self.step(&client).await {
+                Ok(()) => self.habits.pause,
+                Err(Gone) => self.habits.pause.max(TRY_AGAIN),
             };
-            let done = if register {
-                self.register(&client).await
-            } else {
-                self.write(&client).await
-            };
-            if let Err(Gone) = done {
-                self.count.cut_off += 1;
-                return self;
-            }
-            self.count.acknowledged += 1;
+            tokio::time::sleep(pause).await;
         }
+        self
+    }
+
+    /// Writes one thing.
+    async fn step(&mut self, client: &Client) -> Result<(), Gone> {
+        let is_first = !self.people.iter().any(|person| person.registered.sure);
+        let is_room = self.people.len() < self.habits.accounts;
+        let done = if is_first || (is_room && rand::rng().random_ratio(1, 30)) {
+            self.register(client).await
+        } else {
+            self.write(client).await
+        };
+        match done {
+            Ok(()) => self.count.acknowledged += 1,
+            Err(Gone) => self.count.cut_off += 1,
+        }
+        done
     }
 
     async fn register(&mut self, client: &Client) -> Result<(), Gone> {
         self.opened += 1;
+        let community = self.habits.community;
+        let label = format!("{community}-w{}-{}", self.number, self.opened);
         self.people.push(Person {
-            name: format!("w{}-{}", self.number, self.opened),
+            name: Known {
+                sure: label.clone(),
+                maybe: None,
+            },
+            label,
             id: 0,
             registered: Known {
                 sure: false,
@@ -192,12 +244,13 @@ impl Writer {
             token: None,
             bio: Known::default(),
             posts: BTreeMap::new(),
+            community,
             written: 0,
         });
         let person = self.people.last_mut().expect("just pushed");
         let new = json!({
-            "email": format!("{}@example.org", person.name),
-            "username": person.name,
+            "email": format!("{}@example.org", person.label),
+            "username": person.name.sure,
             "password": PASSWORD,
         });
         let answer = client
@@ -209,15 +262,18 @@ impl Writer {
     }
 
     async fn write(&mut self, client: &Client) -> Result<(), Gone> {
-        let person = self.people.iter_mut().choose(&mut rand::rng());
+        let people = self.people.iter_mut();
+        let registered = people.filter(|person| person.registered.sure);
+        let person = registered.choose(&mut rand::rng());
         let person = person.expect("somebody is registered first");
         if person.token.is_none() {
             return person.login(client).await;
         }
         let what = rand::rng().random_range(0..100);
         match what {
-            0..8 => person.describe(client).await,
-            8..55 => person.publish(client).await,
+            0..8 if person.bio.maybe.is_none() => person.describe(client).await,
+            8..11 if person.name.maybe.is_none() => person.rename(client).await,
+            0..55 => person.publish(client).await,
             55..82 => person.edit(client).await,
             _ => person.delete(client).await,
         }
@@ -225,7 +281,10 @@ impl Writer {
 }
 
 impl Person {
-    /// Logs in; asks once more whether the account exists when that is not sure.
+    /// Logs in.
+    ///
+    /// # Errors
+    /// When no answer came.
     pub async fn login(&mut self, client: &Client) -> Result<(), Gone> {
         let answer = self.ask_login(client).await?;
         self.token = Some(
@@ -237,8 +296,12 @@ impl Person {
         Ok(())
     }
 
+    /// Asks whether they may log in, and so whether the account exists.
+    ///
+    /// # Errors
+    /// When no answer came.
     pub async fn ask_login(&self, client: &Client) -> Result<Answer, Gone> {
-        let login = json!({"username": self.name, "password": PASSWORD});
+        let login = json!({"username": self.name.sure, "password": PASSWORD});
         client
             .send("POST", "/api/auth/login", None, Some(&login))
             .await
@@ -256,7 +319,7 @@ impl Person {
 
     async fn describe(&mut self, client: &Client) -> Result<(), Gone> {
         self.written += 1;
-        let bio = Some(format!("{}, take {}", self.name, self.written));
+        let bio = Some(format!("{}, take {}", self.label, self.written));
         let (method, status) = match self.bio.sure {
             None => ("POST", 201),
             Some(_) => ("PUT", 200),
@@ -271,10 +334,23 @@ impl Person {
         Ok(())
     }
 
+    async fn rename(&mut self, client: &Client) -> Result<(), Gone> {
+        self.written += 1;
+        let name = format!("{}.{}", self.label, self.written);
+        self.name.maybe = Some(name.clone());
+        let change = json!({"username": name});
+        let answer = self
+            .send(client, "PUT", "/api/auth/me", Some(&change))
+            .await?;
+        assert_eq!(answer.expect(200)["username"], name.as_str());
+        self.name.acknowledged(name);
+        Ok(())
+    }
+
     async fn publish(&mut self, client: &Client) -> Result<(), Gone> {
         self.written += 1;
-        let name = format!("{}-{}", self.name, self.written);
-        let said = Said::new(&name, 1);
+        let name = format!("{}-{}", self.label, self.written);
+        let said = Said::new(self.community, &name, 1);
         let post = Post {
             state: Known {
                 sure: None,
@@ -305,7 +381,7 @@ impl Person {
         let post = self.posts.get_mut(&name).expect("it was chosen among them");
         post.edition += 1;
         post.touched = true;
-        let said = Said::new(&name, post.edition);
+        let said = Said::new(self.community, &name, post.edition);
         post.state.maybe = Some(Some(said.clone()));
         let (path, new) = (format!("/api/posts/{id}"), said.json());
         let answer = self.send(client, "PUT", &path, Some(&new)).await?;
@@ -333,7 +409,7 @@ impl Person {
         let standing = self
             .posts
             .iter()
-            .filter(|(_, post)| post.state.sure.is_some());
+            .filter(|(_, post)| post.state.sure.is_some() && post.state.maybe.is_none());
         let (name, post) = standing.choose(&mut rand::rng())?;
         Some((
             name.clone(),

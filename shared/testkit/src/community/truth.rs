@@ -1,26 +1,27 @@
-//! What the server says after a restart, held against what clients were told.
+//! What the services say after it, held against what clients were told.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, Gone};
-use crate::people::{Person, Post, Said, Writer};
+use super::client::{Client, Gone};
+use super::people::{Person, Post, Said, Writer};
 
 /// What must follow has followed by then.
-const PATIENCE: Duration = Duration::from_secs(20);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How much the streams show.
 const LATEST: usize = 1000;
 const LATEST_OF_USER: usize = 100;
 
 /// Everything acknowledged is there; what was cut off is found out.
 pub async fn settle(client: &Client, writers: &mut [Writer]) {
-    let mut standing = posts(client).await;
+    let community = writers[0].habits.community;
+    let mut standing = posts(client, community).await;
     for writer in writers {
         for person in &mut writer.people {
-            let mut took_place = usize::from(account(client, person).await);
+            let mut took_place = account(client, person).await;
             took_place += usize::from(profile(client, person).await);
             for (name, post) in &mut person.posts {
                 let seen = standing.remove(name);
@@ -36,11 +37,13 @@ pub async fn settle(client: &Client, writers: &mut [Writer]) {
     assert!(standing.is_empty(), "nobody wrote these: {standing:?}");
 }
 
-/// All posts by the names that the writers gave them.
-async fn posts(client: &Client) -> HashMap<String, Value> {
-    let listed = client.all("/api/posts", "id").await;
-    let page = client.get("/api/posts?limit=1", None).await.expect(200);
-    assert_eq!(page["total"], json!(listed.len()), "the list counts wrong");
+/// All posts of a community by the names that the writers gave them.
+async fn posts(client: &Client, community: &str) -> HashMap<String, Value> {
+    let list = format!("/api/posts?tag={community}");
+    let listed = client.all(&list, "id").await;
+    let page = client.get(&format!("{list}&limit=1"), None).await;
+    let total = page.expect(200)["total"].take();
+    assert_eq!(total, json!(listed.len()), "the list counts wrong");
     let mut posts = HashMap::new();
     for item in listed {
         let name = Said::of(&item).post().to_owned();
@@ -81,8 +84,9 @@ pub async fn every_post_by_its_id(client: &Client, writers: &[Writer]) {
     }
 }
 
-/// Whether the account exists, and whether tokens from before the kill still hold.
-async fn account(client: &Client, person: &mut Person) -> bool {
+/// Whether the account exists, what its name is, and that tokens from before still hold. Answers how
+/// many writes had taken place.
+async fn account(client: &Client, person: &mut Person) -> usize {
     let mut took_place = false;
     if person.registered.maybe.is_some() {
         let answer = person.ask_login(client).await;
@@ -90,10 +94,10 @@ async fn account(client: &Client, person: &mut Person) -> bool {
             .unwrap_or_else(|Gone| panic!("the server is gone"))
             .status
             == 200;
-        took_place = person.registered.settle(exists, &person.name);
+        took_place = person.registered.settle(exists, &person.label);
     }
     if !person.registered.sure {
-        return false;
+        return 0;
     }
     if person.token.is_none() {
         let done = person.login(client).await;
@@ -101,12 +105,13 @@ async fn account(client: &Client, person: &mut Person) -> bool {
     }
     let me = client.get("/api/auth/me", person.token.as_deref()).await;
     let me = me.expect(200);
-    assert_eq!(me["username"], person.name.as_str());
     if took_place {
         person.id = me["id"].as_i64().unwrap();
     }
     assert_eq!(me["id"], person.id);
-    took_place
+    let name = me["username"].as_str().unwrap().to_owned();
+    let is_renamed = person.name.settle(name, &person.label);
+    usize::from(took_place) + usize::from(is_renamed)
 }
 
 async fn profile(client: &Client, person: &mut Person) -> bool {
@@ -118,12 +123,14 @@ async fn profile(client: &Client, person: &mut Person) -> bool {
         404 => None,
         _ => Some(answer.expect(200)["bio"].as_str().unwrap().to_owned()),
     };
-    person.bio.settle(bio, &person.name)
+    person.bio.settle(bio, &person.label)
 }
 
-/// The feed comes to what the list of posts gives, everybody to one welcome.
+/// The posts come to their authors' names, the feed to what the list of posts gives, everybody to
+/// one welcome.
 pub async fn feed_and_inboxes_agree(client: &Client, writers: &[Writer]) {
-    let listed = client.all("/api/posts", "id").await;
+    let end = Instant::now() + PATIENCE;
+    let listed = with_names_of_now(client, writers, end).await;
     let entry = |item: &Value, id: &str| {
         let fields = [id, "user_id", "username", "title", "content", "tags"];
         fields.map(|field| item[field].clone())
@@ -139,7 +146,6 @@ pub async fn feed_and_inboxes_agree(client: &Client, writers: &[Writer]) {
         (path, expected(LATEST_OF_USER, Some(person.id)))
     });
     let global = ("/api/activity-stream".to_owned(), expected(LATEST, None));
-    let end = Instant::now() + PATIENCE;
     for (stream, expected) in streams.chain([global]) {
         loop {
             let items = client.all(&stream, "post_id").await;
@@ -159,6 +165,28 @@ pub async fn feed_and_inboxes_agree(client: &Client, writers: &[Writer]) {
     }
 }
 
+/// All posts, when those of the writers carry the names that their authors have now.
+async fn with_names_of_now(client: &Client, writers: &[Writer], end: Instant) -> Vec<Value> {
+    let names: HashMap<i64, &str> = everybody(writers)
+        .map(|person| (person.id, person.name.sure.as_str()))
+        .collect();
+    loop {
+        let listed = client.all("/api/posts", "id").await;
+        let old: Vec<_> = listed
+            .iter()
+            .filter(|post| {
+                let name = names.get(&post["user_id"].as_i64().unwrap());
+                name.is_some_and(|name| post["username"] != *name)
+            })
+            .collect();
+        if old.is_empty() {
+            return listed;
+        }
+        assert!(Instant::now() < end, "under an old name: {old:?}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 fn without<T: PartialEq + Clone>(all: &[T], some: &[T]) -> Vec<T> {
     let rest = all.iter().filter(|item| !some.contains(item));
     rest.cloned().collect()
@@ -174,13 +202,13 @@ async fn one_welcome(client: &Client, person: &Person, end: Instant) {
         assert!(
             kinds.len() <= 1,
             "{} is welcomed twice: {inbox}",
-            person.name
+            person.label
         );
         if kinds.len() == 1 {
             assert_eq!(kinds[0]["kind"], "welcome");
             return;
         }
-        assert!(Instant::now() < end, "nobody welcomes {}", person.name);
+        assert!(Instant::now() < end, "nobody welcomes {}", person.label);
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -8,13 +8,14 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
-/// The server went away before all of an answer was there: nobody knows what became of the request.
+/// No answer of the service came: nobody knows what became of the request.
 #[derive(Debug)]
 pub struct Gone;
 
 /// What was answered.
 #[derive(Debug)]
 pub struct Answer {
+    /// The status.
     pub status: StatusCode,
     /// Null where there was no JSON.
     pub body: Value,
@@ -34,9 +35,12 @@ impl Answer {
 pub struct Client {
     address: String,
     http: Hyper<HttpConnector, Full<bytes::Bytes>>,
+    /// Something between the two answers when the service does not.
+    is_behind_a_gateway: bool,
 }
 
 impl Client {
+    /// For the server at `address`: `127.0.0.1:8000`.
     pub fn new(address: &str) -> Self {
         // It must not send a write again by itself: then nobody could count.
         let http = Hyper::builder(TokioExecutor::new())
@@ -45,11 +49,48 @@ impl Client {
         Self {
             address: address.to_owned(),
             http,
+            is_behind_a_gateway: false,
+        }
+    }
+
+    /// For services behind a gateway: a 502, 503 or 504 says that one of them is away, and nothing of
+    /// what became of the request; so does a 404 in no service's words.
+    pub fn behind_a_gateway(address: &str) -> Self {
+        Self {
+            is_behind_a_gateway: true,
+            ..Self::new(address)
         }
     }
 
     /// Sends a request once.
+    ///
+    /// # Errors
+    /// When no answer of the service came.
     pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        json: Option<&Value>,
+    ) -> Result<Answer, Gone> {
+        let answer = self.ask(method, path, token, json).await?;
+        let is_away = match answer.status.as_u16() {
+            502..=504 => true,
+            // Traefik has just started and has not read its routes yet.
+            404 => answer.body.is_null(),
+            _ => false,
+        };
+        if self.is_behind_a_gateway && is_away {
+            return Err(Gone);
+        }
+        Ok(answer)
+    }
+
+    /// Sends a request once; what a gateway says is an answer as well.
+    ///
+    /// # Errors
+    /// When none came.
+    pub async fn ask(
         &self,
         method: &str,
         path: &str,
@@ -76,7 +117,7 @@ impl Client {
 
     /// What a server that nobody kills answers to a GET.
     pub async fn get(&self, path: &str, token: Option<&str>) -> Answer {
-        let answer = self.send("GET", path, token, None).await;
+        let answer = self.ask("GET", path, token, None).await;
         answer.unwrap_or_else(|Gone| panic!("the server is gone at GET {path}"))
     }
 
@@ -84,7 +125,8 @@ impl Client {
     pub async fn all(&self, list: &str, id: &str) -> Vec<Value> {
         let mut items: Vec<Value> = Vec::new();
         let mut seen = std::collections::HashSet::new();
-        let mut next = format!("{list}?limit=100");
+        let first = list.to_owned() + if list.contains('?') { "&" } else { "?" } + "limit=100";
+        let mut next = first.clone();
         loop {
             let mut page = self.get(&next, None).await.expect(200);
             let Value::Array(more) = page["items"].take() else {
@@ -97,7 +139,7 @@ impl Client {
             let Some(cursor) = page["next_cursor"].as_str() else {
                 return items;
             };
-            next = format!("{list}?limit=100&cursor={cursor}");
+            next = format!("{first}&cursor={cursor}");
         }
     }
 }
