@@ -74,7 +74,12 @@ struct Noted {
 }
 
 impl Plan {
-    async fn of(bus: &dyn EventBus, topic: &TopicSpec, partition: i32, now: DateTime<Utc>) -> Result<Self, BoxError> {
+    async fn of(
+        bus: &dyn EventBus,
+        topic: &TopicSpec,
+        partition: i32,
+        now: DateTime<Utc>,
+    ) -> Result<Self, BoxError> {
         let (Cleanup::Delete { after_ms } | Cleanup::Compact { after_ms }) = topic.cleanup;
         let cutoff = now.timestamp_millis().saturating_sub_unsigned(after_ms);
         let mut seen = HashSet::new();
@@ -103,7 +108,9 @@ impl Plan {
         // Of each key, the latest version, and of that the last record.
         let mut latest: HashMap<u64, (i64, i64)> = HashMap::new();
         for record in &noted {
-            let latest = latest.entry(record.key).or_insert((record.version, record.offset));
+            let latest = latest
+                .entry(record.key)
+                .or_insert((record.version, record.offset));
             *latest = (*latest).max((record.version, record.offset));
         }
         let stays = |record: &Noted| {
@@ -114,7 +121,10 @@ impl Plan {
         // The places of a key stay as they are; which of its records is at which goes by version.
         let mut by_key: HashMap<u64, Vec<(i64, i64)>> = HashMap::new();
         for record in &moving {
-            by_key.entry(record.key).or_default().push((record.version, record.offset));
+            by_key
+                .entry(record.key)
+                .or_default()
+                .push((record.version, record.offset));
         }
         let mut by_key: HashMap<u64, _> = by_key
             .into_iter()
@@ -136,7 +146,9 @@ impl Plan {
 
 fn version(headers: &Headers) -> i64 {
     let found = headers.iter().find(|(name, _)| name == header::SEQUENCE);
-    found.and_then(|(_, value)| value.parse().ok()).unwrap_or_default()
+    found
+        .and_then(|(_, value)| value.parse().ok())
+        .unwrap_or_default()
 }
 
 /// Walks through a partition as far as it reached at the beginning.
@@ -152,7 +164,9 @@ struct Pages<'a> {
 impl<'a> Pages<'a> {
     async fn of(bus: &'a dyn EventBus, topic: &'a str, partition: i32) -> Result<Self, BusError> {
         let extents = bus.extents(topic).await?;
-        let extent = usize::try_from(partition).ok().and_then(|at| extents.get(at));
+        let extent = usize::try_from(partition)
+            .ok()
+            .and_then(|at| extents.get(at));
         let extent = extent.copied().unwrap_or_default();
         Ok(Self {
             bus,
@@ -166,7 +180,10 @@ impl<'a> Pages<'a> {
 
     async fn next(&mut self) -> Result<Option<Record>, BusError> {
         if self.page.as_slice().is_empty() && self.next < self.end {
-            let page = self.bus.read(self.topic, self.partition, self.next, PAGE).await?;
+            let page = self
+                .bus
+                .read(self.topic, self.partition, self.next, PAGE)
+                .await?;
             // What is behind it was removed: there is nothing more.
             self.next = page.last().map_or(self.end, |last| last.offset + 1);
             self.page = page.into_iter();
@@ -227,13 +244,19 @@ struct Here {
 
 impl Here {
     /// The record at `offset`, from `page` where it is there.
-    async fn record(&self, partition: i32, offset: i64, page: &mut Vec<Record>) -> Result<Record, BoxError> {
+    async fn record(
+        &self,
+        partition: i32,
+        offset: i64,
+        page: &mut Vec<Record>,
+    ) -> Result<Record, BoxError> {
         let place = |page: &[Record]| page.binary_search_by_key(&offset, |record| record.offset);
         let first = page.first().map_or(i64::MIN, |record| record.offset);
         if place(page).is_err() && offset < first {
             // Out of order: one that is read for itself.
-            let mut one = self.bus.read(&self.topic, partition, offset, 1).await?;
-            return one.pop().ok_or_else(|| "a record is gone".into());
+            let one = self.bus.read(&self.topic, partition, offset, 1).await?;
+            let one = one.into_iter().find(|record| record.offset == offset);
+            return one.ok_or_else(|| "a record is gone".into());
         }
         if place(page).is_err() {
             *page = self.bus.read(&self.topic, partition, offset, PAGE).await?;
@@ -268,11 +291,10 @@ struct There {
 }
 
 impl There {
-    /// One more than there are here, where there are more.
+    /// How many there are; none before the topic is made.
     async fn partitions(&self) -> Result<i32, BoxError> {
         match self.bus.extents(&self.topic).await {
             Ok(extents) => Ok(i32::try_from(extents.len())?),
-            // It is made before anything is written.
             Err(BusError::UnknownTopic(_)) => Ok(0),
             Err(error) => Err(error.into()),
         }
@@ -284,7 +306,9 @@ impl Side for There {
     async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
         let nothing = HashSet::new();
         for partition in 0..self.partitions().await? {
-            let plan = usize::try_from(partition).ok().and_then(|at| self.plans.get(at));
+            let plan = usize::try_from(partition)
+                .ok()
+                .and_then(|at| self.plans.get(at));
             let left = plan.map_or(&nothing, |plan| &plan.left);
             let mut seen = HashSet::new();
             let mut pages = Pages::of(&*self.bus, &self.topic, partition).await?;
@@ -294,7 +318,10 @@ impl Side for There {
                 if left.contains(&mark) || !seen.insert(mark) {
                     continue;
                 }
-                if !rows.give(row(partition, seen.len() - 1, &record, text)?).await {
+                if !rows
+                    .give(row(partition, seen.len() - 1, &record, text)?)
+                    .await
+                {
                     return Ok(());
                 }
             }
@@ -308,7 +335,11 @@ impl Target for There {
     async fn insert(&self, rows: Vec<Row>) -> Result<(), BoxError> {
         let mut batch = Vec::with_capacity(rows.len());
         for row in rows {
-            let Text { key, headers, value } = serde_json::from_str(&row.text)?;
+            let Text {
+                key,
+                headers,
+                value,
+            } = serde_json::from_str(&row.text)?;
             batch.push(Message {
                 topic: self.topic.clone(),
                 key: key.ok_or("a record without a key")?,

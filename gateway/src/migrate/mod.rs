@@ -56,7 +56,7 @@ pub struct Report {
 pub async fn run(config: &Config, dry: bool, shown: &Shown) -> anyhow::Result<Report> {
     servers::check_settings(config)?;
     let folder = own(config)?;
-    shown.say("asking the servers");
+    shown::say("asking the servers");
     let servers = Servers::connect(config).await?;
     let moved = with_folder(config, folder, &servers, dry, shown).await;
     servers.close().await;
@@ -97,7 +97,7 @@ async fn with_site(
 ) -> anyhow::Result<Report> {
     let site = Site::open(config, embedded).await?;
     topics::create(&*embedded.bus(), &site.services).await?;
-    shown.say("settling the folder: what is committed is published and applied");
+    shown::say("settling the folder: what is committed is published and applied");
     settle::settle(&site, embedded).await?;
     let mut parts = log::parts(embedded, servers.bus()).await?;
     for db in embedded.databases() {
@@ -106,11 +106,13 @@ async fn with_site(
     // All of them before the first is written.
     let mut before = Vec::with_capacity(parts.len());
     for part in &parts {
-        let compared = shown.walk("comparing", &part.name, None, async |seen| part.compare(seen).await);
+        let compared = shown.walk("comparing", &part.name, None, async |seen| {
+            part.compare(seen).await
+        });
         before.push(compared.await.map_err(refused)?);
     }
     if !dry {
-        shown.say("making the topics");
+        shown::say("making the topics");
         let specs = embedded.bus().topics().await?;
         servers.make_topics(&specs).await?;
         for (part, before) in parts.iter().zip(&before) {
@@ -130,7 +132,7 @@ async fn with_site(
         moved.push(Moved {
             name: part.name.clone(),
             compared,
-            written: compared.there - before.there,
+            written: compared.there.saturating_sub(before.there),
         });
     }
     Ok(Report {

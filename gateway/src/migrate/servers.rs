@@ -21,8 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What each setting names.
 const NEEDED: &[(&str, &str)] = &[
-    ("DATABASE_URL", "PostgreSQL, as postgres://user:password@127.0.0.1:5432/rookery"),
-    ("MONGODB_URL", "MongoDB, as mongodb://127.0.0.1:27017/rookery"),
+    (
+        "DATABASE_URL",
+        "PostgreSQL, as postgres://user:password@127.0.0.1:5432/rookery",
+    ),
+    (
+        "MONGODB_URL",
+        "MongoDB, as mongodb://127.0.0.1:27017/rookery",
+    ),
     ("REDIS_URL", "Redis, as redis://127.0.0.1:6379"),
     ("KAFKA_BOOTSTRAP_SERVERS", "Kafka, as 127.0.0.1:9092"),
 ];
@@ -52,7 +58,10 @@ pub(super) fn check_settings(config: &Config) -> anyhow::Result<()> {
 fn database(config: &Config) -> Option<(&'static str, &Secret)> {
     let direct = config.database_direct_url.as_ref();
     let direct = direct.map(|url| ("DATABASE_DIRECT_URL", url));
-    direct.or(config.database_url.as_ref().map(|url| ("DATABASE_URL", url)))
+    direct.or(config
+        .database_url
+        .as_ref()
+        .map(|url| ("DATABASE_URL", url)))
 }
 
 /// The services that keep their data in PostgreSQL.
@@ -113,9 +122,10 @@ impl Servers {
         let service = from.settings().service;
         match service {
             posts::NAME => Ok(mongo::moving::parts(from, &self.mongo)),
-            feed_generator::NAME => {
-                Ok(feed_generator::store::redis::moving::parts(from, &self.redis))
-            }
+            feed_generator::NAME => Ok(feed_generator::store::redis::moving::parts(
+                from,
+                &self.redis,
+            )),
             _ => {
                 let mut databases = self.databases.iter();
                 let to = databases.find(|db| db.settings().service == service);
@@ -167,7 +177,10 @@ async fn postgres(
 }
 
 async fn mongo(config: &Config) -> anyhow::Result<Mongo> {
-    let url = config.mongodb_url.as_ref().context("MONGODB_URL is not set")?;
+    let url = config
+        .mongodb_url
+        .as_ref()
+        .context("MONGODB_URL is not set")?;
     let settings = mongo::Settings {
         service: posts::NAME,
         clock: Arc::new(SystemClock),
@@ -186,8 +199,8 @@ async fn redis(config: &Config) -> anyhow::Result<RedisFeed> {
         prefix: String::new(),
         clock: Arc::new(SystemClock),
     });
-    let redis = redis
-        .map_err(|error| anyhow::anyhow!("REDIS_URL can't be used: {}", chain(&*error)))?;
+    let redis =
+        redis.map_err(|error| anyhow::anyhow!("REDIS_URL can't be used: {}", chain(&*error)))?;
     soon("Redis (REDIS_URL)", redis.check()).await?;
     Ok(redis)
 }
@@ -195,8 +208,9 @@ async fn redis(config: &Config) -> anyhow::Result<RedisFeed> {
 async fn kafka(config: &Config) -> anyhow::Result<KafkaBus> {
     let servers = config.kafka_bootstrap_servers.as_ref();
     let servers = servers.context("KAFKA_BOOTSTRAP_SERVERS is not set")?;
-    let bus = KafkaBus::new(kafka::Settings::new(servers.as_str()))
-        .map_err(|error| anyhow::anyhow!("KAFKA_BOOTSTRAP_SERVERS can't be used: {}", chain(&error)))?;
+    let bus = KafkaBus::new(kafka::Settings::new(servers.as_str())).map_err(|error| {
+        anyhow::anyhow!("KAFKA_BOOTSTRAP_SERVERS can't be used: {}", chain(&error))
+    })?;
     soon("Kafka (KAFKA_BOOTSTRAP_SERVERS)", async {
         bus.topics().await.map(drop).map_err(BoxError::from)
     })

@@ -51,7 +51,11 @@ impl Left {
                 left.behind += behind.map_err(anyhow::Error::from_boxed)?;
             }
         }
-        for outbox in site.services.iter().filter_map(|service| service.outbox.as_ref()) {
+        for outbox in site
+            .services
+            .iter()
+            .filter_map(|service| service.outbox.as_ref())
+        {
             left.pending += pending(&**outbox).await?;
         }
         let progress = site.feed.rebuild_progress().await;
@@ -109,8 +113,16 @@ fn start(
     }
     if let Some(outbox) = &service.outbox {
         let clock = Arc::clone(embedded.clock());
-        let relay = Relay::new(Arc::clone(outbox), embedded.bus(), clock, Arc::clone(metrics));
-        relays.spawn(format!("the relay of {}", service.name), relay.run(relays.stop()));
+        let relay = Relay::new(
+            Arc::clone(outbox),
+            embedded.bus(),
+            clock,
+            Arc::clone(metrics),
+        );
+        relays.spawn(
+            format!("the relay of {}", service.name),
+            relay.run(relays.stop()),
+        );
     }
 }
 
@@ -134,8 +146,16 @@ async fn wait(site: &Site, bus: &dyn EventBus) -> anyhow::Result<()> {
 }
 
 fn stuck(left: Left) -> anyhow::Error {
-    let Left { pending, behind, rebuilding } = left;
-    let rebuilding = if rebuilding { ", and a rebuild of the feed is under way" } else { "" };
+    let Left {
+        pending,
+        behind,
+        rebuilding,
+    } = left;
+    let rebuilding = if rebuilding {
+        ", and a rebuild of the feed is under way"
+    } else {
+        ""
+    };
     anyhow::anyhow!(
         "the folder does not come to rest: {pending} events are not published, {behind} not applied\
          {rebuilding}; start the server on it and look at `rookery outbox` and `rookery events topics`"

@@ -499,9 +499,15 @@ mod tests {
             let source = Memory::of((0..20).filter(|key| *key != 5));
             let target = Memory::of([foreign]);
             let part = part(&source, &target);
-            for error in [part.compare(&|| {}).await.err(), part.copy(&|| {}).await.err()] {
+            for error in [
+                part.compare(&|| {}).await.err(),
+                part.copy(&|| {}).await.err(),
+            ] {
                 let error = error.unwrap().to_string();
-                assert!(error.contains(&format!("test: {foreign} is there")), "{error}");
+                assert!(
+                    error.contains(&format!("test: {foreign} is there")),
+                    "{error}"
+                );
             }
             assert_eq!(target.keys(), [foreign], "nothing was written");
         }
@@ -522,7 +528,9 @@ mod tests {
             ..Memory::of(rows)
         };
         let whole = Memory::of(0..20);
-        let error = part(&broken(0..20), &Memory::of(0..2)).compare(&|| {}).await;
+        let error = part(&broken(0..20), &Memory::of(0..2))
+            .compare(&|| {})
+            .await;
         assert!(matches!(error, Err(MoveError::Read { side: HERE, .. })));
         let error = part(&whole, &broken(0..20)).compare(&|| {}).await;
         assert!(matches!(error, Err(MoveError::Read { side: THERE, .. })));

@@ -175,9 +175,8 @@ async fn table(
     let mut key = Vec::new();
     for (index, (column, place)) in here.into_iter().enumerate() {
         let kind = there.get(&column).and_then(|kind| Kind::of(kind));
-        let kind = kind.ok_or_else(|| {
-            refused(format!("column {column} of table {name} can't be moved"))
-        })?;
+        let kind =
+            kind.ok_or_else(|| refused(format!("column {column} of table {name} can't be moved")))?;
         columns.push(Column { name: column, kind });
         if place > 0 {
             key.push((place, index));
@@ -196,7 +195,11 @@ struct Content {
 
 impl Table {
     fn names(&self) -> String {
-        let names: Vec<String> = self.columns.iter().map(|column| quoted(&column.name)).collect();
+        let names: Vec<String> = self
+            .columns
+            .iter()
+            .map(|column| quoted(&column.name))
+            .collect();
         names.join(", ")
     }
 
@@ -205,14 +208,22 @@ impl Table {
         let column = |column: &Column| {
             let widened = is_postgres && column.kind == Kind::Number;
             let name = quoted(&column.name);
-            if widened { format!("{name}::bigint") } else { name }
+            if widened {
+                format!("{name}::bigint")
+            } else {
+                name
+            }
         };
         let columns: Vec<String> = self.columns.iter().map(column).collect();
         let in_order = |index: &usize| {
             let column = &self.columns[*index];
             let by_byte = is_postgres && column.kind == Kind::Text;
             let name = quoted(&column.name);
-            if by_byte { format!("{name} collate \"C\"") } else { name }
+            if by_byte {
+                format!("{name} collate \"C\"")
+            } else {
+                name
+            }
         };
         let order: Vec<String> = self.key.iter().map(in_order).collect();
         format!(
@@ -353,7 +364,10 @@ impl Side for Sequences {
             .into_iter()
             .filter(|(table, _)| !LEFT_BEHIND.contains(&table.as_str()));
         for (table, last) in moved {
-            if !rows.give(Row::new([Key::Text(table)], last.to_string())).await {
+            if !rows
+                .give(Row::new([Key::Text(table)], last.to_string()))
+                .await
+            {
                 break;
             }
         }

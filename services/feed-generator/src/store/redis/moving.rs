@@ -29,11 +29,11 @@ use super::RedisFeed;
 use super::group::moving::{Block, Key};
 use super::projection::{KEPT, member};
 use super::words::Words;
+use crate::NAME;
 use crate::consumer::TOPICS;
 use crate::domain::{Entry, Place, Stream};
 use crate::render::Rendered;
 use crate::store::rows::NOT_CLOSED;
-use crate::NAME;
 
 /// All that is to move from the SQLite file `from` to `to`, in an order in which each part may be the
 /// last: closed accounts before the entries that they must not bring back.
@@ -121,7 +121,10 @@ fn name(stream: Stream) -> String {
 
 /// An entry of a stream, newest first. Behind all of them comes the bound.
 fn entry(of: Stream, entry: &Rendered) -> Row {
-    let Place { created_ms, post_id } = entry.place();
+    let Place {
+        created_ms,
+        post_id,
+    } = entry.place();
     let key = [
         Field::Number(number(of)),
         Field::Number(0),
@@ -238,7 +241,13 @@ impl Here {
     async fn streams(&self, rows: &Rows, of_users: bool) -> Result<(), BoxError> {
         let of = if of_users { "partition by user_id" } else { "" };
         let first = if of_users { "user_id, " } else { "" };
-        let kept = KEPT * if of_users { Stream::User(1) } else { Stream::Global }.length();
+        let kept = KEPT
+            * if of_users {
+                Stream::User(1)
+            } else {
+                Stream::Global
+            }
+            .length();
         let kept = i64::try_from(kept)?;
         let statement = format!(
             "select post_id, user_id, created_at, event_type, happened_at, username, title, content,
@@ -256,11 +265,18 @@ impl Here {
             let place = shown.place;
             let shown = Rendered::from(shown);
             let user = shown.user_id();
-            let of = if of_users { Stream::User(user) } else { Stream::Global };
+            let of = if of_users {
+                Stream::User(user)
+            } else {
+                Stream::Global
+            };
             let row = if place <= kept {
                 entry(of, &shown)
             } else {
-                let Place { created_ms, post_id } = shown.place();
+                let Place {
+                    created_ms,
+                    post_id,
+                } = shown.place();
                 bound(of, format!("{created_ms} {}", member(post_id, user)))
             };
             if !rows.give(row).await {
@@ -402,12 +418,18 @@ impl There {
     }
 
     /// The rows of one stream.
-    async fn stream(&self, of: Stream, bounds: &BTreeMap<String, String>) -> Result<Vec<Row>, BoxError> {
+    async fn stream(
+        &self,
+        of: Stream,
+        bounds: &BTreeMap<String, String>,
+    ) -> Result<Vec<Row>, BoxError> {
         let name = name(of);
         let list = self.feed.key(&format!("activity:{name}"));
         let index = self.feed.key(&format!("index:{name}"));
         let entries: Vec<String> = self.ask(|pipeline| pipeline.lrange(list, 0, -1)).await?;
-        let members: Vec<String> = self.ask(|pipeline| pipeline.zrevrange(index, 0, -1)).await?;
+        let members: Vec<String> = self
+            .ask(|pipeline| pipeline.zrevrange(index, 0, -1))
+            .await?;
         if entries.len() != members.len() {
             return Err(format!("stream {name} and its index differ").into());
         }
@@ -428,7 +450,9 @@ impl There {
             Of::Names => self.names().await,
             Of::Closed => {
                 let closed = self.numbers(self.feed.key("closed")).await?.into_iter();
-                Ok(closed.map(|user| Row::new([Field::Number(user)], "")).collect())
+                Ok(closed
+                    .map(|user| Row::new([Field::Number(user)], ""))
+                    .collect())
             }
             Of::Versions => self.versions().await,
             Of::Parked => {
@@ -442,7 +466,9 @@ impl There {
             Of::Counters => {
                 let state = self.hash(self.feed.group_key("state")).await?;
                 let last = state.get(LAST).into_iter();
-                Ok(last.map(|last| Row::new([text(LAST)], last.as_str())).collect())
+                Ok(last
+                    .map(|last| Row::new([text(LAST)], last.as_str()))
+                    .collect())
             }
             Of::Offsets => {
                 let offsets = self.hash(self.feed.group_key("offsets")).await?.into_iter();
@@ -471,7 +497,10 @@ impl There {
             };
             if kind == 0 {
                 let entry = Rendered::read(&row.text).ok_or("an entry that is none of ours")?;
-                let Place { created_ms, post_id } = entry.place();
+                let Place {
+                    created_ms,
+                    post_id,
+                } = entry.place();
                 let user = entry.user_id();
                 words.say("put").say(member(post_id, user)).number(user);
                 // Nothing is being made anew, so when it happened and which version it is are not asked.
@@ -537,7 +566,10 @@ impl Target for There {
                     words.say(key.as_str()).say(row.text);
                 }
                 (Of::Waiting, [Field::Text(topic), Field::Text(key), Field::Number(version)]) => {
-                    words.say("park").say(format!("{topic}/{key}")).number(*version);
+                    words
+                        .say("park")
+                        .say(format!("{topic}/{key}"))
+                        .number(*version);
                     words.say(row.text);
                 }
                 (Of::Parked, [Field::Text(topic), Field::Text(key)]) => {
@@ -548,7 +580,11 @@ impl Target for There {
             }
         }
         if !fields.is_empty() {
-            let hash = if self.of == Of::Parked { "parked" } else { "state" };
+            let hash = if self.of == Of::Parked {
+                "parked"
+            } else {
+                "state"
+            };
             let hash = self.feed.group_key(hash);
             let () = self
                 .ask(|pipeline| pipeline.hset_multiple(hash, &fields))
