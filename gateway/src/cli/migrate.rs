@@ -6,9 +6,14 @@ use super::args::Migrate;
 
 /// Says how to get the executable that can.
 #[cfg(not(feature = "fleet"))]
-pub(super) async fn run(_: &Config, _: Migrate) -> anyhow::Result<()> {
+pub(super) async fn run(_: &Config, migrate: Migrate) -> anyhow::Result<()> {
+    let what = if migrate.dry_run {
+        "compare it with"
+    } else {
+        "move it into"
+    };
     std::future::ready(Err(anyhow::anyhow!(
-        "this rookery knows no server, so it can't move anything into one; build the one of the fleet: \
+        "this rookery knows the folder and no servers to {what}; build the one of the fleet: \
          cargo build --release -p gateway --features fleet (the fleet's image has it)"
     )))
     .await
@@ -36,9 +41,6 @@ mod show {
     use super::super::table::Table;
     use crate::migrate::{Moved, Report};
 
-    /// How much of a hash people compare.
-    const SHORT: usize = 6;
-
     pub(super) fn table(report: &Report) -> anyhow::Result<()> {
         let mut table = Table::new(["PART", "ROWS", "IN TARGET", "WRITTEN", "SHA-256", "EQUAL"]);
         for Moved {
@@ -59,9 +61,10 @@ mod show {
         say(table)
     }
 
-    fn short(hash: &[u8]) -> String {
-        let bytes = hash.iter().take(SHORT);
-        bytes.map(|byte| format!("{byte:02x}")).collect()
+    /// As much of a hash as people compare.
+    fn short(hash: &[u8; 32]) -> String {
+        let first = hash.first_chunk().copied().unwrap_or_default();
+        format!("{:012x}", u64::from_be_bytes(first) >> 16)
     }
 
     pub(super) fn what_would_be(report: &Report) -> anyhow::Result<()> {

@@ -254,8 +254,9 @@ impl Here {
         let first = page.first().map_or(i64::MIN, |record| record.offset);
         if place(page).is_err() && offset < first {
             // Out of order: one that is read for itself.
-            let mut one = self.bus.read(&self.topic, partition, offset, 1).await?;
-            return one.pop().ok_or_else(|| "a record is gone".into());
+            let one = self.bus.read(&self.topic, partition, offset, 1).await?;
+            let one = one.into_iter().find(|record| record.offset == offset);
+            return one.ok_or_else(|| "a record is gone".into());
         }
         if place(page).is_err() {
             *page = self.bus.read(&self.topic, partition, offset, PAGE).await?;
@@ -290,11 +291,10 @@ struct There {
 }
 
 impl There {
-    /// One more than there are here, where there are more.
+    /// How many there are; none before the topic is made.
     async fn partitions(&self) -> Result<i32, BoxError> {
         match self.bus.extents(&self.topic).await {
             Ok(extents) => Ok(i32::try_from(extents.len())?),
-            // It is made before anything is written.
             Err(BusError::UnknownTopic(_)) => Ok(0),
             Err(error) => Err(error.into()),
         }

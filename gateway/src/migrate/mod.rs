@@ -58,7 +58,7 @@ pub struct Report {
 pub async fn run(config: &Config, dry: bool, shown: &Shown) -> anyhow::Result<Report> {
     check_settings(config)?;
     let folder = own(config)?;
-    shown.say("asking the servers");
+    shown::say("asking the servers");
     let servers = Servers::connect(config).await?;
     let moved = with_folder(config, folder, &servers, dry, shown).await;
     servers.close().await;
@@ -99,7 +99,7 @@ async fn with_site(
 ) -> anyhow::Result<Report> {
     let site = Site::open(config, embedded).await?;
     topics::create(&*embedded.bus(), &site.services).await?;
-    shown.say("settling the folder: what is committed is published and applied");
+    shown::say("settling the folder: what is committed is published and applied");
     settle::settle(&site, embedded).await?;
     let mut parts = log::parts(embedded, servers.bus()).await?;
     for db in embedded.databases() {
@@ -114,7 +114,7 @@ async fn with_site(
         before.push(compared.await.map_err(refused)?);
     }
     if !dry {
-        shown.say("making the topics");
+        shown::say("making the topics");
         let specs = embedded.bus().topics().await?;
         servers.make_topics(&specs).await?;
         for (part, before) in parts.iter().zip(&before) {
@@ -134,7 +134,7 @@ async fn with_site(
         moved.push(Moved {
             name: part.name.clone(),
             compared,
-            written: compared.there - before.there,
+            written: compared.there.saturating_sub(before.there),
         });
     }
     Ok(Report {

@@ -8,6 +8,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// A line each so many rows, where nobody watches.
 const EVERY: u64 = 10_000;
 
+/// Says what begins.
+pub(super) fn say(what: &str) {
+    eprintln!("{what}");
+}
+
 /// Shows how far it is.
 pub enum Shown {
     /// To somebody at a terminal.
@@ -24,11 +29,6 @@ impl Shown {
         } else {
             Self::Lines
         }
-    }
-
-    /// Says what begins.
-    pub(super) fn say(&self, what: &str) {
-        eprintln!("{what}");
     }
 
     /// Shows `walk` over a part, which has `total` rows where that is known.

@@ -241,3 +241,14 @@ async fn help_teaches_with_examples() {
     let routes = folder.run(&["routes"]).await.well();
     assert!(routes.contains("/api/posts/{id}"), "{routes}");
 }
+
+#[cfg(not(feature = "fleet"))]
+#[tokio::test]
+async fn a_rookery_that_knows_no_server_says_how_to_get_one_that_moves() {
+    let folder = Folder::new();
+    let error = folder.run(&["migrate"]).await.badly(1);
+    assert!(
+        error.contains("cargo build") && error.contains("--features fleet"),
+        "{error}"
+    );
+}
