@@ -12,6 +12,7 @@ use blocks::identity::{AssertionClaims, ISSUER, SigningKey};
 use blocks::{Caller, Clock, Role, SystemClock};
 use events::users::UserCreated;
 use events::{Context, Envelope, Message, header};
+use futures::future::join_all;
 use http::{Method, Request, StatusCode};
 use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::{Value, json};
@@ -285,7 +286,8 @@ async fn whatever_is_not_auth_is_named_and_nobody_is_believed_meanwhile() {
     let database = Database::fresh().await;
     let away = format!("127.0.0.1:{}", free_port());
     let key = SigningKey::generate().unwrap();
-    for (kind, address) in Strangers::to("").await.servers() {
+    let strangers = Strangers::to("").await;
+    let asked = strangers.servers().iter().map(async |(kind, address)| {
         let auth_url = format!("http://{address}");
         let settings = [
             ("AUTH_URL", auth_url.as_str()),
@@ -303,7 +305,8 @@ async fn whatever_is_not_auth_is_named_and_nobody_is_believed_meanwhile() {
         })
         .await;
         assert_eq!(service.stop().await.code(), Some(0), "{kind}");
-    }
+    });
+    join_all(asked).await;
 }
 
 #[tokio::test]

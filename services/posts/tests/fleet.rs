@@ -1,5 +1,4 @@
 //! Posts as a process of its own, told of servers that are none of its own.
-#![expect(clippy::unwrap_used, reason = "a test says where it broke")]
 
 use testkit::fleet::{Alone, brokers, stops_and_names};
 use testkit::http::eventually;

@@ -91,13 +91,12 @@ fn port(from: &Sources, name: &'static str, usual: u16) -> Result<u16, ConfigErr
 
 /// Whatever stands in it, it is one piece of a URL.
 fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
+    let bytes = text.bytes().map(|byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
+            char::from(byte).to_string()
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            format!("%{byte:02X}")
         }
-    }
-    escaped
+    });
+    bytes.collect()
 }
