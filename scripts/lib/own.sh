@@ -20,8 +20,10 @@ own_server() {
 # They lie below those that the system hands out by itself, so a server that is started again finds
 # its own free.
 choose_port() {
-  local count=${1:-1}
+  local count=${1:-1} end=$((SECONDS + 5))
   mkdir -p "$folder"
+  # One that was killed a moment ago lets go of its port only when the last of its threads has ended.
+  while [ -n "$port" ] && is_taken "$port" "$count" && ((SECONDS < end)); do sleep 0.1; done
   while [ -z "$port" ] || is_taken "$port" "$count"; do
     [ -z "${!port_setting:-}" ] ||
       die "another program listens on $port or just above: set $port_setting to a free one"
