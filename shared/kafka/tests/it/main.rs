@@ -9,5 +9,6 @@
 
 mod contract;
 mod groups;
+mod nobody;
 mod outage;
 mod refusals;
