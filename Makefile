@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .PHONY: help run test check fmt lint doc unit unit-fleet e2e bench mutants clean \
-	stack-up stack-down test-stack test-gateway check-deploy traefik-routes
+	stack-up stack-down test-stack test-failures test-gateway check-deploy traefik-routes
 
 # What only the fleet's processes contain, for the commands that build it.
 FLEET := -p kafka -p runtime -p auth -p user-profile -p posts -p feed-generator -p notification \
@@ -55,6 +55,9 @@ stack-down: ## Stops it; data stays
 
 test-stack: ## Starts a fleet of its own, walks it, looks at it, stops it
 	scripts/test-stack
+
+test-failures: ## Takes servers and services of a fleet of its own away while people write
+	scripts/test-failures
 
 test-gateway: ## Tries to get past a real Traefik, in front of stand-ins or of GATEWAY_URL
 	cargo build --locked

@@ -128,3 +128,44 @@ fn names(partitions: &TopicPartitionList) -> Vec<TopicPartition> {
     });
     names.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::statistics::Broker;
+
+    use super::*;
+
+    fn statistics(sources: &[&str]) -> Statistics {
+        let brokers = sources.iter().map(|source| {
+            let broker = Broker {
+                source: (*source).to_owned(),
+                ..Broker::default()
+            };
+            ((*source).to_owned(), broker)
+        });
+        Statistics {
+            brokers: brokers.collect(),
+            ..Statistics::default()
+        }
+    }
+
+    #[test]
+    fn a_client_that_knows_no_broker_twice_in_a_row_is_blind_and_says_so_once() {
+        let (changes, mut told) = mpsc::unbounded_channel();
+        let rebalances = Rebalances {
+            ear: Ear::default(),
+            changes,
+            is_closing: AtomicBool::new(false),
+            without_broker: AtomicU32::new(0),
+        };
+        let blind = statistics(&["logical"]);
+        for sees in ["configured", "learned"] {
+            rebalances.stats(blind.clone());
+            rebalances.stats(statistics(&["logical", sees]));
+        }
+        assert!(told.try_recv().is_err(), "it saw one in between");
+        (0..3).for_each(|_| rebalances.stats(blind.clone()));
+        assert!(matches!(told.try_recv(), Ok(Change::Blind)));
+        assert!(told.try_recv().is_err(), "once is enough");
+    }
+}

@@ -2,17 +2,15 @@
 //! itself it does not count yet. The library then forgets all it knew, and sometimes never asks again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use blocks::bus::{EventBus, Subscription};
 use blocks::service::Check;
 use kafka::{KafkaBus, KafkaCheck, Settings};
 use testkit::bus::PATIENCE;
-use testkit::positions::MemoryPositions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 const METADATA: i16 = 3;
 const API_VERSIONS: i16 = 18;
@@ -24,8 +22,6 @@ const LEADER_NOT_AVAILABLE: i16 = 5;
 struct Fake {
     port: u16,
     knows_nobody: AtomicBool,
-    /// How often it was asked who they are.
-    asked: AtomicUsize,
 }
 
 impl Fake {
@@ -75,7 +71,6 @@ impl Fake {
 
     /// Version 1 of the answer: one topic, and one broker or none.
     fn brokers(&self) -> Vec<u8> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
         let mut body = Vec::new();
         if self.knows_nobody.load(Ordering::SeqCst) {
             body.extend(0_i32.to_be_bytes());
@@ -126,45 +121,18 @@ async fn a_check_that_was_told_of_no_broker_finds_them_again() {
     let bus = fake.bus();
     let check = KafkaCheck(bus.clone());
     check.check().await.unwrap();
-    fake.knows_nobody.store(true, Ordering::SeqCst);
-    check.check().await.unwrap();
-    fake.knows_nobody.store(false, Ordering::SeqCst);
-    sleep(Duration::from_secs(1)).await;
-    let end = Instant::now() + PATIENCE;
-    while let Err(error) = check.check().await {
-        let why = blocks::error::chain(&*error);
-        assert!(Instant::now() < end, "it does not find them: {why}");
-        sleep(Duration::from_millis(100)).await;
+    // It is a race within the library: once is not enough.
+    for _ in 0..20 {
+        fake.knows_nobody.store(true, Ordering::SeqCst);
+        // Whatever comes of it.
+        let _ = check.check().await;
+        fake.knows_nobody.store(false, Ordering::SeqCst);
+        let end = Instant::now() + PATIENCE;
+        while let Err(error) = check.check().await {
+            let why = blocks::error::chain(&*error);
+            assert!(Instant::now() < end, "it does not find them: {why}");
+            sleep(Duration::from_millis(100)).await;
+        }
     }
     bus.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_that_was_told_of_no_broker_finds_them_again() {
-    let fake = Fake::start().await;
-    let bus = fake.bus();
-    let positions = Arc::new(MemoryPositions::default());
-    let topics = ["a-topic".to_owned()];
-    let mut member = bus.subscribe("a-group", &topics, positions).await.unwrap();
-    // Its client asks for itself, beside the one that looked at the topic.
-    let before = fake.asked.load(Ordering::SeqCst);
-    wait_until_asked(&fake, before, &mut *member).await;
-    fake.knows_nobody.store(true, Ordering::SeqCst);
-    let before = fake.asked.load(Ordering::SeqCst);
-    wait_until_asked(&fake, before, &mut *member).await;
-    sleep(Duration::from_secs(1)).await;
-    fake.knows_nobody.store(false, Ordering::SeqCst);
-    let before = fake.asked.load(Ordering::SeqCst);
-    wait_until_asked(&fake, before + 3, &mut *member).await;
-    drop(member);
-    bus.close().await;
-}
-
-/// Reads on, until who the brokers are was asked more often than `before`.
-async fn wait_until_asked(fake: &Fake, before: usize, member: &mut dyn Subscription) {
-    let end = Instant::now() + PATIENCE;
-    while fake.asked.load(Ordering::SeqCst) <= before {
-        assert!(Instant::now() < end, "nobody asks any more");
-        let _ = timeout(Duration::from_millis(100), member.next(1)).await;
-    }
 }
