@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .PHONY: help run test check fmt lint doc unit unit-fleet e2e bench bench-fleet mutants clean \
-	stack-up stack-down test-stack test-migrate test-compose test-gateway check-deploy traefik-routes
+	stack-up stack-down test-stack test-failures test-migrate test-compose test-gateway check-deploy \
+	traefik-routes
 
 # What only the fleet's processes contain, for the commands that build it.
 FLEET := -p kafka -p runtime -p auth -p user-profile -p posts -p feed-generator -p notification -p gateway -p bench \
@@ -66,6 +67,9 @@ test-compose: ## The same with containers (needs Docker)
 
 test-migrate: ## Moves an embedded folder into a fleet of its own and compares every answer
 	scripts/test-migrate
+
+test-failures: ## Takes servers and services of a fleet of its own away while people write
+	scripts/test-failures
 
 test-gateway: ## Tries to get past a real Traefik, in front of stand-ins or of GATEWAY_URL
 	cargo build --locked

@@ -82,6 +82,8 @@ impl Settings {
             .set("enable.auto.offset.store", "false")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", "10000")
+            // By them a client that knows no broker any more is told, see [`Rebalances`].
+            .set("statistics.interval.ms", "2000")
             // Others wait for this member's next heartbeat whenever one joins or leaves.
             .set("heartbeat.interval.ms", "1000")
             .set("auto.offset.reset", "earliest")

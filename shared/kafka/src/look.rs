@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const GLANCE: Duration = Duration::from_millis(800);
 /// How long is listened, after a question that was not answered, for why not.
 const HEARING: Duration = Duration::from_millis(20);
+/// A client without an answer for so long is replaced: the library may have forgotten every broker and
+/// not ask for them again, after one that had just started counted none.
+const HOPELESS: Duration = Duration::from_secs(5);
 /// The pause before a partition is asked for again that is on its way to a broker.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -27,13 +30,23 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(crate) struct Look(Arc<Inner>);
 
+type Client = BaseConsumer<Listener>;
+
 struct Inner {
-    client: BaseConsumer<Listener>,
+    settings: Settings,
+    current: Mutex<Current>,
     servers: String,
     ear: Ear,
     tasks: TaskTracker,
     /// Topics that were seen, with their partitions: neither changes while one exists.
     known: Mutex<BTreeMap<String, u16>>,
+}
+
+/// The client in use.
+struct Current {
+    client: Arc<Client>,
+    /// When it was made, or answered.
+    well_at: Instant,
 }
 
 struct Listener(Ear);
@@ -60,12 +73,11 @@ pub(crate) struct Seen {
 impl Look {
     pub(crate) fn new(settings: &Settings, tasks: TaskTracker) -> Result<Self, BusError> {
         let ear = Ear::default();
-        let client = settings
-            .client("look")
-            .create_with_context(Listener(ear.clone()))
+        let current = Current::new(settings, &ear)
             .map_err(|error| away("make a client", &settings.servers, &ear, error))?;
         Ok(Self(Arc::new(Inner {
-            client,
+            settings: settings.clone(),
+            current: Mutex::new(current),
             servers: settings.servers.clone(),
             ear,
             tasks,
@@ -75,14 +87,14 @@ impl Look {
 
     /// Whether a broker answers.
     pub(crate) async fn answers(&self) -> Result<(), BusError> {
-        let client = |inner: &Inner| inner.client.fetch_metadata(None, GLANCE).map(drop);
-        self.ask("get an answer", client).await
+        let question = |client: &Client| client.fetch_metadata(None, GLANCE).map(drop);
+        self.ask("get an answer", question).await
     }
 
     /// All topics but Kafka's own.
     pub(crate) async fn topics(&self) -> Result<BTreeMap<String, Seen>, BusError> {
-        self.ask("list the topics", |inner| {
-            let metadata = inner.client.fetch_metadata(None, PATIENCE)?;
+        self.ask("list the topics", |client| {
+            let metadata = client.fetch_metadata(None, PATIENCE)?;
             let topics = metadata.topics().iter();
             Ok(topics
                 .filter(|topic| topic.error().is_none() && !topic.name().starts_with("__"))
@@ -109,8 +121,8 @@ impl Look {
     /// `topic` as the brokers see it now, if they do.
     pub(crate) async fn seen(&self, topic: &str) -> Result<Option<Seen>, BusError> {
         let name = topic.to_owned();
-        self.ask("look at a topic", move |inner| {
-            let metadata = inner.client.fetch_metadata(Some(&name), PATIENCE)?;
+        self.ask("look at a topic", move |client| {
+            let metadata = client.fetch_metadata(Some(&name), PATIENCE)?;
             let Some(topic) = metadata.topics().first() else {
                 return Ok(None);
             };
@@ -141,13 +153,13 @@ impl Look {
         let partitions = self.partitions(topic).await?;
         let name = topic.to_owned();
         let extents = self
-            .ask("measure a topic", move |inner| {
+            .ask("measure a topic", move |client| {
                 let deadline = Instant::now() + PATIENCE;
                 loop {
-                    match extents(&inner.client, &name, partitions) {
+                    match extents(client, &name, partitions) {
                         Err(error) if moves(&error) && Instant::now() < deadline => {
                             std::thread::sleep(LOOK_AGAIN);
-                            inner.client.fetch_metadata(Some(&name), PATIENCE)?;
+                            client.fetch_metadata(Some(&name), PATIENCE)?;
                         }
                         extents => return extents,
                     }
@@ -170,24 +182,56 @@ impl Look {
     async fn ask<T: Send + 'static>(
         &self,
         what: &'static str,
-        question: impl FnOnce(&Inner) -> KafkaResult<T> + Send + 'static,
+        question: impl FnOnce(&Client) -> KafkaResult<T> + Send + 'static,
     ) -> Result<T, BusError> {
         let inner = Arc::clone(&self.0);
         let answer = self.0.tasks.spawn_blocking(move || {
-            while inner.client.poll(Duration::ZERO).is_some() {}
-            let answer = question(&inner);
+            let client = Arc::clone(&held(&inner.current).client);
+            while client.poll(Duration::ZERO).is_some() {}
+            let answer = question(&client);
             let patience = if answer.is_ok() {
                 Duration::ZERO
             } else {
                 HEARING
             };
-            while inner.client.poll(patience).is_some() {}
+            while client.poll(patience).is_some() {}
+            inner.heard(&client, answer.is_ok());
             answer
         });
         match answer.await {
             Ok(answer) => answer.map_err(|error| away(what, &self.0.servers, &self.0.ear, error)),
             Err(cut_off) => Err(BusError::Unavailable(cut_off.into())),
         }
+    }
+}
+
+impl Inner {
+    /// Notes that `client` answered, or replaces it when it has not for long.
+    fn heard(&self, client: &Arc<Client>, is_well: bool) {
+        let mut current = held(&self.current);
+        if !Arc::ptr_eq(&current.client, client) {
+            return;
+        }
+        if is_well {
+            current.well_at = Instant::now();
+        } else if current.well_at.elapsed() >= HOPELESS {
+            match Current::new(&self.settings, &self.ear) {
+                Ok(another) => *current = another,
+                Err(error) => tracing::warn!(%error, "could not make another Kafka client"),
+            }
+        }
+    }
+}
+
+impl Current {
+    fn new(settings: &Settings, ear: &Ear) -> KafkaResult<Self> {
+        let client = settings
+            .client("look")
+            .create_with_context(Listener(ear.clone()))?;
+        Ok(Self {
+            client: Arc::new(client),
+            well_at: Instant::now(),
+        })
     }
 }
 
@@ -215,11 +259,7 @@ fn moves(error: &KafkaError) -> bool {
     )
 }
 
-fn extents(
-    client: &BaseConsumer<Listener>,
-    topic: &str,
-    partitions: u16,
-) -> KafkaResult<Vec<Extent>> {
+fn extents(client: &Client, topic: &str, partitions: u16) -> KafkaResult<Vec<Extent>> {
     let oldest = offsets(client, topic, partitions, Offset::Beginning)?;
     let next = offsets(client, topic, partitions, Offset::End)?;
     let extents = oldest.into_iter().zip(next);
@@ -229,12 +269,7 @@ fn extents(
 }
 
 /// One end of each partition, all in one request a broker.
-fn offsets(
-    client: &BaseConsumer<Listener>,
-    topic: &str,
-    partitions: u16,
-    end: Offset,
-) -> KafkaResult<Vec<i64>> {
+fn offsets(client: &Client, topic: &str, partitions: u16, end: Offset) -> KafkaResult<Vec<i64>> {
     let mut wanted = TopicPartitionList::with_capacity(partitions.into());
     for partition in 0..i32::from(partitions) {
         wanted.add_partition_offset(topic, partition, end)?;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use blocks::bus::TopicPartition;
@@ -72,6 +72,7 @@ impl Poller {
             ear: ear.clone(),
             changes: sender,
             is_closing: AtomicBool::new(false),
+            without_broker: AtomicU32::new(0),
         };
         let client: StreamConsumer<Rebalances> = self.config.create_with_context(rebalances)?;
         let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
@@ -201,6 +202,8 @@ impl Session<'_> {
                 self.held = Some((partitions, Instant::now()));
                 self.let_go_if_due()
             }
+            // Another client is told of the brokers anew.
+            Change::Blind => Err(KafkaError::MessageConsumption(Code::AllBrokersDown)),
         }
     }
 

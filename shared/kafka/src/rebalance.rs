@@ -1,10 +1,11 @@
 //! What the group tells a member, on its way from the library to the poller.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use blocks::bus::TopicPartition;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 use tokio::sync::mpsc;
@@ -18,7 +19,13 @@ pub(crate) enum Change {
     Assigned(Vec<TopicPartition>),
     /// These are to be let go, which the group waits for.
     Revoked(Vec<TopicPartition>),
+    /// The client knows no broker any more, and may never ask for one again. A broker that has just
+    /// started may count none: then the library forgets those it knew, also the ones it was told of.
+    Blind,
 }
+
+/// So many statistics in a row without a broker are no passing state.
+const BLIND_AFTER: u32 = 2;
 
 /// The library calls it while it is polled.
 pub(crate) struct Rebalances {
@@ -26,9 +33,21 @@ pub(crate) struct Rebalances {
     pub(crate) changes: mpsc::UnboundedSender<Change>,
     /// Nobody follows changes any more: partitions are let go at once.
     pub(crate) is_closing: AtomicBool,
+    /// Statistics in a row without a broker.
+    pub(crate) without_broker: AtomicU32,
 }
 
 impl ClientContext for Rebalances {
+    /// Those of the group's coordinator do not count: nothing but the group's own is asked of it.
+    fn stats(&self, statistics: Statistics) {
+        let mut brokers = statistics.brokers.values();
+        if brokers.any(|broker| matches!(broker.source.as_str(), "learned" | "configured")) {
+            self.without_broker.store(0, Ordering::SeqCst);
+        } else if self.without_broker.fetch_add(1, Ordering::SeqCst) + 1 == BLIND_AFTER {
+            self.tell(Change::Blind);
+        }
+    }
+
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, text: &str) {
         self.ear.log(level, facility, text);
     }
@@ -108,4 +127,45 @@ fn names(partitions: &TopicPartitionList) -> Vec<TopicPartition> {
         partition: partition.partition(),
     });
     names.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::statistics::Broker;
+
+    use super::*;
+
+    fn statistics(sources: &[&str]) -> Statistics {
+        let brokers = sources.iter().map(|source| {
+            let broker = Broker {
+                source: (*source).to_owned(),
+                ..Broker::default()
+            };
+            ((*source).to_owned(), broker)
+        });
+        Statistics {
+            brokers: brokers.collect(),
+            ..Statistics::default()
+        }
+    }
+
+    #[test]
+    fn a_client_that_knows_no_broker_twice_in_a_row_is_blind_and_says_so_once() {
+        let (changes, mut told) = mpsc::unbounded_channel();
+        let rebalances = Rebalances {
+            ear: Ear::default(),
+            changes,
+            is_closing: AtomicBool::new(false),
+            without_broker: AtomicU32::new(0),
+        };
+        let blind = statistics(&["logical"]);
+        for sees in ["configured", "learned"] {
+            rebalances.stats(blind.clone());
+            rebalances.stats(statistics(&["logical", sees]));
+        }
+        assert!(told.try_recv().is_err(), "it saw one in between");
+        (0..3).for_each(|_| rebalances.stats(blind.clone()));
+        assert!(matches!(told.try_recv(), Ok(Change::Blind)));
+        assert!(told.try_recv().is_err(), "once is enough");
+    }
 }

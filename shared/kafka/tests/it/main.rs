@@ -9,6 +9,7 @@
 
 mod contract;
 mod groups;
+mod nobody;
 mod outage;
 mod refusals;
 mod topics;
