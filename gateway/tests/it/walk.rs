@@ -19,7 +19,7 @@ async fn an_account_writes_a_profile_and_posts_and_everybody_sees_them() {
         .await
         .expect(201);
     assert_eq!(profile["user_id"], id);
-    assert_eq!(profile["preferences"].to_string(), r#"{"a":[2],"b":1.0}"#);
+    assert_eq!(profile["preferences"].to_string(), r#"{"b":1.0,"a":[2]}"#);
 
     let new = json!({"title": "Hello", "content": "The first post", "tags": ["First"]});
     let post = rookery.post("/api/posts", token, new).await.expect(201);
