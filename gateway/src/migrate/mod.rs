@@ -8,7 +8,7 @@
 //! ```
 //!
 //! What moves is a list of [`Part`]s, made by whoever knows the two stores: `sql::tables` for
-//! PostgreSQL, the posts and the feed generator for theirs, [`log`] for the topics. Each is a walk over
+//! PostgreSQL, the posts and the feed generator for theirs, `log` for the topics. Each is a walk over
 //! both sides in the same order, so it can be broken off anywhere and done again.
 
 mod log;

@@ -4,7 +4,7 @@
 //! moves without a word here. The schema's own migrations made the tables, and its types say how a
 //! value is written: times in microseconds, bytes in hex, dates as they are.
 //!
-//! What the old log's positions and this process' leases are, is left behind: [`LEFT_BEHIND`].
+//! What the old log's positions and this process' leases are, is left behind: `LEFT_BEHIND`.
 
 use std::collections::BTreeMap;
 
