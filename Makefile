@@ -27,7 +27,7 @@ fmt: ## Checks the format
 
 lint: ## Runs clippy on everything
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy $(FLEET) --all-targets --locked -- -D warnings
+	cargo clippy $(FLEET),gateway/failures -p gateway --all-targets --locked -- -D warnings
 
 doc: ## Builds the documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
