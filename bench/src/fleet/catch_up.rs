@@ -8,8 +8,8 @@ use anyhow::Context;
 use blocks::{Clock, SystemClock};
 use events::posts::PostCreated;
 use events::{Envelope, Message, topic};
-use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
+use redis::{AsyncCommands, AsyncConnectionConfig};
 use runtime::fleet::kafka::{KafkaBus, Settings};
 
 use super::World;
@@ -20,7 +20,7 @@ use crate::measure::{Measure, Target};
 
 /// Events on the topic, at least.
 const BACKLOG: i64 = 100_000;
-const AUTHORS: i64 = 500;
+const AUTHORS: i64 = 100;
 const BATCH: usize = 1000;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -35,8 +35,9 @@ pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
     let servers = world.stack.value("KAFKA_BOOTSTRAP_SERVERS")?;
     let all = fill(servers, if plan.quick { 5_000 } else { BACKLOG }).await?;
     let url = world.stack.value("REDIS_URL")?;
+    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
     let mut redis = redis::Client::open(url)?
-        .get_multiplexed_async_connection()
+        .get_multiplexed_async_connection_with_config(&patient)
         .await?;
     redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
     let subject = watched(&mut world.stack, &mut redis, all).await?;

@@ -7,6 +7,7 @@ use events::topic;
 use futures::{FutureExt, StreamExt};
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use redis::AsyncConnectionConfig;
 use tokio::process::Command;
 use tokio::sync::mpsc;
 
@@ -84,7 +85,10 @@ type Writes = Vec<(Vec<u8>, Vec<u8>)>;
 
 async fn write(url: String, mut pipelines: mpsc::Receiver<Writes>) -> anyhow::Result<()> {
     let client = redis::Client::open(url)?;
-    let mut redis = client.get_multiplexed_async_connection().await?;
+    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    let mut redis = client
+        .get_multiplexed_async_connection_with_config(&patient)
+        .await?;
     while let Some(writes) = pipelines.recv().await {
         let mut pipeline = redis::pipe();
         for (key, value) in writes {

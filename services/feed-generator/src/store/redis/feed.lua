@@ -9,25 +9,53 @@ local known = redis.call('HMGET', projection .. 'state', 'building', 'started', 
 local building, started, versions_before = known[1], tonumber(known[2] or ''), known[3]
 local serving_base, building_base = projection, projection .. 'building:'
 local closed_any = redis.call('SCARD', projection .. 'closed') > 0
-local streams, refill = {}, false
+local streams, unread, refill = {}, {}, false
+-- Arguments in one call.
+local AT_ONCE = 1000
 
+-- A stream, and what is to be done to it, by post: `ops` in the order of `posts`. It is read when that is
+-- done, together with others.
 local function stream_of(base, of)
   local stream = streams[base .. of]
-  if stream then
-    return stream
+  if not stream then
+    stream = { base = base, of = of, list = base .. 'activity:' .. of, index = base .. 'index:' .. of }
+    stream.posts, stream.ops = {}, {}
+    streams[base .. of] = stream
+    unread[#unread + 1] = stream
   end
-  local list, index = base .. 'activity:' .. of, base .. 'index:' .. of
-  stream = { base = base, of = of, list = list, index = index, length = redis.call('ZCARD', index) }
-  -- Somebody's hands were in it: the log makes it good, and until then it stays as it is.
-  stream.broken = redis.call('LLEN', list) ~= stream.length
-  refill = refill or (stream.broken and base == serving_base)
-  local bound = redis.call('HGET', base .. 'bounds', of)
-  if bound then
-    local ms, member = string.match(bound, '^(%-?%d+) (.*)$')
-    stream.bound = { ms = tonumber(ms), member = member }
-  end
-  streams[base .. of] = stream
   return stream
+end
+
+local function read_streams()
+  for from = 1, #unread, AT_ONCE do
+    local to = math.min(from + AT_ONCE - 1, #unread)
+    local names = { [serving_base] = {}, [building_base] = {} }
+    for at = from, to do
+      local of_base = names[unread[at].base]
+      of_base[#of_base + 1] = unread[at].of
+    end
+    local bounds = {}
+    for base, of_base in pairs(names) do
+      if #of_base > 0 then
+        for i, bound in ipairs(redis.call('HMGET', base .. 'bounds', unpack(of_base))) do
+          bounds[base .. of_base[i]] = bound
+        end
+      end
+    end
+    for at = from, to do
+      local stream = unread[at]
+      stream.length = redis.call('ZCARD', stream.index)
+      -- Somebody's hands were in it: the log makes it good, and until then it stays as it is.
+      stream.broken = redis.call('LLEN', stream.list) ~= stream.length
+      refill = refill or (stream.broken and stream.base == serving_base)
+      local bound = bounds[stream.base .. stream.of]
+      if bound then
+        local ms, member = string.match(bound, '^(%-?%d+) (.*)$')
+        stream.bound = { ms = tonumber(ms), member = member }
+      end
+    end
+  end
+  unread = {}
 end
 
 local function is_missing(stream, ms, member)
@@ -50,9 +78,6 @@ local function changed_length(stream, by)
 end
 
 local function take_out(stream, member)
-  if stream.broken then
-    return
-  end
   local rank = redis.call('ZREVRANK', stream.index, member)
   if rank then
     redis.call('LSET', stream.list, rank, '')
@@ -63,9 +88,6 @@ local function take_out(stream, member)
 end
 
 local function put_in(stream, member, ms, entry)
-  if stream.broken then
-    return
-  end
   if redis.call('ZADD', stream.index, 'NX', ms, member) == 0 then
     if tonumber(redis.call('ZSCORE', stream.index, member)) == tonumber(ms) then
       redis.call('LSET', stream.list, redis.call('ZREVRANK', stream.index, member), entry)
@@ -87,6 +109,138 @@ local function put_in(stream, member, ms, entry)
     redis.call('LINSERT', stream.list, 'BEFORE', redis.call('LINDEX', stream.list, rank), entry)
   end
   changed_length(stream, 1)
+end
+
+-- Says what is to be done to a post in a stream: its last word counts.
+local function later(stream, member, op)
+  if not stream.ops[member] then
+    stream.posts[#stream.posts + 1] = member
+  end
+  stream.ops[member] = op
+end
+
+-- So many are done one by one; for more, that part of the list which changes is written anew.
+local ONE_BY_ONE = 2
+
+local function call_with_all(command, key, values)
+  for from = 1, #values, AT_ONCE do
+    redis.call(command, key, unpack(values, from, math.min(from + AT_ONCE - 1, #values)))
+  end
+end
+
+-- The index as it will be: which posts are new or gone, and which keep their place with another entry.
+local function sort_out(stream)
+  local entries, scored, gone, oldest, replaced = {}, {}, {}, math.huge, false
+  local scores = {}
+  for from = 1, #stream.posts, AT_ONCE do
+    local to = math.min(from + AT_ONCE - 1, #stream.posts)
+    for _, score in ipairs(redis.call('ZMSCORE', stream.index, unpack(stream.posts, from, to))) do
+      scores[#scores + 1] = score
+    end
+  end
+  for i, member in ipairs(stream.posts) do
+    local op, score = stream.ops[member], tonumber(scores[i] or nil)
+    local ms = tonumber(op.ms)
+    if score and ms == score then
+      entries[member], replaced = op.entry, true
+      oldest = math.min(oldest, score)
+    else
+      if score then
+        gone[#gone + 1] = member
+        oldest = math.min(oldest, score)
+      end
+      if ms and not is_missing(stream, ms, member) then
+        entries[member] = op.entry
+        scored[#scored + 1], scored[#scored + 2] = op.ms, member
+        oldest = math.min(oldest, ms)
+      end
+    end
+  end
+  return entries, scored, gone, oldest, replaced
+end
+
+-- Does what is to be done to a stream.
+local function flush(stream)
+  local posts, ops = stream.posts, stream.ops
+  if stream.broken then
+    stream.posts, stream.ops = {}, {}
+    return
+  end
+  if #posts <= ONE_BY_ONE then
+    for _, member in ipairs(posts) do
+      local op = ops[member]
+      if op.entry then
+        put_in(stream, member, op.ms, op.entry)
+      else
+        take_out(stream, member)
+      end
+    end
+    stream.posts, stream.ops = {}, {}
+    return
+  end
+  local entries, scored, gone, oldest, replaced = sort_out(stream)
+  stream.posts, stream.ops = {}, {}
+  local new = #scored / 2
+  if new == 0 and #gone == 0 and not replaced then
+    return
+  end
+  -- What stands before the oldest of them stays as it is. The rest is read before anything changes.
+  local changes_old = replaced or #gone > 0
+  local newer = changes_old and redis.call('ZCOUNT', stream.index, string.format('%.0f', oldest), '+inf') or nil
+  local kept_members = newer and redis.call('ZREVRANGE', stream.index, 0, newer - 1)
+  call_with_all('ZREM', stream.index, gone)
+  call_with_all('ZADD', stream.index, scored)
+  if not changes_old then
+    -- Most of the time all of them are newer than whatever is there.
+    local first, is_newest = redis.call('ZREVRANGE', stream.index, 0, new - 1), true
+    for _, member in ipairs(first) do
+      is_newest = is_newest and entries[member] ~= nil
+    end
+    if is_newest then
+      local values = {}
+      for at = #first, 1, -1 do
+        values[#values + 1] = entries[first[at]]
+      end
+      call_with_all('LPUSH', stream.list, values)
+      return changed_length(stream, new)
+    end
+    newer = redis.call('ZCOUNT', stream.index, string.format('%.0f', oldest), '+inf') - new
+  end
+  local olds = newer > 0 and redis.call('LRANGE', stream.list, 0, newer - 1) or {}
+  local values = {}
+  local order = redis.call('ZREVRANGE', stream.index, 0, newer - #gone + new - 1)
+  if changes_old then
+    local at = {}
+    for i, member in ipairs(kept_members) do
+      at[member] = olds[i]
+    end
+    for i, member in ipairs(order) do
+      values[i] = entries[member] or at[member]
+    end
+  else
+    local next_old = 1
+    for i, member in ipairs(order) do
+      values[i] = entries[member]
+      if not values[i] then
+        values[i] = olds[next_old]
+        next_old = next_old + 1
+      end
+    end
+  end
+  redis.call('LTRIM', stream.list, newer, -1)
+  local reversed = {}
+  for at = #values, 1, -1 do
+    reversed[#reversed + 1] = values[at]
+  end
+  call_with_all('LPUSH', stream.list, reversed)
+  changed_length(stream, new - #gone)
+end
+
+local function flush_all()
+  read_streams()
+  for _, stream in pairs(streams) do
+    flush(stream)
+  end
 end
 
 local function bases()
@@ -116,8 +270,9 @@ function words.put(i)
         is_wanted = not is_superseded(member, ARGV[i + 4])
       end
       if is_wanted then
-        put_in(stream_of(base, 'global'), member, ms, entry)
-        put_in(stream_of(base, 'user:' .. user), member, ms, entry)
+        local op = { ms = ms, entry = entry }
+        later(stream_of(base, 'global'), member, op)
+        later(stream_of(base, 'user:' .. user), member, op)
       end
     end
   end
@@ -127,8 +282,8 @@ end
 -- A post is gone: its place in an index, its author.
 function words.remove(i)
   for _, base in ipairs(bases()) do
-    take_out(stream_of(base, 'global'), ARGV[i])
-    take_out(stream_of(base, 'user:' .. ARGV[i + 1]), ARGV[i])
+    later(stream_of(base, 'global'), ARGV[i], {})
+    later(stream_of(base, 'user:' .. ARGV[i + 1]), ARGV[i], {})
   end
   return i + 2
 end
@@ -144,12 +299,14 @@ end
 -- An account is closed: its name and its posts go.
 function words.close(i)
   local user = ARGV[i]
+  flush_all()
   redis.call('HDEL', projection .. 'names', user)
   redis.call('SADD', projection .. 'closed', user)
   redis.call('HSET', projection .. 'state', 'names', ARGV[i + 1])
   closed_any = true
   for _, base in ipairs(bases()) do
     local global, own = stream_of(base, 'global'), stream_of(base, 'user:' .. user)
+    read_streams()
     redis.call('DEL', own.list, own.index)
     own.broken = false
     changed_length(own, -own.length)
@@ -185,6 +342,7 @@ end
 -- until where it reads, and where the versions are that the posts had before, or nothing. One that was
 -- under way begins again.
 function words.rebuild(i)
+  flush_all()
   for _, user in ipairs(redis.call('SMEMBERS', building_base .. 'users')) do
     redis.call('UNLINK', building_base .. 'activity:user:' .. user, building_base .. 'index:user:' .. user)
   end
@@ -195,12 +353,13 @@ function words.rebuild(i)
   if ARGV[i + 3] ~= '' then
     redis.call('HSET', projection .. 'state', 'before', ARGV[i + 3])
   end
-  building, started, streams, refill = ARGV[i], tonumber(ARGV[i + 1]), {}, false
+  building, started, streams, unread, refill = ARGV[i], tonumber(ARGV[i + 1]), {}, {}, false
   return i + 4
 end
 
 -- Cuts what became too long, and asks for the log where too little is left of what was longer.
 told = function()
+  flush_all()
   for _, stream in pairs(streams) do
     local is_global = stream.of == 'global'
     local most = is_global and kept.global or kept.user

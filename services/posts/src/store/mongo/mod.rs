@@ -13,8 +13,9 @@
 //! | `consumer_offsets`, `consumer_keys`, `inbox_messages` | see [`consumer`] |
 //! | `leases` | who sweeps, see [`blocks::outbox::Outbox::lease`] |
 //!
-//! Whoever creates a post writes once: the insert of its document. Its event is handed over in memory
-//! and taken out of the document later, together with those of many others.
+//! Whoever creates a post writes once: the insert of its document, together with those of others who
+//! write at the same time. Its event is handed over in memory and taken out of the document later,
+//! together with those of many others.
 //!
 //! An account is closed in three steps that nothing holds together: the author's document says so, the
 //! posts that stand are deleted, and a while later those that were on their way meanwhile. In between,
@@ -28,6 +29,7 @@ pub mod consumer;
 mod document;
 mod error;
 mod events;
+mod inserts;
 mod inspect;
 mod lease;
 pub mod moving;
@@ -61,6 +63,7 @@ pub use self::posts::MongoPosts;
 pub use self::upkeep::Upkeep;
 
 use self::error::failed;
+use self::inserts::Inserts;
 use self::names::Names;
 
 /// How long a statement waits for a server that can be asked.
@@ -93,6 +96,7 @@ struct Inner {
     hand_over: HandOver,
     committed: Mutex<Option<mpsc::Receiver<Vec<Pending>>>>,
     names: Names,
+    inserts: Mutex<Inserts>,
     complaints: Mutex<HashSet<String>>,
     faults: Mutex<Option<Arc<dyn Faults>>>,
     /// After which step of a batch the next injected fault strikes.
@@ -128,6 +132,7 @@ impl Mongo {
                 hand_over,
                 committed: Mutex::new(Some(committed)),
                 names: Names::default(),
+                inserts: Mutex::default(),
                 complaints: Mutex::default(),
                 faults: Mutex::default(),
                 faulty_step: AtomicUsize::new(0),

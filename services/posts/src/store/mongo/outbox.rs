@@ -1,7 +1,5 @@
 //! The outbox: what waits in the posts' own documents, and dead letters, which have one each.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use blocks::error::BoxError;
 use blocks::outbox::{Depth, Lease, Outbox, Pending, Place, Published};
@@ -73,16 +71,13 @@ impl Outbox for Mongo {
     /// a document is taken, so nothing goes that was not published, whatever is pushed behind it
     /// meanwhile. One that has an unpublished one before it stays, and is published again with that.
     async fn mark_published(&self, events: &[Published]) -> Result<(), BoxError> {
-        let mut marked = 0;
-        for ids in rounds(events) {
-            let first = doc! {"pending.0.id": {"$in": ids}};
-            let taken = self
-                .collection(POSTS)
-                .update_many(first, doc! {"$pop": {"pending": -1}})
-                .await
-                .map_err(failed)?;
-            marked += usize::try_from(taken.matched_count)?;
-        }
+        let statements = events.iter().map(|event| {
+            doc! {
+                "q": {"_id": &event.key, "pending.0.id": id(&event.place)},
+                "u": {"$pop": {"pending": -1}},
+            }
+        });
+        let marked = self.update_each(POSTS, statements.collect()).await?;
         if marked < events.len() {
             let ids: Vec<String> = events.iter().map(|event| id(&event.place)).collect();
             let letters = self.collection(LETTERS);
@@ -238,22 +233,6 @@ impl Mongo {
             "the post of a refused event keeps changing".into(),
         ))
     }
-}
-
-/// The ids of `events`, those of one document in different rounds and in their order: one statement
-/// takes the first event of every document that it finds.
-fn rounds(events: &[Published]) -> Vec<Vec<String>> {
-    let mut rounds: Vec<Vec<String>> = Vec::new();
-    let mut seen: HashMap<&str, usize> = HashMap::new();
-    for event in events {
-        let round = seen.entry(&event.key).or_default();
-        if rounds.len() == *round {
-            rounds.push(Vec::new());
-        }
-        rounds[*round].push(id(&event.place));
-        *round += 1;
-    }
-    rounds
 }
 
 /// Documents with an event that waits, the first of them after `id`.

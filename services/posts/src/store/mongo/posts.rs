@@ -127,10 +127,9 @@ impl PostStore for MongoPosts {
                 }),
         };
         let document = to_document(&document).map_err(unwritable)?;
-        let posts = self.0.collection(POSTS);
         for _ in 0..ATTEMPTS {
-            match (posts.insert_one(&document).await, &request, &request_id) {
-                (Ok(_), _, _) => {
+            match (self.0.insert(&document).await, &request, &request_id) {
+                (Ok(()), _, _) => {
                     self.0.hand_over(vec![pending]);
                     if self.closed_meanwhile(author.id, since).await? {
                         // Whoever closes the account may have looked for posts before this one came.
