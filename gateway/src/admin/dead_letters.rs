@@ -49,14 +49,24 @@ pub(super) async fn replay(
     admin.replay(consumer, blocked).await.map(Json)
 }
 
+/// All of them are made due first: a consumer of another process looks only now and then.
 pub(super) async fn replay_all(
     State(admin): State<Admin>,
     ValidJson(selection): ValidJson<Selection>,
 ) -> Result<Json<Vec<Outcome>>, Problem> {
-    let mut outcomes = Vec::new();
+    let mut due = Vec::new();
     for blocked in admin.blocked(&selection).await? {
         let consumer = admin.group(&blocked.group)?;
-        outcomes.push(admin.replay(consumer, blocked).await?);
+        let found = consumer.store.replay(blocked.id).await;
+        // What is not found any more went on by itself.
+        if found.map_err(|error| away(&error))? {
+            due.push((consumer, blocked));
+        }
+    }
+    let end = Instant::now() + TRY_TIME;
+    let mut outcomes = Vec::new();
+    for (consumer, blocked) in due {
+        outcomes.push(admin.settle(consumer, blocked, end).await?);
     }
     Ok(Json(outcomes))
 }
@@ -71,7 +81,8 @@ pub(super) async fn discard(
     if !found.map_err(|error| away(&error))? {
         return Err(nothing(consumer, id, &[]));
     }
-    admin.settle(consumer, blocked).await.map(Json)
+    let end = Instant::now() + TRY_TIME;
+    admin.settle(consumer, blocked, end).await.map(Json)
 }
 
 impl Admin {
@@ -104,11 +115,18 @@ impl Admin {
         if !found.map_err(|error| away(&error))? {
             return Err(nothing(consumer, blocked.id, &[]));
         }
-        self.settle(consumer, blocked).await
+        self.settle(consumer, blocked, Instant::now() + TRY_TIME)
+            .await
     }
 
-    /// Waits until the group has tried the key again, and says what came of it.
-    async fn settle(&self, consumer: &Consumer, before: Blocked) -> Result<Outcome, Problem> {
+    /// Waits until the group has tried the key again, but no longer than to `end`, and says what came of
+    /// it.
+    async fn settle(
+        &self,
+        consumer: &Consumer,
+        before: Blocked,
+        end: Instant,
+    ) -> Result<Outcome, Problem> {
         if self.applier == Applier::Here {
             match consumer.store.retry_due().await {
                 Ok(_) => {}
@@ -117,7 +135,6 @@ impl Admin {
                 }
             }
         }
-        let end = Instant::now() + TRY_TIME;
         let note = loop {
             let now = consumer.store.blocked().await;
             let now = now.map_err(|error| away(&error))?;

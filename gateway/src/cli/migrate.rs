@@ -73,7 +73,7 @@ mod show {
             .iter()
             .map(|part| part.compared.missing())
             .sum();
-        say(format!("\n{missing} rows would be written; nothing was."))
+        say(format!("\n{missing} rows would be written; none was."))
     }
 
     pub(super) fn outcome(config: &Config, report: &Report) -> anyhow::Result<()> {

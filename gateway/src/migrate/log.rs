@@ -100,14 +100,14 @@ impl Plan {
                 key: *keys.entry(record.key).or_insert(number),
             });
         }
-        Ok(Self::over(noted, topic.cleanup))
+        Ok(Self::over(&noted, topic.cleanup))
     }
 
-    fn over(noted: Vec<Noted>, cleanup: Cleanup) -> Self {
+    fn over(noted: &[Noted], cleanup: Cleanup) -> Self {
         let compacted = matches!(cleanup, Cleanup::Compact { .. });
         // Of each key, the latest version, and of that the last record.
         let mut latest: HashMap<u64, (i64, i64)> = HashMap::new();
-        for record in &noted {
+        for record in noted {
             let latest = latest
                 .entry(record.key)
                 .or_insert((record.version, record.offset));
@@ -117,29 +117,27 @@ impl Plan {
             let is_latest = latest.get(&record.key) == Some(&(record.version, record.offset));
             !record.is_old || (compacted && is_latest)
         };
-        let (moving, left): (Vec<Noted>, Vec<Noted>) = noted.into_iter().partition(stays);
-        // The places of a key stay as they are; which of its records is at which goes by version.
-        let mut by_key: HashMap<u64, Vec<(i64, i64)>> = HashMap::new();
-        for record in &moving {
-            by_key
-                .entry(record.key)
-                .or_default()
-                .push((record.version, record.offset));
+        // The places of a key stay as they are; which of its records is at which goes by version. Of all
+        // records, so that a place does not change when an old one stays behind.
+        let mut by_key: HashMap<u64, Vec<usize>> = HashMap::new();
+        for (at, record) in noted.iter().enumerate() {
+            by_key.entry(record.key).or_default().push(at);
         }
         let mut by_key: HashMap<u64, _> = by_key
             .into_iter()
             .map(|(key, mut records)| {
-                records.sort_unstable();
+                records.sort_unstable_by_key(|at| (noted[*at].version, noted[*at].offset));
                 (key, records.into_iter())
             })
             .collect();
-        let offsets = moving.iter().filter_map(|record| {
-            let next = by_key.get_mut(&record.key)?.next()?;
-            Some(next.1)
+        let placed = noted.iter().filter_map(|record| {
+            let at = by_key.get_mut(&record.key)?.next()?;
+            Some(&noted[at])
         });
+        let (moving, left): (Vec<&Noted>, Vec<&Noted>) = placed.partition(|record| stays(record));
         Self {
-            offsets: offsets.collect(),
-            left: left.into_iter().map(|record| record.mark).collect(),
+            offsets: moving.iter().map(|record| record.offset).collect(),
+            left: left.iter().map(|record| record.mark).collect(),
         }
     }
 }
@@ -379,7 +377,23 @@ mod tests {
             (5, 7, 3, false),
             (6, 8, 2, false),
         ]);
-        assert_eq!(Plan::over(records, COMPACT).offsets, [2, 1, 0, 5, 6]);
+        assert_eq!(Plan::over(&records, COMPACT).offsets, [2, 1, 0, 5, 6]);
+    }
+
+    #[test]
+    fn a_place_does_not_change_when_a_record_grows_old() {
+        // Version 2 lies before version 1, which ages first.
+        let plan = |is_old| {
+            let records = noted(&[
+                (0, 7, 2, false),
+                (1, 8, 1, false),
+                (2, 7, 1, is_old),
+                (3, 8, 2, false),
+            ]);
+            Plan::over(&records, DELETE).offsets
+        };
+        assert_eq!(plan(false), [2, 1, 0, 3]);
+        assert_eq!(plan(true), [1, 0, 3]);
     }
 
     #[test]
@@ -392,9 +406,9 @@ mod tests {
                 (3, 8, 2, false),
             ])
         };
-        let compacted = Plan::over(records(), COMPACT);
+        let compacted = Plan::over(&records(), COMPACT);
         assert_eq!(compacted.offsets, [1, 3]);
         assert_eq!(compacted.left.len(), 2);
-        assert_eq!(Plan::over(records(), DELETE).offsets, [3]);
+        assert_eq!(Plan::over(&records(), DELETE).offsets, [3]);
     }
 }

@@ -101,10 +101,12 @@ async fn with_site(
     topics::create(&*embedded.bus(), &site.services).await?;
     shown::say("settling the folder: what is committed is published and applied");
     settle::settle(&site, embedded).await?;
-    let mut parts = log::parts(embedded, servers.bus()).await?;
+    let mut parts = Vec::new();
     for db in embedded.databases() {
         parts.extend(parts_of(&db, servers).await?);
     }
+    // Last, so that a group which already runs there knows what it has before it reads.
+    parts.extend(log::parts(embedded, servers.bus()).await?);
     // All of them before the first is written.
     let mut before = Vec::with_capacity(parts.len());
     for part in &parts {

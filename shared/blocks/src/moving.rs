@@ -73,14 +73,15 @@ impl Row {
     }
 }
 
-/// Takes the rows that a side reads.
+/// Takes the rows that a side reads, and `None` behind the last one: a side that breaks off must not
+/// look like one that ended.
 #[derive(Debug)]
-pub struct Rows(Sender<Row>);
+pub struct Rows(Sender<Option<Row>>);
 
 impl Rows {
     /// Gives the next row; false when nobody wants more.
     pub async fn give(&self, row: Row) -> bool {
-        self.0.send(row).await.is_ok()
+        self.0.send(Some(row)).await.is_ok()
     }
 }
 
@@ -226,13 +227,17 @@ impl Part {
     ) -> Result<Compared, MoveError> {
         let (here_out, here) = mpsc::channel(AHEAD);
         let (there_out, there) = mpsc::channel(AHEAD);
-        let read = async |side: &dyn Side, rows: Sender<Row>, name| {
-            let done = side.read(&Rows(rows)).await;
+        let read = async |side: &dyn Side, rows: Sender<Option<Row>>, name| {
+            let rows = Rows(rows);
+            let done = side.read(&rows).await;
             done.map_err(|cause| MoveError::Read {
                 part: self.name.clone(),
                 side: name,
                 cause,
-            })
+            })?;
+            // Nobody listens any more where the other side had an error.
+            drop(rows.0.send(None).await);
+            Ok(())
         };
         let mut walk = Walk {
             part: self,
@@ -247,7 +252,7 @@ impl Part {
             read(&*self.target, there_out, THERE),
             walk.run(seen),
         );
-        // A side that broke off looks like one that ended.
+        // Before what the walk makes of a side that broke off.
         here_read?;
         there_read?;
         walked?;
@@ -266,7 +271,7 @@ const THERE: &str = "there";
 
 /// A side as it is read.
 struct Reading {
-    rows: Receiver<Row>,
+    rows: Receiver<Option<Row>>,
     name: &'static str,
     last: Option<Vec<Key>>,
     count: u64,
@@ -274,7 +279,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(rows: Receiver<Row>, name: &'static str) -> Self {
+    fn new(rows: Receiver<Option<Row>>, name: &'static str) -> Self {
         Self {
             rows,
             name,
@@ -285,7 +290,12 @@ impl Reading {
     }
 
     async fn next(&mut self, part: &str) -> Result<Option<Row>, MoveError> {
-        let Some(row) = self.rows.recv().await else {
+        let row = self.rows.recv().await.ok_or_else(|| MoveError::Read {
+            part: part.to_owned(),
+            side: self.name,
+            cause: "it broke off".into(),
+        })?;
+        let Some(row) = row else {
             return Ok(None);
         };
         if self.last.as_ref().is_some_and(|last| *last >= row.key) {
@@ -534,5 +544,18 @@ mod tests {
         assert!(matches!(error, Err(MoveError::Read { side: HERE, .. })));
         let error = part(&whole, &broken(0..20)).compare(&|| {}).await;
         assert!(matches!(error, Err(MoveError::Read { side: THERE, .. })));
+    }
+
+    #[tokio::test]
+    async fn what_a_target_that_breaks_off_did_not_show_is_not_written_again() {
+        // A memory panics when it is given what it has.
+        let there = Memory {
+            breaks_after: Some(1),
+            ..Memory::of(0..5000)
+        };
+        let here = Memory::of(0..5000);
+        let error = part(&here, &there).copy(&|| {}).await;
+        assert!(matches!(error, Err(MoveError::Read { side: THERE, .. })));
+        assert_eq!(there.keys().len(), 5000);
     }
 }

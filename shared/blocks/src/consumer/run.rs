@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use events::Cleanup;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,7 @@ use crate::metrics::{ConsumerMetrics, Freshness, Metrics};
 const BATCH: usize = 500;
 /// How often the lag is measured and told to the bus while records come.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// How often keys are looked at that wait, for a missing version or for an operator.
+/// How often is looked for keys that wait: for a missing version, an operator, or another member.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A member that waits for records for so long without an error works.
 const WORKS_AFTER: Duration = Duration::from_secs(1);
@@ -43,6 +44,12 @@ impl ConsumerStatus {
     pub fn lag(&self) -> i64 {
         self.lag.load(Ordering::Relaxed)
     }
+}
+
+/// Whether a topic keeps the last record of each key and drops others.
+fn is_compacted(topic: &str) -> bool {
+    let mut known = events::topic::ALL.iter();
+    known.any(|known| known.name == topic && matches!(known.cleanup, Cleanup::Compact { .. }))
 }
 
 /// Records of `topic` that the group of `store` has not taken in.
@@ -255,9 +262,9 @@ impl ConsumerLoop {
                 let due = pulse.next_due;
                 self.retry_at =
                     due.map(|due| Instant::now() + (due - now).to_std().unwrap_or_default());
-                // An operator's word may come from another process, which can't ring here.
-                let waits = pulse.gaps > 0 || pulse.blocked > 0;
-                self.look_at = waits.then(|| Instant::now() + LOOK_EVERY);
+                // Always: an operator's word may come from another process, and keys that wait from a
+                // member that is gone. Neither rings here.
+                self.look_at = Some(Instant::now() + LOOK_EVERY);
                 self.metrics.blocked(pulse.blocked);
                 if pulse.gaps > 0 {
                     self.give_up_gaps().await;
@@ -284,8 +291,9 @@ impl ConsumerLoop {
             let done = match self.bus.extents(topic).await {
                 Ok(extents) => {
                     let extents = (0_i32..).zip(extents);
+                    // Compaction takes records out of the middle, and the oldest one stays the first.
                     let lost: Vec<i32> = extents
-                        .filter(|(_, extent)| extent.oldest > 0)
+                        .filter(|(_, extent)| extent.oldest > 0 || is_compacted(topic))
                         .map(|(partition, _)| partition)
                         .collect();
                     self.consumer.store.give_up_gaps(topic, &lost).await

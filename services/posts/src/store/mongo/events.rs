@@ -99,26 +99,12 @@ impl EventDoc {
     }
 }
 
-/// `event` as version `version` of its subject, which happens now: for the document, and for the relay
-/// once that is written.
+/// `event`, which happened at `at`, as version `version` of its subject: for the document, and for the
+/// relay once that is written.
 ///
 /// # Errors
 /// When it is too large for a topic, or can't be written as JSON.
 pub(super) fn enclose<E: Event>(
-    mongo: &Mongo,
-    event: &E,
-    version: i64,
-    context: Context,
-) -> Result<(EventDoc, Pending), StoreError> {
-    let now = mongo.settings().clock.now();
-    enclose_at(mongo, event, version, context, now)
-}
-
-/// [`enclose`] of what happened at `at`.
-///
-/// # Errors
-/// As there.
-pub(super) fn enclose_at<E: Event>(
     mongo: &Mongo,
     event: &E,
     version: i64,

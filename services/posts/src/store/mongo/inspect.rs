@@ -13,7 +13,8 @@ use sql::StoreError;
 
 use super::document::{Shown, date, read, time};
 use super::error::failed;
-use super::events::{EventDoc, enclose_at};
+use super::events::{EventDoc, enclose};
+use super::outbox::{ARRANGED, as_arranged};
 use super::posts::unwritable;
 use super::{LETTERS, Mongo, POSTS, authors};
 use crate::domain::Post;
@@ -116,7 +117,7 @@ impl Mongo {
         let Some(kept) = read::<Kept>(self, POSTS, document.clone()) else {
             return Ok(0);
         };
-        let id = document.get("_id").cloned();
+        let unchanged = as_arranged(&document);
         let Some(shown) = read::<Shown>(self, POSTS, document) else {
             return Ok(0);
         };
@@ -136,10 +137,9 @@ impl Mongo {
         }
         let events = events.iter().map(to_bson).collect::<Result<Vec<Bson>, _>>();
         let events = events.map_err(unwritable)?;
-        // Nothing was pushed since, or the version is another and its own event waits. What was taken
-        // out meanwhile comes back by this, and is published twice at worst.
-        let unchanged = doc! {"_id": id, "version": version};
-        let change = doc! {"$set": {"pending": events}, "$unset": {"refused": ""}};
+        let change = doc! {
+            "$set": {"pending": events}, "$unset": {"refused": ""}, "$inc": {ARRANGED: 1},
+        };
         let done = self.collection(POSTS).update_one(unchanged, change).await;
         let done = done.map_err(failed)?.matched_count;
         Ok(if done == 1 { u64::try_from(added)? } else { 0 })
@@ -155,15 +155,15 @@ impl Mongo {
                 post_id: shown.id,
                 user_id: shown.user_id,
             };
-            return Ok(Some(enclose_at(self, &event, version, context, at)?.0));
+            return Ok(Some(enclose(self, &event, version, context, at)?.0));
         }
         let names = authors::names(self, [shown.user_id].into()).await?;
         let Some(post) = super::posts::named(&names, shown) else {
             return Ok(None);
         };
         let event = match version {
-            1 => enclose_at(self, &created(post), version, context, at)?.0,
-            _ => enclose_at(self, &updated(post), version, context, at)?.0,
+            1 => enclose(self, &created(post), version, context, at)?.0,
+            _ => enclose(self, &updated(post), version, context, at)?.0,
         };
         Ok(Some(event))
     }

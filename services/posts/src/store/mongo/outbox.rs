@@ -214,17 +214,12 @@ impl Mongo {
             let Some(event) = refused.into_iter().next() else {
                 return Ok(false);
             };
-            // Nothing was pushed since, or the version is another. An event that was taken out
-            // meanwhile comes back by this, and is published twice at worst.
-            let mut unchanged = doc! {"_id": found.get("_id")};
-            if let Some(version) = found.get("version") {
-                unchanged.insert("version", version);
-            }
             let change = doc! {
                 "$set": {"pending": rest},
                 "$push": {"refused": {"event": event, "reason": reason}},
+                "$inc": {ARRANGED: 1},
             };
-            let done = documents.update_one(unchanged, change).await;
+            let done = documents.update_one(as_arranged(&found), change).await;
             if done.map_err(failed)?.matched_count == 1 {
                 return Ok(true);
             }
@@ -233,6 +228,24 @@ impl Mongo {
             "the post of a refused event keeps changing".into(),
         ))
     }
+}
+
+/// Counts how often the events of a document were arranged anew, which leaves its version as it is.
+pub(super) const ARRANGED: &str = "arranged";
+
+/// The document as it was found: nothing was pushed since, or the version is another, and nobody else
+/// arranged its events. An event that was taken out meanwhile comes back by what is written over it, and
+/// is published twice at worst.
+pub(super) fn as_arranged(found: &Document) -> Document {
+    let mut unchanged = doc! {"_id": found.get("_id")};
+    if let Some(version) = found.get("version") {
+        unchanged.insert("version", version);
+    }
+    match found.get(ARRANGED) {
+        Some(times) => unchanged.insert(ARRANGED, times),
+        None => unchanged.insert(ARRANGED, doc! {"$exists": false}),
+    };
+    unchanged
 }
 
 /// Documents with an event that waits, the first of them after `id`.

@@ -100,7 +100,8 @@ impl PostStore for MongoPosts {
         };
         let author = Author { name, ..author };
         let (post, event) = draft.clone().publish(id, author.clone(), now);
-        let (event, pending) = enclose(&self.0, &event, post.version, context::for_events())?;
+        let context = context::for_events();
+        let (event, pending) = enclose(&self.0, &event, post.version, context, now)?;
         let request_id = request
             .as_ref()
             .map(|request| format!("{}:{}", author.id, request.key));
@@ -152,7 +153,8 @@ impl PostStore for MongoPosts {
 
     async fn update(&self, post: &Post, event: &PostUpdated) -> Result<bool, StoreError> {
         let context = context::for_events();
-        let (event, pending) = enclose(&self.0, event, post.version, context)?;
+        let at = post.updated_at;
+        let (event, pending) = enclose(&self.0, event, post.version, context, at)?;
         let change = doc! {
             "$set": {
                 "title": &post.title, "content": &post.content, "tags": &post.tags,
@@ -261,13 +263,14 @@ pub(super) async fn bury(
     event: &PostDeleted,
     context: Context,
 ) -> Result<bool, StoreError> {
-    let (event, pending) = enclose(mongo, event, version + 1, context)?;
+    let now = mongo.settings().clock.now();
+    let (event, pending) = enclose(mongo, event, version + 1, context, now)?;
     let nothing: [&str; 0] = [];
     let change = doc! {
         "$set": {
             "title": "", "content": "", "tags": nothing.as_slice(), "username": "",
             "deleted": true, "version": version + 1,
-            "updated_at": date(mongo.settings().clock.now()),
+            "updated_at": date(now),
         },
         "$push": {"pending": to_bson(&event).map_err(unwritable)?},
     };
