@@ -7,5 +7,6 @@
 
 mod end_to_end;
 mod ledger;
+mod members;
 mod relay;
 mod store;
