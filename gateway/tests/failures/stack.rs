@@ -197,6 +197,7 @@ impl Stack {
     pub async fn scale(&self, service: &str, count: usize) {
         let count = count.to_string();
         self.script(&["scale", service, &count]).await;
+        self.well().await;
     }
 
     /// An SQL statement; answers its rows.
