@@ -112,7 +112,8 @@ answers() {
     postgres) "$(postgres_binaries)/pg_isready" -q -h 127.0.0.1 -p "$POSTGRES_PORT" ;;
     redis) [ "$(redis-cli -h 127.0.0.1 -p "$REDIS_PORT" ping 2>/dev/null)" = PONG ] ;;
     kafka | mongo) listens "$(port_of "$1")" ;;
-    traefik) curl -fsS -m 2 -o /dev/null "http://127.0.0.1:$DASHBOARD_PORT/ping" ;;
+    # It answers before it has read its routes, with 404 to everybody.
+    traefik) curl -fsS -m 2 "http://127.0.0.1:$DASHBOARD_PORT/api/http/routers" | grep -q '@file"' ;;
     front) curl -fsS -m 5 -o /dev/null "http://127.0.0.1:$FRONT_PORT/health" ;;
     *) curl -fsS -m 5 -o /dev/null "http://127.0.0.1:$(port_of "$1")/ready" ;;
   esac 2>/dev/null

@@ -9,7 +9,7 @@ use crate::load::Writers;
 use crate::stack::{Fleet, end, eventually};
 
 /// How long people write before and after a fault.
-const A_WHILE: Duration = Duration::from_millis(1_000);
+const A_WHILE: Duration = Duration::from_secs(1);
 /// How long a server is away.
 const AWAY: Duration = Duration::from_millis(2_500);
 

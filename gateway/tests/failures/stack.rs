@@ -130,10 +130,6 @@ impl Drop for Fleet {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the harness is told where the executables are"
-)]
 fn told_executables() -> Option<PathBuf> {
     std::env::var_os("BIN_DIR").map(PathBuf::from)
 }
@@ -197,6 +193,7 @@ impl Stack {
     pub async fn scale(&self, service: &str, count: usize) {
         let count = count.to_string();
         self.script(&["scale", service, &count]).await;
+        self.well().await;
     }
 
     /// An SQL statement; answers its rows.
@@ -231,13 +228,11 @@ impl Stack {
     /// The port of a part; replicas keep theirs in a file.
     pub fn port(&self, part: &str) -> u16 {
         let name = part.replace('-', "_").to_uppercase();
-        match PORTS.iter().position(|known| *known == name) {
-            Some(number) => self.first_port + u16::try_from(number).unwrap(),
-            None => {
-                let port = fs::read_to_string(self.folder.join(part).join("port"));
-                port.unwrap().trim().parse().unwrap()
-            }
+        if let Some(number) = PORTS.iter().position(|known| *known == name) {
+            return self.first_port + u16::try_from(number).unwrap();
         }
+        let kept = fs::read_to_string(self.folder.join(part).join("port"));
+        kept.unwrap().trim().parse().unwrap()
     }
 
     /// Talks to the fleet as everybody does.
@@ -325,7 +320,9 @@ impl Stack {
     pub async fn dead_letters(&self) -> i64 {
         let bus = self.bus();
         let topics = bus.topics().await.unwrap();
-        let topics = topics.iter().filter(|topic| topic.name.ends_with(".dlq"));
+        let topics = topics
+            .iter()
+            .filter(|topic| topic.name.strip_suffix(".dlq").is_some());
         let (mut known, mut letters) = (0, 0);
         for topic in topics {
             known += 1;
