@@ -1,10 +1,15 @@
 //! Accounts that an operator opens.
 
+use std::sync::Arc;
+
 use auth::{Auth, NewAccount};
 use axum::Json;
 use axum::extract::State;
-use blocks::Problem;
+use blocks::config::Secret;
+use blocks::error::chain;
 use blocks::extract::ValidJson;
+use blocks::{Clock, Problem};
+use sql::Db;
 
 use super::view::{AdminView, NewAdmin};
 use super::{Admin, refused};
@@ -15,14 +20,13 @@ pub enum Accounts {
     /// The auth of this process.
     Open(Auth),
     /// One that is made when it is needed: only then must the secret key be known.
-    #[cfg(feature = "fleet")]
     Keyed {
         /// The accounts.
-        db: sql::Db,
+        db: Db,
         /// Opens the stored signing keys (`SECRET_KEY`).
-        secret: Option<blocks::config::Secret>,
+        secret: Option<Secret>,
         /// The time.
-        clock: std::sync::Arc<dyn blocks::Clock>,
+        clock: Arc<dyn Clock>,
     },
 }
 
@@ -30,17 +34,14 @@ impl Accounts {
     async fn auth(&self) -> Result<Auth, Problem> {
         match self {
             Self::Open(auth) => Ok(auth.clone()),
-            #[cfg(feature = "fleet")]
             Self::Keyed { db, secret, clock } => {
                 let secret = secret.as_ref().ok_or_else(|| {
                     let why = "SECRET_KEY is not set: it is the one that auth was started with";
                     Problem::bad_request("secret_key_missing", why)
                 })?;
                 let settings = auth::Settings::new(secret.expose());
-                let opened = Auth::open(db.clone(), settings, std::sync::Arc::clone(clock)).await;
-                opened.map_err(|error| {
-                    Problem::bad_request("auth_not_opened", blocks::error::chain(&error))
-                })
+                let opened = Auth::open(db.clone(), settings, Arc::clone(clock)).await;
+                opened.map_err(|error| Problem::bad_request("auth_not_opened", chain(&error)))
             }
         }
     }

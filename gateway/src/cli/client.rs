@@ -60,7 +60,13 @@ impl Server {
     /// opens the folder where none runs.
     pub(super) async fn reach(config: &Config) -> anyhow::Result<Self> {
         if is_fleet(config) {
+            #[cfg(feature = "fleet")]
             return Self::reach_fleet(config).await;
+            #[cfg(not(feature = "fleet"))]
+            bail!(
+                "KAFKA_BOOTSTRAP_SERVERS names a fleet, and this executable was built without what \
+                 reaches one: cargo build -p gateway --features fleet"
+            );
         }
         if !config.data_dir.is_dir() {
             bail!(
@@ -96,14 +102,6 @@ impl Server {
         let fleet = Reached::open(config).await?;
         let api = fleet.api();
         Ok(Self::Fleet { api, fleet })
-    }
-
-    #[cfg(not(feature = "fleet"))]
-    async fn reach_fleet(_config: &Config) -> anyhow::Result<Self> {
-        bail!(
-            "KAFKA_BOOTSTRAP_SERVERS names a fleet, and this executable was built without what reaches \
-             one: cargo build -p gateway --features fleet"
-        )
     }
 
     async fn open(config: &Config, folder: DataDir) -> anyhow::Result<Self> {
