@@ -40,7 +40,10 @@ pub fn routers<'a>(services: impl IntoIterator<Item = (&'a str, &'a [Route])>) -
     let mut text = HEAD.to_owned();
     let mut doors = String::new();
     for (service, routes) in services {
-        if groups(routes).iter().any(|(group, _)| lets_strangers_write(*group)) {
+        if groups(routes)
+            .iter()
+            .any(|(group, _)| lets_strangers_write(*group))
+        {
             door(&mut doors, service);
         }
         let mut paths: Vec<&str> = Vec::new();
