@@ -59,12 +59,14 @@ impl Stack {
         ];
         for name in PORTS {
             let variable = format!("STACK_{name}_PORT");
-            let port = match std::env::var(&variable) {
-                Ok(port) => port,
-                Err(_) if name == "KAFKA" => free_pair().await?.to_string(),
-                Err(_) => free_port().await?.to_string(),
+            if std::env::var_os(&variable).is_some() {
+                continue; // scripts/stack reads it itself
+            }
+            let port = match name {
+                "KAFKA" => free_pair().await?,
+                _ => free_port().await?,
             };
-            settings.push((variable, port));
+            settings.push((variable, port.to_string()));
         }
         Ok(Self {
             settings,

@@ -10,6 +10,7 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use redis::AsyncConnectionConfig;
 use tokio::process::Command;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// Events in one pipeline at most.
 const PIPELINE: usize = 500;
@@ -52,7 +53,8 @@ pub async fn consume(servers: &str, url: &str, events: usize) -> anyhow::Result<
     }
     consumer.assign(&partitions)?;
     let (sender, receiver) = mpsc::channel(WAITING);
-    let writing = tokio::spawn(write(url.to_owned(), receiver));
+    let mut writing = JoinSet::new();
+    writing.spawn(write(url.to_owned(), receiver));
     let mut stream = consumer.stream();
     let (mut read, mut started) = (0, None);
     while read < events {
@@ -76,7 +78,9 @@ pub async fn consume(servers: &str, url: &str, events: usize) -> anyhow::Result<
         }
     }
     drop(sender);
-    writing.await??;
+    while let Some(written) = writing.join_next().await {
+        written??;
+    }
     let took = started.context("no event came")?.elapsed();
     Ok(f64::from(u32::try_from(read)?) / took.as_secs_f64())
 }

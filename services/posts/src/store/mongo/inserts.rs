@@ -47,7 +47,7 @@ impl Mongo {
             begins
         };
         if begins {
-            tokio::spawn(self.clone().insert_waiting());
+            self.inner.writing.spawn(self.clone().insert_waiting());
         }
         match done.await {
             Ok(Done::Inserted) => Ok(()),

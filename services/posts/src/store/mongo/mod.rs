@@ -56,6 +56,7 @@ use mongodb::options::{
 use mongodb::{Client, Collection, Database, IndexModel};
 use sql::{FaultPoint, Faults, StoreError};
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 pub use self::address::servers_of;
 pub use self::authors::Accounts;
@@ -97,6 +98,8 @@ struct Inner {
     committed: Mutex<Option<mpsc::Receiver<Vec<Pending>>>>,
     names: Names,
     inserts: Mutex<Inserts>,
+    /// What writes them.
+    writing: TaskTracker,
     complaints: Mutex<HashSet<String>>,
     faults: Mutex<Option<Arc<dyn Faults>>>,
     /// After which step of a batch the next injected fault strikes.
@@ -133,6 +136,7 @@ impl Mongo {
                 committed: Mutex::new(Some(committed)),
                 names: Names::default(),
                 inserts: Mutex::default(),
+                writing: TaskTracker::new(),
                 complaints: Mutex::default(),
                 faults: Mutex::default(),
                 faulty_step: AtomicUsize::new(0),
@@ -188,8 +192,10 @@ impl Mongo {
         Ok(())
     }
 
-    /// Ends its connections.
+    /// Ends its connections, once what is being written is.
     pub async fn close(&self) {
+        self.inner.writing.close();
+        self.inner.writing.wait().await;
         self.inner.database.client().clone().shutdown().await;
     }
 
