@@ -236,6 +236,9 @@ build_services() {
   [ -z "${BIN_DIR:-}" ] || return 0
   local features
   features=$(printf '%s/fleet,' "${SERVICES[@]}" gateway)
+  need cc gcc
+  need g++ g++
+  need make make
   say "building the services"
   # shellcheck disable=SC2086
   ${CARGO:-cargo} build --quiet --locked --workspace --bins --features "${features%,}" >&2
