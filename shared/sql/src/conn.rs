@@ -268,7 +268,13 @@ mod tests {
     #[tokio::test]
     async fn a_statement_that_is_given_up_leaves_no_doubt_behind() {
         let mut conn = memory().await;
-        conn.put_ahead(Some(BEGIN));
+        // It takes longer than it takes to give it up.
+        conn.put_ahead(Some(Ahead {
+            text: "create table slow as with recursive n (i) as
+                       (select 1 union all select i + 1 from n where i < 300000)
+                   select i from n; begin immediate",
+            statements: 2,
+        }));
         let mut steps = conn.fetch_many(sqlx::query("insert into notes (id) values (1)"));
         assert!(futures::poll!(steps.next()).is_pending());
         drop(steps);
