@@ -102,8 +102,13 @@ async fn with_site(
     shown::say("settling the folder: what is committed is published and applied");
     settle::settle(&site, embedded).await?;
     let mut parts = Vec::new();
-    for db in embedded.databases() {
-        parts.extend(parts_of(&db, servers).await?);
+    let mut databases = embedded.databases();
+    databases.sort_by_key(|db| {
+        let mut services = site.services.iter();
+        services.position(|of| of.name == db.settings().service)
+    });
+    for db in &databases {
+        parts.extend(parts_of(db, servers).await?);
     }
     // Last, so that a group which already runs there knows what it has before it reads.
     parts.extend(log::parts(embedded, servers.bus()).await?);
