@@ -7,7 +7,7 @@ pub mod freshness;
 mod kit;
 mod log;
 mod read;
-mod validate;
+pub mod validate;
 
 use std::fmt;
 

@@ -1,5 +1,7 @@
 //! Forward-auth: what a gateway asks for each request.
 
+use std::path::Path;
+
 use super::CLIENTS;
 use crate::Plan;
 use crate::client::{Ask, get, signed, with};
@@ -11,12 +13,23 @@ use crate::server::Server;
 pub async fn measure(plan: &Plan) -> anyhow::Result<Vec<Measure>> {
     let folder = plan.temp()?;
     let community = Community::start(plan, folder.path(), 1).await?;
-    let empty = Server::limit(folder.path(), &["kit"]).await?;
+    let measure = beside_empty(plan, folder.path(), &community.server, &community.tokens[0]);
+    Ok(vec![measure.await?])
+}
+
+/// The question that a gateway asks of `server` for each request, beside an empty handler in the kit.
+pub async fn beside_empty(
+    plan: &Plan,
+    folder: &Path,
+    server: &Server,
+    token: &str,
+) -> anyhow::Result<Measure> {
+    let empty = Server::limit(folder, &["kit"]).await?;
     // The same headers for both: they are read either way.
     let as_gateway = |path: &str| -> anyhow::Result<Ask> {
         let ask = with(get(path)?, "x-forwarded-method", "GET");
         let ask = with(ask, "x-forwarded-uri", "/api/posts");
-        signed(ask, &community.tokens[0])
+        signed(ask, token)
     };
     let asked = Load::of([as_gateway("/api/auth/validate")?], CLIENTS);
     let asked_of_empty = Load::of([as_gateway("/")?], CLIENTS);
@@ -24,8 +37,8 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<Vec<Measure>> {
         plan,
         "validate / empty handler in the kit",
         Target::Ratio(0.85),
-        (&community.server, &asked),
+        (server, &asked),
         (&empty, &asked_of_empty),
     );
-    Ok(vec![measure.await?])
+    measure.await
 }

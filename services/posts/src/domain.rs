@@ -112,15 +112,6 @@ impl Draft {
 
     /// The post that it becomes, and what happened.
     pub fn publish(self, id: Uuid, author: Author, at: DateTime<Utc>) -> (Post, PostCreated) {
-        let event = PostCreated {
-            post_id: id,
-            user_id: author.id,
-            username: author.name.clone(),
-            title: self.title.clone(),
-            content: self.content.clone(),
-            tags: self.tags.clone(),
-            created_at: at,
-        };
         let post = Post {
             id,
             author,
@@ -131,6 +122,7 @@ impl Draft {
             updated_at: at,
             version: 1,
         };
+        let event = post.created();
         (post, event)
     }
 }
@@ -180,16 +172,34 @@ impl Post {
             version: self.version + 1,
             ..next
         };
-        let event = PostUpdated {
-            post_id: post.id,
-            user_id: post.author.id,
-            username: post.author.name.clone(),
-            title: post.title.clone(),
-            content: post.content.clone(),
-            tags: post.tags.clone(),
-            created_at: post.created_at,
-        };
+        let event = post.updated();
         Some((post, event))
+    }
+
+    /// What its publication said, when this is its first version.
+    pub fn created(&self) -> PostCreated {
+        PostCreated {
+            post_id: self.id,
+            user_id: self.author.id,
+            username: self.author.name.clone(),
+            title: self.title.clone(),
+            content: self.content.clone(),
+            tags: self.tags.clone(),
+            created_at: self.created_at,
+        }
+    }
+
+    /// What the change said that made this version.
+    pub fn updated(&self) -> PostUpdated {
+        PostUpdated {
+            post_id: self.id,
+            user_id: self.author.id,
+            username: self.author.name.clone(),
+            title: self.title.clone(),
+            content: self.content.clone(),
+            tags: self.tags.clone(),
+            created_at: self.created_at,
+        }
     }
 
     /// What happens when it is deleted.

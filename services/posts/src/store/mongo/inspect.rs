@@ -5,7 +5,7 @@ use blocks::error::BoxError;
 use blocks::outbox::{InspectOutbox, OutboxRow};
 use chrono::{DateTime, Utc};
 use events::Context;
-use events::posts::{PostCreated, PostDeleted, PostUpdated};
+use events::posts::PostDeleted;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc, to_bson};
 use serde::Deserialize;
@@ -17,7 +17,6 @@ use super::events::{EventDoc, enclose};
 use super::outbox::{ARRANGED, as_arranged};
 use super::posts::unwritable;
 use super::{LETTERS, Mongo, POSTS, authors};
-use crate::domain::Post;
 
 /// Posts that are looked at in one go.
 const PAGE: i64 = 100;
@@ -162,34 +161,10 @@ impl Mongo {
             return Ok(None);
         };
         let event = match version {
-            1 => enclose(self, &created(post), version, context, at)?.0,
-            _ => enclose(self, &updated(post), version, context, at)?.0,
+            1 => enclose(self, &post.created(), version, context, at)?.0,
+            _ => enclose(self, &post.updated(), version, context, at)?.0,
         };
         Ok(Some(event))
-    }
-}
-
-fn created(post: Post) -> PostCreated {
-    PostCreated {
-        post_id: post.id,
-        user_id: post.author.id,
-        username: post.author.name,
-        title: post.title,
-        content: post.content,
-        tags: post.tags,
-        created_at: post.created_at,
-    }
-}
-
-fn updated(post: Post) -> PostUpdated {
-    PostUpdated {
-        post_id: post.id,
-        user_id: post.author.id,
-        username: post.author.name,
-        title: post.title,
-        content: post.content,
-        tags: post.tags,
-        created_at: post.created_at,
     }
 }
 
