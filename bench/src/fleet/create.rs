@@ -2,7 +2,7 @@
 //!
 //! A post is one insert on the request's path; its event goes to Kafka and to the feed meanwhile, and
 //! is taken out of the document later, together with those of many others. The collection is empty at
-//! the start: the stack's MongoDB-wire server reads all of it for every update.
+//! the start of each comparison: the stack's MongoDB-wire server reads all of it for every list.
 
 use std::time::Duration;
 
@@ -24,27 +24,31 @@ use crate::scenarios::CLIENTS;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
-    world.stack.stop("posts").await?;
     let mongo = Mongo::with_uri_str(world.stack.value("MONGODB_URL")?).await?;
-    mongo.database("posts").drop().await?;
-    world.stack.start("posts").await?;
     let many = "create post / insert_one, 32 clients";
     let one = "create post / insert_one, 1 client";
     let mut measures = Vec::new();
-    for (what, clients) in [(many, CLIENTS), (one, 1)] {
+    let after_many = "posts in the collection after it, 32 clients";
+    let after_one = "posts in the collection after it, 1 client";
+    for (what, clients, after) in [(many, CLIENTS, after_many), (one, 1, after_one)] {
+        without_posts(world).await?;
         measures.push(compare(world, &mongo, what, clients).await?);
+        let posts = mongo.database("posts").collection::<Document>("posts");
+        #[expect(clippy::cast_precision_loss, reason = "some thousands")]
+        let written = posts.count_documents(doc! {}).await? as f64;
+        measures.push(Measure::alone(after, "", written, Target::Open));
     }
-    let posts = mongo.database("posts").collection::<Document>("posts");
-    #[expect(clippy::cast_precision_loss, reason = "some thousands")]
-    let written = posts.count_documents(doc! {}).await? as f64;
-    measures.push(Measure::alone(
-        "posts in the collection by then",
-        "",
-        written,
-        Target::Open,
-    ));
     mongo.shutdown().await;
     Ok(measures)
+}
+
+/// Begins again with no posts.
+pub async fn without_posts(world: &mut World<'_>) -> anyhow::Result<()> {
+    world.stack.stop("posts").await?;
+    let mongo = Mongo::with_uri_str(world.stack.value("MONGODB_URL")?).await?;
+    mongo.database("posts").drop().await?;
+    mongo.shutdown().await;
+    world.stack.start("posts").await
 }
 
 async fn compare(

@@ -1,11 +1,13 @@
 //! From sending a post to the first page of the feed that shows it, at light load: through Traefik,
-//! the posts service, MongoDB's wire, Kafka, the feed-generator and Redis.
+//! the posts service, MongoDB's wire, Kafka, the feed-generator and Redis. The collection is small, as
+//! for creating posts.
 
 use std::time::Duration;
 
 use hyper::StatusCode;
 
 use super::World;
+use super::create::without_posts;
 use crate::client::{get, signed};
 use crate::community::{new_post, until_within};
 use crate::load::quantile_ms;
@@ -17,6 +19,7 @@ const PAGE: usize = 20;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
+    without_posts(world).await?;
     filled(world).await?;
     let gateway = world.stack.server("traefik")?;
     let seen = watch(world.plan, &gateway, &world.tokens[0]).await?;

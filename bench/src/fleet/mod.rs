@@ -103,8 +103,9 @@ pub async fn measure(options: &Options<Scenario>) -> anyhow::Result<()> {
         .run(&["wipe"])
         .await
         .context("could not stop the stack");
-    measured.and(wiped.map(drop))?;
-    crate::tell(&report, &plan, options.json.as_deref())
+    // What was measured before something went wrong took its time, too.
+    let told = crate::tell(&report, &plan, options.json.as_deref());
+    measured.and(wiped.map(drop)).and(told)
 }
 
 async fn measure_all(

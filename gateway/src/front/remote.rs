@@ -92,6 +92,11 @@ impl Check for Asked {
         self.name
     }
 
+    /// Writes succeed without the broker, so a service without it is ready, and so is the fleet.
+    fn is_vital(&self) -> bool {
+        self.name != EVENTS
+    }
+
     async fn check(&self) -> Result<(), BoxError> {
         self.remote.get(&self.url).await?;
         Ok(())

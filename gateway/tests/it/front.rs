@@ -1,5 +1,10 @@
 //! What answers for a fleet as a whole.
 
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
 use crate::world::Folder;
 
 const SERVICES: [&str; 5] = [
@@ -69,6 +74,25 @@ async fn the_front_names_the_service_that_is_away_and_documents_the_others() {
     assert_eq!(answer.headers["retry-after"], "1");
     let documents = front.get("/openapi.json", None).await.expect(200);
     assert!(documents["paths"]["/api/auth/login"].is_object());
+}
+
+/// A service says that it is ready, and that its broker is away: it takes writes and publishes them later.
+#[tokio::test]
+async fn a_fleet_without_its_broker_is_degraded_and_ready() {
+    let services = Router::new()
+        .route("/health/events", get(StatusCode::SERVICE_UNAVAILABLE))
+        .fallback(get("ok"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(axum::serve(listener, services).into_future());
+    let folder = Folder::new();
+    let front = folder.front(&at(&address, None)).await;
+    front.get("/ready", None).await.expect(200);
+    let health = front.get("/health", None).await.expect(200);
+    assert_eq!(health["status"], "degraded", "{health}");
+    let posts = health["services"]["posts"].as_str().unwrap();
+    assert!(posts.contains("events"), "{health}");
+    front.stop().await;
 }
 
 #[tokio::test]

@@ -33,6 +33,11 @@ const MARK_AFTER: Duration = Duration::from_millis(250);
 const MARK_AT: usize = 2000;
 /// How often the outbox is looked at for what was left behind.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// The least often: so late at most it is found.
+const SWEEP_AT_LEAST_EVERY: Duration = Duration::from_secs(30);
+/// One part in so many of the time may go into looking. A server that reads everything to answer would
+/// do nothing else.
+const SHARE_OF_LOOKING: u32 = 20;
 /// What is pending for longer was left behind, in ms.
 const LEFT_BEHIND_MS: i64 = 2_000;
 
@@ -56,6 +61,8 @@ pub struct Relay {
     mark_by: Option<Instant>,
     /// When what is handed over may be published next.
     not_before: Instant,
+    /// When the outbox is looked at next.
+    sweep_at: Instant,
     /// Published from the outbox while the same events lay in the hand-over.
     overtaken: HashSet<Place>,
     backoff: Backoff,
@@ -92,6 +99,7 @@ impl Relay {
             unmarked: Vec::new(),
             mark_by: None,
             not_before: Instant::now(),
+            sweep_at: Instant::now(),
             overtaken: HashSet::new(),
             backoff: Backoff::default(),
             unfinished: false,
@@ -107,17 +115,15 @@ impl Relay {
             .outbox
             .committed()
             .ok_or_else(|| anyhow::anyhow!("the outbox has a relay already"))?;
-        let mut sweep = tokio::time::interval(SWEEP_EVERY);
-        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.catch_up(&mut committed, &stop).await;
         let mut handed: Vec<Vec<Pending>> = Vec::new();
         loop {
-            let mark_by = self.mark_by;
+            let (mark_by, sweep_at) = (self.mark_by, self.sweep_at);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 // These two are rare; behind a stream of hand-overs they would never have their turn.
-                _ = sweep.tick() => self.sweep(&mut committed, &stop).await,
+                () = tokio::time::sleep_until(sweep_at) => self.sweep(&mut committed, &stop).await,
                 () = until(mark_by) => self.mark().await,
                 count = paced(self.not_before, &mut committed, &mut handed) => {
                     if count == 0 {
@@ -322,7 +328,10 @@ impl Relay {
             self.catch_up(committed, stop).await;
         }
         let left_behind = self.clock.now() - TimeDelta::milliseconds(LEFT_BEHIND_MS);
-        match self.measure().await {
+        let began = Instant::now();
+        let depth = self.measure().await;
+        self.sweep_at = Instant::now() + pause_after(began.elapsed());
+        match depth {
             Some(Depth {
                 oldest: Some(oldest),
                 ..
@@ -403,9 +412,28 @@ async fn paced(
     committed.recv_many(handed, BATCH).await
 }
 
+/// How long the outbox is left alone after a look that took so long.
+fn pause_after(look: Duration) -> Duration {
+    (look * SHARE_OF_LOOKING).clamp(SWEEP_EVERY, SWEEP_AT_LEAST_EVERY)
+}
+
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looking_takes_its_share_of_the_time_and_is_never_given_up() {
+        let cases = [(1, 1_000), (50, 1_000), (400, 8_000), (2_000, 30_000)];
+        for (look, pause) in cases {
+            let (look, pause) = (Duration::from_millis(look), Duration::from_millis(pause));
+            assert_eq!(pause_after(look), pause, "after {look:?}");
+        }
     }
 }

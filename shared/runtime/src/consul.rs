@@ -27,11 +27,11 @@ use tokio_util::sync::CancellationToken;
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How long an answer of the agent may take. A stop waits no longer than this for the removal.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the agent asks whether the service can serve.
+/// How often the agent asks whether the service is alive.
 const CHECK_EVERY: &str = "10s";
-/// How long that answer may take: the readiness of a service asks its servers.
+/// How long that answer may take.
 const CHECK_PATIENCE: &str = "5s";
-/// After so long of not being able to serve the agent forgets a service that could not say good-bye.
+/// After so long without an answer the agent forgets a service that could not say good-bye.
 const FORGET_AFTER: &str = "10m";
 const DEFAULT_PORT: u16 = 8500;
 
@@ -112,9 +112,11 @@ impl Registration {
             "Address": self.address,
             "Port": self.port,
             "Tags": ["rookery"],
+            // Not /ready: a store that is away is away for all replicas, and whoever asks is to hear 503
+            // with Retry-After from them, not 404 because all have left at once.
             "Check": {
-                "Name": "can serve",
-                "HTTP": format!("http://{host}:{}/ready", self.port),
+                "Name": "alive",
+                "HTTP": format!("http://{host}:{}/health", self.port),
                 "Interval": CHECK_EVERY,
                 "Timeout": CHECK_PATIENCE,
                 "DeregisterCriticalServiceAfter": FORGET_AFTER,
@@ -367,7 +369,7 @@ mod tests {
             (&service["Address"], &service["Port"]),
             (&json!("10.0.0.7"), &json!(8003))
         );
-        assert_eq!(service["Check"]["HTTP"], "http://10.0.0.7:8003/ready");
+        assert_eq!(service["Check"]["HTTP"], "http://10.0.0.7:8003/health");
 
         // An agent that restarted without its folder is told again.
         kept.lock().unwrap().services.clear();
