@@ -7,13 +7,11 @@
 #
 # Both builders take it, so it uses nothing that only one of them has.
 
-# --- what the dependencies are: manifests, and sources with nothing in them --------------------------
+# --- what the dependencies are -----------------------------------------------------------------------
 FROM rust:1-bookworm AS manifests
 WORKDIR /src
 COPY . .
-RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path '*/src/lib.rs' ! -path '*/src/main.rs' -delete \
- && find . -name lib.rs -exec sh -c ': > "$1"' - {} \; \
- && find . -name main.rs -exec sh -c 'echo "fn main() { }" > "$1"' - {} \;
+RUN deploy/docker/only-manifests
 
 # --- dependencies, built again only when a manifest changes; then everything -------------------------
 FROM rust:1-bookworm AS build

@@ -5,6 +5,8 @@
 //! sweep, for which one process at a time holds a lease. Two relays may therefore publish the same
 //! event, or version 2 before 1: consumers enforce the order.
 
+mod marks;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,15 +24,13 @@ use crate::error::{BoxError, chain};
 use crate::metrics::{Metrics, RelayMetrics};
 use crate::outbox::{Depth, Outbox, Pending, Place, Published};
 
+use self::marks::Marks;
+
 /// What is handed over is published at most so often: the first events after a pause go at once, those
 /// of a busy time go together, and every consumer has as few batches to write.
 const PACE: Duration = Duration::from_millis(5);
 /// Events in one publish.
 const BATCH: usize = 500;
-/// Published rows are marked together, at the latest after this time.
-const MARK_AFTER: Duration = Duration::from_millis(250);
-/// So many are marked at once.
-const MARK_AT: usize = 2000;
 /// How often the outbox is looked at for what was left behind.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// The least often: so late at most it is found.
@@ -57,8 +57,7 @@ pub struct Relay {
     counted: RelayMetrics,
     holder: Uuid,
     /// Published, not yet marked.
-    unmarked: Vec<Published>,
-    mark_by: Option<Instant>,
+    marks: Marks,
     /// When what is handed over may be published next.
     not_before: Instant,
     /// When the outbox is looked at next.
@@ -91,13 +90,12 @@ impl Relay {
         let counted = metrics.relay(outbox.service());
         Self {
             counted,
+            marks: Marks::new(Arc::clone(&outbox)),
             outbox,
             bus,
             clock,
             metrics,
             holder,
-            unmarked: Vec::new(),
-            mark_by: None,
             not_before: Instant::now(),
             sweep_at: Instant::now(),
             overtaken: HashSet::new(),
@@ -118,13 +116,13 @@ impl Relay {
         self.catch_up(&mut committed, &stop).await;
         let mut handed: Vec<Vec<Pending>> = Vec::new();
         loop {
-            let (mark_by, sweep_at) = (self.mark_by, self.sweep_at);
+            let sweep_at = self.sweep_at;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 // These two are rare; behind a stream of hand-overs they would never have their turn.
                 () = tokio::time::sleep_until(sweep_at) => self.sweep(&mut committed, &stop).await,
-                () = until(mark_by) => self.mark().await,
+                marked = self.marks.step() => self.marked(marked),
                 count = paced(self.not_before, &mut committed, &mut handed) => {
                     if count == 0 {
                         break;
@@ -196,15 +194,11 @@ impl Relay {
             }
             self.backoff.reset();
             self.counted.published(published as u64);
-            self.unmarked.extend(
-                events
-                    .drain(..published)
-                    .map(|event| Published::from(&event)),
-            );
-            self.mark_by
-                .get_or_insert_with(|| Instant::now() + MARK_AFTER);
-            if self.unmarked.len() >= MARK_AT {
-                self.mark().await;
+            let published = events.drain(..published);
+            self.marks
+                .add(published.map(|event| Published::from(&event)));
+            if self.marks.are_too_many() {
+                self.mark_all().await;
             }
         }
         Outcome::Published
@@ -234,18 +228,17 @@ impl Relay {
         }
     }
 
-    /// Marks what was published. When that fails the rows stay pending and are published again.
-    async fn mark(&mut self) {
-        self.mark_by = None;
-        if self.unmarked.is_empty() {
-            return;
-        }
-        match self.outbox.mark_published(&self.unmarked).await {
-            Ok(()) => self.unmarked.clear(),
-            Err(error) => {
-                self.failed("could not mark events as published", &*error);
-                self.mark_by = Some(Instant::now() + self.backoff.pause());
-            }
+    /// Marks all that was published.
+    async fn mark_all(&mut self) {
+        let marked = self.marks.all().await;
+        self.marked(marked);
+    }
+
+    /// What a marking came to. When it failed the rows stay pending.
+    fn marked(&mut self, marked: Result<(), BoxError>) {
+        if let Err(error) = marked {
+            self.failed("could not mark events as published", &*error);
+            self.marks.again_after(self.backoff.pause());
         }
     }
 
@@ -257,7 +250,6 @@ impl Relay {
     ) {
         self.unfinished = true;
         let mut after = Place::START;
-        self.mark().await;
         while !stop.is_cancelled() {
             // What lies in the hand-over is pending, too; it would only hold memory.
             while committed.try_recv().is_ok() {}
@@ -270,8 +262,8 @@ impl Relay {
                 // Once more from the oldest on: only an outbox without pending rows is caught up with.
                 Ok(page) if page.is_last => {
                     after = Place::START;
-                    self.mark().await;
-                    if self.unmarked.is_empty() {
+                    self.mark_all().await;
+                    if self.marks.len() == 0 {
                         continue;
                     }
                 }
@@ -303,7 +295,7 @@ impl Relay {
         after: Place,
     ) -> Result<Page, BoxError> {
         let rows = self.outbox.pending(before, after, BATCH).await?;
-        let unmarked: HashSet<Place> = self.unmarked.iter().map(|e| e.place).collect();
+        let unmarked = self.marks.places();
         let last = rows.last().map(|row| row.place);
         let events = rows
             .into_iter()
@@ -343,10 +335,16 @@ impl Relay {
         }
     }
 
-    /// Tells the metrics how much waits.
+    /// Tells the metrics how much waits. What only waits for its mark does not count; when there is
+    /// something else, the oldest of all stands for it.
     async fn measure(&mut self) -> Option<Depth> {
         match self.outbox.depth().await {
-            Ok(depth) => {
+            Ok(mut depth) => {
+                let unmarked = i64::try_from(self.marks.len()).unwrap_or(i64::MAX);
+                depth.pending = (depth.pending - unmarked).max(0);
+                if depth.pending == 0 {
+                    depth.oldest = None;
+                }
                 let age = depth.oldest.map(|oldest| self.clock.now() - oldest);
                 let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
                 self.metrics
@@ -365,7 +363,6 @@ impl Relay {
         left_behind: DateTime<Utc>,
         stop: &CancellationToken,
     ) -> Result<(), BoxError> {
-        self.mark().await;
         let mut after = Place::START;
         while !stop.is_cancelled() && self.outbox.lease(self.holder).await?.is_some() {
             let page = self.pending_page(Some(left_behind), after).await?;
@@ -373,6 +370,9 @@ impl Relay {
                 return Ok(());
             }
             after = page.last;
+            if page.events.is_empty() {
+                continue;
+            }
             tracing::info!(
                 service = self.outbox.service(),
                 events = page.events.len(),
@@ -381,7 +381,6 @@ impl Relay {
             if matches!(self.publish(page.events).await, Outcome::Failed) {
                 return Ok(());
             }
-            self.mark().await;
         }
         Ok(())
     }
@@ -398,7 +397,7 @@ impl Relay {
         if !self.unfinished {
             self.publish(events).await;
         }
-        self.mark().await;
+        self.mark_all().await;
     }
 }
 
@@ -415,13 +414,6 @@ async fn paced(
 /// How long the outbox is left alone after a look that took so long.
 fn pause_after(look: Duration) -> Duration {
     (look * SHARE_OF_LOOKING).clamp(SWEEP_EVERY, SWEEP_AT_LEAST_EVERY)
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[cfg(test)]
