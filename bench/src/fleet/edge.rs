@@ -1,8 +1,9 @@
-//! Traefik processes: one with this project's configuration, one with next to none.
+//! Traefik processes: one with this project's configuration, and some with less.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
+use anyhow::Context;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -12,6 +13,9 @@ use crate::server::{Server, free_port};
 
 /// More than anybody asks here: the limit by address is in force and refuses nobody.
 const NO_LIMIT: &str = "100000000";
+
+/// The static configuration in the folder of each.
+const CONFIG: &str = "traefik.yml";
 
 /// A Traefik, and the folder it runs in.
 pub struct Edge {
@@ -24,15 +28,8 @@ impl Edge {
     /// With the files of `traefik/`, in front of the stack's auth and of `service`, which stands for
     /// all others.
     pub async fn ours(plan: &Plan, stack: &Stack, service: &Server) -> anyhow::Result<Self> {
-        let folder = plan.temp()?;
-        let (port, secure, admin) = (free_port().await?, free_port().await?, free_port().await?);
-        let ports = [port, secure, admin].map(|port| port.to_string());
-        let mut config = sourced("traefik_config \"$@\"");
-        shell(config.arg("-").arg(folder.path()).args(ports)).await?;
-        let mut command = traefik().await?;
+        let (mut command, port, folder) = configured(plan).await?;
         command
-            .arg(option("configFile", &folder.path().join("traefik.yml")))
-            .env("GOGC", "400") // as compose and Kubernetes have it
             .env("AUTH_URL", stack.value("AUTH_URL")?)
             .env("FRONT_URL", stack.value("FRONT_URL")?)
             .env("RATE_LIMIT_AVERAGE", NO_LIMIT)
@@ -43,24 +40,31 @@ impl Edge {
         Self::start(command, port, "/.well-known/jwks.json", folder).await
     }
 
+    /// What `traefik/traefik.yml` says, with its access log, metrics and traces, and of `traefik/dynamic/`
+    /// nothing: what [`Self::bare`] has in its place.
+    pub async fn observed(plan: &Plan, auth: &Server, service: &Server) -> anyhow::Result<Self> {
+        let (command, port, folder) = configured(plan).await?;
+        let (dynamic, config) = (folder.path().join("dynamic"), folder.path().join(CONFIG));
+        std::fs::create_dir(&dynamic)?;
+        let text = std::fs::read_to_string(&config)?;
+        let of_project = text
+            .lines()
+            .find(|line| line.starts_with("    directory: "));
+        let of_project = of_project.context("traefik.yml names no folder of dynamic files")?;
+        let own = format!("    directory: {}", dynamic.display());
+        std::fs::write(&config, text.replace(of_project, &own))?;
+        // The entry points have these on every router.
+        let named = "    edge: &nothing {headers: {customResponseHeaders: {Server: ''}}}\n    \
+                     hsts: *nothing\n";
+        std::fs::write(dynamic.join("bare.yml"), one_router(auth, service, named))?;
+        Self::start(command, port, "/", folder).await
+    }
+
     /// One router, its forward-auth and one service, both with one empty handler.
     pub async fn bare(plan: &Plan, auth: &Server, service: &Server) -> anyhow::Result<Self> {
         let folder = plan.temp()?;
         let dynamic = folder.path().join("dynamic.yml");
-        std::fs::write(
-            &dynamic,
-            format!(
-                "http:\n  \
-                   routers:\n    \
-                     all: {{rule: 'PathPrefix(`/`)', service: all, middlewares: [ask]}}\n  \
-                   middlewares:\n    \
-                     ask: {{forwardAuth: {{address: '{auth}/', trustForwardHeader: false}}}}\n  \
-                   services:\n    \
-                     all: {{loadBalancer: {{servers: [{{url: '{service}'}}]}}}}\n",
-                auth = url(auth.address),
-                service = url(service.address),
-            ),
-        )?;
+        std::fs::write(&dynamic, one_router(auth, service, ""))?;
         let port = free_port().await?;
         let mut command = traefik().await?;
         command
@@ -82,6 +86,36 @@ impl Edge {
             _folder: folder,
         })
     }
+}
+
+/// A Traefik with the files of `traefik/`, and where it will listen.
+async fn configured(plan: &Plan) -> anyhow::Result<(Command, u16, TempDir)> {
+    let folder = plan.temp()?;
+    let (port, secure, admin) = (free_port().await?, free_port().await?, free_port().await?);
+    let ports = [port, secure, admin].map(|port| port.to_string());
+    let mut config = sourced("traefik_config \"$@\"");
+    shell(config.arg("-").arg(folder.path()).args(ports)).await?;
+    let mut command = traefik().await?;
+    command
+        .arg(option("configFile", &folder.path().join(CONFIG)))
+        .env("GOGC", "400"); // as compose and Kubernetes have it
+    Ok((command, port, folder))
+}
+
+/// Everything to one service, once an auth has said yes; with `more` middlewares.
+fn one_router(auth: &Server, service: &Server, more: &str) -> String {
+    format!(
+        "http:\n  \
+           routers:\n    \
+             all: {{rule: 'PathPrefix(`/`)', service: all, middlewares: [ask]}}\n  \
+           middlewares:\n    \
+             ask: {{forwardAuth: {{address: '{auth}/', trustForwardHeader: false}}}}\n\
+         {more}  \
+           services:\n    \
+             all: {{loadBalancer: {{servers: [{{url: '{service}'}}]}}}}\n",
+        auth = url(auth.address),
+        service = url(service.address),
+    )
 }
 
 fn url(address: SocketAddr) -> String {

@@ -22,15 +22,25 @@ pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
         Server::limit(folder.path(), &["bare"]).await?,
     );
     let bare = Edge::bare(plan, &auth, &handler).await?;
+    let observed = Edge::observed(plan, &auth, &handler).await?;
     let token = &world.tokens[0];
     let asked = Load::of([signed(get(path)?, token)?], CLIENTS);
     let asked_of_bare = Load::of([signed(get("/")?, token)?], CLIENTS);
-    let measure = in_turns(
-        plan,
-        "through Traefik / bare Traefik, auth and handler",
-        Target::Ratio(0.9),
-        (&ours.server, &asked),
-        (&bare.server, &asked_of_bare),
-    );
-    Ok(vec![measure.await?])
+    let mut measures = Vec::new();
+    for (what, target, limit) in [
+        (
+            "through Traefik / bare Traefik, auth and handler",
+            Target::Ratio(0.9),
+            &bare,
+        ),
+        (
+            "through Traefik / the same with log, metrics and traces",
+            Target::Open,
+            &observed,
+        ),
+    ] {
+        let (subject, limit) = ((&ours.server, &asked), (&limit.server, &asked_of_bare));
+        measures.push(in_turns(plan, what, target, subject, limit).await?);
+    }
+    Ok(measures)
 }

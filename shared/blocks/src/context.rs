@@ -21,6 +21,8 @@ pub struct RequestContext {
     pub correlation_id: String,
     /// The request's path, without its query.
     pub path: String,
+    /// The path of the request that this one asks about, where a gateway asks about one.
+    pub about: OnceLock<String>,
     /// Who is calling, once that is known; for log lines.
     pub user_id: OnceLock<i64>,
     /// Whether the client is waited for: it has not sent all of its body yet.
@@ -42,6 +44,11 @@ pub fn current() -> Option<Arc<RequestContext>> {
 /// Notes who is calling, so that log lines of this request name the account.
 pub fn identify(user_id: i64) {
     let _ = CURRENT.try_with(|request| request.user_id.set(user_id));
+}
+
+/// Notes which path this request asks about: problems name that one.
+pub fn asks_about(path: &str) {
+    let _ = CURRENT.try_with(|request| request.about.set(path.to_owned()));
 }
 
 /// Runs `work`, which waits for nothing but the client's body: should it take too long, that is the

@@ -264,7 +264,9 @@ impl IntoResponse for Problem {
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
             detail: &self.detail,
-            instance: request.as_ref().map_or("", |request| &request.path),
+            instance: request
+                .as_ref()
+                .map_or("", |request| request.about.get().unwrap_or(&request.path)),
             trace_id: request.as_ref().map_or("", |request| &request.trace_id),
             error_code: self.error_code,
             errors: &self.errors,

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use blocks::context::asks_about;
 use blocks::gateway::guest_may;
 use blocks::identity::{Jwk, bearer, headers};
 use blocks::kit::check_path;
@@ -51,10 +52,10 @@ pub(super) async fn validate(State(auth): State<Auth>, request: Request) -> Resp
 }
 
 async fn judge(auth: &Auth, parts: &Parts) -> Result<Response, Box<Response>> {
-    let refuse = |problem: Problem| Box::new(problem.into_response());
+    let refuse = |problem| Box::new(refused(parts, problem));
     let optional = is_optional(parts.uri.query()).map_err(refuse)?;
     check_forwarded_path(parts).map_err(refuse)?;
-    let token = bearer(&parts.headers).map_err(|refusal| Box::new(refusal.into_response()))?;
+    let token = bearer(&parts.headers).map_err(|refusal| Box::new(refused(parts, refusal)))?;
     let Some(token) = token else {
         if optional {
             return Ok(Response::new(Body::empty()));
@@ -67,7 +68,7 @@ async fn judge(auth: &Auth, parts: &Parts) -> Result<Response, Box<Response>> {
     let identity = auth
         .identify(token)
         .await
-        .map_err(|refusal| Box::new(refusal.into_response()))?;
+        .map_err(|refusal| Box::new(refused(parts, refusal)))?;
     guest_may(identity.caller.role, &forwarded_method(parts)).map_err(refuse)?;
 
     let mut response = Response::new(Body::empty());
@@ -80,6 +81,15 @@ async fn judge(auth: &Auth, parts: &Parts) -> Result<Response, Box<Response>> {
     said.insert(headers::USER_ROLE, role);
     said.insert(headers::IDENTITY, auth.assertion(&identity));
     Ok(response)
+}
+
+/// A refusal, which names the path that the client asked for and not that of the gateway's question.
+fn refused(parts: &Parts, refusal: impl IntoResponse) -> Response {
+    let uri = parts.headers.get(FORWARDED_URI);
+    if let Some(uri) = uri.and_then(|uri| Uri::try_from(uri.as_bytes()).ok()) {
+        asks_about(uri.path());
+    }
+    refusal.into_response()
 }
 
 fn is_optional(query: Option<&str>) -> Result<bool, Problem> {

@@ -116,7 +116,9 @@ async fn a_guest_may_only_read_by_the_forwarded_method_and_not_by_the_question()
     for methods in bad {
         let response = ask(&guest, methods).await;
         assert_eq!(response.status(), StatusCode::FORBIDDEN, "{methods:?}");
-        assert_eq!(json_of(response).await["error_code"], "guest_read_only");
+        let problem = json_of(response).await;
+        assert_eq!(problem["error_code"], "guest_read_only");
+        assert_eq!(problem["instance"], "/api/posts");
         assert_eq!(
             ask(&user, methods).await.status(),
             StatusCode::OK,
