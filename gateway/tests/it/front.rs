@@ -4,6 +4,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::world::Folder;
 
@@ -84,7 +85,8 @@ async fn a_fleet_without_its_broker_is_degraded_and_ready() {
         .fallback(get("ok"));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(axum::serve(listener, services).into_future());
+    let mut serving = JoinSet::new();
+    serving.spawn(axum::serve(listener, services).into_future());
     let folder = Folder::new();
     let front = folder.front(&at(&address, None)).await;
     front.get("/ready", None).await.expect(200);
