@@ -5,6 +5,7 @@ use std::sync::Arc;
 use auth::{Auth, MIGRATIONS, OpenError, Settings};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use blocks::context::{RequestContext, scope};
 use blocks::identity::{AccessClaims, AssertionClaims, Jwk, KeySet, SigningKey};
 use blocks::{Clock, ManualClock, Role};
 use chrono::TimeDelta;
@@ -116,13 +117,37 @@ async fn a_guest_may_only_read_by_the_forwarded_method_and_not_by_the_question()
     for methods in bad {
         let response = ask(&guest, methods).await;
         assert_eq!(response.status(), StatusCode::FORBIDDEN, "{methods:?}");
-        let problem = json_of(response).await;
-        assert_eq!(problem["error_code"], "guest_read_only");
-        assert_eq!(problem["instance"], "/api/posts");
+        assert_eq!(json_of(response).await["error_code"], "guest_read_only");
         assert_eq!(
             ask(&user, methods).await.status(),
             StatusCode::OK,
             "{methods:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_path_that_was_asked_for_and_not_that_of_the_question() {
+    let world = world().await;
+    let question = || {
+        Arc::new(RequestContext {
+            path: "/api/auth/validate".into(),
+            ..RequestContext::default()
+        })
+    };
+    for (forwarded, instance) in [
+        (
+            &[("x-forwarded-uri", "/api/posts?page=2")][..],
+            "/api/posts",
+        ),
+        (&[("x-forwarded-uri", "not a path")], "/api/auth/validate"),
+        (&[], "/api/auth/validate"),
+    ] {
+        let refusal = scope(question(), world.validate("", forwarded)).await;
+        assert_eq!(
+            json_of(refusal).await["instance"],
+            instance,
+            "{forwarded:?}"
         );
     }
 }
