@@ -381,6 +381,8 @@ impl Relay {
             if matches!(self.publish(page.events).await, Outcome::Failed) {
                 return Ok(());
             }
+            // Others would take them for left behind, too.
+            self.marks.soon();
         }
         Ok(())
     }

@@ -109,6 +109,11 @@ impl Marks {
         Ok(())
     }
 
+    /// The next marking begins at once.
+    pub fn soon(&mut self) {
+        self.due = Some(Instant::now());
+    }
+
     /// Nothing is marked before that.
     pub fn again_after(&mut self, pause: Duration) {
         self.due = Some(Instant::now() + pause);
