@@ -4,7 +4,6 @@
 //! however it ends: a shell waits for that and removes everything.
 
 use std::fs;
-use std::net::TcpListener;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -13,12 +12,12 @@ use std::time::Duration;
 
 use blocks::bus::EventBus;
 use events::header;
-use rand::Rng;
 use rand::seq::SliceRandom;
 use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::Value;
 use testkit::community::client::Client;
 use testkit::community::events::Event;
+use testkit::ports::free_ports;
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
@@ -54,9 +53,6 @@ const PORTS: [&str; 13] = [
     "NOTIFICATION",
     "KAFKA",
 ];
-/// Below those that systems give to whoever connects: while a server is away nobody else may get its
-/// port.
-const FREE: std::ops::Range<u16> = 15_000..32_000;
 
 /// One for all tests.
 static STACK: LazyLock<Stack> = LazyLock::new(Stack::plan);
@@ -140,7 +136,7 @@ impl Stack {
         let folder = std::env::temp_dir().join(name).join("stack");
         let beside = Path::new(env!("CARGO_BIN_EXE_rookery")).parent().unwrap();
         let executables = told_executables().unwrap_or_else(|| beside.to_owned());
-        let first_port = free_ports();
+        let first_port = free_ports(u16::try_from(PORTS.len()).unwrap() + 1);
         let mut end = std::process::Command::new("bash");
         end.args([
             "-c",
@@ -348,19 +344,6 @@ fn set_up(command: &mut std::process::Command, folder: &Path, first_port: u16, e
     for (port, name) in (first_port..).zip(PORTS) {
         command.env(format!("STACK_{name}_PORT"), port.to_string());
     }
-}
-
-/// The first of as many free ports in a row as the stack needs.
-fn free_ports() -> u16 {
-    let count = u16::try_from(PORTS.len()).unwrap() + 1;
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    for _ in 0..100 {
-        let first = rand::rng().random_range(FREE.start..FREE.end - count);
-        if (first..first + count).all(|port| is_free(&port)) {
-            return first;
-        }
-    }
-    panic!("no {count} free ports in a row");
 }
 
 /// Sends a signal and waits until the system has forgotten the process.

@@ -10,8 +10,9 @@ use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use testkit::broker::Broker;
-use testkit::fleet::{Alone, Database, free_port, refusal, stops_and_names};
+use testkit::fleet::{Alone, Database, refusal, stops_and_names};
 use testkit::http::{Answer, eventually};
+use testkit::ports::free_port;
 use tokio::process::Command;
 
 const AUTH: &str = env!("CARGO_BIN_EXE_auth");

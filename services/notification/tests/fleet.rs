@@ -18,10 +18,9 @@ use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::{Value, json};
 use testkit::broker::Broker;
 use testkit::db::TEST_DATABASE_URL;
-use testkit::fleet::{
-    Alone, Database, PasswordRole, TEST_KAFKA, brokers, free_port, stops_and_names,
-};
+use testkit::fleet::{Alone, Database, PasswordRole, TEST_KAFKA, brokers, stops_and_names};
 use testkit::http::{Answer, eventually};
+use testkit::ports::free_port;
 use testkit::strangers::Strangers;
 use uuid::Uuid;
 

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::ports::free_ports;
+
 /// See the module. It ends with the value.
 pub struct Broker {
     folder: TempDir,
@@ -20,7 +22,7 @@ impl Broker {
         let folder = tempfile::tempdir().unwrap();
         let mut broker = Self {
             folder,
-            port: two_free_ports(),
+            port: free_ports(2),
             address: String::new(),
         };
         broker.address = broker.up();
@@ -85,17 +87,4 @@ impl Drop for Broker {
     fn drop(&mut self) {
         self.script("down");
     }
-}
-
-/// A port that is free, and so is the next one.
-fn two_free_ports() -> u16 {
-    let bind = |port| std::net::TcpListener::bind(("127.0.0.1", port));
-    for _ in 0..100 {
-        let first = bind(0).unwrap();
-        let port = first.local_addr().unwrap().port();
-        if port < u16::MAX && bind(port + 1).is_ok() {
-            return port;
-        }
-    }
-    panic!("no two free ports beside each other");
 }

@@ -1,7 +1,6 @@
 //! Services as processes of their own, over servers of their own.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::process::{Child, Command};
 
 use crate::db::TEST_DATABASE_URL;
 use crate::http::{Client, eventually};
+use crate::ports::free_port;
 
 /// Names a Kafka broker for tests.
 pub const TEST_KAFKA: &str = "TEST_KAFKA";
@@ -127,12 +127,6 @@ impl PasswordRole {
         server.execute(statement).await.unwrap();
         server.close().await.unwrap();
     }
-}
-
-/// A port that nobody listens on now.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// What `executable` says when it does not start with these settings, of which `name` is absent or

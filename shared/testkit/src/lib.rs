@@ -16,5 +16,6 @@ pub mod db;
 pub mod fleet;
 pub mod http;
 pub mod lease;
+pub mod ports;
 pub mod positions;
 pub mod strangers;

@@ -7,8 +7,9 @@ use blocks::error::chain;
 use futures::future::join_all;
 
 use crate::db::TEST_DATABASE_URL;
-use crate::fleet::{Alone, TEST_KAFKA, free_port};
+use crate::fleet::{Alone, TEST_KAFKA};
 use crate::http::eventually;
+use crate::ports::free_port;
 
 /// Names a Redis server for tests.
 pub const TEST_REDIS_URL: &str = "TEST_REDIS_URL";

@@ -1,0 +1,34 @@
+//! Ports for what a test starts.
+//!
+//! Below those that a system gives to whoever connects or asks for any: between the choice of a port
+//! and the moment when a slow server listens on it nobody else may get it.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::sync::{Mutex, PoisonError};
+
+use rand::Rng;
+
+const FROM: std::ops::Range<u16> = 10_000..20_000;
+/// What this process chose before.
+static CHOSEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    free_ports(1)
+}
+
+/// The first of `count` ports in a row that nobody listens on now.
+pub fn free_ports(count: u16) -> u16 {
+    let mut chosen = CHOSEN.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..1000 {
+        let first = rand::rng().random_range(FROM.start..FROM.end - count);
+        let mut row = first..first + count;
+        let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if row.clone().all(|port| !chosen.contains(&port)) && row.all(is_free) {
+            chosen.extend(first..first + count);
+            return first;
+        }
+    }
+    panic!("no {count} free ports in a row");
+}
