@@ -142,6 +142,12 @@ pub trait Outbox: Send + Sync {
     /// When the store can't be reached.
     async fn depth(&self) -> Result<Depth, BoxError>;
 
+    /// Of how many keys an event is pending that was written before then.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn keys_pending_before(&self, time: DateTime<Utc>) -> Result<i64, BoxError>;
+
     /// Takes or renews the sweeper's lease for `holder`; `None` while somebody else has it. It ends
     /// by the store's own clock [`LEASE_MS`] after the last renewal.
     ///

@@ -5,13 +5,14 @@
 //! sweep, for which one process at a time holds a lease. Two relays may therefore publish the same
 //! event, or version 2 before 1: consumers enforce the order.
 
+mod looks;
 mod marks;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,24 +23,16 @@ use crate::backoff::Backoff;
 use crate::bus::{BusError, EventBus};
 use crate::error::{BoxError, chain};
 use crate::metrics::{Metrics, RelayMetrics};
-use crate::outbox::{Depth, Outbox, Pending, Place, Published};
+use crate::outbox::{Outbox, Pending, Place};
 
+use self::looks::{Looks, Seen};
 use self::marks::Marks;
 
 /// What is handed over is published at most so often: the first events after a pause go at once, those
 /// of a busy time go together, and every consumer has as few batches to write.
-const PACE: Duration = Duration::from_millis(5);
+const PACE: Duration = Duration::from_millis(10);
 /// Events in one publish.
 const BATCH: usize = 500;
-/// How often the outbox is looked at for what was left behind.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// The least often: so late at most it is found.
-const SWEEP_AT_LEAST_EVERY: Duration = Duration::from_secs(30);
-/// One part in so many of the time may go into looking. A server that reads everything to answer would
-/// do nothing else.
-const SHARE_OF_LOOKING: u32 = 20;
-/// What is pending for longer was left behind, in ms.
-const LEFT_BEHIND_MS: i64 = 2_000;
 
 /// What a publish came to.
 enum Outcome {
@@ -60,8 +53,7 @@ pub struct Relay {
     marks: Marks,
     /// When what is handed over may be published next.
     not_before: Instant,
-    /// When the outbox is looked at next.
-    sweep_at: Instant,
+    looks: Looks,
     /// Published from the outbox while the same events lay in the hand-over.
     overtaken: HashSet<Place>,
     backoff: Backoff,
@@ -91,13 +83,13 @@ impl Relay {
         Self {
             counted,
             marks: Marks::new(Arc::clone(&outbox)),
+            looks: Looks::new(Arc::clone(&outbox), Arc::clone(&clock)),
             outbox,
             bus,
             clock,
             metrics,
             holder,
             not_before: Instant::now(),
-            sweep_at: Instant::now(),
             overtaken: HashSet::new(),
             backoff: Backoff::default(),
             unfinished: false,
@@ -116,12 +108,13 @@ impl Relay {
         self.catch_up(&mut committed, &stop).await;
         let mut handed: Vec<Vec<Pending>> = Vec::new();
         loop {
-            let sweep_at = self.sweep_at;
+            let look_at = self.looks.due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                // These two are rare; behind a stream of hand-overs they would never have their turn.
-                () = tokio::time::sleep_until(sweep_at) => self.sweep(&mut committed, &stop).await,
+                // These are rare; behind a stream of hand-overs they would never have their turn.
+                () = at(look_at) => self.looks.begin(&self.marks),
+                seen = self.looks.end() => self.sweep(seen, &mut committed, &stop).await,
                 marked = self.marks.step() => self.marked(marked),
                 count = paced(self.not_before, &mut committed, &mut handed) => {
                     if count == 0 {
@@ -194,9 +187,8 @@ impl Relay {
             }
             self.backoff.reset();
             self.counted.published(published as u64);
-            let published = events.drain(..published);
-            self.marks
-                .add(published.map(|event| Published::from(&event)));
+            self.marks.add(&events[..published]);
+            events.drain(..published);
             if self.marks.are_too_many() {
                 self.mark_all().await;
             }
@@ -278,7 +270,9 @@ impl Relay {
                 }
                 Err(error) => self.failed("could not read the outbox", &*error),
             }
-            self.measure().await;
+            self.looks.begin(&self.marks);
+            let seen = self.looks.end().await;
+            self.measured(&seen);
             let pause = self.backoff.pause();
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -307,9 +301,10 @@ impl Relay {
         })
     }
 
-    /// Looks after what was left behind, by this process or another.
+    /// Looks after what a look found to be left behind, by this process or another.
     async fn sweep(
         &mut self,
+        seen: Result<Seen, BoxError>,
         committed: &mut mpsc::Receiver<Vec<Pending>>,
         stop: &CancellationToken,
     ) {
@@ -319,42 +314,27 @@ impl Relay {
         if self.outbox.fell_behind() {
             self.catch_up(committed, stop).await;
         }
-        let left_behind = self.clock.now() - TimeDelta::milliseconds(LEFT_BEHIND_MS);
-        let began = Instant::now();
-        let depth = self.measure().await;
-        self.sweep_at = Instant::now() + pause_after(began.elapsed());
-        match depth {
-            Some(Depth {
-                oldest: Some(oldest),
-                ..
-            }) if oldest < left_behind => {}
-            _ => return,
-        }
-        if let Err(error) = self.sweep_pages(left_behind, stop).await {
+        self.measured(&seen);
+        if let Ok(Seen {
+            left_behind: Some(before),
+            ..
+        }) = seen
+            && let Err(error) = self.sweep_pages(before, stop).await
+        {
             self.failed("could not sweep the outbox", &*error);
         }
     }
 
-    /// Tells the metrics how much waits. What only waits for its mark does not count; when there is
-    /// something else, the oldest of all stands for it.
-    async fn measure(&mut self) -> Option<Depth> {
-        match self.outbox.depth().await {
-            Ok(mut depth) => {
-                let unmarked = i64::try_from(self.marks.len()).unwrap_or(i64::MAX);
-                depth.pending = (depth.pending - unmarked).max(0);
-                if depth.pending == 0 {
-                    depth.oldest = None;
-                }
-                let age = depth.oldest.map(|oldest| self.clock.now() - oldest);
+    /// Tells the metrics how much waits.
+    fn measured(&mut self, seen: &Result<Seen, BoxError>) {
+        match seen {
+            Ok(seen) => {
+                let age = seen.oldest.map(|oldest| self.clock.now() - oldest);
                 let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
                 self.metrics
-                    .outbox(self.outbox.service(), depth.pending, age);
-                Some(depth)
+                    .outbox(self.outbox.service(), seen.pending, age);
             }
-            Err(error) => {
-                self.failed("could not look at the outbox", &*error);
-                None
-            }
+            Err(error) => self.failed("could not look at the outbox", &**error),
         }
     }
 
@@ -413,21 +393,10 @@ async fn paced(
     committed.recv_many(handed, BATCH).await
 }
 
-/// How long the outbox is left alone after a look that took so long.
-fn pause_after(look: Duration) -> Duration {
-    (look * SHARE_OF_LOOKING).clamp(SWEEP_EVERY, SWEEP_AT_LEAST_EVERY)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looking_takes_its_share_of_the_time_and_is_never_given_up() {
-        let cases = [(1, 1_000), (50, 1_000), (400, 8_000), (2_000, 30_000)];
-        for (look, pause) in cases {
-            let (look, pause) = (Duration::from_millis(look), Duration::from_millis(pause));
-            assert_eq!(pause_after(look), pause, "after {look:?}");
-        }
+/// Waits until then; for ever when there is no such time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

@@ -144,6 +144,18 @@ impl Outbox for Db {
         Ok(Depth { pending, oldest })
     }
 
+    async fn keys_pending_before(&self, time: DateTime<Utc>) -> Result<i64, BoxError> {
+        let mut reader = self.read().await?;
+        let older = on!(reader, conn => sqlx::query_scalar(
+            "select count(distinct key) from outbox_messages
+             where status = 'pending' and created_at < $1",
+        )
+        .bind(time)
+        .fetch_one(&mut *conn)
+        .await)?;
+        Ok(older)
+    }
+
     async fn lease(&self, holder: Uuid) -> Result<Option<Lease>, BoxError> {
         let clock = self.dialect().clock_ms();
         let statement = format!(

@@ -8,19 +8,23 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::error::BoxError;
-use crate::outbox::{Outbox, Place, Published};
+use crate::outbox::{Outbox, Pending, Place, Published};
 
-/// Published events are marked together, at the latest after this time.
-const MARK_AFTER: Duration = Duration::from_millis(250);
+/// Events are marked together with those that are published in the same so much time. Without any for as
+/// long the outbox is at rest.
+const TOGETHER: Duration = Duration::from_millis(250);
 /// So many are marked at once, at most and at least.
-const AT_ONCE: std::ops::RangeInclusive<usize> = 25..=2000;
+const AT_ONCE: std::ops::RangeInclusive<usize> = 10..=2000;
 /// How long one marking should take: as many are marked at once as could be in that time before.
-const STEP: Duration = Duration::from_millis(50);
+const STEP: Duration = Duration::from_millis(20);
+/// A step is at most so many times as large as the one before.
+const GROWTH: usize = 4;
 /// While events come, one part in so many of the time goes into marking.
 const SHARE: u32 = 20;
 /// More than so many do not wait, whatever it takes: an event takes about 100 bytes here.
@@ -33,17 +37,26 @@ struct Step {
     done: JoinHandle<Result<(), BoxError>>,
 }
 
+/// An event that waits for its mark.
+struct Unmarked {
+    event: Published,
+    /// When it happened, which is when it was committed or shortly before.
+    time: DateTime<Utc>,
+}
+
 /// Events that are published and not yet marked, oldest first.
 pub(super) struct Marks {
     outbox: Arc<dyn Outbox>,
     tasks: TaskTracker,
-    unmarked: Vec<Published>,
+    unmarked: Vec<Unmarked>,
     step: Option<Step>,
-    /// When the next ones are marked.
-    due: Option<Instant>,
     at_once: usize,
-    /// Whether events came since the last step.
-    busy: bool,
+    /// When the last event came.
+    came: Instant,
+    /// When the next ones are marked if no more events come.
+    earliest: Instant,
+    /// When they are marked whatever comes.
+    latest: Instant,
 }
 
 impl Marks {
@@ -53,19 +66,23 @@ impl Marks {
             tasks: TaskTracker::new(),
             unmarked: Vec::new(),
             step: None,
-            due: None,
-            at_once: *AT_ONCE.end(),
-            busy: false,
+            at_once: *AT_ONCE.start(),
+            came: Instant::now(),
+            earliest: Instant::now(),
+            latest: Instant::now(),
         }
     }
 
     /// These are published.
-    pub fn add(&mut self, published: impl Iterator<Item = Published>) {
-        self.unmarked.extend(published);
-        self.busy = true;
-        if self.due.is_none() {
-            self.due = Some(Instant::now() + MARK_AFTER);
+    pub fn add(&mut self, published: &[Pending]) {
+        self.came = Instant::now();
+        if self.unmarked.is_empty() {
+            self.latest = self.latest.max(self.came + TOGETHER);
         }
+        self.unmarked.extend(published.iter().map(|event| Unmarked {
+            event: Published::from(event),
+            time: event.message.time,
+        }));
     }
 
     /// How many wait for their mark.
@@ -73,9 +90,19 @@ impl Marks {
         self.unmarked.len()
     }
 
+    /// Of how many keys an event waits that happened before then.
+    pub fn keys_before(&self, time: DateTime<Utc>) -> usize {
+        let earlier = self.unmarked.iter().filter(|waits| waits.time < time);
+        let keys: HashSet<&str> = earlier.map(|waits| waits.event.key.as_str()).collect();
+        keys.len()
+    }
+
     /// Which ones wait.
     pub fn places(&self) -> HashSet<Place> {
-        self.unmarked.iter().map(|event| event.place).collect()
+        self.unmarked
+            .iter()
+            .map(|waits| waits.event.place)
+            .collect()
     }
 
     /// More wait than is good for the memory.
@@ -90,10 +117,12 @@ impl Marks {
     /// When the store could not be reached: they stay, and wait for [`Marks::again_after`].
     pub async fn step(&mut self) -> Result<(), BoxError> {
         if self.step.is_none() {
-            match self.due {
-                Some(due) => tokio::time::sleep_until(due).await,
-                None => std::future::pending().await,
+            if self.unmarked.is_empty() {
+                return std::future::pending().await;
             }
+            let at_rest = self.came + TOGETHER;
+            let due = self.latest.min(at_rest).max(self.earliest);
+            tokio::time::sleep_until(due).await;
         }
         self.now().await
     }
@@ -111,19 +140,22 @@ impl Marks {
 
     /// The next marking begins at once.
     pub fn soon(&mut self) {
-        self.due = Some(Instant::now());
+        self.again_after(Duration::ZERO);
     }
 
     /// Nothing is marked before that.
     pub fn again_after(&mut self, pause: Duration) {
-        self.due = Some(Instant::now() + pause);
+        self.earliest = Instant::now() + pause;
+        self.latest = self.earliest;
     }
 
     /// Ends the marking that is under way, or begins and ends one.
     async fn now(&mut self) -> Result<(), BoxError> {
         let step = self.step.get_or_insert_with(|| {
             let count = self.unmarked.len().min(self.at_once);
-            let (outbox, events) = (Arc::clone(&self.outbox), self.unmarked[..count].to_vec());
+            let outbox = Arc::clone(&self.outbox);
+            let events = self.unmarked[..count].iter();
+            let events: Vec<Published> = events.map(|waits| waits.event.clone()).collect();
             let marking = async move { outbox.mark_published(&events).await };
             Step {
                 count,
@@ -136,54 +168,163 @@ impl Marks {
         self.step = None;
         done??;
         self.unmarked.drain(..count);
-        self.at_once = next_count(count, took);
-        let busy = std::mem::take(&mut self.busy);
-        self.due = (!self.unmarked.is_empty()).then(|| Instant::now() + rest_after(took, busy));
+        self.at_once = next_count(self.at_once, count, took);
+        // Between two steps there is always time for others.
+        self.earliest = Instant::now() + took;
+        self.latest = Instant::now() + (took * (SHARE - 1)).max(TOGETHER);
         Ok(())
     }
 }
 
-/// How many to mark next, when so many took so long.
-fn next_count(count: usize, took: Duration) -> usize {
+/// How many to mark at once, when it was `at_once` and `count` took so long.
+fn next_count(at_once: usize, count: usize, took: Duration) -> usize {
     let each = took / u32::try_from(count).unwrap_or(u32::MAX).max(1);
     let fit = STEP.as_nanos() / each.as_nanos().max(1);
-    usize::try_from(fit)
-        .unwrap_or(usize::MAX)
+    let fit = usize::try_from(fit).unwrap_or(usize::MAX);
+    // A small step says little of a large one.
+    fit.min(at_once.max(count * GROWTH))
         .clamp(*AT_ONCE.start(), *AT_ONCE.end())
-}
-
-/// How long the store is left alone after a step that took so long. Between two steps there is always
-/// time for others.
-fn rest_after(took: Duration, busy: bool) -> Duration {
-    if busy {
-        (took * (SHARE - 1)).max(MARK_AFTER)
-    } else {
-        took
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use events::Message;
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::outbox::{Depth, Lease};
 
     #[test]
     fn a_step_has_as_many_events_as_fit_into_its_time() {
-        for (count, took_ms, next) in [
-            (2000, 20, 2000), // a quick store: as many as may be
-            (1000, 100, 500),
-            (25, 25, 50),
-            (25, 1000, 25), // a slow one: not fewer than that
+        for (at_once, count, took_ms, next) in [
+            (2000, 2000, 20, 2000), // a quick store: as many as may be
+            (2000, 1, 0, 2000),
+            (2000, 1000, 100, 200),
+            (10, 10, 10, 20),
+            (10, 10, 1, 40),    // seems quick: more, but not all at once
+            (10, 10, 1000, 10), // a slow one: not fewer than that
         ] {
-            let took = Duration::from_millis(took_ms);
-            assert_eq!(next_count(count, took), next, "{count} in {took:?}");
+            let next_one = next_count(at_once, count, Duration::from_millis(took_ms));
+            assert_eq!(next_one, next, "{count} in {took_ms} ms");
         }
     }
 
-    #[test]
-    fn the_store_is_left_alone_for_most_of_the_time_while_events_come() {
-        let ms = Duration::from_millis;
-        assert_eq!(rest_after(ms(2), true), MARK_AFTER);
-        assert_eq!(rest_after(ms(50), true), ms(950));
-        assert_eq!(rest_after(ms(50), false), ms(50));
+    /// An outbox that takes so long to mark an event, and notes when how many were marked.
+    struct Slow {
+        each: Duration,
+        began: Instant,
+        marked: Mutex<Vec<(Duration, usize)>>,
+    }
+
+    #[async_trait]
+    impl Outbox for Slow {
+        fn service(&self) -> &'static str {
+            "slow"
+        }
+        fn committed(&self) -> Option<mpsc::Receiver<Vec<Pending>>> {
+            None
+        }
+        fn fell_behind(&self) -> bool {
+            false
+        }
+        async fn pending(
+            &self,
+            _: Option<DateTime<Utc>>,
+            _: Place,
+            _: usize,
+        ) -> Result<Vec<Pending>, BoxError> {
+            Ok(Vec::new())
+        }
+        async fn mark_published(&self, events: &[Published]) -> Result<(), BoxError> {
+            let count = events.len();
+            tokio::time::sleep(self.each * u32::try_from(count)?).await;
+            let mut marked = self.marked.lock().map_err(|_| "poisoned")?;
+            marked.push((self.began.elapsed(), count));
+            Ok(())
+        }
+        async fn mark_refused(&self, _: Place, _: &str) -> Result<(), BoxError> {
+            Ok(())
+        }
+        async fn depth(&self) -> Result<Depth, BoxError> {
+            Ok(Depth::default())
+        }
+        async fn keys_pending_before(&self, _: DateTime<Utc>) -> Result<i64, BoxError> {
+            Ok(0)
+        }
+        async fn lease(&self, _: Uuid) -> Result<Option<Lease>, BoxError> {
+            Ok(None)
+        }
+        async fn remove_published(&self, _: DateTime<Utc>) -> Result<u64, BoxError> {
+            Ok(0)
+        }
+    }
+
+    fn some(count: u128) -> Vec<Pending> {
+        let event = |number| Pending {
+            place: Place::from(Uuid::from_u128(number)),
+            message: Message {
+                topic: "posts".to_owned(),
+                key: number.to_string(),
+                headers: Vec::new(),
+                value: Vec::new(),
+                time: DateTime::UNIX_EPOCH,
+            },
+        };
+        (1..=count).map(event).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn marking_has_a_share_of_the_time_while_events_come_and_all_of_it_afterwards() {
+        let slow = Arc::new(Slow {
+            each: Duration::from_millis(1),
+            began: Instant::now(),
+            marked: Mutex::default(),
+        });
+        let mut marks = Marks::new(Arc::clone(&slow) as _);
+        // As a relay does: what has no time to end goes on afterwards.
+        let busy = Duration::from_secs(10);
+        while slow.began.elapsed() < busy {
+            marks.add(&some(5));
+            if let Ok(marked) = timeout(Duration::from_millis(5), marks.step()).await {
+                marked.unwrap();
+            }
+        }
+        let while_busy = std::mem::take(&mut *slow.marked.lock().unwrap());
+        let took: usize = while_busy.iter().map(|(_, count)| count).sum();
+        assert!((400..600).contains(&took), "{while_busy:?}");
+        let most = while_busy.iter().map(|(_, count)| *count).max();
+        assert!(most <= Some(20), "{while_busy:?}");
+
+        while marks.len() > 0 {
+            marks.step().await.unwrap();
+        }
+        let all = Duration::from_secs(21);
+        assert!(
+            slow.began.elapsed() < busy + all,
+            "{:?}",
+            slow.began.elapsed()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quick_store_marks_together_what_comes_together() {
+        let quick = Arc::new(Slow {
+            each: Duration::ZERO,
+            began: Instant::now(),
+            marked: Mutex::default(),
+        });
+        let mut marks = Marks::new(Arc::clone(&quick) as _);
+        for _ in 0..10 {
+            marks.add(&some(1));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        marks.step().await.unwrap();
+        let marked = quick.marked.lock().unwrap();
+        assert_eq!(marked[..], [(Duration::from_millis(250), 10)]);
     }
 }

@@ -7,6 +7,7 @@
 
 mod end_to_end;
 mod ledger;
+mod marks;
 mod members;
 mod relay;
 mod store;

@@ -21,7 +21,7 @@ use crate::ledger::{self, Ledger, MIGRATIONS, STEPS, Stepped, step};
 
 /// Notes what it accepts, in order.
 #[derive(Default)]
-struct Bus {
+pub struct Bus {
     accepted: Mutex<Vec<(String, String)>>,
     away: AtomicBool,
     slow: Duration,
@@ -30,13 +30,13 @@ struct Bus {
 }
 
 impl Bus {
-    fn of(&self, key: &str) -> Vec<String> {
+    pub fn of(&self, key: &str) -> Vec<String> {
         let accepted = self.accepted.lock().unwrap();
         let of_key = accepted.iter().filter(|(of, _)| of == key);
         of_key.map(|(_, version)| version.clone()).collect()
     }
 
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.accepted.lock().unwrap().len()
     }
 }
@@ -134,7 +134,7 @@ impl World {
     }
 }
 
-async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     for _ in 0..1500 {
         if holds().await {
             return;
@@ -201,7 +201,7 @@ impl Event for Astray {
 }
 
 /// Strikes once, after a commit.
-struct Once(AtomicBool);
+pub struct Once(pub AtomicBool);
 impl Faults for Once {
     fn fails(&self, point: FaultPoint) -> bool {
         point == FaultPoint::AfterCommit && self.0.swap(false, Ordering::SeqCst)

@@ -146,6 +146,16 @@ on_each_database!(
         assert_eq!(depth.pending, 5);
         let oldest = depth.oldest.unwrap();
         assert!(oldest >= start && oldest <= SystemClock.now(), "{oldest}");
+        let keys_before = async |time| db.keys_pending_before(time).await.unwrap();
+        assert_eq!(keys_before(oldest).await, 0);
+        assert_eq!(keys_before(far()).await, 5);
+        let of_a_known_key = db.write::<_, StoreError, _>(|tx| {
+            Box::pin(async move { tx.publish(&event(5), 6).await })
+        });
+        of_a_known_key.await.unwrap();
+        assert_eq!(keys_before(far()).await, 5);
+        db.mark_published(&published(&all[..2])).await.unwrap();
+        assert_eq!(keys_before(far()).await, 3);
     }
 );
 

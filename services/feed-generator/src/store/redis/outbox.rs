@@ -1,6 +1,7 @@
 //! The outbox of a group in Redis: its dead letters, until they are published. They are rare, so they
 //! are not handed over in memory: the sweep finds them within seconds.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -98,6 +99,9 @@ const LEASE: &str = "
     end
     return tonumber(redis.call('GET', ARGV[1] .. ':epoch') or redis.call('INCR', ARGV[1] .. ':epoch'))
 ";
+
+/// Letters that are read at a time.
+const PAGE: usize = 500;
 
 /// Sets a letter aside that the bus will never take.
 const REFUSE: &str = "
@@ -221,6 +225,24 @@ impl Outbox for Letters {
             pending,
             oldest: oldest.map(|(_, written)| written),
         })
+    }
+
+    async fn keys_pending_before(&self, time: DateTime<Utc>) -> Result<i64, BoxError> {
+        let mut keys = HashSet::new();
+        let mut after = 0;
+        loop {
+            let rows = self.rows(after, PAGE).await?;
+            for row in &rows {
+                let (letter, written) = read(row)?;
+                after = letter.place.as_row().unwrap_or(i64::MAX);
+                if written < time {
+                    keys.insert(letter.message.key);
+                }
+            }
+            if rows.len() < PAGE {
+                return Ok(i64::try_from(keys.len())?);
+            }
+        }
     }
 
     async fn lease(&self, holder: Uuid) -> Result<Option<Lease>, BoxError> {

@@ -7,6 +7,7 @@ use blocks::bus::{EventBus, TopicSpec};
 use blocks::metrics::Metrics;
 use blocks::outbox::{InspectOutbox, Outbox, Place, Published};
 use blocks::relay::Relay;
+use chrono::TimeDelta;
 use events::{header, topic};
 use feed_generator::Settings;
 use redis::AsyncTypedCommands;
@@ -73,6 +74,9 @@ async fn letters_come_in_order_by_pages_and_one_that_the_bus_never_takes_is_set_
         all[1..]
     );
     let oldest = outbox.depth().await.unwrap().oldest.unwrap();
+    let soon = oldest + TimeDelta::days(1);
+    assert_eq!(outbox.keys_pending_before(oldest).await.unwrap(), 0);
+    assert_eq!(outbox.keys_pending_before(soon).await.unwrap(), 2);
     assert_eq!(
         outbox
             .pending(Some(oldest), Place::START, 10)

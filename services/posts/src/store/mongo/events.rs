@@ -24,19 +24,13 @@ pub(super) struct EventDoc {
     pub topic: String,
     pub key: String,
     pub version: i64,
-    pub headers: Vec<HeaderDoc>,
+    /// Names and values as JSON: a server takes one text for less than a list.
+    pub headers: String,
     pub value: ValueDoc,
     /// When it happened.
     pub time: bson::DateTime,
     /// When it was committed.
     pub at: bson::DateTime,
-}
-
-/// A header. A pair would do, but not every server takes a list in a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct HeaderDoc {
-    name: String,
-    value: String,
 }
 
 /// What is published: text where it is one, so that people can read it in the database.
@@ -56,10 +50,6 @@ impl EventDoc {
         version: i64,
         message: &Message,
     ) -> Self {
-        let headers = message.headers.iter().map(|(name, value)| HeaderDoc {
-            name: name.clone(),
-            value: value.clone(),
-        });
         let value = match String::from_utf8(message.value.clone()) {
             Ok(text) => ValueDoc::Text(text),
             Err(bytes) => ValueDoc::Bytes(Binary {
@@ -73,7 +63,7 @@ impl EventDoc {
             topic: message.topic.clone(),
             key: message.key.clone(),
             version,
-            headers: headers.collect(),
+            headers: serde_json::json!(message.headers).to_string(),
             value,
             time: date(message.time),
             at: date(mongo.settings().clock.now()),
@@ -82,13 +72,12 @@ impl EventDoc {
 
     /// As it is given to the relay.
     pub(super) fn pending(self) -> Result<Pending, BoxError> {
-        let headers = self.headers.into_iter();
         Ok(Pending {
             place: Place::from(Uuid::from_str(&self.id)?),
             message: Message {
                 topic: self.topic,
                 key: self.key,
-                headers: headers.map(|header| (header.name, header.value)).collect(),
+                headers: serde_json::from_str(&self.headers)?,
                 value: match self.value {
                     ValueDoc::Text(text) => text.into_bytes(),
                     ValueDoc::Bytes(binary) => binary.bytes,

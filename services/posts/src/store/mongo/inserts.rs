@@ -6,12 +6,12 @@
 
 use std::collections::VecDeque;
 
-use blocks::error::BoxError;
+use blocks::outbox::Pending;
 use mongodb::bson::Document;
 use mongodb::error::{Error, ErrorKind};
 use tokio::sync::oneshot;
 
-use super::{Mongo, POSTS, lock};
+use super::{Mongo, POSTS, lock, stopping};
 
 /// Inserts under way at a time: enough for a server that works on several.
 const UNDER_WAY: usize = 4;
@@ -21,7 +21,7 @@ const TOGETHER: usize = 64;
 /// What waits to be written.
 #[derive(Default)]
 pub(super) struct Inserts {
-    waiting: VecDeque<(Document, oneshot::Sender<Done>)>,
+    waiting: VecDeque<Insert>,
     under_way: usize,
 }
 
@@ -29,19 +29,31 @@ pub(super) struct Inserts {
 enum Done {
     /// It is written.
     Inserted,
-    /// It is not: the server refused it and took others. Alone it is told why.
+    /// It is not: the server refused it and took others.
     Refused,
     /// What became of the whole insert.
     Failed(Error),
 }
 
+/// A document with its event, and who wants to know what became of it.
+struct Insert {
+    document: Document,
+    event: Pending,
+    done: oneshot::Sender<Result<(), Error>>,
+}
+
 impl Mongo {
-    /// Writes a new post's document. It may be written although whoever asked stopped waiting.
-    pub(super) async fn insert(&self, document: &Document) -> Result<(), Error> {
+    /// Writes a new post's document and gives its event to the relay. Both are done although whoever
+    /// asked stopped waiting.
+    pub(super) async fn insert(&self, document: Document, event: Pending) -> Result<(), Error> {
         let (sender, done) = oneshot::channel();
         let begins = {
             let mut inserts = lock(&self.inner.inserts);
-            inserts.waiting.push_back((document.clone(), sender));
+            inserts.waiting.push_back(Insert {
+                document,
+                event,
+                done: sender,
+            });
             let begins = inserts.under_way < UNDER_WAY;
             inserts.under_way += usize::from(begins);
             begins
@@ -49,44 +61,51 @@ impl Mongo {
         if begins {
             self.inner.writing.spawn(self.clone().insert_waiting());
         }
-        match done.await {
-            Ok(Done::Inserted) => Ok(()),
-            Ok(Done::Failed(error)) => Err(error),
-            Ok(Done::Refused) => {
-                let alone = self.collection(POSTS).insert_one(document).await;
-                alone.map(|_| ())
-            }
-            Err(_) => {
-                let why: BoxError = "the process is stopping".into();
-                Err(Error::custom(why))
-            }
-        }
+        done.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     /// Writes what waits until nothing does.
     async fn insert_waiting(self) {
-        while let Some((documents, senders)) = self.next_insert() {
+        while let Some(inserts) = self.next_inserts() {
+            let documents: Vec<&Document> = inserts.iter().map(|insert| &insert.document).collect();
             let posts = self.collection(POSTS);
-            let done = match &*documents {
-                [document] => posts.insert_one(document).await.map(|_| ()),
+            let all = match &*documents {
+                [document] => posts.insert_one(*document).await.map(|_| ()),
                 // In no order: one that is refused keeps none behind it.
-                all => posts.insert_many(all).ordered(false).await.map(|_| ()),
+                all => {
+                    let all = all.iter().copied();
+                    posts.insert_many(all).ordered(false).await.map(|_| ())
+                }
             };
-            for (at, sender) in senders.into_iter().enumerate() {
+            let (mut events, mut answers) = (Vec::new(), Vec::new());
+            for (at, insert) in inserts.into_iter().enumerate() {
+                let done = match of_document(&all, at) {
+                    // Alone it is told why.
+                    Done::Refused => posts.insert_one(&insert.document).await.map(|_| ()),
+                    Done::Inserted => Ok(()),
+                    Done::Failed(error) => Err(error),
+                };
+                if done.is_ok() {
+                    events.push(insert.event);
+                }
+                answers.push((insert.done, done));
+            }
+            self.hand_over(events);
+            for (asked, done) in answers {
                 // Who stopped waiting is not told.
-                drop(sender.send(of_document(&done, at)));
+                drop(asked.send(done));
             }
         }
     }
 
-    fn next_insert(&self) -> Option<(Vec<Document>, Vec<oneshot::Sender<Done>>)> {
+    fn next_inserts(&self) -> Option<Vec<Insert>> {
         let mut inserts = lock(&self.inner.inserts);
         if inserts.waiting.is_empty() {
             inserts.under_way -= 1;
             return None;
         }
         let count = inserts.waiting.len().min(TOGETHER);
-        Some(inserts.waiting.drain(..count).unzip())
+        Some(inserts.waiting.drain(..count).collect())
     }
 }
 

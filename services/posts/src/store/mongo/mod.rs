@@ -214,6 +214,16 @@ impl Mongo {
         &self.inner.names
     }
 
+    /// Does a write to its end, also when whoever asked for it stops waiting: what follows the write
+    /// itself is not left out.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        write: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let done = self.inner.writing.spawn(write).await;
+        done.unwrap_or_else(|_| Err(StoreError::Panicked))
+    }
+
     /// Gives what a write published to the relay.
     fn hand_over(&self, events: Vec<Pending>) {
         self.inner.hand_over.give(events);
@@ -297,6 +307,12 @@ fn durable() -> WriteConcern {
         .w(Acknowledgment::Majority)
         .journal(true)
         .build()
+}
+
+/// Why what waited for a write is told nothing else.
+fn stopping() -> mongodb::error::Error {
+    let why: BoxError = "the process is stopping".into();
+    mongodb::error::Error::custom(why)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -123,6 +123,18 @@ impl Outbox for Mongo {
         Ok(depth)
     }
 
+    /// By the first event of each document, which is its oldest.
+    async fn keys_pending_before(&self, time: DateTime<Utc>) -> Result<i64, BoxError> {
+        let mut older = 0;
+        for collection in [POSTS, LETTERS] {
+            let mut wanted = waiting("");
+            wanted.insert("pending.0.at", doc! {"$lt": date(time)});
+            let count = self.collection(collection).count_documents(wanted).await;
+            older += i64::try_from(count.map_err(failed)?)?;
+        }
+        Ok(older)
+    }
+
     async fn lease(&self, holder: Uuid) -> Result<Option<Lease>, BoxError> {
         Ok(lease::take(self, holder).await?)
     }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use blocks::context;
+use blocks::outbox::Pending;
 use chrono::{DateTime, Utc};
 use events::Context;
 use events::posts::{PostDeleted, PostUpdated};
@@ -129,9 +130,9 @@ impl PostStore for MongoPosts {
         };
         let document = to_document(&document).map_err(unwritable)?;
         for _ in 0..ATTEMPTS {
-            match (self.0.insert(&document).await, &request, &request_id) {
+            let inserted = self.0.insert(document.clone(), pending.clone()).await;
+            match (inserted, &request, &request_id) {
                 (Ok(()), _, _) => {
-                    self.0.hand_over(vec![pending]);
                     if self.closed_meanwhile(author.id, since).await? {
                         // Whoever closes the account may have looked for posts before this one came.
                         let context = context::for_events();
@@ -163,12 +164,7 @@ impl PostStore for MongoPosts {
             "$push": {"pending": to_bson(&event).map_err(unwritable)?},
         };
         let of = version_of(post.id, post.version - 1);
-        let updated = self.0.collection(POSTS).update_one(of, change).await;
-        let updated = updated.map_err(failed)?.matched_count == 1;
-        if updated {
-            self.0.hand_over(vec![pending]);
-        }
-        Ok(updated)
+        change_one(&self.0, of, change, pending).await
     }
 
     async fn delete(&self, post: &Post, event: &PostDeleted) -> Result<bool, StoreError> {
@@ -274,13 +270,26 @@ pub(super) async fn bury(
         },
         "$push": {"pending": to_bson(&event).map_err(unwritable)?},
     };
-    let posts = mongo.collection(POSTS);
-    let done = posts.update_one(version_of(id, version), change).await;
-    let buried = done.map_err(failed)?.matched_count == 1;
-    if buried {
-        mongo.hand_over(vec![pending]);
-    }
-    Ok(buried)
+    change_one(mongo, version_of(id, version), change, pending).await
+}
+
+/// Changes a post and gives the event to the relay; false when there is no such post.
+async fn change_one(
+    mongo: &Mongo,
+    which: Document,
+    change: Document,
+    event: Pending,
+) -> Result<bool, StoreError> {
+    let (posts, to) = (mongo.collection(POSTS), mongo.clone());
+    let write = async move {
+        let done = posts.update_one(which, change).await.map_err(failed)?;
+        let changed = done.matched_count == 1;
+        if changed {
+            to.hand_over(vec![event]);
+        }
+        Ok(changed)
+    };
+    mongo.to_its_end(write).await
 }
 
 /// The post, if it still stands in that version.

@@ -1,15 +1,18 @@
 //! Events in documents: none is lost, and those of a post keep their order.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use blocks::outbox::{Depth, Outbox, Pending, Place, Published};
 use blocks::{Clock, SystemClock};
 use chrono::TimeDelta;
 use events::header;
-use posts::store::mongo::Mongo;
+use posts::store::PostStore;
+use posts::store::mongo::{Mongo, MongoPosts};
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{create, document, fresh, update};
+use super::{PATIENCE, ada, create, document, draft, fresh, retitle, update};
 
 async fn pending(mongo: &Mongo) -> Vec<Pending> {
     mongo.pending(None, Place::START, 1000).await.unwrap()
@@ -23,6 +26,28 @@ fn version(event: &Pending) -> i64 {
     let headers = event.message.headers.iter();
     let mut sequence = headers.filter(|(name, _)| name == header::SEQUENCE);
     sequence.next().unwrap().1.parse().unwrap()
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_MONGODB_URL"]
+async fn what_is_written_is_handed_over_although_nobody_waits_for_it_any_more() {
+    let mongo = fresh().await;
+    let posts = MongoPosts::new(mongo.clone());
+    let mut handed_over = mongo.committed().unwrap();
+    // The author is known from here on: what is next begins with its write.
+    let post = create(&mongo, "first").await;
+    handed_over.recv().await.unwrap();
+
+    let abandoned = posts.create(draft("second"), ada(), None);
+    timeout(Duration::ZERO, abandoned).await.unwrap_err();
+    let event = timeout(PATIENCE, handed_over.recv()).await.unwrap();
+    assert_eq!(version(&event.unwrap()[0]), 1);
+
+    let (next, event) = post.change(retitle("changed"), post.updated_at).unwrap();
+    let abandoned = posts.update(&next, &event);
+    timeout(Duration::ZERO, abandoned).await.unwrap_err();
+    let event = timeout(PATIENCE, handed_over.recv()).await.unwrap();
+    assert_eq!(version(&event.unwrap()[0]), 2);
 }
 
 #[tokio::test]
@@ -46,10 +71,12 @@ async fn what_is_handed_over_is_what_the_documents_hold_until_it_is_marked() {
     let depth = mongo.depth().await.unwrap();
     assert_eq!(depth.pending, 10);
     assert!(depth.oldest.unwrap() >= start, "{depth:?}");
+    let soon = SystemClock.now() + TimeDelta::days(1);
+    assert_eq!(mongo.keys_pending_before(start).await.unwrap(), 0);
+    assert_eq!(mongo.keys_pending_before(soon).await.unwrap(), 10);
     let earlier = mongo.pending(Some(start), Place::START, 10).await.unwrap();
     assert_eq!(earlier, []);
-    let soon = Some(SystemClock.now() + TimeDelta::days(1));
-    let later = mongo.pending(soon, given[3].place, 4).await.unwrap();
+    let later = mongo.pending(Some(soon), given[3].place, 4).await.unwrap();
     assert_eq!(later, given[4..8]);
 
     let mut marked = published(&given[..9]);
