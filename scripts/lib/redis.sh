@@ -26,5 +26,5 @@ start_redis() {
   shift 2
   mkdir -p "$folder/data"
   start Redis "$folder" redis-server --bind 127.0.0.1 --port "$port" --dir "$folder/data" \
-    --appendonly yes --appendfsync everysec --save "" --daemonize no --protected-mode yes "$@"
+    --appendonly yes --appendfsync everysec --auto-aof-rewrite-min-size 256mb --save "" --daemonize no --protected-mode yes "$@"
 }

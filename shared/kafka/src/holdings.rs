@@ -9,15 +9,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 
 use blocks::bus::{BusError, Record, TopicPartition};
+use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
 use crate::client::held;
 use crate::records::size;
 
-/// Records that may wait for the caller; fetching stops there.
-const MOST_RECORDS: usize = 2_000;
+/// Records that may wait for the caller; fetching stops there. So many that a member that is behind has
+/// some of each partition: brokers give a thousand of one, then a thousand of the next.
+const MOST_RECORDS: usize = 16_000;
 /// Bytes of them.
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// Where reading a partition begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +49,9 @@ pub(crate) struct Holdings {
 struct State {
     owned: BTreeMap<TopicPartition, Stand>,
     last_run: Run,
-    fetched: VecDeque<Record>,
+    /// By partition, in offset order; none is empty.
+    fetched: BTreeMap<TopicPartition, VecDeque<Record>>,
+    records: usize,
     bytes: usize,
     in_hand: BTreeSet<TopicPartition>,
     failure: Option<BusError>,
@@ -99,7 +103,8 @@ impl Holdings {
         self.call_poller(&mut state);
     }
 
-    /// Up to `max` records, or what has to be done first.
+    /// Up to `max` records, or what has to be done first. Of all that wait the oldest come first, as far as
+    /// the order of each partition allows: what happened in turn is seen in turn, more or less.
     pub(crate) fn take(&self, max: usize) -> Found {
         let mut state = held(&self.state);
         if let Some(failure) = state.failure.take() {
@@ -122,9 +127,7 @@ impl Holdings {
                 Found::Nothing
             };
         }
-        let count = max.min(state.fetched.len());
-        let records: Vec<Record> = state.fetched.drain(..count).collect();
-        state.bytes -= records.iter().map(size).sum::<usize>();
+        let records = state.oldest(max);
         let partitions = records.iter().map(Record::topic_partition);
         state.in_hand.extend(partitions);
         if state.has_room() {
@@ -164,8 +167,7 @@ impl Holdings {
                 start: Start::Unknown,
             };
         }
-        state.fetched.clear();
-        state.bytes = 0;
+        state.drop_fetched();
         state.in_hand.clear();
         self.wake.notify_one();
     }
@@ -205,14 +207,11 @@ impl Holdings {
         let mut state = held(&self.state);
         for partition in partitions {
             state.owned.remove(partition);
+            if let Some(records) = state.fetched.remove(partition) {
+                state.records -= records.len();
+                state.bytes -= records.iter().map(size).sum::<usize>();
+            }
         }
-        state.fetched.retain(|record| {
-            let of = (record.partition, record.topic.as_str());
-            !partitions
-                .iter()
-                .any(|partition| (partition.partition, partition.topic.as_str()) == of)
-        });
-        state.bytes = state.fetched.iter().map(size).sum();
     }
 
     /// Whether the caller has nothing of `partitions` in hand. If it has, the poller is woken when it
@@ -230,8 +229,7 @@ impl Holdings {
     pub(crate) fn lost(&self, failure: BusError) {
         let mut state = held(&self.state);
         state.owned.clear();
-        state.fetched.clear();
-        state.bytes = 0;
+        state.drop_fetched();
         state.in_hand.clear();
         state.failure = Some(failure);
         self.news.notify_one();
@@ -257,8 +255,13 @@ impl Holdings {
             let partition = record.topic_partition();
             let owned = state.owned.get(&partition).map(|stand| stand.run);
             if owned.is_some() && owned == reading.get(&partition).copied() {
+                state.records += 1;
                 state.bytes += size(&record);
-                state.fetched.push_back(record);
+                state
+                    .fetched
+                    .entry(partition)
+                    .or_default()
+                    .push_back(record);
             }
         }
         state.is_away = false;
@@ -306,14 +309,43 @@ impl Holdings {
 
 impl State {
     fn has_room(&self) -> bool {
-        self.fetched.len() < MOST_RECORDS && self.bytes < MOST_BYTES
+        self.records < MOST_RECORDS && self.bytes < MOST_BYTES
     }
+
+    fn drop_fetched(&mut self) {
+        self.fetched.clear();
+        self.records = 0;
+        self.bytes = 0;
+    }
+
+    fn oldest(&mut self, max: usize) -> Vec<Record> {
+        let mut taken = Vec::with_capacity(max.min(self.records));
+        while taken.len() < max {
+            let waiting = self
+                .fetched
+                .values_mut()
+                .filter(|records| !records.is_empty());
+            let Some(next) = waiting.min_by(|one, other| head(one).cmp(&head(other))) else {
+                break;
+            };
+            taken.extend(next.pop_front());
+        }
+        self.fetched.retain(|_, records| !records.is_empty());
+        self.records -= taken.len();
+        self.bytes -= taken.iter().map(size).sum::<usize>();
+        taken
+    }
+}
+
+/// When the first of them happened; what happened at the same time goes by its key.
+fn head(records: &VecDeque<Record>) -> Option<(DateTime<Utc>, Option<&str>)> {
+    let first = records.front()?;
+    Some((first.time, first.key.as_deref()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::DateTime;
 
     fn at(partition: i32) -> TopicPartition {
         TopicPartition {
@@ -403,6 +435,28 @@ mod tests {
         holdings.fetched(records(0, 3..5), &reading);
         assert!(matches!(holdings.take(9), Found::Nothing));
         assert_eq!(holdings.plan(&reading).stop, [at(0)]);
+    }
+
+    #[test]
+    fn what_happened_first_comes_first_and_each_partition_in_its_order() {
+        let (holdings, mut reading) = (Holdings::default(), BTreeMap::new());
+        holdings.assigned(vec![at(0), at(1)]);
+        start_all(&holdings, 0);
+        follow(&holdings, &mut reading);
+        let happened = |partition, times: &[i64]| {
+            let mut records = records(partition, 0..i64::try_from(times.len()).unwrap());
+            for (record, time) in records.iter_mut().zip(times) {
+                record.time = DateTime::from_timestamp_millis(*time).unwrap();
+            }
+            records
+        };
+        // The clocks of those who wrote to the first one differ.
+        holdings.fetched(happened(0, &[10, 40, 20]), &reading);
+        holdings.fetched(happened(1, &[5, 30, 50]), &reading);
+        assert_eq!(places(holdings.take(2)), [(1, 0), (0, 0)]);
+        let rest = [(1, 1), (0, 1), (0, 2), (1, 2)];
+        assert_eq!(places(holdings.take(9)), rest);
+        assert!(matches!(holdings.take(9), Found::Nothing));
     }
 
     #[test]

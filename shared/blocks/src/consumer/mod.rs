@@ -66,7 +66,7 @@ impl From<events::Malformed> for HandlerError {
     }
 }
 
-/// Why a batch was not applied. Nothing of it was.
+/// Why a batch was not applied. Nothing of it was, or its first records.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The store is away: the same batch again, later.
@@ -179,7 +179,7 @@ pub struct Pulse {
 
 /// What a consumer group keeps.
 ///
-/// Whatever the adapter, these hold: a batch is one write; each version of a key takes effect once, in
+/// Whatever the adapter, these hold: a batch is one write, or a few in its order; each version of a key takes effect once, in
 /// order; a failing event holds back its own key only.
 #[async_trait]
 pub trait ConsumerStore: Positions {
@@ -189,7 +189,13 @@ pub trait ConsumerStore: Positions {
     /// When the store can't be reached.
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError>;
 
+    /// How many records are given to [`ConsumerStore::apply`] at once, at most.
+    fn most_at_once(&self) -> usize {
+        BATCH
+    }
+
     /// Applies what is due of `records`, parks what must wait, and moves the positions, in one write.
+    /// A store that takes many at once may make several writes of them, in their order.
     ///
     /// # Errors
     /// See [`ApplyError`].
@@ -257,5 +263,7 @@ pub trait ConsumerStore: Positions {
     async fn clean_up(&self) -> Result<u64, BoxError>;
 }
 
+/// Records in one batch, where a store does not say otherwise.
+const BATCH: usize = 500;
 /// How long a missing version may take before its key is listed as blocked, in ms.
 pub const GAP_LISTED_MS: i64 = 30_000;

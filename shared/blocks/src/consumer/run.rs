@@ -16,8 +16,6 @@ use crate::bus::{BusError, EventBus, Positions, Record, Subscription, TopicParti
 use crate::error::{BoxError, chain};
 use crate::metrics::{ConsumerMetrics, Freshness, Metrics};
 
-/// Records in one write.
-const BATCH: usize = 500;
 /// How often the lag is measured and told to the bus while records come.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How often is looked for keys that wait: for a missing version, an operator, or another member.
@@ -144,7 +142,7 @@ impl ConsumerLoop {
                 }
                 () = until(report_at) => self.report(&mut *subscription).await,
                 () = until(works_at) => self.works(),
-                records = subscription.next(BATCH) => match records {
+                records = subscription.next(store.most_at_once()) => match records {
                     Ok(records) => self.take_in(&mut *subscription, &records, &stop).await,
                     Err(error) => {
                         self.pause("could not read from the bus", &error, &stop).await;

@@ -188,6 +188,10 @@ impl ConsumerStore for FeedGroup {
         self.inner.stored_positions(topic).await
     }
 
+    fn most_at_once(&self) -> usize {
+        self.inner.most_at_once()
+    }
+
     async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
         self.followed(self.inner.apply_told(records).await?).await
     }

@@ -159,6 +159,27 @@ local function sort_out(stream)
   return entries, scored, gone, oldest, replaced
 end
 
+-- Whether all that is to be done is to put posts in front of everything that is there, in their order: so it
+-- is for who takes in what happened in turn. Then that is done.
+local function put_in_front(stream)
+  local newest = redis.call('ZREVRANGE', stream.index, 0, 0, 'WITHSCORES')
+  local ms, member = tonumber(newest[2] or '-inf'), newest[1] or ''
+  local scored, values = {}, {}
+  for i, post in ipairs(stream.posts) do
+    local op = stream.ops[post]
+    local at = tonumber(op.ms)
+    if not at or at < ms or (at == ms and post <= member) or (i == 1 and is_missing(stream, at, post)) then
+      return false
+    end
+    ms, member = at, post
+    scored[2 * i - 1], scored[2 * i], values[i] = op.ms, post, op.entry
+  end
+  call_with_all('ZADD', stream.index, scored)
+  call_with_all('LPUSH', stream.list, values)
+  changed_length(stream, #values)
+  return true
+end
+
 -- Does what is to be done to a stream.
 local function flush(stream)
   local posts, ops = stream.posts, stream.ops
@@ -175,6 +196,10 @@ local function flush(stream)
         take_out(stream, member)
       end
     end
+    stream.posts, stream.ops = {}, {}
+    return
+  end
+  if put_in_front(stream) then
     stream.posts, stream.ops = {}, {}
     return
   end

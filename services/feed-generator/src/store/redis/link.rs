@@ -147,14 +147,21 @@ impl Link {
     }
 }
 
+/// What `Script::invoke_async` does, without a copy of each argument: they are some megabytes.
 async fn invoke<T: FromRedisValue>(
     script: &Script,
     words: &Words,
     connection: &mut redis::aio::ConnectionManager,
 ) -> RedisResult<T> {
-    let mut invocation = script.prepare_invoke();
-    invocation.arg(words.as_slice());
-    invocation.invoke_async(connection).await
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(script.get_hash()).arg(0).arg(words.as_slice());
+    match command.query_async(connection).await {
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+            script.prepare_invoke().load_async(connection).await?;
+            command.query_async(connection).await
+        }
+        answer => answer,
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

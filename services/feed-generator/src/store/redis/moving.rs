@@ -373,7 +373,7 @@ impl There {
         let fields = self.hash(self.feed.group_key("parked")).await?;
         let parked = fields.into_iter().map(|(field, block)| {
             let key = Key::of_field(&field).ok_or("a parked key without a topic")?;
-            Ok(((key.topic, key.key), block))
+            Ok(((key.topic.to_string(), key.key.to_string()), block))
         });
         parked.collect()
     }

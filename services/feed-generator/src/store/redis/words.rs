@@ -16,19 +16,9 @@ impl Words {
         self.say(number.to_string())
     }
 
-    /// How many were said: where to go back to with [`Words::unsay`].
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// Whether none was said.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    /// Takes back what was said after the first `len`.
-    pub fn unsay(&mut self, len: usize) {
-        self.0.truncate(len);
     }
 
     /// Says all that `more` says.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use async_trait::async_trait;
 use blocks::ManualClock;
-use blocks::consumer::{ConsumerStore, HandlerError, Retry};
+use blocks::consumer::{ApplyError, ConsumerStore, HandlerError, Retry};
 use blocks::outbox::Outbox as _;
 use events::{Envelope, Message, Topic};
 use feed_generator::store::redis::group::{Effects, Group, GroupSettings};
@@ -13,8 +14,8 @@ use feed_generator::store::redis::link::Link;
 use feed_generator::store::redis::outbox::Letters;
 use feed_generator::store::redis::words::Words;
 use redis::AsyncTypedCommands;
-use sql::Faults;
-use testkit::consumer_store::{Adapter, GROUP, Refusals, Stepped};
+use sql::{FaultPoint, Faults};
+use testkit::consumer_store::{Adapter, Bench, GROUP, Refusals, Stepped, numbered};
 
 use super::{connection, empty, server};
 
@@ -132,3 +133,54 @@ testkit::consumer_store_contract!(
         RedisLedger::new()
     }
 );
+
+/// Strikes once, when the point is reached for so many times.
+struct Nth(FaultPoint, AtomicI32);
+
+impl Faults for Nth {
+    fn fails(&self, point: FaultPoint) -> bool {
+        point == self.0 && self.1.fetch_sub(1, Ordering::SeqCst) == 1
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_REDIS_URL"]
+async fn a_batch_of_several_writes_has_each_effect_once_and_in_order_whichever_of_them_fails() {
+    const COUNTERS: i64 = 50;
+    const LAST: i64 = 70;
+    for (point, times) in [
+        (FaultPoint::BeforeWrite, 3),
+        (FaultPoint::BeforeCommit, 2),
+        (FaultPoint::AfterCommit, 1),
+        (FaultPoint::AfterCommit, 3),
+        (FaultPoint::AfterCommit, 100), // never
+    ] {
+        let bench = Bench::over(RedisLedger::new()).await;
+        let step = |at: i64| bench.event(&format!("c{}", at % COUNTERS), at / COUNTERS + 1);
+        let mut records: Vec<_> = (0..COUNTERS * LAST).map(step).collect();
+        // Some come before the one that they follow, in another part of the batch.
+        records.swap(900, 1900);
+        let records = numbered(records, 0);
+        bench.adapter.inject(Arc::new(Nth(point, times.into())));
+        let mut failures = 0;
+        while let Err(error) = bench.store.apply(&records).await {
+            assert!(matches!(error, ApplyError::Unavailable(_)), "{error}");
+            failures += 1;
+        }
+        assert_eq!(failures, i32::from(times < 100), "{point:?} {times}");
+        bench.settle().await;
+        let all: Vec<i64> = (1..=LAST).collect();
+        let ledger = bench.adapter.ledger().await;
+        assert_eq!(ledger.len(), 50);
+        assert!(
+            ledger.values().all(|steps| *steps == all),
+            "{point:?} {times}"
+        );
+        let next = bench.store.stored_positions("steps").await.unwrap();
+        assert_eq!(
+            next.values().copied().collect::<Vec<_>>(),
+            [COUNTERS * LAST]
+        );
+        empty(&bench.adapter.prefix).await;
+    }
+}

@@ -1,113 +1,66 @@
-//! A batch: what becomes of each record, decided in order, and told to the script in one go.
+//! What becomes of each record of a write, decided in order and said in words for the script.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use blocks::bus::{Record, TopicPartition};
+use blocks::bus::Record;
 use blocks::consumer::decide::{Decision, decide};
-use blocks::consumer::parked::{UNREADABLE, dead_letter, read, record_text};
-use blocks::consumer::{Applied, ApplyError, HandlerError, Reason};
+use blocks::consumer::parked::{UNREADABLE, dead_letter, record_text};
+use blocks::consumer::{Applied, HandlerError, Reason};
 use blocks::error::{BoxError, chain};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::{Envelope, Malformed};
-use sql::FaultPoint;
 
-use super::keys::{Block, Key, Known, Look, field};
-use super::{ATTEMPTS, Answer, Group};
+use super::Group;
+use super::keys::{Block, Key, Known};
 use crate::store::redis::outbox;
 use crate::store::redis::words::Words;
 
-/// Writes a batch, looking again as long as others get in between.
-pub(super) async fn write(group: &Group, records: &[Record]) -> Result<(Applied, i64), ApplyError> {
-    let away = ApplyError::Unavailable;
-    group.link.fault(FaultPoint::BeforeWrite).map_err(away)?;
-    let read: Vec<(&Record, Result<Envelope, Malformed>)> = records
-        .iter()
-        .map(|record| (record, read(record)))
-        .collect();
-    let partitions: BTreeSet<TopicPartition> =
-        records.iter().map(Record::topic_partition).collect();
-    let keys = read.iter().filter_map(|(record, event)| {
-        let event = event.as_ref().ok()?;
-        Some(key_of(record, event))
-    });
-    let keys: BTreeSet<Key> = keys.collect();
-    for _ in 0..ATTEMPTS {
-        let look = group.look(&partitions, &keys).await.map_err(away)?;
-        let fresh = fresh(group, &read, &look)?;
-        let (checks, words) = look.begin(group);
-        let mut batch = Batch {
-            group,
-            now: group.settings.clock.now(),
-            keys: look.keys,
-            words,
-            applied: Applied {
-                skipped: (read.len() - fresh.len()) as u64,
-                ..Applied::default()
+/// An event, and its key among those of its topic.
+pub(super) struct ReadEvent {
+    event: Envelope,
+    pub key: Key,
+    /// What it says, if that was asked already; taken by the first write that is tried.
+    effect: Option<Said>,
+}
+
+impl ReadEvent {
+    pub fn of(record: &Record, event: Envelope) -> Self {
+        Self {
+            key: Key {
+                topic: record.topic.as_str().into(),
+                key: event.subject.as_str().into(),
             },
-            filled: Vec::new(),
-        };
-        let mut next: BTreeMap<TopicPartition, i64> = BTreeMap::new();
-        for (record, event) in fresh {
-            match event {
-                Ok(event) => batch.event(record, event).map_err(away)?,
-                Err(malformed) => batch.unreadable(record, malformed).map_err(away)?,
-            }
-            next.insert(record.topic_partition(), record.offset + 1);
-        }
-        batch.store();
-        for (of, next) in &next {
-            batch.words.say("offset").say(field(of)).number(*next);
-        }
-        let Batch {
-            words,
-            applied,
-            filled,
-            ..
-        } = batch;
-        // Before it is written: it may be although its answer is lost.
-        group.goes_on_later(filled);
-        if let Answer::Done(told) = group.run(&checks, words).await.map_err(away)? {
-            let mut believed = group.believed();
-            // Where another member went on, this one now knows; where it wrote itself, too.
-            believed.extend(look.offsets);
-            believed.extend(next);
-            return Ok((applied, told));
+            event,
+            effect: None,
         }
     }
-    Err(away("others write the same partitions all the time".into()))
-}
 
-type ReadRecord<'a> = (&'a Record, &'a Result<Envelope, Malformed>);
-
-/// The records that were not written before.
-fn fresh<'a>(
-    group: &Group,
-    read: &'a [(&'a Record, Result<Envelope, Malformed>)],
-    look: &Look,
-) -> Result<Vec<ReadRecord<'a>>, ApplyError> {
-    let believed = group.believed();
-    let mut fresh = Vec::with_capacity(read.len());
-    for (record, event) in read {
-        let of = record.topic_partition();
-        let stored = look.offsets.get(&of).copied().unwrap_or_default();
-        let here = believed.get(&of).copied();
-        if here > Some(stored) {
-            return Err(ApplyError::Moved);
-        }
-        // What lies before a position that nobody else moved was asked for by the bus: its log begins
-        // anew (it was lost, or brought back from a copy). Versions decide then.
-        if record.offset >= stored || here == Some(stored) {
-            fresh.push((*record, event));
-        }
+    /// Asks for the effect before it is known whether it will have it.
+    pub fn ask(&mut self, group: &Group) {
+        self.effect = Some(said(group, &self.event));
     }
-    Ok(fresh)
 }
 
-fn key_of(record: &Record, event: &Envelope) -> Key {
-    Key {
-        topic: record.topic.clone(),
-        key: event.subject.clone(),
+/// What an event's effect says, or what it was refused with. The outer error: what it needs is away.
+type Said = Result<Result<Words, HandlerError>, BoxError>;
+
+/// Says the effect of `event`. A panic is a refusal.
+fn said(group: &Group, event: &Envelope) -> Said {
+    let mut words = Words::default();
+    let effect = AssertUnwindSafe(|| group.effects.effect(event, &mut words));
+    let done = catch_unwind(effect).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str);
+        let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+        let said = said.unwrap_or("no message");
+        Err(HandlerError::Rejected(
+            format!("the handler panicked: {said}").into(),
+        ))
+    });
+    match done {
+        Ok(()) => Ok(Ok(words)),
+        Err(HandlerError::Unavailable(cause)) => Err(cause),
+        Err(error) => Ok(Err(error)),
     }
 }
 
@@ -122,29 +75,31 @@ pub(super) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    pub fn event(&mut self, record: &Record, event: &Envelope) -> Result<(), BoxError> {
-        let key = key_of(record, event);
+    /// Decides on an event.
+    pub fn event(&mut self, record: &Record, read: &mut ReadEvent) -> Result<(), BoxError> {
+        let ReadEvent { event, key, effect } = read;
         let known = self.keys.entry(key.clone()).or_default();
         match decide(known.state(), self.group.base(&key.topic), event.sequence) {
             Decision::Skip => self.applied.skipped += 1,
-            Decision::Park => self.park(record, &key, event.sequence)?,
+            Decision::Park => self.park(record, key, event.sequence)?,
             Decision::Gap => {
                 let missing = known.version;
-                self.park(record, &key, event.sequence)?;
-                self.gap(&key, missing, event.sequence, record.partition)?;
+                self.park(record, key, event.sequence)?;
+                self.gap(key, missing, event.sequence, record.partition)?;
             }
             Decision::Apply => {
                 let fills_gap = known.block.is_some();
-                match self.apply(event)? {
+                let effect = effect.take();
+                match self.take(effect.unwrap_or_else(|| said(self.group, event)))? {
                     Ok(()) => {
-                        self.handled(&key, event);
+                        self.handled(key, event);
                         if fills_gap {
-                            self.goes_on(&key)?;
+                            self.goes_on(key)?;
                         }
                     }
                     Err(error) => {
-                        self.park(record, &key, event.sequence)?;
-                        self.refused(record, &key, &error)?;
+                        self.park(record, key, event.sequence)?;
+                        self.refused(record, key, &error)?;
                     }
                 }
             }
@@ -155,24 +110,11 @@ impl Batch<'_> {
     /// Says the effect of `event`. The inner error is what it was refused with; nothing of its effect is
     /// said then. The outer one: what its effect needs is away.
     pub fn apply(&mut self, event: &Envelope) -> Result<Result<(), HandlerError>, BoxError> {
-        let said = self.words.len();
-        let effect = AssertUnwindSafe(|| self.group.effects.effect(event, &mut self.words));
-        let done = catch_unwind(effect).unwrap_or_else(|panic| {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-            let said = said.unwrap_or("no message");
-            Err(HandlerError::Rejected(
-                format!("the handler panicked: {said}").into(),
-            ))
-        });
-        match done {
-            Ok(()) => Ok(Ok(())),
-            Err(HandlerError::Unavailable(cause)) => Err(cause),
-            Err(error) => {
-                self.words.unsay(said);
-                Ok(Err(error))
-            }
-        }
+        self.take(said(self.group, event))
+    }
+
+    fn take(&mut self, said: Said) -> Result<Result<(), HandlerError>, BoxError> {
+        Ok(said?.map(|words| self.words.append(words)))
     }
 
     /// Notes that `event` had its effect.
@@ -251,10 +193,10 @@ impl Batch<'_> {
 
     /// A record that is no event stays alone under a key of its own: whatever its key was, its place
     /// among the versions is not known. If it took one, the next version shows the gap.
-    fn unreadable(&mut self, record: &Record, malformed: &Malformed) -> Result<(), BoxError> {
+    pub fn unreadable(&mut self, record: &Record, malformed: &Malformed) -> Result<(), BoxError> {
         let key = Key {
-            topic: record.topic.clone(),
-            key: format!("{UNREADABLE}{}/{}", record.partition, record.offset),
+            topic: record.topic.as_str().into(),
+            key: format!("{UNREADABLE}{}/{}", record.partition, record.offset).into(),
         };
         self.park(record, &key, 0)?;
         let error = HandlerError::Poison(malformed.to_string().into());

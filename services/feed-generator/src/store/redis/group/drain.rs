@@ -1,6 +1,6 @@
 //! What waited goes on: after a back-off, a replay, a discard, or when the missing version came.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::PoisonError;
 
 use blocks::bus::{Record, TopicPartition};
@@ -11,7 +11,7 @@ use blocks::error::BoxError;
 use redis::Pipeline;
 use sql::FaultPoint;
 
-use super::batch::Batch;
+use super::batch::{Batch, ReadEvent};
 use super::keys::{Block, Key, Look};
 use super::{ATTEMPTS, Answer, Group};
 
@@ -83,10 +83,10 @@ pub(super) async fn look(
         return Ok(None);
     };
     let partition = TopicPartition {
-        topic: key.topic.clone(),
+        topic: key.topic.to_string(),
         partition: block.partition,
     };
-    let keys = BTreeSet::from([key.clone()]);
+    let keys = HashSet::from([key.clone()]);
     let look = group.look(&BTreeSet::from([partition]), &keys).await?;
     let waiting = group.parked_records(key, max).await?;
     Ok(Some((look, waiting)))
@@ -116,11 +116,7 @@ async fn one(group: &Group, key: &Key) -> Result<Option<(Applied, More)>, BoxErr
             && let Ok(event) = read(record)
         {
             // It may be one for a newer release: then it goes the way of all others.
-            let real = Key {
-                topic: key.topic.clone(),
-                key: event.subject,
-            };
-            let keys = BTreeSet::from([real]);
+            let keys = HashSet::from([ReadEvent::of(record, event).key]);
             let of = BTreeSet::from([record.topic_partition()]);
             look.keys.extend(group.look(&of, &keys).await?.keys);
         }
@@ -210,7 +206,7 @@ fn unreadable_again(batch: &mut Batch<'_>, key: &Key, record: &Record) -> Result
         Ok(event) => {
             unpark(batch, key, 0);
             unblock(batch, key);
-            batch.event(record, &event)
+            batch.event(record, &mut ReadEvent::of(record, event))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a member knows of the group's partitions and keys when it decides, and how it looks it up.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use blocks::bus::TopicPartition;
 use blocks::consumer::Reason;
@@ -16,8 +17,8 @@ use crate::store::redis::words::Words;
 /// A key of a topic. Topics have no slash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(in super::super) struct Key {
-    pub topic: String,
-    pub key: String,
+    pub topic: Arc<str>,
+    pub key: Arc<str>,
 }
 
 impl Key {
@@ -29,8 +30,8 @@ impl Key {
     pub fn of_field(field: &str) -> Option<Self> {
         let (topic, key) = field.split_once('/')?;
         Some(Self {
-            topic: topic.to_owned(),
-            key: key.to_owned(),
+            topic: topic.into(),
+            key: key.into(),
         })
     }
 }
@@ -106,25 +107,25 @@ impl Group {
     pub(super) async fn look(
         &self,
         partitions: &BTreeSet<TopicPartition>,
-        keys: &BTreeSet<Key>,
+        keys: &HashSet<Key>,
     ) -> Result<Look, BoxError> {
         let fields: Vec<String> = partitions.iter().map(field).collect();
         let mut pipeline = Pipeline::new();
         pipeline.hmget(self.key("state"), &["epoch"][..]);
         pipeline.hmget(self.key("writes"), &fields);
         pipeline.hmget(self.key("offsets"), &fields);
+        pipeline.hlen(self.key("parked"));
         let mut by_topic: BTreeMap<&str, Vec<&Key>> = BTreeMap::new();
         for key in keys {
             by_topic.entry(&key.topic).or_default().push(key);
         }
         for (topic, keys) in &by_topic {
-            let names: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
-            let fields: Vec<String> = keys.iter().map(|key| key.field()).collect();
+            let names: Vec<&str> = keys.iter().map(|key| &*key.key).collect();
             pipeline.hmget(self.key(&format!("versions:{topic}")), names);
-            pipeline.hmget(self.key("parked"), fields);
         }
         let mut answers = self.link.ask::<Vec<Value>>(&pipeline).await?.into_iter();
-        let mut next = || texts(answers.next().ok_or("an answer is missing")?);
+        let mut answer = || answers.next().ok_or("an answer is missing");
+        let mut next = || texts(answer()?);
         let mut look = Look {
             epoch: next()?.pop().flatten().unwrap_or_default(),
             ..Look::default()
@@ -139,21 +140,34 @@ impl Group {
             let offset = offset.map_or(Ok(0), |offset| offset.parse())?;
             look.offsets.insert(of.clone(), offset);
         }
+        let parked: i64 = from_redis_value(answer()?)?;
         for keys in by_topic.into_values() {
-            let (versions, blocks) = (next()?, next()?);
-            for ((key, version), block) in keys.into_iter().zip(versions).zip(blocks) {
+            let versions = texts(answer()?)?;
+            for (key, version) in keys.into_iter().zip(versions) {
                 let known = Known {
                     version: version.map(|version| version.parse()).transpose()?,
-                    block: block
-                        .map(|text| Block::read(&text))
-                        .transpose()?
-                        .map(|(_, block)| block),
-                    moved: false,
+                    ..Known::default()
                 };
                 look.keys.insert(key.clone(), known);
             }
         }
+        // Most of the time there is none.
+        if parked > 0 && !look.keys.is_empty() {
+            self.look_at_blocks(&mut look).await?;
+        }
         Ok(look)
+    }
+
+    async fn look_at_blocks(&self, look: &mut Look) -> Result<(), BoxError> {
+        let fields: Vec<String> = look.keys.keys().map(Key::field).collect();
+        let mut pipeline = Pipeline::new();
+        pipeline.hmget(self.key("parked"), fields);
+        let (blocks,): (Vec<Option<String>>,) = self.link.ask(&pipeline).await?;
+        for (known, block) in look.keys.values_mut().zip(blocks) {
+            let block = block.map(|text| Block::read(&text)).transpose()?;
+            known.block = block.map(|(_, block)| block);
+        }
+        Ok(())
     }
 }
 

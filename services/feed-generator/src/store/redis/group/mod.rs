@@ -13,6 +13,7 @@ mod drain;
 mod keys;
 pub(super) mod moving;
 mod operator;
+mod write;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -90,6 +91,8 @@ enum Answer {
     Changed,
 }
 
+/// Records in one batch: several writes, so that the next one is made ready while Redis does one.
+const BATCH: usize = 8000;
 /// What is due for so long was left by a member that is gone.
 const OVERDUE: TimeDelta = TimeDelta::seconds(2);
 /// How often a write is tried when others get in between.
@@ -203,8 +206,7 @@ impl Group {
     /// # Errors
     /// See [`ApplyError`].
     pub async fn apply_told(&self, records: &[Record]) -> Result<(Applied, i64), ApplyError> {
-        let (applied, told) = batch::write(self, records).await?;
-        self.told_later(applied);
+        let told = write::write(self, records).await?;
         let told = told.max(drain::filled(self).await?);
         Ok((self.take_untold(), told))
     }
@@ -275,6 +277,10 @@ impl ConsumerStore for Group {
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
         let offsets = offsets(self.link.read(&self.offsets_query()).await?)?;
         Ok(of_topic(offsets, topic))
+    }
+
+    fn most_at_once(&self) -> usize {
+        BATCH
     }
 
     async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {

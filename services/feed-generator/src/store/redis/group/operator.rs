@@ -1,6 +1,6 @@
 //! What an operator sees and does: blocked keys, replay, discard; and the end of gaps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use blocks::bus::{Record, TopicPartition};
 use blocks::consumer::decide::Base;
@@ -54,8 +54,8 @@ pub(super) async fn blocked(group: &Group) -> Result<Vec<Blocked>, BoxError> {
         blocked.push(Blocked {
             id,
             group: group.settings.group.to_owned(),
-            topic: key.topic,
-            key: key.key,
+            topic: key.topic.to_string(),
+            key: key.key.to_string(),
             reason: block.reason,
             error: block.error,
             attempts: block.attempts,
@@ -184,7 +184,7 @@ pub(super) async fn give_up_gaps(
     let since = listed_since(group);
     let any = group.base(topic) == Base::Any;
     let waits = |key: &Key, block: &Block| {
-        key.topic == topic
+        *key.topic == *topic
             && block.reason == Reason::Gap
             && block.retry_at.is_none()
             && block.since <= since
@@ -198,7 +198,7 @@ pub(super) async fn give_up_gaps(
             topic: topic.to_owned(),
             partition: block.partition,
         };
-        let (partitions, keys) = (BTreeSet::from([of]), BTreeSet::from([key.clone()]));
+        let (partitions, keys) = (BTreeSet::from([of]), HashSet::from([key.clone()]));
         let look = group.look(&partitions, &keys).await?;
         let (checks, words) = look.begin(group);
         let known = look.keys.get(&key).cloned().unwrap_or_default();
