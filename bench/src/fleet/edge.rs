@@ -28,9 +28,28 @@ impl Edge {
     /// With the files of `traefik/`, in front of the stack's auth and of `service`, which stands for
     /// all others.
     pub async fn ours(plan: &Plan, stack: &Stack, service: &Server) -> anyhow::Result<Self> {
+        Self::whole(plan, stack, stack.value("AUTH_URL")?, service).await
+    }
+
+    /// The same in front of an auth that says yes and nothing else.
+    pub async fn before_bare(
+        plan: &Plan,
+        stack: &Stack,
+        auth: &Server,
+        service: &Server,
+    ) -> anyhow::Result<Self> {
+        Self::whole(plan, stack, &url(auth.address), service).await
+    }
+
+    async fn whole(
+        plan: &Plan,
+        stack: &Stack,
+        auth_url: &str,
+        service: &Server,
+    ) -> anyhow::Result<Self> {
         let (mut command, port, folder) = configured(plan).await?;
         command
-            .env("AUTH_URL", stack.value("AUTH_URL")?)
+            .env("AUTH_URL", auth_url)
             .env("FRONT_URL", stack.value("FRONT_URL")?)
             .env("RATE_LIMIT_AVERAGE", NO_LIMIT)
             .env("RATE_LIMIT_BURST", NO_LIMIT);

@@ -23,23 +23,29 @@ pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
     );
     let bare = Edge::bare(plan, &auth, &handler).await?;
     let observed = Edge::observed(plan, &auth, &handler).await?;
+    let before_bare = Edge::before_bare(plan, &world.stack, &auth, &handler).await?;
     let token = &world.tokens[0];
     let asked = Load::of([signed(get(path)?, token)?], CLIENTS);
     let asked_of_bare = Load::of([signed(get("/")?, token)?], CLIENTS);
     let mut measures = Vec::new();
-    for (what, target, limit) in [
+    for (what, target, (limit, asked_of_limit)) in [
         (
             "through Traefik / bare Traefik, auth and handler",
             Target::Ratio(0.9),
-            &bare,
+            (&bare, &asked_of_bare),
         ),
         (
             "through Traefik / the same with log, metrics and traces",
             Target::Open,
-            &observed,
+            (&observed, &asked_of_bare),
+        ),
+        (
+            "through Traefik / this Traefik, bare auth and handler",
+            Target::Open,
+            (&before_bare, &asked),
         ),
     ] {
-        let (subject, limit) = ((&ours.server, &asked), (&limit.server, &asked_of_bare));
+        let (subject, limit) = ((&ours.server, &asked), (&limit.server, asked_of_limit));
         measures.push(in_turns(plan, what, target, subject, limit).await?);
     }
     Ok(measures)

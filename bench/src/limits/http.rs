@@ -3,8 +3,12 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::get;
 use axum::serve::ListenerExt;
 use blocks::config::Config;
@@ -22,13 +26,19 @@ pub async fn bare(port: u16) -> anyhow::Result<()> {
             eprintln!("could not set TCP_NODELAY: {error}");
         }
     });
-    axum::serve(listener, Router::new().route("/", get(nothing))).await?;
+    // Whatever is asked: it may stand behind a gateway that knows what it asks for.
+    let app = Router::new().route("/", get(nothing)).fallback(nothing);
+    axum::serve(listener, app).await?;
     Ok(())
 }
 
 /// The kit as rookery has it, with the log written as rookery writes it, around a handler that
-/// answers with nothing or with the bytes of a file.
-pub async fn kit(port: u16, answer: Option<PathBuf>) -> anyhow::Result<()> {
+/// answers with nothing or with the bytes of a file, and with the headers in another.
+pub async fn kit(
+    port: u16,
+    answer: Option<PathBuf>,
+    headers: Option<PathBuf>,
+) -> anyhow::Result<()> {
     let config = Config::default();
     let _telemetry = telemetry::init(&config)?;
     let limits = Limits::from(&config);
@@ -39,14 +49,30 @@ pub async fn kit(port: u16, answer: Option<PathBuf>) -> anyhow::Result<()> {
             get(async move || ([(CONTENT_TYPE, "application/json")], bytes))
         }
     };
-    let app =
-        Kit::new("limit", limits.clone(), Metrics::new()).wrap(Router::new().route("/", route));
+    let mut routes = Router::new().route("/", route);
+    if let Some(path) = headers {
+        let headers = headers_of(&std::fs::read_to_string(path)?)?;
+        routes = routes.layer(map_response(move |mut response: Response| {
+            response.headers_mut().extend(headers.clone());
+            async { response }
+        }));
+    }
+    let app = Kit::new("limit", limits.clone(), Metrics::new()).wrap(routes);
     let never = CancellationToken::new();
     kit::serve(listen(port).await?, app, &limits, never).await?;
     Ok(())
 }
 
 async fn nothing() {}
+
+fn headers_of(text: &str) -> anyhow::Result<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for line in text.lines() {
+        let (name, value) = line.split_once(": ").context("a line is no header")?;
+        headers.insert(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+    }
+    Ok(headers)
+}
 
 /// Listens on the loopback interface.
 pub async fn listen(port: u16) -> anyhow::Result<TcpListener> {

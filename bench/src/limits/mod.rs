@@ -43,6 +43,9 @@ pub enum Limit {
         /// Answers with the bytes of this file, as JSON; without it, with nothing.
         #[arg(long)]
         answer: Option<PathBuf>,
+        /// Answers with the headers in this file, a `name: value` a line, besides.
+        #[arg(long)]
+        headers: Option<PathBuf>,
     },
     /// Writers that share one SQLite file: one durable commit a write.
     Sqlite(Writers),
@@ -131,9 +134,13 @@ impl Limit {
                 end_with_parent()?;
                 http::bare(port).await
             }
-            Self::Kit { port, answer } => {
+            Self::Kit {
+                port,
+                answer,
+                headers,
+            } => {
                 end_with_parent()?;
-                http::kit(port, answer).await
+                http::kit(port, answer, headers).await
             }
             Self::Sqlite(writers) => tell(&sqlite::write(&writers).await?),
             Self::Seam(writers) => tell(&seam::write(&writers).await?),

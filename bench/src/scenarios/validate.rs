@@ -1,6 +1,10 @@
 //! Forward-auth: what a gateway asks for each request.
 
+use std::fmt::Write;
 use std::path::Path;
+
+use anyhow::Context;
+use hyper::StatusCode;
 
 use super::CLIENTS;
 use crate::Plan;
@@ -10,35 +14,70 @@ use crate::load::Load;
 use crate::measure::{Measure, Target, in_turns};
 use crate::server::Server;
 
+/// What auth says of who is asking.
+const IDENTITY: [&str; 5] = [
+    "x-user-id",
+    "x-user-name",
+    "x-user-email",
+    "x-user-role",
+    "x-identity",
+];
+
 pub async fn measure(plan: &Plan) -> anyhow::Result<Vec<Measure>> {
     let folder = plan.temp()?;
     let community = Community::start(plan, folder.path(), 1).await?;
-    let measure = beside_empty(plan, folder.path(), &community.server, &community.tokens[0]);
-    Ok(vec![measure.await?])
+    beside_empty(plan, folder.path(), &community.server, &community.tokens[0]).await
 }
 
-/// The question that a gateway asks of `server` for each request, beside an empty handler in the kit.
+/// The question that a gateway asks of `server` for each request, beside an empty handler in the kit, and
+/// beside one that answers with the same headers and knows nobody.
 pub async fn beside_empty(
     plan: &Plan,
     folder: &Path,
     server: &Server,
     token: &str,
-) -> anyhow::Result<Measure> {
-    let empty = Server::limit(folder, &["kit"]).await?;
-    // The same headers for both: they are read either way.
+) -> anyhow::Result<Vec<Measure>> {
+    // The same headers for all: they are read either way.
     let as_gateway = |path: &str| -> anyhow::Result<Ask> {
         let ask = with(get(path)?, "x-forwarded-method", "GET");
         let ask = with(ask, "x-forwarded-uri", "/api/posts");
         signed(ask, token)
     };
-    let asked = Load::of([as_gateway("/api/auth/validate")?], CLIENTS);
-    let asked_of_empty = Load::of([as_gateway("/")?], CLIENTS);
-    let measure = in_turns(
-        plan,
-        "validate / empty handler in the kit",
-        Target::Ratio(0.85),
-        (server, &asked),
-        (&empty, &asked_of_empty),
-    );
-    measure.await
+    let ask = as_gateway("/api/auth/validate")?;
+    let said = server
+        .connect()
+        .await?
+        .headers(&ask, StatusCode::OK)
+        .await?;
+    let of_identity = said
+        .iter()
+        .filter(|(name, _)| IDENTITY.contains(&name.as_str()));
+    let mut lines = String::new();
+    for (name, value) in of_identity {
+        writeln!(lines, "{name}: {}", value.to_str()?)?;
+    }
+    let file = folder.join("headers");
+    std::fs::write(&file, lines)?;
+    let file = file.to_str().context("a folder's name is no text")?;
+    let empty = Server::limit(folder, &["kit"]).await?;
+    let knows_nobody = Server::limit(folder, &["kit", "--headers", file]).await?;
+    let asked = Load::of([ask], CLIENTS);
+    let asked_of_limit = Load::of([as_gateway("/")?], CLIENTS);
+    let mut measures = Vec::new();
+    for (what, target, limit) in [
+        (
+            "validate / empty handler in the kit",
+            Target::Ratio(0.85),
+            &empty,
+        ),
+        (
+            "validate / handler in the kit with the same headers",
+            Target::Open,
+            &knows_nobody,
+        ),
+    ] {
+        let (subject, limit) = ((server, &asked), (limit, &asked_of_limit));
+        measures.push(in_turns(plan, what, target, subject, limit).await?);
+    }
+    Ok(measures)
 }
