@@ -1,4 +1,4 @@
-//! A consumer group's store in Redis: effect, versions, parked events and positions, one script a batch.
+//! A consumer group's store in Redis: effect, versions, parked events and positions, one script a write.
 //!
 //! A member reads what it needs to know, decides in Rust, and tells one script what to do. The script
 //! looks first whether all is still as the member read it: each partition has a counter of writes, and
@@ -42,7 +42,8 @@ pub trait Effects: Send + Sync + 'static {
     fn script(&self) -> String;
 
     /// Says the effect of one event. What it said before it failed is taken back. An event of a type
-    /// it does not know is `Ok`.
+    /// it does not know is `Ok`. It is also asked of events whose effect is not taken then: what it says is
+    /// all that it may do.
     ///
     /// # Errors
     /// See [`HandlerError`].
