@@ -6,7 +6,6 @@ use std::pin::Pin;
 use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-#[cfg(feature = "fleet")]
 use hyper::HeaderMap;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
@@ -115,7 +114,6 @@ impl Client {
     }
 
     /// The headers of an answer that must be `expected`.
-    #[cfg(feature = "fleet")]
     pub async fn headers(&mut self, ask: &Ask, expected: StatusCode) -> anyhow::Result<HeaderMap> {
         let answer = self.exchange(ask).await?;
         anyhow::ensure!(
