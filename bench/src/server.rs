@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use hyper::StatusCode;
-use tokio::net::TcpListener;
+use testkit::ports::free_port;
 use tokio::process::{Child, Command};
 
 use crate::Plan;
@@ -35,7 +35,7 @@ impl Server {
     /// Starts `rookery` over the data in `folder`, with nothing but defaults. Its log goes to a file
     /// there, as a server's log goes somewhere.
     pub async fn rookery(plan: &Plan, folder: &Path) -> anyhow::Result<Self> {
-        let port = free_port().await?;
+        let port = free_port();
         let mut command = Command::new(&plan.rookery);
         command
             .current_dir(folder)
@@ -47,7 +47,7 @@ impl Server {
 
     /// Starts a limit of this benchmark: `what` with its arguments. It logs as rookery does.
     pub async fn limit(folder: &Path, what: &[&str]) -> anyhow::Result<Self> {
-        let port = free_port().await?;
+        let port = free_port();
         let mut command = Command::new(std::env::current_exe()?);
         command
             .arg("limits")
@@ -137,10 +137,4 @@ impl Server {
             None => Ok(()),
         }
     }
-}
-
-/// A port that nobody listens on right now.
-pub async fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    Ok(listener.local_addr()?.port())
 }

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use anyhow::Context;
 use tempfile::TempDir;
+use testkit::ports::free_port;
 use tokio::process::Command;
 
 use super::stack::{Stack, shell};
 use crate::Plan;
-use crate::server::{Server, free_port};
+use crate::server::Server;
 
 /// More than anybody asks here: the limit by address is in force and refuses nobody.
 const NO_LIMIT: &str = "100000000";
@@ -84,7 +85,7 @@ impl Edge {
         let folder = plan.temp()?;
         let dynamic = folder.path().join("dynamic.yml");
         std::fs::write(&dynamic, one_router(auth, service, ""))?;
-        let port = free_port().await?;
+        let port = free_port();
         let mut command = traefik().await?;
         command
             .arg(format!("--entryPoints.web.address=127.0.0.1:{port}"))
@@ -110,7 +111,7 @@ impl Edge {
 /// A Traefik with the files of `traefik/`, and where it will listen.
 async fn configured(plan: &Plan) -> anyhow::Result<(Command, u16, TempDir)> {
     let folder = plan.temp()?;
-    let (port, secure, admin) = (free_port().await?, free_port().await?, free_port().await?);
+    let (port, secure, admin) = (free_port(), free_port(), free_port());
     let ports = [port, secure, admin].map(|port| port.to_string());
     let mut config = sourced("traefik_config \"$@\"");
     shell(config.arg("-").arg(folder.path()).args(ports)).await?;

@@ -91,7 +91,7 @@ pub async fn measure(options: &Options<Scenario>) -> anyhow::Result<()> {
     let plan = Plan::new(options)?;
     let mut report = Report::new("fleet", &plan.folder, plan.runs, plan.turn);
     println!("{}", report.heading());
-    let stack = Stack::new(&plan).await?;
+    let stack = Stack::new(&plan)?;
     let wanted = Scenario::wanted(&options.only);
     let measured = tokio::select! {
         measured = measure_all(&plan, stack.clone(), &wanted, &mut report) => measured,

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use testkit::ports::{free_port, free_ports};
 use tokio::process::Command;
 
 use crate::Plan;
-use crate::server::{Server, free_port};
+use crate::server::Server;
 
 /// The ports that `scripts/stack` knows; `KAFKA` takes the next one, too.
 const PORTS: [&str; 13] = [
@@ -49,7 +49,7 @@ pub struct Stack {
 impl Stack {
     /// One that is not started yet. Its ports are free ones, unless `STACK_<NAME>_PORT` says which; its
     /// folder is beside that of the executables, unless `STACK_DIR` says where.
-    pub async fn new(plan: &Plan) -> anyhow::Result<Self> {
+    pub fn new(plan: &Plan) -> anyhow::Result<Self> {
         let executables = plan.rookery.parent().context("rookery is in no folder")?;
         let beside = || executables.with_file_name("bench-stack");
         let folder = std::env::var_os("STACK_DIR").map_or_else(beside, PathBuf::from);
@@ -63,8 +63,8 @@ impl Stack {
                 continue; // scripts/stack reads it itself
             }
             let port = match name {
-                "KAFKA" => free_pair().await?,
-                _ => free_port().await?,
+                "KAFKA" => free_ports(2),
+                _ => free_port(),
             };
             settings.push((variable, port.to_string()));
         }
@@ -163,17 +163,4 @@ fn text(path: &Path) -> anyhow::Result<String> {
     let path = std::path::absolute(path)?;
     let text = path.to_str().context("a folder's name is no text")?;
     Ok(text.to_owned())
-}
-
-/// A free port, and the one above it.
-async fn free_pair() -> anyhow::Result<u16> {
-    for _ in 0..100 {
-        let port = free_port().await?;
-        if let Some(above) = port.checked_add(1)
-            && TcpListener::bind(("127.0.0.1", above)).await.is_ok()
-        {
-            return Ok(port);
-        }
-    }
-    anyhow::bail!("no two ports beside each other are free")
 }

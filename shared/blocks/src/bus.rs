@@ -75,6 +75,21 @@ pub struct Record {
     pub time: DateTime<Utc>,
 }
 
+/// The next offset of each partition that `records` are of, after the last of them.
+pub fn next_offsets<'a>(
+    records: impl IntoIterator<Item = &'a Record>,
+) -> BTreeMap<TopicPartition, i64> {
+    let mut next: BTreeMap<(&str, i32), i64> = BTreeMap::new();
+    for record in records {
+        next.insert((&record.topic, record.partition), record.offset + 1);
+    }
+    let owned = |(topic, partition): (&str, i32)| TopicPartition {
+        topic: topic.to_owned(),
+        partition,
+    };
+    next.into_iter().map(|(of, at)| (owned(of), at)).collect()
+}
+
 impl Record {
     /// The partition it lies in.
     pub fn topic_partition(&self) -> TopicPartition {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 
-use blocks::bus::{BusError, Record, TopicPartition};
+use blocks::bus::{BusError, Record, TopicPartition, next_offsets};
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
@@ -128,8 +128,7 @@ impl Holdings {
             };
         }
         let records = state.oldest(max);
-        let partitions = records.iter().map(Record::topic_partition);
-        state.in_hand.extend(partitions);
+        state.in_hand.extend(next_offsets(&records).into_keys());
         if state.has_room() {
             self.call_poller(&mut state);
         }

@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::{Applied, ApplyError, Consumer, ConsumerStore, GAP_LISTED_MS};
 use crate::Clock;
 use crate::backoff::Backoff;
-use crate::bus::{BusError, EventBus, Positions, Record, Subscription, TopicPartition};
+use crate::bus::{
+    BusError, EventBus, Positions, Record, Subscription, TopicPartition, next_offsets,
+};
 use crate::error::{BoxError, chain};
 use crate::metrics::{ConsumerMetrics, Freshness, Metrics};
 
@@ -193,10 +195,7 @@ impl ConsumerLoop {
             match self.consumer.store.apply(records).await {
                 Ok(applied) => {
                     self.moved = false;
-                    for record in records {
-                        self.next
-                            .insert(record.topic_partition(), record.offset + 1);
-                    }
+                    self.next.extend(next_offsets(records));
                     self.applied(applied).await;
                     if self.reported.is_none_or(|at| Instant::now() >= at) {
                         self.report(subscription).await;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use blocks::bus::{Record, TopicPartition};
+use blocks::bus::{Record, TopicPartition, next_offsets};
 use blocks::consumer::decide::{Decision, decide};
 use blocks::consumer::parked::{UNREADABLE, dead_letter, event_type_of, read, record_text};
 use blocks::consumer::{Applied, HandlerError, Reason};
@@ -463,10 +463,7 @@ async fn store_positions(
     records: &[&Record],
     stored: BTreeMap<TopicPartition, i64>,
 ) -> Result<(), StoreError> {
-    let mut next: BTreeMap<TopicPartition, i64> = BTreeMap::new();
-    for record in records {
-        next.insert(record.topic_partition(), record.offset + 1);
-    }
+    let next = next_offsets(records.iter().copied());
     let rows = next.iter().map(|(of, next)| (of, *next));
     let replace = "update set next_offset = excluded.next_offset, updated_at = excluded.updated_at";
     write_positions(tx, shared, rows, replace).await?;

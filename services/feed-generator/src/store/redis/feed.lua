@@ -8,18 +8,21 @@
 local known = redis.call('HMGET', projection .. 'state', 'building', 'started', 'before')
 local building, started, versions_before = known[1], tonumber(known[2] or ''), known[3]
 local serving_base, building_base = projection, projection .. 'building:'
-local closed_any = redis.call('SCARD', projection .. 'closed') > 0
+local closed_any, closed = redis.call('SCARD', projection .. 'closed') > 0, {}
 local streams, unread, refill = {}, {}, false
+-- Posts to be put into the streams of a base: where each is said among the arguments, in turn, and by post
+-- at which of these places. A table a post would cost more than all that Redis does with it.
+local puts = { [serving_base] = { at = {}, count = 0 }, [building_base] = { at = {}, count = 0 } }
 -- Arguments in one call.
 local AT_ONCE = 1000
 
--- A stream, and what is to be done to it, by post: `ops` in the order of `posts`. It is read when that is
--- done, together with others.
+-- A stream, and what is to be done to it: `new`, posts as `puts` has them, the oldest first, and by post
+-- `ops`, in the order of `posts`. It is read when that is done, together with others.
 local function stream_of(base, of)
   local stream = streams[base .. of]
   if not stream then
     stream = { base = base, of = of, list = base .. 'activity:' .. of, index = base .. 'index:' .. of }
-    stream.posts, stream.ops = {}, {}
+    stream.posts, stream.ops, stream.new = {}, {}, {}
     streams[base .. of] = stream
     unread[#unread + 1] = stream
   end
@@ -123,9 +126,11 @@ end
 local ONE_BY_ONE = 2
 
 local function call_with_all(command, key, values)
+  local sum = 0
   for from = 1, #values, AT_ONCE do
-    redis.call(command, key, unpack(values, from, math.min(from + AT_ONCE - 1, #values)))
+    sum = sum + redis.call(command, key, unpack(values, from, math.min(from + AT_ONCE - 1, #values)))
   end
+  return sum
 end
 
 -- The index as it will be: which posts are new or gone, and which keep their place with another entry.
@@ -159,34 +164,53 @@ local function sort_out(stream)
   return entries, scored, gone, oldest, replaced
 end
 
--- Whether all that is to be done is to put posts in front of everything that is there, in their order: so it
--- is for who takes in what happened in turn. Then that is done.
-local function put_in_front(stream)
-  local newest = redis.call('ZREVRANGE', stream.index, 0, 0, 'WITHSCORES')
-  local ms, member = tonumber(newest[2] or '-inf'), newest[1] or ''
-  local scored, values = {}, {}
-  for i, post in ipairs(stream.posts) do
-    local op = stream.ops[post]
-    local at = tonumber(op.ms)
-    if not at or at < ms or (at == ms and post <= member) or (i == 1 and is_missing(stream, at, post)) then
-      return false
-    end
-    ms, member = at, post
-    scored[2 * i - 1], scored[2 * i], values[i] = op.ms, post, op.entry
-  end
-  call_with_all('ZADD', stream.index, scored)
-  call_with_all('LPUSH', stream.list, values)
-  changed_length(stream, #values)
-  return true
+-- Whether the post said at `i` is older than one of this time.
+local function is_older(i, ms, member)
+  local own = tonumber(ARGV[i + 2])
+  return own < ms or (own == ms and ARGV[i] < member)
 end
 
--- Does what is to be done to a stream.
-local function flush(stream)
-  local posts, ops = stream.posts, stream.ops
-  if stream.broken then
-    stream.posts, stream.ops = {}, {}
-    return
+-- Which of the `new` is the first that stands in front of everything that is or was there. Those before it
+-- are to be woven in.
+local function first_in_front(stream)
+  local new, bound, at = stream.new, stream.bound, 1
+  if not new[at] then
+    return at
   end
+  local newest = redis.call('ZREVRANGE', stream.index, 0, 0, 'WITHSCORES')
+  local ms, member = tonumber(newest[2] or '-inf'), newest[1] or ''
+  if bound and (bound.ms > ms or (bound.ms == ms and bound.member > member)) then
+    ms, member = bound.ms, bound.member
+  end
+  while new[at] and (ARGV[new[at]] == member or is_older(new[at], ms, member)) do
+    local i = new[at]
+    later(stream, ARGV[i], { ms = ARGV[i + 2], entry = ARGV[i + 5] })
+    at = at + 1
+  end
+  return at
+end
+
+-- Puts the `new` from this one on in front.
+local function put_in_front(stream, first)
+  local scored, values, count = {}, {}, 0
+  for at = first, #stream.new do
+    local i = stream.new[at]
+    count = count + 1
+    scored[2 * count - 1], scored[2 * count], values[count] = ARGV[i + 2], ARGV[i], ARGV[i + 5]
+  end
+  if count > 0 then
+    local added = call_with_all('ZADD', stream.index, scored)
+    call_with_all('LPUSH', stream.list, values)
+    changed_length(stream, count)
+    -- One was there already, at another time: the log makes it good.
+    stream.broken = added < count
+    refill = refill or (stream.broken and stream.base == serving_base)
+  end
+end
+
+-- Does what is to be done to posts that are there, or belong among them.
+local function weave(stream)
+  local posts, ops = stream.posts, stream.ops
   if #posts <= ONE_BY_ONE then
     for _, member in ipairs(posts) do
       local op = ops[member]
@@ -196,15 +220,9 @@ local function flush(stream)
         take_out(stream, member)
       end
     end
-    stream.posts, stream.ops = {}, {}
-    return
-  end
-  if put_in_front(stream) then
-    stream.posts, stream.ops = {}, {}
     return
   end
   local entries, scored, gone, oldest, replaced = sort_out(stream)
-  stream.posts, stream.ops = {}, {}
   local new = #scored / 2
   if new == 0 and #gone == 0 and not replaced then
     return
@@ -216,19 +234,6 @@ local function flush(stream)
   call_with_all('ZREM', stream.index, gone)
   call_with_all('ZADD', stream.index, scored)
   if not changes_old then
-    -- Most of the time all of them are newer than whatever is there.
-    local first, is_newest = redis.call('ZREVRANGE', stream.index, 0, new - 1), true
-    for _, member in ipairs(first) do
-      is_newest = is_newest and entries[member] ~= nil
-    end
-    if is_newest then
-      local values = {}
-      for at = #first, 1, -1 do
-        values[#values + 1] = entries[first[at]]
-      end
-      call_with_all('LPUSH', stream.list, values)
-      return changed_length(stream, new)
-    end
     newer = redis.call('ZCOUNT', stream.index, string.format('%.0f', oldest), '+inf') - new
   end
   local olds = newer > 0 and redis.call('LRANGE', stream.list, 0, newer - 1) or {}
@@ -261,10 +266,50 @@ local function flush(stream)
   changed_length(stream, new - #gone)
 end
 
+-- Says in each stream of a base which posts are new in it.
+local function distribute(base)
+  local said, new, count, is_in_order, ms, member = puts[base], {}, 0, true, -math.huge, ''
+  puts[base] = { at = {}, count = 0 }
+  for at = 1, said.count do
+    local i = said[at]
+    if i then
+      count = count + 1
+      new[count] = i
+      local own_ms, own_member = tonumber(ARGV[i + 2]), ARGV[i]
+      is_in_order = is_in_order and (own_ms > ms or (own_ms == ms and own_member > member))
+      ms, member = own_ms, own_member
+    end
+  end
+  if not is_in_order then
+    table.sort(new, function(i, j) return is_older(i, tonumber(ARGV[j + 2]), ARGV[j]) end)
+  end
+  if count > 0 then
+    stream_of(base, 'global').new = new
+  end
+  local users = {}
+  for _, i in ipairs(new) do
+    local user = ARGV[i + 1]
+    local of_user = users[user]
+    if not of_user then
+      of_user = {}
+      users[user], stream_of(base, 'user:' .. user).new = of_user, of_user
+    end
+    of_user[#of_user + 1] = i
+  end
+end
+
+-- Does what is to be done to the streams.
 local function flush_all()
+  distribute(serving_base)
+  distribute(building_base)
   read_streams()
   for _, stream in pairs(streams) do
-    flush(stream)
+    if not stream.broken then
+      local first = first_in_front(stream)
+      weave(stream)
+      put_in_front(stream, first)
+    end
+    stream.posts, stream.ops, stream.new = {}, {}, {}
   end
 end
 
@@ -282,24 +327,36 @@ local function is_superseded(member, version)
   return last and tonumber(last) > tonumber(version)
 end
 
+local function is_closed(user)
+  if closed[user] == nil then
+    closed[user] = redis.call('SISMEMBER', projection .. 'closed', user) == 1
+  end
+  return closed[user]
+end
+
+-- Says at `i` that a post is to be put into the streams of a base: its last word counts.
+local function put(base, i)
+  local said = puts[base]
+  local at = said.at[ARGV[i]]
+  if not at then
+    at = said.count + 1
+    said.count, said.at[ARGV[i]] = at, at
+  end
+  said[at] = i
+end
+
 -- A post is there in this state: its place in an index, its author, when it was created, when this
 -- happened, its version, the entry. While the log is read again, what happens anew goes into what is
 -- shown, too.
 function words.put(i)
-  local member, user, ms, entry = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 5]
-  if not (closed_any and redis.call('SISMEMBER', projection .. 'closed', user) == 1) then
-    local is_shown = not building or tonumber(ARGV[i + 3]) >= started
-    for _, base in ipairs(bases()) do
-      local is_wanted = is_shown
-      if base == building_base then
-        is_wanted = not is_superseded(member, ARGV[i + 4])
-      end
-      if is_wanted then
-        local op = { ms = ms, entry = entry }
-        later(stream_of(base, 'global'), member, op)
-        later(stream_of(base, 'user:' .. user), member, op)
-      end
-    end
+  if closed_any and is_closed(ARGV[i + 1]) then
+    return i + 6
+  end
+  if not building or tonumber(ARGV[i + 3]) >= started then
+    put(serving_base, i)
+  end
+  if building and not is_superseded(ARGV[i], ARGV[i + 4]) then
+    put(building_base, i)
   end
   return i + 6
 end
@@ -307,6 +364,10 @@ end
 -- A post is gone: its place in an index, its author.
 function words.remove(i)
   for _, base in ipairs(bases()) do
+    local at = puts[base].at[ARGV[i]]
+    if at then
+      puts[base][at], puts[base].at[ARGV[i]] = false, nil
+    end
     later(stream_of(base, 'global'), ARGV[i], {})
     later(stream_of(base, 'user:' .. ARGV[i + 1]), ARGV[i], {})
   end
@@ -317,6 +378,7 @@ end
 function words.name(i)
   redis.call('HSET', projection .. 'names', ARGV[i], ARGV[i + 1])
   redis.call('SREM', projection .. 'closed', ARGV[i])
+  closed[ARGV[i]] = false
   redis.call('HSET', projection .. 'state', 'names', ARGV[i + 2])
   return i + 3
 end
@@ -328,7 +390,7 @@ function words.close(i)
   redis.call('HDEL', projection .. 'names', user)
   redis.call('SADD', projection .. 'closed', user)
   redis.call('HSET', projection .. 'state', 'names', ARGV[i + 1])
-  closed_any = true
+  closed_any, closed[user] = true, true
   for _, base in ipairs(bases()) do
     local global, own = stream_of(base, 'global'), stream_of(base, 'user:' .. user)
     read_streams()
@@ -359,7 +421,7 @@ end
 function words.forget_names(i)
   redis.call('UNLINK', projection .. 'names', projection .. 'closed')
   redis.call('HSET', projection .. 'state', 'names', ARGV[i])
-  closed_any = false
+  closed_any, closed = false, {}
   return i + 1
 end
 

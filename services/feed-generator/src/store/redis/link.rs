@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use blocks::error::BoxError;
 use redis::{
-    Client, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script, ServerErrorKind,
+    Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script,
+    ServerErrorKind,
 };
 use sql::{FaultPoint, Faults};
 use tokio::time::Instant;
@@ -153,7 +154,10 @@ async fn invoke<T: FromRedisValue>(
     words: &Words,
     connection: &mut redis::aio::ConnectionManager,
 ) -> RedisResult<T> {
-    let mut command = redis::cmd("EVALSHA");
+    let words_size: usize = words.as_slice().iter().map(Vec::len).sum();
+    let size = "EVALSHA".len() + script.get_hash().len() + "0".len() + words_size;
+    let mut command = Cmd::with_capacity(3 + words.as_slice().len(), size);
+    command.arg("EVALSHA");
     command.arg(script.get_hash()).arg(0).arg(words.as_slice());
     match command.query_async(connection).await {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {

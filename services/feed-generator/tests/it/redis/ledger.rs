@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use async_trait::async_trait;
 use blocks::ManualClock;
+use blocks::bus::Record;
 use blocks::consumer::{ApplyError, ConsumerStore, HandlerError, Retry};
 use blocks::outbox::Outbox as _;
 use events::{Envelope, Message, Topic};
@@ -143,24 +144,61 @@ impl Faults for Nth {
     }
 }
 
+/// Another member that writes before the part of a batch with this number is sent, perhaps while the one
+/// before is on its way.
+struct Intruder {
+    part: AtomicI32,
+    writes: String,
+}
+
+impl Faults for Intruder {
+    fn fails(&self, point: FaultPoint) -> bool {
+        if point == FaultPoint::BeforeCommit && self.part.fetch_sub(1, Ordering::SeqCst) == 1 {
+            let client = redis::Client::open(server()).unwrap();
+            let mut connection = client.get_connection().unwrap();
+            let () =
+                redis::Commands::hset(&mut connection, &self.writes, "steps/0", "another").unwrap();
+        }
+        false
+    }
+}
+
+const COUNTERS: i64 = 50;
+const LAST: i64 = 70;
+
+/// A batch of several writes. Some events come before those that they follow, in another part.
+fn several(bench: &Bench<RedisLedger>) -> Vec<Record> {
+    let step = |at: i64| bench.event(&format!("c{}", at % COUNTERS), at / COUNTERS + 1);
+    let mut records: Vec<_> = (0..COUNTERS * LAST).map(step).collect();
+    records.swap(900, 1900);
+    numbered(records, 0)
+}
+
+async fn assert_each_once_and_in_order(bench: &Bench<RedisLedger>, case: &str) {
+    bench.settle().await;
+    let all: Vec<i64> = (1..=LAST).collect();
+    let ledger = bench.adapter.ledger().await;
+    assert_eq!(ledger.len(), 50, "{case}");
+    assert!(ledger.values().all(|steps| *steps == all), "{case}");
+    let next = bench.store.stored_positions("steps").await.unwrap();
+    let next: Vec<i64> = next.values().copied().collect();
+    assert_eq!(next, [COUNTERS * LAST], "{case}");
+    empty(&bench.adapter.prefix).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_REDIS_URL"]
 async fn a_batch_of_several_writes_has_each_effect_once_and_in_order_whichever_of_them_fails() {
-    const COUNTERS: i64 = 50;
-    const LAST: i64 = 70;
     for (point, times) in [
         (FaultPoint::BeforeWrite, 3),
         (FaultPoint::BeforeCommit, 2),
+        (FaultPoint::BeforeCommit, 4),
         (FaultPoint::AfterCommit, 1),
         (FaultPoint::AfterCommit, 3),
         (FaultPoint::AfterCommit, 100), // never
     ] {
         let bench = Bench::over(RedisLedger::new()).await;
-        let step = |at: i64| bench.event(&format!("c{}", at % COUNTERS), at / COUNTERS + 1);
-        let mut records: Vec<_> = (0..COUNTERS * LAST).map(step).collect();
-        // Some come before the one that they follow, in another part of the batch.
-        records.swap(900, 1900);
-        let records = numbered(records, 0);
+        let records = several(&bench);
         bench.adapter.inject(Arc::new(Nth(point, times.into())));
         let mut failures = 0;
         while let Err(error) = bench.store.apply(&records).await {
@@ -168,19 +206,26 @@ async fn a_batch_of_several_writes_has_each_effect_once_and_in_order_whichever_o
             failures += 1;
         }
         assert_eq!(failures, i32::from(times < 100), "{point:?} {times}");
-        bench.settle().await;
-        let all: Vec<i64> = (1..=LAST).collect();
-        let ledger = bench.adapter.ledger().await;
-        assert_eq!(ledger.len(), 50);
-        assert!(
-            ledger.values().all(|steps| *steps == all),
-            "{point:?} {times}"
-        );
-        let next = bench.store.stored_positions("steps").await.unwrap();
-        assert_eq!(
-            next.values().copied().collect::<Vec<_>>(),
-            [COUNTERS * LAST]
-        );
-        empty(&bench.adapter.prefix).await;
+        assert_each_once_and_in_order(&bench, &format!("{point:?} {times}")).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_REDIS_URL"]
+async fn a_batch_of_several_writes_has_each_effect_once_whenever_others_write_between_them() {
+    for part in 1..=6 {
+        let bench = Bench::over(RedisLedger::new()).await;
+        bench.adapter.inject(Arc::new(Intruder {
+            part: part.into(),
+            writes: format!("{}group:writes", bench.adapter.prefix),
+        }));
+        let applied = bench.store.apply(&several(&bench)).await.unwrap();
+        assert_eq!(applied.handled, 3500, "part {part}");
+        assert_each_once_and_in_order(&bench, &format!("part {part}")).await;
+    }
+    let bench = Bench::over(RedisLedger::new()).await;
+    let (records, other) = (several(&bench), bench.member().await);
+    let (one, two) = tokio::join!(bench.store.apply(&records), other.apply(&records));
+    assert_eq!(one.unwrap().handled + two.unwrap().handled, 3500);
+    assert_each_once_and_in_order(&bench, "two members").await;
 }

@@ -2,10 +2,11 @@
 -- does what the member decided, word by word. Nothing here can fail once the first word is done,
 -- since Redis undoes nothing: what is looked at is looked at before.
 --
--- ARGV: the beginning of the group's keys, an epoch for a store that has none, that of the
+-- ARGV: the beginning of the group's keys, the write's id, the beginning of the
 -- projection's keys, how many checks; for each check a hash, a field and what it must be; then the
 -- words. The keys are made from these and are not declared: not for Redis Cluster.
-local group, fresh_epoch, projection = ARGV[1], ARGV[2], ARGV[3]
+local ARGV = ARGV -- Found quicker than a global.
+local group, id, projection = ARGV[1], ARGV[2], ARGV[3]
 local at = 5
 for _ = 1, tonumber(ARGV[4]) do
   if (redis.call('HGET', ARGV[at], ARGV[at + 1]) or '') ~= ARGV[at + 2] then
@@ -19,7 +20,7 @@ local words = {}
 
 -- A partition or one of its keys is written: what others read of it before is out of date.
 function words.touch(i)
-  redis.call('HINCRBY', group .. 'writes', ARGV[i], 1)
+  redis.call('HSET', group .. 'writes', ARGV[i], id)
   return i + 1
 end
 
@@ -94,7 +95,7 @@ function words.forget(i)
     redis.call('DEL', group .. 'waiting:' .. field)
   end
   for _, field in ipairs(of_topic('writes')) do
-    redis.call('HINCRBY', group .. 'writes', field, 1)
+    redis.call('HSET', group .. 'writes', field, id)
   end
   local versions, before = group .. 'versions:' .. ARGV[i], ARGV[i + 1]
   if before ~= '' and redis.call('EXISTS', versions) == 1 then
@@ -110,7 +111,8 @@ local function told() return 0 end
 
 --- the projection's words ---
 
-redis.call('HSETNX', group .. 'state', 'epoch', fresh_epoch)
+-- The epoch of a store is its first write.
+redis.call('HSETNX', group .. 'state', 'epoch', id)
 while ARGV[at] do
   at = words[ARGV[at]](at + 1)
 end

@@ -10,6 +10,7 @@ use blocks::error::BoxError;
 use chrono::{DateTime, Utc};
 use redis::{Pipeline, Value, from_redis_value};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::Group;
 use crate::store::redis::words::Words;
@@ -89,7 +90,7 @@ impl Known {
 #[derive(Debug, Default)]
 pub(super) struct Look {
     epoch: String,
-    /// How often each partition was written.
+    /// The last write of each partition.
     writes: BTreeMap<String, String>,
     /// The next offset of each partition.
     pub offsets: BTreeMap<TopicPartition, i64>,
@@ -102,8 +103,8 @@ pub(super) fn texts(value: Value) -> Result<Vec<Option<String>>, BoxError> {
 }
 
 impl Group {
-    /// Looks up what is known of `keys`, all of them in `partitions`. The counters of writes come
-    /// first: whatever changes while the rest is read changes one of them before it can be written.
+    /// Looks up what is known of `keys`, all of them in `partitions`. The last writes come first:
+    /// whatever changes while the rest is read changes one of them before it can be written.
     pub(super) async fn look(
         &self,
         partitions: &BTreeSet<TopicPartition>,
@@ -133,7 +134,7 @@ impl Group {
         look.writes = fields
             .into_iter()
             .zip(next()?)
-            .map(|(field, count)| (field, count.unwrap_or_default()))
+            .map(|(field, write)| (field, write.unwrap_or_default()))
             .collect();
         for (of, offset) in partitions.iter().zip(next()?) {
             // A partition that is not there was forgotten, or never seen: it stands at its start.
@@ -176,10 +177,47 @@ impl Look {
     pub fn begin(&self, group: &Group) -> (Vec<[String; 3]>, Words) {
         let mut checks = vec![[group.key("state"), "epoch".into(), self.epoch.clone()]];
         let mut words = Words::default();
-        for (field, count) in &self.writes {
-            checks.push([group.key("writes"), field.clone(), count.clone()]);
+        for (field, write) in &self.writes {
+            checks.push([group.key("writes"), field.clone(), write.clone()]);
             words.say("touch").say(field.as_str());
         }
         (checks, words)
+    }
+
+    /// What will be known after the write `id` that began with this look and leaves `offsets` and `keys`.
+    pub fn after(
+        mut self,
+        id: Uuid,
+        offsets: BTreeMap<TopicPartition, i64>,
+        mut keys: HashMap<Key, Known>,
+    ) -> Self {
+        for write in self.writes.values_mut() {
+            *write = id.to_string();
+        }
+        for known in keys.values_mut() {
+            known.moved = false;
+        }
+        Self {
+            offsets,
+            keys,
+            ..self
+        }
+    }
+
+    /// Takes over what `later` knows of what this look is about.
+    pub fn overwrite(&mut self, later: &Self) {
+        for (field, write) in &mut self.writes {
+            if let Some(later) = later.writes.get(field) {
+                write.clone_from(later);
+            }
+        }
+        for (of, offset) in &mut self.offsets {
+            *offset = later.offsets.get(of).copied().unwrap_or(*offset);
+        }
+        for (key, known) in &mut self.keys {
+            if let Some(later) = later.keys.get(key) {
+                known.clone_from(later);
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A consumer group's store in Redis: effect, versions, parked events and positions, one script a write.
 //!
 //! A member reads what it needs to know, decides in Rust, and tells one script what to do. The script
-//! looks first whether all is still as the member read it: each partition has a counter of writes, and
+//! looks first whether all is still as the member read it: each partition names its last write, and
 //! the store an epoch, which an emptied one no longer has. If not, the member reads again. So members
 //! of different partitions never wait for each other, and two of the same partition never both write.
 //!
@@ -29,6 +29,7 @@ use events::{Cleanup, Envelope, Topic};
 use redis::{Pipeline, Script};
 use sql::FaultPoint;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use super::link::Link;
 use super::words::Words;
@@ -92,7 +93,7 @@ enum Answer {
     Changed,
 }
 
-/// Records in one batch: several writes, so that the next one is made ready while Redis does one.
+/// Records in one batch: several writes, so that the next one is there when Redis has done one.
 const BATCH: usize = 8000;
 /// What is due for so long was left by a member that is gone.
 const OVERDUE: TimeDelta = TimeDelta::seconds(2);
@@ -140,10 +141,20 @@ impl Group {
 
     /// Runs the script: `words`, if all of `checks` hold.
     async fn run(&self, checks: &[[String; 3]], words: Words) -> Result<Answer, BoxError> {
+        self.run_as(self.settings.clock.id(), checks, words).await
+    }
+
+    /// Runs the script as the write that `id` names.
+    async fn run_as(
+        &self,
+        id: Uuid,
+        checks: &[[String; 3]],
+        words: Words,
+    ) -> Result<Answer, BoxError> {
         self.link.fault(FaultPoint::BeforeCommit)?;
         let mut all = Words::default();
         all.say(self.settings.prefix.as_str())
-            .say(self.settings.clock.id().to_string())
+            .say(id.to_string())
             .say(self.settings.projection.as_str())
             .say(checks.len().to_string());
         for text in checks.iter().flatten() {

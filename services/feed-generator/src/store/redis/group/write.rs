@@ -1,38 +1,170 @@
-//! How a batch is written: in parts, each by one script, the next one made ready while Redis does one.
+//! How a batch is written: in parts, each by one script. While Redis does one, the next is decided as if that
+//! were done, and sent: Redis never waits for this member, and the script finds out whether it was decided
+//! for what came.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use blocks::bus::{Record, TopicPartition};
+use blocks::bus::{Record, TopicPartition, next_offsets};
 use blocks::consumer::parked::read;
 use blocks::consumer::{Applied, ApplyError};
+use blocks::error::BoxError;
 use events::Malformed;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use sql::FaultPoint;
+use uuid::Uuid;
 
 use super::batch::{Batch, ReadEvent};
 use super::keys::{Key, Look, field};
 use super::{ATTEMPTS, Answer, Group};
+use crate::store::redis::words::Words;
 
 /// Records in one write: a script's time is everybody's.
 const AT_ONCE: usize = 1000;
+/// Records in the first write of a batch, and half of those in the second: Redis has nothing to do until
+/// they are there.
+const AT_FIRST: usize = 250;
 
 /// Writes a batch, so many records at a time and in their order, and answers what the projection tells.
 /// What was written before a failure is passed over when the batch is given again.
 pub(super) async fn write(group: &Group, records: &[Record]) -> Result<i64, ApplyError> {
     let mut told = 0;
-    let mut parts = records.chunks(AT_ONCE);
-    let mut ready = parts.next().map(|part| Part::read(group, part));
-    let mut written = None;
-    while let Some(mut part) = ready.take() {
-        let next = parts
-            .next()
-            .map(|records| Part::made_ready(group, records, written.take()));
-        let (applied, of_part, next) = part.write(group, next).await?;
-        group.told_later(applied);
-        told = told.max(of_part);
-        ready = next;
-        written = Some(part);
+    let mut parts = chunks(records).map(|records| Part::read(group, records));
+    let (mut now, mut next) = (parts.next(), parts.next());
+    let mut here = group.believed().clone();
+    // What was known of `now` when the part before it was sent.
+    let mut look = None;
+    let mut before: Option<Sent<'_>> = None;
+    while let Some(mut part) = now {
+        let fault = group.link.fault(FaultPoint::BeforeWrite);
+        fault.map_err(ApplyError::Unavailable)?;
+        let ahead = match (&before, look.take()) {
+            (Some(before), Some(look)) => part.decide_after(group, before, look, &here).ok(),
+            _ => None,
+        };
+        let draft = if let Some(draft) = ahead {
+            draft
+        } else {
+            if let Some(before) = before.take() {
+                told = told.max(before.settle(group, &mut here).await?.told);
+            }
+            part.decide_now(group, &here).await?
+        };
+        // On the same connection: answered before the script behind it is run.
+        let asked = match &next {
+            Some(next) => Some(Begun::of(next.look(group).boxed()).await),
+            None => None,
+        };
+        let sent = part.send(group, draft).await;
+        let after_next = parts.next();
+        let mut is_as_decided = true;
+        if let Some(before) = before.take() {
+            let settled = before.settle(group, &mut here).await?;
+            told = told.max(settled.told);
+            is_as_decided = settled.is_as_decided;
+        }
+        if let (Some(asked), true) = (asked, is_as_decided) {
+            look = asked.end().await.ok();
+        }
+        before = Some(sent);
+        (now, next) = (next, after_next);
+    }
+    if let Some(last) = before {
+        told = told.max(last.settle(group, &mut here).await?.told);
     }
     Ok(told)
+}
+
+fn chunks(mut records: &[Record]) -> impl Iterator<Item = &[Record]> {
+    let mut size = AT_FIRST;
+    std::iter::from_fn(move || {
+        let (chunk, rest) = records.split_at(size.min(records.len()));
+        records = rest;
+        size = AT_ONCE.min(2 * size);
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+/// What was begun: what it asks is on its way, whenever its answer is wanted.
+enum Begun<'a, T> {
+    Asked(BoxFuture<'a, T>),
+    Answered(T),
+}
+
+impl<'a, T> Begun<'a, T> {
+    async fn of(mut future: BoxFuture<'a, T>) -> Self {
+        match futures::poll!(&mut future) {
+            std::task::Poll::Ready(answer) => Self::Answered(answer),
+            std::task::Poll::Pending => Self::Asked(future),
+        }
+    }
+
+    async fn end(self) -> T {
+        match self {
+            Self::Asked(future) => future.await,
+            Self::Answered(answer) => answer,
+        }
+    }
+}
+
+/// What is to be written of a part.
+struct Draft {
+    id: Uuid,
+    checks: Vec<[String; 3]>,
+    words: Words,
+    applied: Applied,
+    /// Keys whose missing version came.
+    filled: Vec<Key>,
+    moves: Offsets,
+    /// What is known when it is written.
+    after: Look,
+}
+
+/// The next offset of partitions.
+type Offsets = BTreeMap<TopicPartition, i64>;
+
+/// A part whose script is on its way.
+struct Sent<'a> {
+    part: Part<'a>,
+    answer: Begun<'a, Result<Answer, BoxError>>,
+    applied: Applied,
+    /// Where it leaves the partitions that it moves.
+    moves: Offsets,
+    after: Look,
+}
+
+/// What became of a part.
+struct Settled {
+    /// What the projection told.
+    told: i64,
+    /// It was written as it was decided first.
+    is_as_decided: bool,
+}
+
+impl Sent<'_> {
+    /// Waits for the answer, after which partitions are where it left them `here`. When others got in
+    /// between, the part is decided and sent anew.
+    async fn settle(self, group: &Group, here: &mut Offsets) -> Result<Settled, ApplyError> {
+        let mut sent = self;
+        for attempt in 0..ATTEMPTS {
+            let answer = sent.answer.end().await.map_err(ApplyError::Unavailable)?;
+            if let Answer::Done(told) = answer {
+                // Where another member went on, this one now knows; where it wrote itself, too.
+                group.believed().extend(sent.after.offsets);
+                group.told_later(sent.applied);
+                here.extend(sent.moves);
+                let is_as_decided = attempt == 0;
+                return Ok(Settled {
+                    told,
+                    is_as_decided,
+                });
+            }
+            let draft = sent.part.decide_now(group, here).await?;
+            sent = sent.part.send(group, draft).await;
+        }
+        let busy = "others write the same partitions all the time";
+        Err(ApplyError::Unavailable(busy.into()))
+    }
 }
 
 /// Records that are written together.
@@ -40,8 +172,6 @@ struct Part<'a> {
     records: Vec<(&'a Record, Result<ReadEvent, Malformed>)>,
     partitions: BTreeSet<TopicPartition>,
     keys: HashSet<Key>,
-    /// Taken behind the write before it.
-    look: Option<Look>,
 }
 
 impl<'a> Part<'a> {
@@ -49,9 +179,8 @@ impl<'a> Part<'a> {
     fn read(group: &Group, records: &'a [Record]) -> Self {
         let mut part = Self {
             records: Vec::with_capacity(records.len()),
-            partitions: records.iter().map(Record::topic_partition).collect(),
+            partitions: next_offsets(records).into_keys().collect(),
             keys: HashSet::with_capacity(records.len()),
-            look: None,
         };
         for record in records {
             let mut read = read(record).map(|event| ReadEvent::of(record, event));
@@ -64,79 +193,69 @@ impl<'a> Part<'a> {
         part
     }
 
-    /// Writes them, looking again as long as others get in between. What is next is made ready meanwhile.
-    async fn write(
-        &mut self,
-        group: &Group,
-        mut next: Option<impl Future<Output = Self>>,
-    ) -> Result<(Applied, i64, Option<Self>), ApplyError> {
-        let away = ApplyError::Unavailable;
-        let mut ready = None;
-        group.link.fault(FaultPoint::BeforeWrite).map_err(away)?;
-        for _ in 0..ATTEMPTS {
-            let look = self.look(group).await?;
-            let (checks, words) = look.begin(group);
-            let mut batch = Batch {
-                group,
-                now: group.settings.clock.now(),
-                keys: look.keys,
-                words,
-                applied: Applied::default(),
-                filled: Vec::new(),
-            };
-            let next_offsets = self.decide(&mut batch, &look.offsets)?;
-            // Before it is written: it may be although its answer is lost.
-            group.goes_on_later(batch.filled);
-            let script = group.run(&checks, batch.words);
-            let answer = match next.take() {
-                Some(next) => {
-                    let (answer, part) = tokio::join!(script, next);
-                    ready = Some(part);
-                    answer
-                }
-                None => script.await,
-            };
-            if let Answer::Done(told) = answer.map_err(away)? {
-                let mut believed = group.believed();
-                // Where another member went on, this one now knows; where it wrote itself, too.
-                believed.extend(look.offsets);
-                believed.extend(next_offsets);
-                return Ok((batch.applied, told, ready));
-            }
-        }
-        Err(away("others write the same partitions all the time".into()))
-    }
-
-    /// Reads what comes next, and what must be known of it. That is asked on the same connection, so it
-    /// is answered after the script before it; otherwise its write would find that something changed.
-    async fn made_ready(group: &Group, records: &'a [Record], written: Option<Self>) -> Self {
-        // What sends the script may be next on this very thread.
-        tokio::task::yield_now().await;
-        // Takes as long as to make it.
-        drop(written);
-        let mut part = Self::read(group, records);
-        part.look = group.look(&part.partitions, &part.keys).await.ok();
-        part
-    }
-
-    /// What is known now. What was looked up before counts unless it is behind this member's own writes.
-    async fn look(&mut self, group: &Group) -> Result<Look, ApplyError> {
-        if let Some(look) = self.look.take()
-            && stands(group, &self.partitions, &look.offsets).is_ok()
-        {
-            return Ok(look);
-        }
+    async fn look(&self, group: &Group) -> Result<Look, ApplyError> {
         let look = group.look(&self.partitions, &self.keys).await;
         look.map_err(ApplyError::Unavailable)
     }
 
-    /// Says in `batch` what becomes of each record, and answers the next offset of each partition.
+    /// Sends what is to be written.
+    async fn send<'g>(self, group: &'g Group, draft: Draft) -> Sent<'g>
+    where
+        'a: 'g,
+    {
+        let Draft {
+            id, checks, words, ..
+        } = draft;
+        // Before it is written: it may be although its answer is lost.
+        group.goes_on_later(draft.filled);
+        let script = async move { group.run_as(id, &checks, words).await };
+        Sent {
+            part: self,
+            answer: Begun::of(script.boxed()).await,
+            applied: draft.applied,
+            moves: draft.moves,
+            after: draft.after,
+        }
+    }
+
+    /// Decides what is to be written by what is there now.
+    async fn decide_now(&mut self, group: &Group, here: &Offsets) -> Result<Draft, ApplyError> {
+        let look = self.look(group).await?;
+        self.decide(group, look, here)
+    }
+
+    /// Decides what is to be written once what was sent `before` is done. `look` was taken earlier.
+    fn decide_after(
+        &mut self,
+        group: &Group,
+        before: &Sent<'_>,
+        mut look: Look,
+        here: &Offsets,
+    ) -> Result<Draft, ApplyError> {
+        look.overwrite(&before.after);
+        let mut here = here.clone();
+        here.extend(before.moves.clone());
+        self.decide(group, look, &here)
+    }
+
+    /// Decides what becomes of each record where all is as `look` says, and this member left partitions
+    /// `here`, or knew them to be before the batch.
     fn decide(
         &mut self,
-        batch: &mut Batch<'_>,
-        offsets: &BTreeMap<TopicPartition, i64>,
-    ) -> Result<BTreeMap<TopicPartition, i64>, ApplyError> {
-        let mut stands = stands(batch.group, &self.partitions, offsets)?;
+        group: &Group,
+        mut look: Look,
+        here: &Offsets,
+    ) -> Result<Draft, ApplyError> {
+        let mut stands = stands(&self.partitions, &look.offsets, here)?;
+        let (checks, words) = look.begin(group);
+        let mut batch = Batch {
+            group,
+            now: group.settings.clock.now(),
+            keys: std::mem::take(&mut look.keys),
+            words,
+            applied: Applied::default(),
+            filled: Vec::new(),
+        };
         for (record, read) in &mut self.records {
             let stand = stands.get_mut(&(record.topic.as_str(), record.partition));
             let Some(stand) = stand.filter(|stand| stand.is_before(record.offset)) else {
@@ -151,16 +270,27 @@ impl<'a> Part<'a> {
             .map_err(ApplyError::Unavailable)?;
         }
         batch.store();
-        let mut next_offsets = BTreeMap::new();
+        let mut moves = Offsets::new();
         for ((topic, partition), stand) in stands {
             if let Some(next) = stand.next {
                 let topic = topic.to_owned();
                 let of = TopicPartition { topic, partition };
                 batch.words.say("offset").say(field(&of)).number(next);
-                next_offsets.insert(of, next);
+                moves.insert(of, next);
             }
         }
-        Ok(next_offsets)
+        let mut offsets = std::mem::take(&mut look.offsets);
+        offsets.extend(moves.clone());
+        let id = group.settings.clock.id();
+        Ok(Draft {
+            id,
+            checks,
+            words: batch.words,
+            applied: batch.applied,
+            filled: batch.filled,
+            moves,
+            after: look.after(id, offsets, batch.keys),
+        })
     }
 }
 
@@ -168,7 +298,7 @@ impl<'a> Part<'a> {
 struct Stand {
     /// The next offset by the store.
     stored: i64,
-    /// The next offset as this member knows it.
+    /// The next offset as this member left it, or knew it before the batch.
     here: Option<i64>,
     /// The next offset after the write.
     next: Option<i64>,
@@ -190,16 +320,15 @@ type Stands<'a> = BTreeMap<(&'a str, i32), Stand>;
 /// # Errors
 /// When one of them went back without this member.
 fn stands<'a>(
-    group: &Group,
     partitions: &'a BTreeSet<TopicPartition>,
-    offsets: &BTreeMap<TopicPartition, i64>,
+    offsets: &Offsets,
+    here: &Offsets,
 ) -> Result<Stands<'a>, ApplyError> {
-    let believed = group.believed();
     let mut stands = Stands::new();
     for of in partitions {
         let stand = Stand {
             stored: offsets.get(of).copied().unwrap_or_default(),
-            here: believed.get(of).copied(),
+            here: here.get(of).copied(),
             next: None,
         };
         if stand.here > Some(stand.stored) {

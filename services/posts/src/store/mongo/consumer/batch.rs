@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 
-use blocks::bus::{Record, TopicPartition};
+use blocks::bus::{Record, TopicPartition, next_offsets};
 use blocks::consumer::decide::{Decision, decide};
 use blocks::consumer::parked::{UNREADABLE, dead_letter, event_type_of, read, record_text};
 use blocks::consumer::{Applied, HandlerError, Reason};
@@ -102,9 +102,9 @@ impl<'a, H: Handler> Batch<'a, H> {
     }
 
     async fn run(&mut self, records: &[Record]) -> Result<Moves, BatchError> {
-        let mut stored: BTreeMap<TopicPartition, Option<i64>> = records
-            .iter()
-            .map(|record| (record.topic_partition(), None))
+        let mut stored: BTreeMap<TopicPartition, Option<i64>> = next_offsets(records)
+            .into_keys()
+            .map(|of| (of, None))
             .collect();
         for of in self.shared.positions(doc! {}).await? {
             let partition = TopicPartition {
@@ -143,10 +143,7 @@ impl<'a, H: Handler> Batch<'a, H> {
                 Err(malformed) => self.unreadable(record, malformed)?,
             }
         }
-        let mut next = BTreeMap::new();
-        for record in fresh {
-            next.insert(record.topic_partition(), record.offset + 1);
-        }
+        let next = next_offsets(fresh);
         Ok(Moves { stored, next })
     }
 
