@@ -6,14 +6,18 @@ install_redis() {
   command -v redis-server >/dev/null && return
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     # The package would start a server of its own on 6379, unless a policy forbids it.
-    local policy=/usr/sbin/policy-rc.d ours=
-    if [ ! -e "$policy" ]; then
-      printf '#!/bin/sh\nexit 101\n' >"$policy"
-      chmod +x "$policy"
-      ours=1
+    local policy=/usr/sbin/policy-rc.d
+    if [ -e "$policy" ]; then
+      install_packages redis-server
+    else
+      # In a shell of its own, which takes the policy back however it ends.
+      (
+        trap 'rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+        install_packages redis-server
+      )
     fi
-    install_packages redis-server
-    [ -z "$ours" ] || rm -f "$policy"
   fi
   command -v redis-server >/dev/null ||
     die "'redis-server' is missing: install your system's package 'redis-server'${1:+, or $1}"
