@@ -61,9 +61,14 @@ local function read_streams()
   unread = {}
 end
 
+-- Posts stand in the order of their creation, those of one millisecond in that of their members.
+local function is_before(ms, member, other_ms, other_member)
+  return ms < other_ms or (ms == other_ms and member < other_member)
+end
+
 local function is_missing(stream, ms, member)
   local bound = stream.bound
-  return bound and (ms < bound.ms or (ms == bound.ms and member <= bound.member))
+  return bound and not is_before(bound.ms, bound.member, ms, member)
 end
 
 local function changed_length(stream, by)
@@ -164,10 +169,9 @@ local function sort_out(stream)
   return entries, scored, gone, oldest, replaced
 end
 
--- Whether the post said at `i` is older than one of this time.
-local function is_older(i, ms, member)
-  local own = tonumber(ARGV[i + 2])
-  return own < ms or (own == ms and ARGV[i] < member)
+-- The place of the post said at `i`.
+local function place_of(i)
+  return tonumber(ARGV[i + 2]), ARGV[i]
 end
 
 -- Which of the `new` is the first that stands in front of everything that is or was there. Those before it
@@ -179,12 +183,16 @@ local function first_in_front(stream)
   end
   local newest = redis.call('ZREVRANGE', stream.index, 0, 0, 'WITHSCORES')
   local ms, member = tonumber(newest[2] or '-inf'), newest[1] or ''
-  if bound and (bound.ms > ms or (bound.ms == ms and bound.member > member)) then
+  if bound and is_before(ms, member, bound.ms, bound.member) then
     ms, member = bound.ms, bound.member
   end
-  while new[at] and (ARGV[new[at]] == member or is_older(new[at], ms, member)) do
+  while new[at] do
     local i = new[at]
-    later(stream, ARGV[i], { ms = ARGV[i + 2], entry = ARGV[i + 5] })
+    local own_ms, own_member = place_of(i)
+    if own_member ~= member and not is_before(own_ms, own_member, ms, member) then
+      break
+    end
+    later(stream, own_member, { ms = ARGV[i + 2], entry = ARGV[i + 5] })
     at = at + 1
   end
   return at
@@ -275,13 +283,16 @@ local function distribute(base)
     if i then
       count = count + 1
       new[count] = i
-      local own_ms, own_member = tonumber(ARGV[i + 2]), ARGV[i]
-      is_in_order = is_in_order and (own_ms > ms or (own_ms == ms and own_member > member))
+      local own_ms, own_member = place_of(i)
+      is_in_order = is_in_order and is_before(ms, member, own_ms, own_member)
       ms, member = own_ms, own_member
     end
   end
   if not is_in_order then
-    table.sort(new, function(i, j) return is_older(i, tonumber(ARGV[j + 2]), ARGV[j]) end)
+    table.sort(new, function(i, j)
+      local ms, member = place_of(i)
+      return is_before(ms, member, place_of(j))
+    end)
   end
   if count > 0 then
     stream_of(base, 'global').new = new
