@@ -1,6 +1,6 @@
 //! The port to the event bus. Adapters: the topic log in SQLite (`sql::log`), Kafka.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -88,6 +88,13 @@ pub fn next_offsets<'a>(
         partition,
     };
     next.into_iter().map(|(of, at)| (owned(of), at)).collect()
+}
+
+/// The partitions that `records` are of.
+pub fn partitions_of<'a>(
+    records: impl IntoIterator<Item = &'a Record>,
+) -> BTreeSet<TopicPartition> {
+    next_offsets(records).into_keys().collect()
 }
 
 impl Record {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 
-use blocks::bus::{BusError, Record, TopicPartition, next_offsets};
+use blocks::bus::{BusError, Record, TopicPartition, partitions_of};
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
@@ -128,7 +128,7 @@ impl Holdings {
             };
         }
         let records = state.oldest(max);
-        state.in_hand.extend(next_offsets(&records).into_keys());
+        state.in_hand.extend(partitions_of(&records));
         if state.has_room() {
             self.call_poller(&mut state);
         }

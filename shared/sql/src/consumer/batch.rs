@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use blocks::bus::{Record, TopicPartition, next_offsets};
+use blocks::bus::{Record, TopicPartition, next_offsets, partitions_of};
 use blocks::consumer::decide::{Decision, decide};
 use blocks::consumer::parked::{UNREADABLE, dead_letter, event_type_of, read, record_text};
 use blocks::consumer::{Applied, HandlerError, Reason};
@@ -62,8 +62,7 @@ impl Batch<'_> {
         let stored = stored_positions(tx, self.shared, records).await?;
         let fresh: Vec<&Record> = {
             let believed = self.shared.believed();
-            for record in records {
-                let of = record.topic_partition();
+            for of in partitions_of(records) {
                 if believed.get(&of) > stored.get(&of) {
                     return Err(BatchError::Moved);
                 }
@@ -408,8 +407,8 @@ async fn stored_positions(
         .map(|(topic, partition, next)| (TopicPartition { topic, partition }, next))
         .collect();
     // A partition that was believed in and has no row was forgotten: it stands at its start.
-    for record in records {
-        stored.entry(record.topic_partition()).or_insert(0);
+    for of in partitions_of(records) {
+        stored.entry(of).or_insert(0);
     }
     Ok(stored)
 }

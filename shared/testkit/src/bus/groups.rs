@@ -1,10 +1,10 @@
 //! Promises about consumer groups: each sees every record, and a partition has one member at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use blocks::bus::{Record, Subscription};
+use blocks::bus::{Record, Subscription, next_offsets};
 use futures::FutureExt;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -182,11 +182,7 @@ pub async fn commits_are_taken_and_never_read_back(adapter: &mut dyn Adapter) {
     let positions = Arc::new(MemoryPositions::default());
     let mut reader = member(&*bus, &group, &topic, &positions).await;
     let records = take(&mut *reader, 5).await;
-    let next: BTreeMap<_, _> = records
-        .iter()
-        .map(|record| (record.topic_partition(), record.offset + 1))
-        .collect();
-    reader.commit(&next).await.unwrap();
+    reader.commit(&next_offsets(&records)).await.unwrap();
     drop(reader);
     let mut reader = member(&*bus, &group, &topic, &positions).await;
     assert_eq!(take(&mut *reader, 5).await.len(), 5);

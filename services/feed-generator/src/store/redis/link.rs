@@ -157,8 +157,8 @@ async fn invoke<T: FromRedisValue>(
     let words_size: usize = words.as_slice().iter().map(Vec::len).sum();
     let size = "EVALSHA".len() + script.get_hash().len() + "0".len() + words_size;
     let mut command = Cmd::with_capacity(3 + words.as_slice().len(), size);
-    command.arg("EVALSHA");
-    command.arg(script.get_hash()).arg(0).arg(words.as_slice());
+    command.arg("EVALSHA").arg(script.get_hash()).arg(0);
+    command.arg(words.as_slice());
     match command.query_async(connection).await {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
             script.prepare_invoke().load_async(connection).await?;

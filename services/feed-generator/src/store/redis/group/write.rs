@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use blocks::bus::{Record, TopicPartition, next_offsets};
+use blocks::bus::{Record, TopicPartition, partitions_of};
 use blocks::consumer::parked::read;
 use blocks::consumer::{Applied, ApplyError};
 use blocks::error::BoxError;
@@ -39,6 +39,7 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<i64, Appl
         let fault = group.link.fault(FaultPoint::BeforeWrite);
         fault.map_err(ApplyError::Unavailable)?;
         let ahead = match (&before, look.take()) {
+            // What goes wrong here is said when it is decided anew, by what is there then.
             (Some(before), Some(look)) => part.decide_after(group, before, look, &here).ok(),
             _ => None,
         };
@@ -64,6 +65,7 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<i64, Appl
             is_as_decided = settled.is_as_decided;
         }
         if let (Some(asked), true) = (asked, is_as_decided) {
+            // One that was not answered is asked again, and fails then if it must.
             look = asked.end().await.ok();
         }
         before = Some(sent);
@@ -179,7 +181,7 @@ impl<'a> Part<'a> {
     fn read(group: &Group, records: &'a [Record]) -> Self {
         let mut part = Self {
             records: Vec::with_capacity(records.len()),
-            partitions: next_offsets(records).into_keys().collect(),
+            partitions: partitions_of(records),
             keys: HashSet::with_capacity(records.len()),
         };
         for record in records {

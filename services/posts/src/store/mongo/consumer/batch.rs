@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 
-use blocks::bus::{Record, TopicPartition, next_offsets};
+use blocks::bus::{Record, TopicPartition, next_offsets, partitions_of};
 use blocks::consumer::decide::{Decision, decide};
 use blocks::consumer::parked::{UNREADABLE, dead_letter, event_type_of, read, record_text};
 use blocks::consumer::{Applied, HandlerError, Reason};
@@ -102,8 +102,8 @@ impl<'a, H: Handler> Batch<'a, H> {
     }
 
     async fn run(&mut self, records: &[Record]) -> Result<Moves, BatchError> {
-        let mut stored: BTreeMap<TopicPartition, Option<i64>> = next_offsets(records)
-            .into_keys()
+        let mut stored: BTreeMap<TopicPartition, Option<i64>> = partitions_of(records)
+            .into_iter()
             .map(|of| (of, None))
             .collect();
         for of in self.shared.positions(doc! {}).await? {
