@@ -67,7 +67,8 @@ impl Auth {
                 Verdict::Holds | Verdict::OutOfDate => {}
             }
         }
-        let identity = Arc::new(self.read_identity(token, now).await?);
+        // In a box, because a future is moved with all that it may ever need: here what a query does.
+        let identity = Arc::new(Box::pin(self.read_identity(token, now)).await?);
         self.identities.0.insert(digest, Arc::clone(&identity));
         Ok(identity)
     }

@@ -27,6 +27,8 @@ pub struct RequestContext {
     pub user_id: OnceLock<i64>,
     /// Whether the client is waited for: it has not sent all of its body yet.
     pub receiving: AtomicBool,
+    /// Whether a gateway reads the answer, which looks at nothing but the identity in it.
+    pub for_gateway: AtomicBool,
 }
 
 impl RequestContext {
@@ -49,6 +51,12 @@ pub fn identify(user_id: i64) {
 /// Notes which path this request asks about: problems name that one.
 pub fn asks_about(path: &str) {
     let _ = CURRENT.try_with(|request| request.about.set(path.to_owned()));
+}
+
+/// Notes that a gateway reads the answer to this request, and nobody behind it: it goes without the ids
+/// and security headers, which would be the larger part of what it says.
+pub fn answers_gateway() {
+    let _ = CURRENT.try_with(|request| request.for_gateway.store(true, Ordering::Relaxed));
 }
 
 /// Runs `work`, which waits for nothing but the client's body: should it take too long, that is the

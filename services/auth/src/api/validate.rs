@@ -4,7 +4,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use blocks::context::asks_about;
+use blocks::context::{answers_gateway, asks_about};
 use blocks::gateway::guest_may;
 use blocks::identity::{Jwk, bearer, headers};
 use blocks::kit::check_path;
@@ -46,9 +46,17 @@ pub(super) struct JwksView {
 )]
 pub(super) async fn validate(State(auth): State<Auth>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    judge(&auth, &parts)
-        .await
-        .unwrap_or_else(|response| *response)
+    match judge(&auth, &parts).await {
+        Ok(identity) => {
+            // Only what a gateway makes itself says what it asks about.
+            if parts.headers.contains_key(FORWARDED_URI) {
+                answers_gateway();
+            }
+            identity
+        }
+        // This one the client gets to read.
+        Err(refusal) => *refusal,
+    }
 }
 
 async fn judge(auth: &Auth, parts: &Parts) -> Result<Response, Box<Response>> {
@@ -74,7 +82,7 @@ async fn judge(auth: &Auth, parts: &Parts) -> Result<Response, Box<Response>> {
     let mut response = Response::new(Body::empty());
     let [id, name, email, role] = identity.headers.clone();
     let said = response.headers_mut();
-    said.reserve(16); // these and what the kit adds
+    said.reserve(6); // these and the date
     said.insert(headers::USER_ID, id);
     said.insert(headers::USER_NAME, name);
     said.insert(headers::USER_EMAIL, email);

@@ -7,6 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use blocks::context::{RequestContext, scope};
 use blocks::identity::{AccessClaims, AssertionClaims, Jwk, KeySet, SigningKey};
+use blocks::kit::{Kit, Limits};
+use blocks::metrics::Metrics;
 use blocks::{Clock, ManualClock, Role};
 use chrono::TimeDelta;
 use http::StatusCode;
@@ -123,6 +125,30 @@ async fn a_guest_may_only_read_by_the_forwarded_method_and_not_by_the_question()
             StatusCode::OK,
             "{methods:?}"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_gets_no_ids_with_a_good_answer_and_whoever_reads_it_himself_does() {
+    let mut world = world().await;
+    let (_, token) = world.registered("Ada").await;
+    let kit = Kit::new("auth", Limits::default(), Metrics::new());
+    world.router = kit.wrap(world.router.clone());
+    let of_gateway = ("x-forwarded-uri", "/api/posts");
+    let good = format!("Bearer {token}");
+    let good = ("authorization", &*good);
+    let ids = ["x-request-id", "x-correlation-id", "x-content-type-options"];
+    for (query, headers, status, has_ids) in [
+        ("", &[good, of_gateway][..], 200, false),
+        ("?mode=optional", &[of_gateway], 200, false),
+        ("", &[good], 200, true),
+        ("?mode=optional", &[], 200, true),
+        ("", &[of_gateway], 401, true),
+    ] {
+        let answer = world.validate(query, headers).await;
+        assert_eq!(answer.status(), status, "{query} {headers:?}");
+        let found = ids.map(|id| answer.headers().contains_key(id));
+        assert_eq!(found, [has_ids; 3], "{query} {headers:?}");
     }
 }
 

@@ -96,10 +96,12 @@ where
             })
             .instrument(tracing::info_span!("http.request"))
             .await;
-            let headers = response.headers_mut();
-            headers.insert(REQUEST_ID, request_id);
-            headers.insert(CORRELATION_ID, correlation_id);
-            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            if !request.for_gateway.load(Ordering::Relaxed) {
+                let headers = response.headers_mut();
+                headers.insert(REQUEST_ID, request_id);
+                headers.insert(CORRELATION_ID, correlation_id);
+                headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            }
             Ok(response)
         })
     }
