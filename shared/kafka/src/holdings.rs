@@ -200,8 +200,8 @@ impl Holdings {
         self.news.notify_one();
     }
 
-    /// Takes away what was fetched of `partitions`, whose time is over. They are owned until
-    /// [`Holdings::revoked`], but nothing more of them is handed out.
+    /// Takes away `partitions` and what was fetched of them: nothing more of them is handed out. What the
+    /// caller has in hand is asked for by [`Holdings::is_done_with`].
     pub(crate) fn revoke(&self, partitions: &[TopicPartition]) {
         let mut state = held(&self.state);
         for partition in partitions {

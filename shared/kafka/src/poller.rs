@@ -255,7 +255,8 @@ impl Session<'_> {
                 self.reading.insert(partition, run);
             }
             self.client.incremental_assign(&starts)?;
-            self.client.resume(&starts)?;
+            // One that was paused when it was read last is paused still; so are those beside it.
+            self.client.resume(&list(self.reading.keys().cloned()))?;
             self.is_paused = false;
         }
         if !plan.commits.is_empty() {

@@ -106,6 +106,41 @@ async fn while_one_caller_is_busy_another_member_gets_what_that_one_has_not_in_h
     assert_eq!(by_key(&records), expected(&keys, 2));
 }
 
+/// What was paused while there was no room is read on, although it is no longer what is new.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_KAFKA"]
+async fn a_member_that_was_full_when_it_was_given_more_goes_on_with_all_that_it_has() {
+    const EACH: usize = 1000;
+    const SETTLED: Duration = Duration::from_secs(4);
+    let bus = bus();
+    let topic = fresh_topic(&bus, 2).await;
+    let keys: Vec<String> = (0..60).map(|n| format!("k{n}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let (group, positions) = (fresh_group(), Arc::new(MemoryPositions::default()));
+    let mut stays = member(&bus, &group, &topic, &positions).await;
+    let mut leaves = member(&bus, &group, &topic, &positions).await;
+    let mut has_both = [false; 2];
+    while has_both != [true; 2] {
+        bus.publish(&messages(&topic, &keys, 1)).await.unwrap();
+        for (has, reader) in has_both.iter_mut().zip([&mut stays, &mut leaves]) {
+            while let Ok(batch) = timeout(Duration::from_millis(300), reader.next(100)).await {
+                positions.handled(&batch.unwrap());
+                *has = true;
+            }
+        }
+    }
+    // More of each partition than a member holds, and nobody takes any.
+    for round in 0..EACH {
+        let batch: Vec<_> = keys.iter().map(|key| message(&topic, key, round)).collect();
+        bus.publish(&batch).await.unwrap();
+    }
+    tokio::time::sleep(SETTLED).await;
+    drop(leaves);
+    tokio::time::sleep(SETTLED).await;
+    let records = take(&mut *stays, EACH * keys.len()).await;
+    assert_eq!(by_key(&records), expected(&keys, EACH));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_KAFKA"]
 async fn a_caller_that_hangs_loses_its_partitions_in_the_end_and_its_records_come_again() {
