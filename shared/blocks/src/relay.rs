@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,9 @@ use self::marks::Marks;
 const PACE: Duration = Duration::from_millis(10);
 /// Events in one publish.
 const BATCH: usize = 500;
+
+/// Stores keep times to the millisecond.
+const MOMENT: TimeDelta = TimeDelta::milliseconds(1);
 
 /// What a publish came to.
 enum Outcome {
@@ -234,30 +237,35 @@ impl Relay {
         }
     }
 
-    /// Publishes from the oldest pending row on, until none is left.
+    /// Publishes from the oldest pending row on, until no row is left that was committed without being
+    /// handed over. In two rounds, each to where the outbox ended when it began: where others go on writing
+    /// an outbox is never empty. During the first what is handed over is dropped, since it is pending, too,
+    /// and would only hold memory; the second finds it, and rows that appeared before others that were
+    /// there.
     async fn catch_up(
         &mut self,
         committed: &mut mpsc::Receiver<Vec<Pending>>,
         stop: &CancellationToken,
     ) {
         self.unfinished = true;
-        let mut after = Place::START;
+        let (mut is_first_round, mut after) = (true, Place::START);
+        let mut end = self.clock.now() + MOMENT;
         while !stop.is_cancelled() {
-            // What lies in the hand-over is pending, too; it would only hold memory.
-            while committed.try_recv().is_ok() {}
-            self.outbox.fell_behind();
-            match self.pending_page(None, after).await {
-                Ok(page) if page.is_last && after == Place::START => {
+            if is_first_round {
+                while committed.try_recv().is_ok() {}
+                self.outbox.fell_behind();
+                self.overtaken.clear();
+            }
+            match self.pending_page(end, after).await {
+                Ok(page) if page.is_last && is_first_round => {
+                    self.mark_all().await;
+                    (is_first_round, after) = (false, Place::START);
+                    end = self.clock.now() + MOMENT;
+                    continue;
+                }
+                Ok(page) if page.is_last => {
                     self.unfinished = false;
                     return;
-                }
-                // Once more from the oldest on: only an outbox without pending rows is caught up with.
-                Ok(page) if page.is_last => {
-                    after = Place::START;
-                    self.mark_all().await;
-                    if self.marks.len() == 0 {
-                        continue;
-                    }
                 }
                 Ok(page) => {
                     let places: Vec<Place> = page.events.iter().map(|e| e.place).collect();
@@ -266,7 +274,8 @@ impl Relay {
                         after = page.last;
                         continue;
                     }
-                    after = Place::START;
+                    (is_first_round, after) = (true, Place::START);
+                    end = self.clock.now() + MOMENT;
                 }
                 Err(error) => self.failed("could not read the outbox", &*error),
             }
@@ -281,14 +290,10 @@ impl Relay {
         }
     }
 
-    /// Pending rows after the place `after`, without those that were published and only wait
-    /// for their mark.
-    async fn pending_page(
-        &self,
-        before: Option<DateTime<Utc>>,
-        after: Place,
-    ) -> Result<Page, BoxError> {
-        let rows = self.outbox.pending(before, after, BATCH).await?;
+    /// Pending rows that were written `before` then, after the place `after`, without those that were
+    /// published and only wait for their mark.
+    async fn pending_page(&self, before: DateTime<Utc>, after: Place) -> Result<Page, BoxError> {
+        let rows = self.outbox.pending(Some(before), after, BATCH).await?;
         let unmarked = self.marks.places();
         let last = rows.last().map(|row| row.place);
         let events = rows
@@ -345,7 +350,7 @@ impl Relay {
     ) -> Result<(), BoxError> {
         let mut after = Place::START;
         while !stop.is_cancelled() && self.outbox.lease(self.holder).await?.is_some() {
-            let page = self.pending_page(Some(left_behind), after).await?;
+            let page = self.pending_page(left_behind, after).await?;
             if page.is_last {
                 return Ok(());
             }

@@ -116,7 +116,8 @@ impl Outbox for Db {
         self.write(move |tx| {
             Box::pin(async move {
                 on!(tx, conn => sqlx::query(
-                    "update outbox_messages set status = 'refused', error = $1 where position = $2",
+                    "update outbox_messages set status = 'refused', error = $1
+                     where position = $2 and status = 'pending'",
                 )
                 .bind(reason)
                 .bind(row)

@@ -24,8 +24,31 @@ use crate::relay::{Bus, Once, until};
 struct Reluctant {
     db: Db,
     may_mark: Semaphore,
+    /// Another process commits an event before each look at what is pending.
+    is_busy: bool,
     looks: AtomicUsize,
     sweeps: AtomicUsize,
+}
+
+impl Reluctant {
+    fn over(db: &Db, may_mark: usize, is_busy: bool) -> Arc<Self> {
+        Arc::new(Self {
+            db: db.clone(),
+            may_mark: Semaphore::new(may_mark),
+            is_busy,
+            looks: AtomicUsize::new(0),
+            sweeps: AtomicUsize::new(0),
+        })
+    }
+
+    fn relay(self: &Arc<Self>, bus: &Arc<Bus>, clock: &Arc<ManualClock>) -> Relay {
+        Relay::new(
+            Arc::clone(self) as _,
+            Arc::clone(bus) as _,
+            Arc::clone(clock) as Arc<dyn Clock>,
+            Metrics::new(),
+        )
+    }
 }
 
 #[async_trait]
@@ -45,6 +68,11 @@ impl Outbox for Reluctant {
         after: Place,
         max: usize,
     ) -> Result<Vec<Pending>, BoxError> {
+        if self.is_busy {
+            // Committed, and handed over to nobody here.
+            self.db.inject(Arc::new(Once(AtomicBool::new(true))));
+            step(&self.db, "others".into(), false).await.unwrap_err();
+        }
         if before.is_some() {
             self.sweeps.fetch_add(1, Ordering::SeqCst);
         }
@@ -76,24 +104,15 @@ impl Outbox for Reluctant {
 async fn what_only_waits_for_its_mark_is_not_taken_for_left_behind_and_hides_nothing() {
     let clock = Arc::new(ManualClock::default());
     let db = testkit::db::sqlite_at("counters", MIGRATIONS, Arc::clone(&clock) as _).await;
-    let outbox = Arc::new(Reluctant {
-        db: db.db.clone(),
-        may_mark: Semaphore::new(0),
-        looks: AtomicUsize::new(0),
-        sweeps: AtomicUsize::new(0),
-    });
+    let outbox = Reluctant::over(&db.db, 0, false);
     let bus = Arc::new(Bus::default());
-    let relay = Relay::new(
-        Arc::clone(&outbox) as _,
-        Arc::clone(&bus) as _,
-        Arc::clone(&clock) as Arc<dyn Clock>,
-        Metrics::new(),
-    );
+    let relay = outbox.relay(&bus, &clock);
     let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
     running.spawn(relay.run(stop.clone()));
     let looks = || outbox.looks.load(Ordering::SeqCst);
     // Its start is over: it marks what it finds then before anything else.
     until("the outbox is looked at", || async { looks() > 0 }).await;
+    let sweeps = outbox.sweeps.load(Ordering::SeqCst);
     for _ in 0..3 {
         step(&db, "marked late".into(), false).await.unwrap();
     }
@@ -104,7 +123,7 @@ async fn what_only_waits_for_its_mark_is_not_taken_for_left_behind_and_hides_not
     step(&db, "left".into(), false).await.unwrap_err();
     let before = looks();
     until("it was looked at again", || async { looks() > before + 1 }).await;
-    assert_eq!(outbox.sweeps.load(Ordering::SeqCst), 0);
+    assert_eq!(outbox.sweeps.load(Ordering::SeqCst), sweeps);
 
     clock.advance(TimeDelta::seconds(10));
     until("it is swept", || async { bus.of("left") == ["1"] }).await;
@@ -116,6 +135,28 @@ async fn what_only_waits_for_its_mark_is_not_taken_for_left_behind_and_hides_not
     })
     .await;
     assert_eq!(bus.count(), 4);
+    stop.cancel();
+    while let Some(ended) = running.join_next().await {
+        ended.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_ends_although_others_write_all_the_time() {
+    let clock = Arc::new(ManualClock::default());
+    let db = testkit::db::sqlite_at("counters", MIGRATIONS, Arc::clone(&clock) as _).await;
+    let outbox = Reluctant::over(&db.db, 1, true);
+    let bus = Arc::new(Bus::default());
+    step(&db, "before".into(), false).await.unwrap();
+    let relay = outbox.relay(&bus, &clock);
+    let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
+    running.spawn(relay.run(stop.clone()));
+    until("the outbox is looked at", || async {
+        clock.advance(TimeDelta::milliseconds(5));
+        outbox.looks.load(Ordering::SeqCst) > 0
+    })
+    .await;
+    assert_eq!(bus.of("before"), ["1"]);
     stop.cancel();
     while let Some(ended) = running.join_next().await {
         ended.unwrap().unwrap();
