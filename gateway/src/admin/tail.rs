@@ -223,7 +223,11 @@ struct Ends(BTreeMap<i32, i64>);
 
 #[async_trait]
 impl Positions for Ends {
-    async fn positions(&self, _topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+    async fn positions(
+        &self,
+        _topic: &str,
+        _partitions: &[i32],
+    ) -> Result<BTreeMap<i32, i64>, BoxError> {
         Ok(self.0.clone())
     }
 }

@@ -132,13 +132,21 @@ impl FeedConsumer {
 
 #[async_trait]
 impl Positions for FeedConsumer {
-    async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
-        self.inner.positions(topic).await
+    async fn positions(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, i64>, BoxError> {
+        self.inner.positions(topic, partitions).await
     }
 }
 
 #[async_trait]
 impl ConsumerStore for FeedConsumer {
+    fn starts_over(&self) {
+        self.inner.starts_over();
+    }
+
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
         self.inner.stored_positions(topic).await
     }

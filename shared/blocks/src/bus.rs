@@ -97,6 +97,28 @@ pub fn partitions_of<'a>(
     next_offsets(records).into_keys().collect()
 }
 
+/// Notes in `believed`, which is where a member knows its partitions to be, that it begins to read
+/// `partitions` of `topic` where the store says, and answers where that is.
+pub fn begins(
+    believed: &mut BTreeMap<TopicPartition, i64>,
+    topic: &str,
+    partitions: &[i32],
+    mut stored: BTreeMap<i32, i64>,
+) -> BTreeMap<i32, i64> {
+    stored.retain(|partition, _| partitions.contains(partition));
+    for partition in partitions {
+        let of = TopicPartition {
+            topic: topic.to_owned(),
+            partition: *partition,
+        };
+        match stored.get(partition) {
+            Some(next) => believed.insert(of, *next),
+            None => believed.remove(&of),
+        };
+    }
+    stored
+}
+
 impl Record {
     /// The partition it lies in.
     pub fn topic_partition(&self) -> TopicPartition {
@@ -157,12 +179,17 @@ impl BusError {
 /// Where a consumer group stands, by its own store's word.
 #[async_trait]
 pub trait Positions: Send + Sync {
-    /// The next offset of each partition of `topic` that the group has written about. A partition
-    /// that is absent starts at its oldest record.
+    /// The next offset of those of `partitions` of `topic` that the group has written about, where this
+    /// member now begins; what it goes on reading is not among them. A partition that is absent starts at
+    /// its oldest record.
     ///
     /// # Errors
     /// When the store can't be reached.
-    async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError>;
+    async fn positions(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, i64>, BoxError>;
 }
 
 /// At-least-once delivery of records, in order per key, to consumer groups.

@@ -34,7 +34,8 @@ impl Member {
 
     async fn find_starts(&self, starts: Starts) -> Result<(), BusError> {
         for (topic, runs) in starts {
-            let next = self.positions.positions(&topic).await;
+            let partitions: Vec<i32> = runs.iter().map(|(partition, _)| *partition).collect();
+            let next = self.positions.positions(&topic, &partitions).await;
             let next = next.map_err(BusError::Unavailable)?;
             self.holdings.start(&topic, &runs, &next);
         }

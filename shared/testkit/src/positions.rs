@@ -53,10 +53,16 @@ impl MemoryPositions {
 
 #[async_trait]
 impl Positions for MemoryPositions {
-    async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+    async fn positions(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, i64>, BoxError> {
         if self.away.load(Ordering::SeqCst) {
             return Err("the store is away".into());
         }
-        Ok(self.of(topic))
+        let mut of_topic = self.of(topic);
+        of_topic.retain(|partition, _| partitions.contains(partition));
+        Ok(of_topic)
     }
 }

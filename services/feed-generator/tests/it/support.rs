@@ -74,15 +74,12 @@ impl World {
     /// Reads on from where the store says.
     pub async fn rewind(&mut self) {
         self.next.clear();
+        let store = &self.feed.consumer().store;
+        store.starts_over();
         for topic in TOPICS {
-            let positions = self
-                .feed
-                .consumer()
-                .store
-                .positions(topic.name)
-                .await
-                .unwrap();
-            for partition in 0..i32::from(topic.partitions) {
+            let partitions: Vec<i32> = (0..i32::from(topic.partitions)).collect();
+            let positions = store.positions(topic.name, &partitions).await.unwrap();
+            for partition in partitions {
                 let next = positions.get(&partition).copied().unwrap_or(0);
                 self.next.insert(
                     TopicPartition {

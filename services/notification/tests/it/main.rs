@@ -169,7 +169,7 @@ testkit::on_each_database!(
         world.apply(std::slice::from_ref(&again)).await;
         let store = &world.notifications.consumer().store;
         store.reset(&["user.events".to_owned()]).await.unwrap();
-        store.positions("user.events").await.unwrap();
+        store.starts_over();
         world.apply(&[created, again]).await;
 
         let page = world.get(7, INBOX).await;

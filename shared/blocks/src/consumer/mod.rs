@@ -183,6 +183,11 @@ pub struct Pulse {
 /// order; a failing event holds back its own key only.
 #[async_trait]
 pub trait ConsumerStore: Positions {
+    /// What this member knew of the positions counts no longer: it asks anew where each partition starts
+    /// that it reads. Until then a store that lost what it kept is noticed, whatever the group is given
+    /// meanwhile.
+    fn starts_over(&self);
+
     /// The positions, for somebody who only looks.
     ///
     /// # Errors

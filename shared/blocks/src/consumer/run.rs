@@ -229,6 +229,7 @@ impl ConsumerLoop {
 
     async fn rewind(&mut self, subscription: &mut dyn Subscription, stop: &CancellationToken) {
         while !stop.is_cancelled() {
+            self.consumer.store.starts_over();
             match subscription.rewind().await {
                 Ok(()) => {
                     self.works();

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use blocks::bus::{Positions, Record, TopicPartition};
+use blocks::bus::{Positions, Record, TopicPartition, begins};
 use blocks::consumer::decide::Base;
 use blocks::consumer::{
     Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError, Pulse, Retry,
@@ -160,24 +160,27 @@ impl From<BatchError> for ApplyError {
 
 #[async_trait]
 impl Positions for SqlConsumer {
-    async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+    async fn positions(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, i64>, BoxError> {
         let stored = self.stored_positions(topic).await?;
-        let mut believed = self.shared.believed();
-        believed.retain(|of, _| of.topic != topic);
-        for (partition, next) in &stored {
-            let of = TopicPartition {
-                topic: topic.to_owned(),
-                partition: *partition,
-            };
-            believed.insert(of, *next);
-        }
-        drop(believed);
-        Ok(stored)
+        Ok(begins(
+            &mut self.shared.believed(),
+            topic,
+            partitions,
+            stored,
+        ))
     }
 }
 
 #[async_trait]
 impl ConsumerStore for SqlConsumer {
+    fn starts_over(&self) {
+        self.shared.believed().clear();
+    }
+
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
         let mut reader = self.shared.db.read().await?;
         let rows: Vec<(i32, i64)> = on!(reader, conn => sqlx::query_as(

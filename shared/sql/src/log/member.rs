@@ -1,6 +1,6 @@
 //! A member of a consumer group: where it stands in each of its partitions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -79,18 +79,16 @@ impl LogMember {
 
     /// Asks the positions where it does not know yet where to start.
     async fn find_starts(&mut self) -> Result<(), BusError> {
-        let unknown: BTreeSet<String> = self
-            .stands
-            .iter()
-            .filter(|(_, next)| next.is_none())
-            .map(|(partition, _)| partition.topic.clone())
-            .collect();
-        for topic in unknown {
-            let known = self
-                .positions
-                .positions(&topic)
-                .await
-                .map_err(BusError::Unavailable)?;
+        let mut unknown: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+        for (of, next) in &self.stands {
+            if next.is_none() {
+                let of_topic = unknown.entry(of.topic.clone()).or_default();
+                of_topic.push(of.partition);
+            }
+        }
+        for (topic, partitions) in unknown {
+            let known = self.positions.positions(&topic, &partitions).await;
+            let known = known.map_err(BusError::Unavailable)?;
             for (partition, next) in &mut self.stands {
                 if partition.topic == topic && next.is_none() {
                     *next = Some(known.get(&partition.partition).copied().unwrap_or(0));

@@ -113,7 +113,8 @@ impl<A: Adapter> Bench<A> {
 
     /// Where the group stands in partition 0, asked as a bus asks.
     async fn position(&self) -> usize {
-        let positions = self.store.positions(STEPS.name).await.unwrap();
+        self.store.starts_over();
+        let positions = self.store.positions(STEPS.name, &[0]).await.unwrap();
         usize::try_from(positions.get(&0).copied().unwrap_or_default()).unwrap()
     }
 

@@ -1,8 +1,11 @@
 //! Stores that lose what they keep, and logs that begin anew.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use blocks::consumer::ApplyError;
+use blocks::consumer::{ApplyError, ConsumerStore};
+use sql::{FaultPoint, Faults};
 
 use super::{Adapter, Bench, STEPS, numbered};
 
@@ -14,13 +17,13 @@ pub async fn a_store_that_was_reset_asks_to_be_read_from_the_start<A: Adapter>(
     let other = bench.member().await;
     let records = bench.steps("a", 3);
     bench.store.apply(&records[..2]).await.unwrap();
-    other.positions(STEPS.name).await.unwrap();
+    other.positions(STEPS.name, &[0]).await.unwrap();
     bench.store.reset(&[STEPS.name.to_owned()]).await.unwrap();
     assert_eq!(bench.adapter.ledger().await, BTreeMap::new());
     for member in [&bench.store, &other] {
         let moved = member.apply(&records[2..]).await;
         assert!(matches!(moved, Err(ApplyError::Moved)), "{moved:?}");
-        assert!(member.positions(STEPS.name).await.unwrap().is_empty());
+        assert!(asked_anew(member).await.is_empty());
     }
     bench.store.apply(&records).await.unwrap();
     assert_eq!(bench.adapter.ledger().await["a"], [1, 2, 3]);
@@ -39,10 +42,76 @@ pub async fn a_store_that_was_emptied_while_in_use_is_filled_again<A: Adapter>(
     assert_eq!(bench.adapter.ledger().await, BTreeMap::new());
     let moved = bench.store.apply(&records[2..4]).await;
     assert!(matches!(moved, Err(ApplyError::Moved)), "{moved:?}");
-    assert!(bench.store.positions(STEPS.name).await.unwrap().is_empty());
+    assert!(asked_anew(&bench.store).await.is_empty());
     bench.store.apply(&records[..4]).await.unwrap();
     bench.store.apply(&records[4..]).await.unwrap();
     assert_eq!(bench.adapter.ledger().await["a"], [1, 2, 3, 4, 5, 6]);
+}
+
+/// What a member is given to read besides says nothing of what it reads already.
+pub async fn a_store_that_was_emptied_is_noticed_also_by_who_is_given_another_partition<
+    A: Adapter,
+>(
+    open: impl AsyncFn() -> A,
+) {
+    let bench = Bench::over(open().await).await;
+    let records = bench.steps("a", 4);
+    bench.store.positions(STEPS.name, &[0]).await.unwrap();
+    bench.store.apply(&records[..2]).await.unwrap();
+    if !bench.adapter.empty().await {
+        return;
+    }
+    let given = bench.store.positions(STEPS.name, &[1]).await.unwrap();
+    assert_eq!(given, BTreeMap::new());
+    let moved = bench.store.apply(&records[2..]).await;
+    assert!(matches!(moved, Err(ApplyError::Moved)), "{moved:?}");
+    assert!(asked_anew(&bench.store).await.is_empty());
+    bench.store.apply(&records).await.unwrap();
+    assert_eq!(bench.adapter.ledger().await["a"], [1, 2, 3, 4]);
+}
+
+/// The positions that a member is told which starts over, as it does when its store moved.
+async fn asked_anew(member: &Arc<dyn ConsumerStore>) -> BTreeMap<i32, i64> {
+    member.starts_over();
+    member.positions(STEPS.name, &[0]).await.unwrap()
+}
+
+/// What can't be read has no version by which it would be passed over when its batch is given again.
+pub async fn what_can_not_be_read_waits_once_wherever_its_batch_fails<A: Adapter>(
+    open: impl AsyncFn() -> A,
+) {
+    let bench = Bench::over(open().await).await;
+    // Stores of several steps fail after another one each time.
+    for round in 1..=6 {
+        let mut bad = bench.event("a", round);
+        bad.headers.clear();
+        let records = numbered(vec![bad, bench.event("a", round)], 2 * (round - 1));
+        bench.adapter.inject(Arc::new(Next::default()));
+        let failed = bench.store.apply(&records).await;
+        assert!(
+            matches!(failed, Err(ApplyError::Unavailable(_))),
+            "{failed:?}"
+        );
+        bench.store.apply(&records).await.unwrap();
+        let blocked = bench.listed().await;
+        assert_eq!(
+            blocked.len(),
+            usize::try_from(round).unwrap(),
+            "{blocked:?}"
+        );
+        let seen: Vec<i64> = (1..=round).collect();
+        assert_eq!(bench.adapter.ledger().await["a"], seen);
+    }
+}
+
+/// The next write fails before it is done.
+#[derive(Default)]
+struct Next(AtomicBool);
+
+impl Faults for Next {
+    fn fails(&self, point: FaultPoint) -> bool {
+        point == FaultPoint::BeforeCommit && !self.0.swap(true, Ordering::SeqCst)
+    }
 }
 
 /// A log that was lost, or brought back from a copy, has other offsets: versions decide then.

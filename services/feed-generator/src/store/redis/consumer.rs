@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::RedisFeed;
-use super::group::Group;
+use super::group::{Group, Offsets};
 use super::words::Words;
 use crate::domain::{GLOBAL_LENGTH, USER_LENGTH};
 use crate::rebuild::Targets;
@@ -112,13 +112,17 @@ impl FeedGroup {
         self.inner.forget(topics, checks, before, words).await
     }
 
-    /// What follows a write of the group. When it fails the batch is done: given again it is passed
-    /// over, and this is tried again.
-    async fn followed(&self, (mut applied, told): (Applied, i64)) -> Result<Applied, ApplyError> {
-        if told == REBUILDING {
+    /// What follows a write of the group, which leaves partitions `here`. When it fails the write is done:
+    /// given again it is passed over, and this is tried again.
+    async fn followed(&self, told: i64, here: Offsets) -> Result<Applied, ApplyError> {
+        let is_rebuilding = told == REBUILDING;
+        if is_rebuilding {
+            self.finish().await.map_err(ApplyError::Unavailable)?;
+        }
+        let mut applied = self.inner.done(here);
+        if is_rebuilding {
             // How old it is what is read again says nothing about how fresh the feed is.
             applied.freshness_ms.clear();
-            self.finish().await.map_err(ApplyError::Unavailable)?;
         }
         Ok(applied)
     }
@@ -177,13 +181,21 @@ impl Background for Watch {
 
 #[async_trait]
 impl Positions for FeedGroup {
-    async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
-        self.inner.positions(topic).await
+    async fn positions(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, i64>, BoxError> {
+        self.inner.positions(topic, partitions).await
     }
 }
 
 #[async_trait]
 impl ConsumerStore for FeedGroup {
+    fn starts_over(&self) {
+        self.inner.starts_over();
+    }
+
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
         self.inner.stored_positions(topic).await
     }
@@ -193,11 +205,13 @@ impl ConsumerStore for FeedGroup {
     }
 
     async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
-        self.followed(self.inner.apply_told(records).await?).await
+        let (told, here) = self.inner.apply_told(records).await?;
+        self.followed(told, here).await
     }
 
     async fn retry_due(&self) -> Result<Applied, ApplyError> {
-        self.followed(self.inner.retry_told().await?).await
+        let told = self.inner.retry_told().await?;
+        self.followed(told, Offsets::new()).await
     }
 
     async fn pulse(&self) -> Result<Pulse, BoxError> {

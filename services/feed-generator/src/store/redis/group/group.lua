@@ -94,9 +94,8 @@ function words.forget(i)
     redis.call('HDEL', group .. 'parked', field)
     redis.call('DEL', group .. 'waiting:' .. field)
   end
-  for _, field in ipairs(of_topic('writes')) do
-    redis.call('HSET', group .. 'writes', field, id)
-  end
+  -- Also what was read of partitions that nobody wrote yet is out of date.
+  redis.call('HSET', group .. 'state', 'epoch', id)
   local versions, before = group .. 'versions:' .. ARGV[i], ARGV[i + 1]
   if before ~= '' and redis.call('EXISTS', versions) == 1 then
     redis.call('RENAME', versions, before)
@@ -111,7 +110,7 @@ local function told() return 0 end
 
 --- the projection's words ---
 
--- The epoch of a store is its first write.
+-- The epoch of a store is its first write, or the last by which it forgot something.
 redis.call('HSETNX', group .. 'state', 'epoch', id)
 while ARGV[at] do
   at = words[ARGV[at]](at + 1)

@@ -204,6 +204,15 @@ impl Look {
         }
     }
 
+    /// Whether it was taken after what is `known`: the last writes that both speak of are the same.
+    pub fn is_since(&self, known: &Self) -> bool {
+        let mut both = self.writes.iter().filter_map(|(field, write)| {
+            let known = known.writes.get(field)?;
+            Some(write == known)
+        });
+        self.epoch == known.epoch && both.all(|is_same| is_same)
+    }
+
     /// Takes over what `later` knows of what this look is about.
     pub fn overwrite(&mut self, later: &Self) {
         for (field, write) in &mut self.writes {

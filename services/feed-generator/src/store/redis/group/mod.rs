@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use blocks::Clock;
-use blocks::bus::{Positions, Record, TopicPartition};
+use blocks::bus::{Positions, Record, TopicPartition, begins};
 use blocks::consumer::decide::Base;
 use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, HandlerError, Pulse, Retry};
 use blocks::error::BoxError;
@@ -78,7 +78,7 @@ pub struct Group {
     script: Script,
     due: Notify,
     /// Where this member believes each partition to be.
-    believed: Mutex<BTreeMap<TopicPartition, i64>>,
+    believed: Mutex<Offsets>,
     /// Keys whose missing version came: what waited behind it is to go on.
     filled: Mutex<Vec<Key>>,
     /// What became of batches whose answer was a failure of what followed them.
@@ -92,6 +92,9 @@ enum Answer {
     /// It is no longer as it was read: nothing is done.
     Changed,
 }
+
+/// The next offset of partitions.
+pub type Offsets = BTreeMap<TopicPartition, i64>;
 
 /// Records in one batch: several writes, so that the next one is there when Redis has done one.
 const BATCH: usize = 8000;
@@ -135,7 +138,7 @@ impl Group {
         }
     }
 
-    fn believed(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, i64>> {
+    fn believed(&self) -> MutexGuard<'_, Offsets> {
         self.believed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -213,23 +216,30 @@ impl Group {
         Ok(matches!(done?, Answer::Done(_)))
     }
 
-    /// [`ConsumerStore::apply`], and what the projection tells of it.
+    /// Writes a batch, and answers what the projection tells of it and where it leaves the partitions. What
+    /// follows from it comes before [`Group::done`].
     ///
     /// # Errors
     /// See [`ApplyError`].
-    pub async fn apply_told(&self, records: &[Record]) -> Result<(Applied, i64), ApplyError> {
-        let told = write::write(self, records).await?;
+    pub async fn apply_told(&self, records: &[Record]) -> Result<(i64, Offsets), ApplyError> {
+        let (told, here) = write::write(self, records).await?;
         let told = told.max(drain::filled(self).await?);
-        Ok((self.take_untold(), told))
+        Ok((told, here))
     }
 
-    /// [`ConsumerStore::retry_due`], and what the projection tells of it.
+    /// Tries what is due, and answers what the projection tells of it.
     ///
     /// # Errors
     /// See [`ApplyError`].
-    pub async fn retry_told(&self) -> Result<(Applied, i64), ApplyError> {
-        let told = drain::due(self).await?;
-        Ok((self.take_untold(), told))
+    pub async fn retry_told(&self) -> Result<i64, ApplyError> {
+        drain::due(self).await
+    }
+
+    /// All that belongs to a batch is done, and partitions are `here`: what became of its records, and of
+    /// those before whose answer was a failure.
+    pub fn done(&self, here: Offsets) -> Applied {
+        self.believed().extend(here);
+        self.take_untold()
     }
 
     fn goes_on_later(&self, keys: Vec<Key>) {
@@ -273,19 +283,23 @@ fn of_topic(offsets: BTreeMap<TopicPartition, i64>, topic: &str) -> BTreeMap<i32
 
 #[async_trait]
 impl Positions for Group {
-    async fn positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
+    async fn positions(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, i64>, BoxError> {
         let offsets = offsets(self.link.ask(&self.offsets_query()).await?)?;
-        let mut believed = self.believed();
-        believed.retain(|of, _| of.topic != topic);
-        let of = offsets.iter().filter(|(of, _)| of.topic == topic);
-        believed.extend(of.map(|(of, next)| (of.clone(), *next)));
-        drop(believed);
-        Ok(of_topic(offsets, topic))
+        let stored = of_topic(offsets, topic);
+        Ok(begins(&mut self.believed(), topic, partitions, stored))
     }
 }
 
 #[async_trait]
 impl ConsumerStore for Group {
+    fn starts_over(&self) {
+        self.believed().clear();
+    }
+
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
         let offsets = offsets(self.link.read(&self.offsets_query()).await?)?;
         Ok(of_topic(offsets, topic))
@@ -296,11 +310,13 @@ impl ConsumerStore for Group {
     }
 
     async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
-        Ok(self.apply_told(records).await?.0)
+        let (_, here) = self.apply_told(records).await?;
+        Ok(self.done(here))
     }
 
     async fn retry_due(&self) -> Result<Applied, ApplyError> {
-        Ok(self.retry_told().await?.0)
+        self.retry_told().await?;
+        Ok(self.done(Offsets::new()))
     }
 
     async fn pulse(&self) -> Result<Pulse, BoxError> {

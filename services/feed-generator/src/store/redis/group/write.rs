@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::batch::{Batch, ReadEvent};
 use super::keys::{Key, Look, field};
-use super::{ATTEMPTS, Answer, Group};
+use super::{ATTEMPTS, Answer, Group, Offsets};
 use crate::store::redis::words::Words;
 
 /// Records in one write: a script's time is everybody's.
@@ -25,9 +25,11 @@ const AT_ONCE: usize = 1000;
 /// they are there.
 const AT_FIRST: usize = 250;
 
-/// Writes a batch, so many records at a time and in their order, and answers what the projection tells.
-/// What was written before a failure is passed over when the batch is given again.
-pub(super) async fn write(group: &Group, records: &[Record]) -> Result<i64, ApplyError> {
+/// Writes a batch, so many records at a time and in their order, and answers what the projection tells and
+/// where this member leaves the partitions. Only when nothing failed that belongs to the batch does it
+/// believe them to be there: given again, what was written lies before the store's position, and is passed
+/// over.
+pub(super) async fn write(group: &Group, records: &[Record]) -> Result<(i64, Offsets), ApplyError> {
     let mut told = 0;
     let mut parts = chunks(records).map(|records| Part::read(group, records));
     let (mut now, mut next) = (parts.next(), parts.next());
@@ -58,15 +60,18 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<i64, Appl
         };
         let sent = part.send(group, draft).await;
         let after_next = parts.next();
-        let mut is_as_decided = true;
+        let mut is_good = true;
+        let mut known = None;
         if let Some(before) = before.take() {
             let settled = before.settle(group, &mut here).await?;
             told = told.max(settled.told);
-            is_as_decided = settled.is_as_decided;
+            is_good = settled.after.is_some();
+            known = settled.after;
         }
-        if let (Some(asked), true) = (asked, is_as_decided) {
+        if let (Some(asked), true) = (asked, is_good) {
             // One that was not answered is asked again, and fails then if it must.
-            look = asked.end().await.ok();
+            let asked = asked.end().await.ok();
+            look = asked.filter(|look| known.is_none_or(|known| look.is_since(&known)));
         }
         before = Some(sent);
         (now, next) = (next, after_next);
@@ -74,7 +79,7 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<i64, Appl
     if let Some(last) = before {
         told = told.max(last.settle(group, &mut here).await?.told);
     }
-    Ok(told)
+    Ok((told, here))
 }
 
 fn chunks(mut records: &[Record]) -> impl Iterator<Item = &[Record]> {
@@ -122,9 +127,6 @@ struct Draft {
     after: Look,
 }
 
-/// The next offset of partitions.
-type Offsets = BTreeMap<TopicPartition, i64>;
-
 /// A part whose script is on its way.
 struct Sent<'a> {
     part: Part<'a>,
@@ -139,8 +141,8 @@ struct Sent<'a> {
 struct Settled {
     /// What the projection told.
     told: i64,
-    /// It was written as it was decided first.
-    is_as_decided: bool,
+    /// What is known since, if it was written as it was decided first.
+    after: Option<Look>,
 }
 
 impl Sent<'_> {
@@ -151,15 +153,10 @@ impl Sent<'_> {
         for attempt in 0..ATTEMPTS {
             let answer = sent.answer.end().await.map_err(ApplyError::Unavailable)?;
             if let Answer::Done(told) = answer {
-                // Where another member went on, this one now knows; where it wrote itself, too.
-                group.believed().extend(sent.after.offsets);
                 group.told_later(sent.applied);
                 here.extend(sent.moves);
-                let is_as_decided = attempt == 0;
-                return Ok(Settled {
-                    told,
-                    is_as_decided,
-                });
+                let after = (attempt == 0).then_some(sent.after);
+                return Ok(Settled { told, after });
             }
             let draft = sent.part.decide_now(group, here).await?;
             sent = sent.part.send(group, draft).await;
@@ -260,7 +257,7 @@ impl<'a> Part<'a> {
         };
         for (record, read) in &mut self.records {
             let stand = stands.get_mut(&(record.topic.as_str(), record.partition));
-            let Some(stand) = stand.filter(|stand| stand.is_before(record.offset)) else {
+            let Some(stand) = stand.filter(|stand| stand.is_new(record.offset)) else {
                 batch.applied.skipped += 1;
                 continue;
             };
@@ -307,10 +304,10 @@ struct Stand {
 }
 
 impl Stand {
-    /// Whether the record there was not written before. What lies before a position that nobody else
-    /// moved was asked for by the bus: its log begins anew (it was lost, or brought back from a copy), or
-    /// a later part of the batch failed. Versions decide then.
-    fn is_before(&self, offset: i64) -> bool {
+    /// Whether the record there was not written before. What lies before the position where this member
+    /// began or left off was asked for by the bus: its log begins anew (it was lost, or brought back from a
+    /// copy). Versions decide then.
+    fn is_new(&self, offset: i64) -> bool {
         offset >= self.stored || self.here == Some(self.stored)
     }
 }

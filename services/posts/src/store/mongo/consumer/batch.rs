@@ -62,8 +62,8 @@ pub(super) struct Batch<'a, H: Handler> {
     pub keys: HashMap<Key, Known>,
     /// What waits for keys that may go on in this batch, by version.
     pub waiting: HashMap<Key, BTreeMap<i64, RowDoc>>,
-    /// Keys of which more waits than is in `waiting`.
-    pub more: Vec<Key>,
+    /// Keys of which more waits than was loaded into `waiting`, and the last version that was.
+    pub more: HashMap<Key, i64>,
     pub effects: Vec<H::Effect>,
     /// The event that each effect is of.
     pub causes: Vec<Uuid>,
@@ -90,7 +90,7 @@ impl<'a, H: Handler> Batch<'a, H> {
             refusals,
             keys: HashMap::new(),
             waiting: HashMap::new(),
-            more: Vec::new(),
+            more: HashMap::new(),
             effects: Vec::new(),
             causes: Vec::new(),
             parked: Vec::new(),
@@ -147,32 +147,36 @@ impl<'a, H: Handler> Batch<'a, H> {
         Ok(Moves { stored, next })
     }
 
-    /// Loads what is known of the keys, and what waits for those that a version may be missing of.
+    /// Loads what is known of the keys, and what waits for those that a version may be missing of or that
+    /// can't be read.
     async fn load(
         &mut self,
         events: &[(&Record, Result<Envelope, Malformed>)],
     ) -> Result<(), StoreError> {
         let mut wanted: Vec<Key> = events
             .iter()
-            .filter_map(|(record, event)| {
-                let event = event.as_ref().ok()?;
-                Some(Key {
+            .map(|(record, event)| match event {
+                Ok(event) => Key {
                     topic: record.topic.clone(),
                     key: event.subject.clone(),
-                })
+                },
+                Err(_) => unreadable_key(record),
             })
             .collect();
         wanted.sort_unstable();
         wanted.dedup();
         let (mongo, group) = (&self.shared.mongo, self.shared.group);
         self.keys = keys::load(mongo, group, wanted.into_iter()).await?;
-        let gaps: Vec<Key> = self
+        let waiting: Vec<Key> = self
             .keys
             .iter()
-            .filter(|(_, known)| known.state().blocked == Some(Reason::Gap))
+            .filter(|(key, known)| {
+                let blocked = known.state().blocked;
+                blocked == Some(Reason::Gap) || (blocked.is_some() && is_unreadable(key))
+            })
             .map(|(key, _)| key.clone())
             .collect();
-        for key in gaps {
+        for key in waiting {
             self.load_waiting(&key).await?;
         }
         Ok(())
@@ -183,7 +187,8 @@ impl<'a, H: Handler> Batch<'a, H> {
         let ids = [key.id(self.shared.group)];
         let rows = rows::load(&self.shared.mongo, &ids, Some(drain::PAGE)).await?;
         if i64::try_from(rows.len()).is_ok_and(|count| count >= drain::PAGE) {
-            self.more.push(key.clone());
+            let last = rows.iter().map(|row| row.version).max();
+            self.more.insert(key.clone(), last.unwrap_or_default());
         }
         let rows = rows.into_iter().map(|row| (row.version, row));
         self.waiting.insert(key.clone(), rows.collect());
@@ -302,14 +307,21 @@ impl<'a, H: Handler> Batch<'a, H> {
     }
 
     /// A record that is no event stays alone under a key of its own: whatever its key was, its place
-    /// among the versions is not known. If it took one, the next version shows the gap.
+    /// among the versions is not known. If it took one, the next version shows the gap. It waits already
+    /// if the batch failed later on when it was given before.
     fn unreadable(&mut self, record: &Record, malformed: &Malformed) -> Result<(), StoreError> {
-        let key = Key {
-            topic: record.topic.clone(),
-            key: format!("{UNREADABLE}{}/{}", record.partition, record.offset),
-        };
+        let key = unreadable_key(record);
         let (mongo, group) = (&self.shared.mongo, self.shared.group);
         let row = RowDoc::waiting(mongo, group, &key, None, record_text(record)?);
+        let mut waiting = self
+            .waiting
+            .get(&key)
+            .into_iter()
+            .flat_map(BTreeMap::values);
+        if waiting.any(|known| known.record == row.record) {
+            self.applied.skipped += 1;
+            return Ok(());
+        }
         self.parked.push(row);
         self.applied.parked += 1;
         let error = HandlerError::Poison(malformed.to_string().into());
@@ -352,4 +364,17 @@ impl<'a, H: Handler> Batch<'a, H> {
             self.letters.push(letter);
         }
     }
+}
+
+/// The key under which a record stays that is no event.
+fn unreadable_key(record: &Record) -> Key {
+    Key {
+        topic: record.topic.clone(),
+        key: format!("{UNREADABLE}{}/{}", record.partition, record.offset),
+    }
+}
+
+/// Whether `key` is one of those.
+pub(super) fn is_unreadable(key: &Key) -> bool {
+    key.key.starts_with(UNREADABLE)
 }

@@ -1,7 +1,7 @@
 //! What waited goes on: after a back-off, a replay, a discard, or when the missing version came.
 
 use blocks::consumer::decide::Base;
-use blocks::consumer::parked::{UNREADABLE, read};
+use blocks::consumer::parked::read;
 use blocks::consumer::{Applied, Reason};
 use blocks::error::chain;
 use chrono::TimeDelta;
@@ -10,7 +10,7 @@ use mongodb::bson::{Document, doc};
 
 use super::super::document::{date, read as read_document};
 use super::super::error::failed;
-use super::batch::{Batch, Refusals};
+use super::batch::{Batch, Refusals, is_unreadable};
 use super::keys::{self, Key, KeyDoc};
 use super::rows::{self, RowDoc};
 use super::{BatchError, Handler, KEYS, Shared};
@@ -122,7 +122,7 @@ async fn page<H: Handler>(
         };
         let known = batch.known(key, record.partition);
         let (state, attempts) = (known.state(), known.attempts());
-        if key.key.starts_with(UNREADABLE) {
+        if is_unreadable(key) {
             return unreadable_again(batch, key, &row, attempts)
                 .await
                 .map(|()| false);
@@ -133,6 +133,10 @@ async fn page<H: Handler>(
         }
         let is_next = row.version == state.known.map_or(1, |known| known + 1);
         let is_base = state.known.is_none() && base == Base::Any;
+        if !is_next && batch.more.get(key).is_some_and(|last| row.version > *last) {
+            // Between those that were loaded and this one, which came with the batch, others wait.
+            break;
+        }
         if !is_next && !std::mem::take(&mut gap_given_up) && !is_base {
             batch.gap(key, record.partition, row.version);
             return Ok(false);
@@ -158,7 +162,7 @@ async fn page<H: Handler>(
             }
         }
     }
-    let more = batch.more.contains(key);
+    let more = batch.more.contains_key(key);
     let now = batch.shared.mongo.settings().clock.now();
     if let Some(known) = batch.keys.get_mut(key) {
         if more {
