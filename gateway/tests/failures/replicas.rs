@@ -14,45 +14,39 @@ const A_WHILE: Duration = Duration::from_millis(1_500);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_feed_generators_share_the_work_and_one_may_be_killed() {
+    two_share_and_one_may_be_killed("feed-generator", "feeds").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_notifiers_share_the_work_and_one_may_be_killed() {
+    two_share_and_one_may_be_killed("notification", "bells").await;
+}
+
+async fn two_share_and_one_may_be_killed(service: &str, community: &'static str) {
     let fleet = Fleet::whole().await;
-    let both = ["feed-generator", "feed-generator-2"];
-    let mut writers = Writers::of("feeds");
+    let second = format!("{service}-2");
+    let mut writers = Writers::of(community);
     // Partitions change hands while events come.
-    writers = writers
-        .during(&fleet, fleet.scale("feed-generator", 2))
-        .await;
-    let shared = eventually_shared(&fleet, both);
+    writers = writers.during(&fleet, fleet.scale(service, 2)).await;
+    let shared = eventually_shared(&fleet, service, [service, &second]);
     writers = writers.during(&fleet, shared).await;
     let killed = async {
-        fleet.kill("feed-generator-2").await;
+        fleet.kill(&second).await;
         sleep(A_WHILE).await;
     };
     writers = writers.during(&fleet, killed).await;
     writers.account(&fleet).await;
-    let alone = fleet
-        .metric(both[0], "consumer_events_total", &["handled"])
-        .await;
-    println!("feeds: both handled events; the one that is left {alone}");
-    fleet.scale("feed-generator", 1).await;
+    let alone = taken_in(&fleet, service, service).await;
+    println!("{community}: both took events in; the one that is left {alone}");
+    fleet.scale(service, 1).await;
 }
 
 /// Both take events in.
-async fn eventually_shared(fleet: &Fleet, both: [&str; 2]) {
-    let handled = async || {
-        let mut counts = Vec::new();
-        for part in both {
-            let name = "consumer_events_total";
-            counts.push(
-                fleet
-                    .metric(part, name, &["feed-generator", "handled"])
-                    .await,
-            );
-        }
-        counts
-    };
-    let before = handled().await;
+async fn eventually_shared(fleet: &Fleet, group: &str, both: [&str; 2]) {
+    let of_both = || futures::future::join_all(both.map(|process| taken_in(fleet, process, group)));
+    let before = of_both().await;
     eventually("both handle events", async || {
-        let now = handled().await;
+        let now = of_both().await;
         if now.iter().zip(&before).all(|(now, before)| now > before) {
             Ok(())
         } else {
@@ -60,6 +54,12 @@ async fn eventually_shared(fleet: &Fleet, both: [&str; 2]) {
         }
     })
     .await;
+}
+
+/// How many events a process has handled for a group.
+async fn taken_in(fleet: &Fleet, process: &str, group: &str) -> f64 {
+    let name = "consumer_events_total";
+    fleet.metric(process, name, &[group, "handled"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

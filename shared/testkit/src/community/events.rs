@@ -30,8 +30,9 @@ pub struct Arrived {
     pub of_others: usize,
 }
 
-/// On each topic every key has its versions from 1 without a gap; whatever was published twice is
-/// the same; every change of a post is there and no change that did not take place.
+/// On each topic every key has its versions from 1 in their order and without a gap; whatever was
+/// published twice is the same; every change of a post is there and no change that did not take place.
+/// The events of a key are taken as they lie on the topic.
 pub fn every_key_is_complete(topics: &[(&str, Vec<Event>)], writers: &[Writer]) -> Arrived {
     let people: HashSet<i64> = everybody(writers).map(|person| person.id).collect();
     let posts: HashMap<&str, i64> = everybody(writers)
@@ -87,7 +88,14 @@ fn versions(
             **known, event.value,
             "{topic}: {key} has two versions {version}"
         );
-        versions.entry(key.to_owned()).or_default().insert(version);
+        let versions = versions.entry(key.to_owned()).or_default();
+        if versions.insert(version) {
+            assert_eq!(
+                usize::try_from(version).unwrap(),
+                versions.len(),
+                "{topic}: {key} has this version and those before it are not all there: {versions:?}"
+            );
+        }
     }
     (versions, of_others)
 }
