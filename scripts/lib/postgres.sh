@@ -19,11 +19,15 @@ install_postgres() {
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     die "PostgreSQL is not installed: install your system's 'postgresql' package, or $1"
   fi
-  # The package would start a cluster of its own; ours is in a folder of its own.
-  mkdir -p /etc/postgresql-common
-  [ -e /etc/postgresql-common/createcluster.conf ] ||
-    echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf
-  install_packages postgresql
+  # The package would start a cluster of its own, unless its settings say otherwise. In a shell of its own,
+  # which takes them back however it ends.
+  (
+    settings=/etc/postgresql-common/createcluster.d
+    trap 'rm -f "$settings/rookery.conf"; rmdir --ignore-fail-on-non-empty "$settings"' EXIT
+    mkdir -p "$settings"
+    echo "create_main_cluster = false" >"$settings/rookery.conf"
+    install_packages postgresql
+  )
 }
 
 # postgres_home FOLDER: where in it the server is, or else elsewhere: its own user must reach it, which

@@ -245,6 +245,7 @@ build_services() {
 }
 
 free_port() {
+  need python3 python3 >&2
   python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
