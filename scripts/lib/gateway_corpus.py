@@ -120,6 +120,16 @@ TRICKS = [
 ]
 
 
+def tricks(path):
+    """The same ways to write another path below /api."""
+    first, last = path.removeprefix("/api/").rsplit("/", 1) if path.count("/") > 2 else ("", path[5:])
+    for trick in TRICKS:
+        if first:
+            yield trick.replace("auth", first).replace("me", last)
+        else:
+            yield trick.replace("auth/me", last).replace("auth%2fme", last).replace("auth\\me", last)
+
+
 class Attack:
     """The corpus against one address.
 
