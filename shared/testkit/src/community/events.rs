@@ -30,9 +30,8 @@ pub struct Arrived {
     pub of_others: usize,
 }
 
-/// On each topic every key has its versions from 1 in their order and without a gap; whatever was
-/// published twice is the same; every change of a post is there and no change that did not take place.
-/// The events of a key are taken as they lie on the topic.
+/// On each topic every key has its versions from 1 without a gap; whatever was published twice is
+/// the same; every change of a post is there and no change that did not take place.
 pub fn every_key_is_complete(topics: &[(&str, Vec<Event>)], writers: &[Writer]) -> Arrived {
     let people: HashSet<i64> = everybody(writers).map(|person| person.id).collect();
     let posts: HashMap<&str, i64> = everybody(writers)
@@ -88,14 +87,7 @@ fn versions(
             **known, event.value,
             "{topic}: {key} has two versions {version}"
         );
-        let versions = versions.entry(key.to_owned()).or_default();
-        if versions.insert(version) {
-            assert_eq!(
-                usize::try_from(version).unwrap(),
-                versions.len(),
-                "{topic}: {key} has this version and those before it are not all there: {versions:?}"
-            );
-        }
+        versions.entry(key.to_owned()).or_default().insert(version);
     }
     (versions, of_others)
 }
