@@ -313,12 +313,8 @@ impl<'a, H: Handler> Batch<'a, H> {
         let key = unreadable_key(record);
         let (mongo, group) = (&self.shared.mongo, self.shared.group);
         let row = RowDoc::waiting(mongo, group, &key, None, record_text(record)?);
-        let mut waiting = self
-            .waiting
-            .get(&key)
-            .into_iter()
-            .flat_map(BTreeMap::values);
-        if waiting.any(|known| known.record == row.record) {
+        let known = self.waiting.get(&key);
+        if known.is_some_and(|rows| rows.values().any(|known| known.record == row.record)) {
             self.applied.skipped += 1;
             return Ok(());
         }
