@@ -7,6 +7,7 @@
 
 mod looks;
 mod marks;
+mod troubles;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,12 +22,13 @@ use uuid::Uuid;
 use crate::Clock;
 use crate::backoff::Backoff;
 use crate::bus::{BusError, EventBus};
-use crate::error::{BoxError, chain};
+use crate::error::BoxError;
 use crate::metrics::{Metrics, RelayMetrics};
 use crate::outbox::{Outbox, Pending, Place};
 
 use self::looks::{Looks, Seen};
 use self::marks::Marks;
+use self::troubles::{Troubles, Work};
 
 /// What is handed over is published at most so often: the first events after a pause go at once, those
 /// of a busy time go together, and every consumer has as few batches to write.
@@ -60,17 +62,16 @@ pub struct Relay {
     /// Published from the outbox while the same events lay in the hand-over.
     overtaken: HashSet<Place>,
     backoff: Backoff,
+    troubles: Troubles,
     /// A catch-up was broken off: rows older than what is handed over are pending.
     unfinished: bool,
 }
 
-/// Rows of the outbox that are to be published.
+/// Rows of the outbox, from the oldest on.
 struct Page {
+    rows: Vec<Place>,
+    /// Those of them that are to be published: not those that were, and only wait for their mark.
     events: Vec<Pending>,
-    /// Where the last row stands that was looked at.
-    last: Place,
-    /// There was none.
-    is_last: bool,
 }
 
 impl Relay {
@@ -86,6 +87,7 @@ impl Relay {
         Self {
             counted,
             marks: Marks::new(Arc::clone(&outbox)),
+            troubles: Troubles::new(outbox.service()),
             looks: Looks::new(Arc::clone(&outbox), Arc::clone(&clock)),
             outbox,
             bus,
@@ -118,7 +120,7 @@ impl Relay {
                 // These are rare; behind a stream of hand-overs they would never have their turn.
                 () = at(look_at) => self.looks.begin(&self.marks),
                 seen = self.looks.end() => self.sweep(seen, &mut committed, &stop).await,
-                marked = self.marks.step() => self.marked(marked),
+                marked = self.marks.step() => { self.marked(marked); }
                 count = paced(self.not_before, &mut committed, &mut handed) => {
                     if count == 0 {
                         break;
@@ -167,33 +169,33 @@ impl Relay {
                     index
                 }
                 Err(error @ BusError::UnknownTopic(_)) => {
-                    let Some(index) = events.iter().position(|e| error.is_about(&e.message)) else {
-                        self.failed("could not publish, events stay in the outbox", &error);
-                        return Outcome::Failed;
-                    };
                     // Nothing of the batch is known to be accepted: the others are offered again.
-                    if !self
-                        .set_aside(&events.remove(index), &error.to_string())
-                        .await
-                    {
+                    let (refused, others): (Vec<_>, Vec<_>) =
+                        events.into_iter().partition(|e| error.is_about(&e.message));
+                    if refused.is_empty() {
+                        self.failed(Work::Publish, &error);
                         return Outcome::Failed;
                     }
+                    for event in &refused {
+                        if !self.set_aside(event, &error.to_string()).await {
+                            return Outcome::Failed;
+                        }
+                    }
+                    events = others;
                     0
                 }
                 Err(error) => {
-                    self.failed("could not publish, events stay in the outbox", &error);
+                    self.failed(Work::Publish, &error);
                     return Outcome::Failed;
                 }
             };
-            if self.backoff.failures() > 0 {
-                tracing::info!(service = self.outbox.service(), "publishing works again");
-            }
+            self.troubles.worked(Work::Publish);
             self.backoff.reset();
             self.counted.published(published as u64);
             self.marks.add(&events[..published]);
             events.drain(..published);
-            if self.marks.are_too_many() {
-                self.mark_all().await;
+            if let Err(error) = self.marks.make_room().await {
+                self.failed(Work::Mark, &*error);
             }
         }
         Outcome::Published
@@ -207,33 +209,39 @@ impl Relay {
             "the bus refused an event: its row is kept as `refused`"
         );
         match self.outbox.mark_refused(event.place, reason).await {
-            Ok(()) => true,
+            Ok(()) => {
+                self.troubles.worked(Work::SetAside);
+                true
+            }
             Err(error) => {
-                self.failed("could not set a refused event aside", &*error);
+                self.failed(Work::SetAside, &*error);
                 false
             }
         }
     }
 
-    fn failed(&mut self, what: &'static str, error: &(dyn std::error::Error + 'static)) {
+    fn failed(&mut self, work: Work, error: &(dyn std::error::Error + 'static)) {
         self.counted.failed();
-        // Once a fault, not once an attempt.
-        if self.backoff.failures() == 0 {
-            tracing::warn!(service = self.outbox.service(), error = %chain(error), "{what}");
-        }
+        self.troubles.failed(work, error);
     }
 
-    /// Marks all that was published.
-    async fn mark_all(&mut self) {
+    /// Marks all that was published; false when it could not be done.
+    async fn mark_all(&mut self) -> bool {
         let marked = self.marks.all().await;
-        self.marked(marked);
+        self.marked(marked)
     }
 
     /// What a marking came to. When it failed the rows stay pending.
-    fn marked(&mut self, marked: Result<(), BoxError>) {
-        if let Err(error) = marked {
-            self.failed("could not mark events as published", &*error);
-            self.marks.again_after(self.backoff.pause());
+    fn marked(&mut self, marked: Result<(), BoxError>) -> bool {
+        match marked {
+            Ok(()) => {
+                self.troubles.worked(Work::Mark);
+                true
+            }
+            Err(error) => {
+                self.failed(Work::Mark, &*error);
+                false
+            }
         }
     }
 
@@ -248,36 +256,10 @@ impl Relay {
         stop: &CancellationToken,
     ) {
         self.unfinished = true;
-        let (mut is_first_round, mut after) = (true, Place::START);
-        let mut end = self.clock.now() + MOMENT;
         while !stop.is_cancelled() {
-            if is_first_round {
-                while committed.try_recv().is_ok() {}
-                self.outbox.fell_behind();
-                self.overtaken.clear();
-            }
-            match self.pending_page(end, after).await {
-                Ok(page) if page.is_last && is_first_round => {
-                    self.mark_all().await;
-                    (is_first_round, after) = (false, Place::START);
-                    end = self.clock.now() + MOMENT;
-                    continue;
-                }
-                Ok(page) if page.is_last => {
-                    self.unfinished = false;
-                    return;
-                }
-                Ok(page) => {
-                    let places: Vec<Place> = page.events.iter().map(|e| e.place).collect();
-                    if matches!(self.publish(page.events).await, Outcome::Published) {
-                        self.overtaken.extend(places);
-                        after = page.last;
-                        continue;
-                    }
-                    (is_first_round, after) = (true, Place::START);
-                    end = self.clock.now() + MOMENT;
-                }
-                Err(error) => self.failed("could not read the outbox", &*error),
+            if self.round(Some(committed), stop).await && self.round(None, stop).await {
+                self.unfinished = false;
+                return;
             }
             self.looks.begin(&self.marks);
             let seen = self.looks.end().await;
@@ -290,19 +272,78 @@ impl Relay {
         }
     }
 
-    /// Pending rows that were written `before` then, after the place `after`, without those that were
-    /// published and only wait for their mark.
+    /// Publishes and marks what is pending now, again and again: a store that keeps events in documents
+    /// shows the first ones of each. False when it was broken off.
+    async fn round(
+        &mut self,
+        mut dropped: Option<&mut mpsc::Receiver<Vec<Pending>>>,
+        stop: &CancellationToken,
+    ) -> bool {
+        let end = self.clock.now() + MOMENT;
+        let mut before = HashSet::new();
+        loop {
+            let Some(seen) = self.pass(end, dropped.as_deref_mut(), stop).await else {
+                return false;
+            };
+            // What is still there after it was marked is no event of ours.
+            if seen.is_subset(&before) {
+                return true;
+            }
+            if !self.mark_all().await {
+                return false;
+            }
+            before = seen;
+        }
+    }
+
+    /// Publishes what was written before `end`, once from the oldest to the newest, and tells what it saw;
+    /// nothing when it was broken off.
+    async fn pass(
+        &mut self,
+        end: DateTime<Utc>,
+        mut dropped: Option<&mut mpsc::Receiver<Vec<Pending>>>,
+        stop: &CancellationToken,
+    ) -> Option<HashSet<Place>> {
+        let mut seen = HashSet::new();
+        let mut after = Place::START;
+        while !stop.is_cancelled() {
+            if let Some(committed) = &mut dropped {
+                while committed.try_recv().is_ok() {}
+                self.outbox.fell_behind();
+                self.overtaken.clear();
+            }
+            let page = match self.pending_page(end, after).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.failed(Work::Read, &*error);
+                    return None;
+                }
+            };
+            self.troubles.worked(Work::Read);
+            let Some(last) = page.rows.last() else {
+                return Some(seen);
+            };
+            after = *last;
+            let places: Vec<Place> = page.events.iter().map(|event| event.place).collect();
+            if matches!(self.publish(page.events).await, Outcome::Failed) {
+                return None;
+            }
+            self.overtaken.extend(places);
+            seen.extend(page.rows);
+        }
+        None
+    }
+
+    /// Pending rows that were written `before` then, after the place `after`.
     async fn pending_page(&self, before: DateTime<Utc>, after: Place) -> Result<Page, BoxError> {
         let rows = self.outbox.pending(Some(before), after, BATCH).await?;
         let unmarked = self.marks.places();
-        let last = rows.last().map(|row| row.place);
-        let events = rows
-            .into_iter()
-            .filter(|row| !unmarked.contains(&row.place));
         Ok(Page {
-            events: events.collect(),
-            last: last.unwrap_or(after),
-            is_last: last.is_none(),
+            rows: rows.iter().map(|row| row.place).collect(),
+            events: rows
+                .into_iter()
+                .filter(|row| !unmarked.contains(&row.place))
+                .collect(),
         })
     }
 
@@ -324,9 +365,11 @@ impl Relay {
             left_behind: Some(before),
             ..
         }) = seen
-            && let Err(error) = self.sweep_pages(before, stop).await
         {
-            self.failed("could not sweep the outbox", &*error);
+            match self.sweep_pages(before, stop).await {
+                Ok(()) => self.troubles.worked(Work::Sweep),
+                Err(error) => self.failed(Work::Sweep, &*error),
+            }
         }
     }
 
@@ -334,12 +377,13 @@ impl Relay {
     fn measured(&mut self, seen: &Result<Seen, BoxError>) {
         match seen {
             Ok(seen) => {
+                self.troubles.worked(Work::Look);
                 let age = seen.oldest.map(|oldest| self.clock.now() - oldest);
                 let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
                 self.metrics
                     .outbox(self.outbox.service(), seen.pending, age);
             }
-            Err(error) => self.failed("could not look at the outbox", &**error),
+            Err(error) => self.failed(Work::Look, &**error),
         }
     }
 
@@ -351,10 +395,10 @@ impl Relay {
         let mut after = Place::START;
         while !stop.is_cancelled() && self.outbox.lease(self.holder).await?.is_some() {
             let page = self.pending_page(left_behind, after).await?;
-            if page.is_last {
+            let Some(last) = page.rows.last() else {
                 return Ok(());
-            }
-            after = page.last;
+            };
+            after = *last;
             if page.events.is_empty() {
                 continue;
             }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::backoff::Backoff;
 use crate::error::BoxError;
 use crate::outbox::{Outbox, Pending, Place, Published};
 
@@ -57,6 +58,7 @@ pub(super) struct Marks {
     earliest: Instant,
     /// When they are marked whatever comes.
     latest: Instant,
+    backoff: Backoff,
 }
 
 impl Marks {
@@ -70,6 +72,7 @@ impl Marks {
             came: Instant::now(),
             earliest: Instant::now(),
             latest: Instant::now(),
+            backoff: Backoff::default(),
         }
     }
 
@@ -105,16 +108,11 @@ impl Marks {
             .collect()
     }
 
-    /// More wait than is good for the memory.
-    pub fn are_too_many(&self) -> bool {
-        self.unmarked.len() > MOST
-    }
-
     /// Waits until some are to be marked, and marks them; for ever when there are none. Broken off, it
     /// goes on where it was.
     ///
     /// # Errors
-    /// When the store could not be reached: they stay, and wait for [`Marks::again_after`].
+    /// When the store could not be reached: they stay, and wait longer with every failure.
     pub async fn step(&mut self) -> Result<(), BoxError> {
         if self.step.is_none() {
             if self.unmarked.is_empty() {
@@ -138,13 +136,23 @@ impl Marks {
         Ok(())
     }
 
+    /// Marks the oldest while more wait than is good for the memory.
+    ///
+    /// # Errors
+    /// As [`Marks::step`].
+    pub async fn make_room(&mut self) -> Result<(), BoxError> {
+        while self.unmarked.len() > MOST {
+            self.now().await?;
+        }
+        Ok(())
+    }
+
     /// The next marking begins at once.
     pub fn soon(&mut self) {
         self.again_after(Duration::ZERO);
     }
 
-    /// Nothing is marked before that.
-    pub fn again_after(&mut self, pause: Duration) {
+    fn again_after(&mut self, pause: Duration) {
         self.earliest = Instant::now() + pause;
         self.latest = self.earliest;
     }
@@ -166,7 +174,12 @@ impl Marks {
         let done = (&mut step.done).await;
         let (count, took) = (step.count, step.began.elapsed());
         self.step = None;
-        done??;
+        if let Err(error) = done.map_err(BoxError::from).flatten() {
+            let pause = self.backoff.pause();
+            self.again_after(pause);
+            return Err(error);
+        }
+        self.backoff.reset();
         self.unmarked.drain(..count);
         self.at_once = next_count(self.at_once, count, took);
         // Between two steps there is always time for others.
@@ -309,6 +322,23 @@ mod tests {
             "{:?}",
             slow.began.elapsed()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_are_marked_for_room_than_it_takes() {
+        let slow = Arc::new(Slow {
+            each: Duration::from_millis(1),
+            began: Instant::now(),
+            marked: Mutex::default(),
+        });
+        let mut marks = Marks::new(Arc::clone(&slow) as _);
+        let too_many = 15;
+        marks.add(&some(MOST as u128 + too_many));
+        marks.make_room().await.unwrap();
+        let marked = slow.marked.lock().unwrap();
+        let counts: Vec<usize> = marked.iter().map(|(_, count)| *count).collect();
+        assert_eq!(counts, [10, 20]);
+        assert_eq!(marks.len(), MOST - 15);
     }
 
     #[tokio::test(start_paused = true)]

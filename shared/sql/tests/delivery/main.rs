@@ -5,6 +5,7 @@
     reason = "a test that can't be set up should say where"
 )]
 
+mod documents;
 mod end_to_end;
 mod ledger;
 mod marks;
