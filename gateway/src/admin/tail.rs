@@ -223,11 +223,13 @@ struct Ends(BTreeMap<i32, i64>);
 
 #[async_trait]
 impl Positions for Ends {
-    async fn positions(
+    async fn begin_at(
         &self,
         _topic: &str,
-        _partitions: &[i32],
+        partitions: &[i32],
     ) -> Result<BTreeMap<i32, i64>, BoxError> {
-        Ok(self.0.clone())
+        let mut ends = self.0.clone();
+        ends.retain(|partition, _| partitions.contains(partition));
+        Ok(ends)
     }
 }

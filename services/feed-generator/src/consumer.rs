@@ -132,12 +132,12 @@ impl FeedConsumer {
 
 #[async_trait]
 impl Positions for FeedConsumer {
-    async fn positions(
+    async fn begin_at(
         &self,
         topic: &str,
         partitions: &[i32],
     ) -> Result<BTreeMap<i32, i64>, BoxError> {
-        self.inner.positions(topic, partitions).await
+        self.inner.begin_at(topic, partitions).await
     }
 }
 

@@ -99,7 +99,7 @@ pub fn partitions_of<'a>(
 
 /// Notes in `believed`, which is where a member knows its partitions to be, that it begins to read
 /// `partitions` of `topic` where the store says, and answers where that is.
-pub fn begins(
+pub fn note_start(
     believed: &mut BTreeMap<TopicPartition, i64>,
     topic: &str,
     partitions: &[i32],
@@ -185,7 +185,7 @@ pub trait Positions: Send + Sync {
     ///
     /// # Errors
     /// When the store can't be reached.
-    async fn positions(
+    async fn begin_at(
         &self,
         topic: &str,
         partitions: &[i32],

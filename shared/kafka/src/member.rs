@@ -35,7 +35,7 @@ impl Member {
     async fn find_starts(&self, starts: Starts) -> Result<(), BusError> {
         for (topic, runs) in starts {
             let partitions: Vec<i32> = runs.iter().map(|(partition, _)| *partition).collect();
-            let next = self.positions.positions(&topic, &partitions).await;
+            let next = self.positions.begin_at(&topic, &partitions).await;
             let next = next.map_err(BusError::Unavailable)?;
             self.holdings.start(&topic, &runs, &next);
         }

@@ -53,7 +53,7 @@ impl MemoryPositions {
 
 #[async_trait]
 impl Positions for MemoryPositions {
-    async fn positions(
+    async fn begin_at(
         &self,
         topic: &str,
         partitions: &[i32],

@@ -78,7 +78,7 @@ impl World {
         store.starts_over();
         for topic in TOPICS {
             let partitions: Vec<i32> = (0..i32::from(topic.partitions)).collect();
-            let positions = store.positions(topic.name, &partitions).await.unwrap();
+            let positions = store.begin_at(topic.name, &partitions).await.unwrap();
             for partition in partitions {
                 let next = positions.get(&partition).copied().unwrap_or(0);
                 self.next.insert(

@@ -196,7 +196,7 @@ on_each_store!(
         // The member is told that its store moved, and asks where it stands.
         assert!(app.consumer.apply(&records).await.is_err());
         app.consumer.starts_over();
-        let positions = app.consumer.positions("user.events", &[0]).await;
+        let positions = app.consumer.begin_at("user.events", &[0]).await;
         assert!(positions.unwrap().is_empty());
         assert_eq!(app.hear(&records).await, 2);
         assert_eq!(app.shown(&id).await["username"], "second");

@@ -61,17 +61,17 @@ async fn a_lag_tool_sees_what_was_committed_also_just_before_a_member_left() {
 async fn a_caller_that_is_busy_for_long_stays_in_its_group_and_gets_the_rest() {
     let bus = bus();
     let topic = fresh_topic(&bus, 1).await;
-    let batches = messages(&topic, &["a", "b", "c", "d"], 3000);
+    // More than a member holds: the client is paused while the caller is busy.
+    let batches = messages(&topic, &["a", "b", "c", "d"], 5000);
     for batch in batches.chunks(1000) {
         bus.publish(batch).await.unwrap();
     }
     let group = fresh_group();
     let mut reader = member(&bus, &group, &topic, &Arc::default()).await;
     let mut records = take(&mut *reader, 1).await;
-    // More than fits in memory waits meanwhile: the client is paused.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    records.extend(take(&mut *reader, 12_000 - records.len()).await);
-    assert_eq!(by_key(&records), expected(&["a", "b", "c", "d"], 3000));
+    records.extend(take(&mut *reader, 20_000 - records.len()).await);
+    assert_eq!(by_key(&records), expected(&["a", "b", "c", "d"], 5000));
     assert!(records.is_sorted_by(|a, b| a.offset < b.offset));
 }
 
@@ -120,8 +120,19 @@ async fn a_member_that_was_full_when_it_was_given_more_goes_on_with_all_that_it_
     let mut stays = member(&bus, &group, &topic, &positions).await;
     let mut leaves = member(&bus, &group, &topic, &positions).await;
     let mut has_both = [false; 2];
-    while has_both != [true; 2] {
-        bus.publish(&messages(&topic, &keys, 1)).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let is_read = async |bus: &KafkaBus| {
+        let ends = bus.extents(&topic).await.unwrap();
+        positions
+            .of(&topic)
+            .into_values()
+            .eq(ends.iter().map(|extent| extent.next))
+    };
+    while has_both != [true; 2] || !is_read(&bus).await {
+        assert!(Instant::now() < deadline, "{has_both:?} have a partition");
+        if has_both != [true; 2] {
+            bus.publish(&messages(&topic, &keys, 1)).await.unwrap();
+        }
         for (has, reader) in has_both.iter_mut().zip([&mut stays, &mut leaves]) {
             while let Ok(batch) = timeout(Duration::from_millis(300), reader.next(100)).await {
                 positions.handled(&batch.unwrap());

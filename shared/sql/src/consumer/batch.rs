@@ -1,6 +1,6 @@
 //! The one write of a batch.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -388,8 +388,7 @@ async fn stored_positions(
 ) -> Result<BTreeMap<TopicPartition, i64>, StoreError> {
     if tx.dialect() == Dialect::Postgres {
         // A row that is not there can't be locked, and two members may hold the same first batch.
-        let unknown: BTreeSet<TopicPartition> =
-            records.iter().map(Record::topic_partition).collect();
+        let unknown = partitions_of(records);
         let rows = unknown.iter().map(|of| (of, 0));
         write_positions(tx, shared, rows, "nothing").await?;
     }

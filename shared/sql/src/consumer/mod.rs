@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use blocks::bus::{Positions, Record, TopicPartition, begins};
+use blocks::bus::{Positions, Record, TopicPartition, note_start};
 use blocks::consumer::decide::Base;
 use blocks::consumer::{
     Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError, Pulse, Retry,
@@ -160,13 +160,13 @@ impl From<BatchError> for ApplyError {
 
 #[async_trait]
 impl Positions for SqlConsumer {
-    async fn positions(
+    async fn begin_at(
         &self,
         topic: &str,
         partitions: &[i32],
     ) -> Result<BTreeMap<i32, i64>, BoxError> {
         let stored = self.stored_positions(topic).await?;
-        Ok(begins(
+        Ok(note_start(
             &mut self.shared.believed(),
             topic,
             partitions,

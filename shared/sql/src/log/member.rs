@@ -87,7 +87,7 @@ impl LogMember {
             }
         }
         for (topic, partitions) in unknown {
-            let known = self.positions.positions(&topic, &partitions).await;
+            let known = self.positions.begin_at(&topic, &partitions).await;
             let known = known.map_err(BusError::Unavailable)?;
             for (partition, next) in &mut self.stands {
                 if partition.topic == topic && next.is_none() {

@@ -114,7 +114,7 @@ impl<A: Adapter> Bench<A> {
     /// Where the group stands in partition 0, asked as a bus asks.
     async fn position(&self) -> usize {
         self.store.starts_over();
-        let positions = self.store.positions(STEPS.name, &[0]).await.unwrap();
+        let positions = self.store.begin_at(STEPS.name, &[0]).await.unwrap();
         usize::try_from(positions.get(&0).copied().unwrap_or_default()).unwrap()
     }
 

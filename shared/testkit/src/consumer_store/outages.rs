@@ -17,7 +17,7 @@ pub async fn a_store_that_was_reset_asks_to_be_read_from_the_start<A: Adapter>(
     let other = bench.member().await;
     let records = bench.steps("a", 3);
     bench.store.apply(&records[..2]).await.unwrap();
-    other.positions(STEPS.name, &[0]).await.unwrap();
+    other.begin_at(STEPS.name, &[0]).await.unwrap();
     bench.store.reset(&[STEPS.name.to_owned()]).await.unwrap();
     assert_eq!(bench.adapter.ledger().await, BTreeMap::new());
     for member in [&bench.store, &other] {
@@ -56,12 +56,12 @@ pub async fn a_store_that_was_emptied_is_noticed_also_by_who_is_given_another_pa
 ) {
     let bench = Bench::over(open().await).await;
     let records = bench.steps("a", 4);
-    bench.store.positions(STEPS.name, &[0]).await.unwrap();
+    bench.store.begin_at(STEPS.name, &[0]).await.unwrap();
     bench.store.apply(&records[..2]).await.unwrap();
     if !bench.adapter.empty().await {
         return;
     }
-    let given = bench.store.positions(STEPS.name, &[1]).await.unwrap();
+    let given = bench.store.begin_at(STEPS.name, &[1]).await.unwrap();
     assert_eq!(given, BTreeMap::new());
     let moved = bench.store.apply(&records[2..]).await;
     assert!(matches!(moved, Err(ApplyError::Moved)), "{moved:?}");
@@ -73,7 +73,7 @@ pub async fn a_store_that_was_emptied_is_noticed_also_by_who_is_given_another_pa
 /// The positions that a member is told which starts over, as it does when its store moved.
 async fn asked_anew(member: &Arc<dyn ConsumerStore>) -> BTreeMap<i32, i64> {
     member.starts_over();
-    member.positions(STEPS.name, &[0]).await.unwrap()
+    member.begin_at(STEPS.name, &[0]).await.unwrap()
 }
 
 /// What can't be read has no version by which it would be passed over when its batch is given again.

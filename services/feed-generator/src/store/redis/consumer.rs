@@ -181,12 +181,12 @@ impl Background for Watch {
 
 #[async_trait]
 impl Positions for FeedGroup {
-    async fn positions(
+    async fn begin_at(
         &self,
         topic: &str,
         partitions: &[i32],
     ) -> Result<BTreeMap<i32, i64>, BoxError> {
-        self.inner.positions(topic, partitions).await
+        self.inner.begin_at(topic, partitions).await
     }
 }
 

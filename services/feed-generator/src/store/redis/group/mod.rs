@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use blocks::Clock;
-use blocks::bus::{Positions, Record, TopicPartition, begins};
+use blocks::bus::{Positions, Record, TopicPartition, note_start};
 use blocks::consumer::decide::Base;
 use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, HandlerError, Pulse, Retry};
 use blocks::error::BoxError;
@@ -283,14 +283,14 @@ fn of_topic(offsets: BTreeMap<TopicPartition, i64>, topic: &str) -> BTreeMap<i32
 
 #[async_trait]
 impl Positions for Group {
-    async fn positions(
+    async fn begin_at(
         &self,
         topic: &str,
         partitions: &[i32],
     ) -> Result<BTreeMap<i32, i64>, BoxError> {
         let offsets = offsets(self.link.ask(&self.offsets_query()).await?)?;
         let stored = of_topic(offsets, topic);
-        Ok(begins(&mut self.believed(), topic, partitions, stored))
+        Ok(note_start(&mut self.believed(), topic, partitions, stored))
     }
 }
 
