@@ -10,9 +10,10 @@ use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use testkit::broker::Broker;
-use testkit::fleet::{Alone, Database, refusal, stops_and_names};
+use testkit::fleet::{Alone, Database, refusal, stops_and_names, waits_for_its_password};
 use testkit::http::{Answer, eventually};
 use testkit::ports::free_port;
+use testkit::strangers::are_named_by_sql_service;
 use tokio::process::Command;
 
 const AUTH: &str = env!("CARGO_BIN_EXE_auth");
@@ -305,36 +306,16 @@ async fn it_waits_for_its_database_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_DATABASE_URL, TEST_KAFKA, TEST_MONGODB_URL, TEST_REDIS_URL"]
+async fn a_server_of_the_wrong_kind_is_named_with_its_setting() {
+    are_named_by_sql_service(AUTH, SECRET).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL"]
-async fn a_server_of_the_wrong_kind_is_named_and_a_stop_is_heard_meanwhile() {
-    // A server that speaks another language: auth's own, of another process.
-    let database = Database::fresh().await;
-    let away = format!("127.0.0.1:{}", free_port());
-    let settings = |url: &str| {
-        let url = url.to_owned();
-        [
-            (SECRET.0, SECRET.1.to_owned()),
-            ("DATABASE_URL", url),
-            ("KAFKA_BOOTSTRAP_SERVERS", away.clone()),
-        ]
-    };
-    let start = async |url: &str| {
-        let settings = settings(url);
-        let settings: Vec<(&str, &str)> = settings.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        Alone::start(AUTH, &settings).await
-    };
-    let http = start(&database.url).await;
-    let url = format!(
-        "postgres://ada:secret-word@{}/rookery",
-        http.client.address()
-    );
-    let auth = start(&url).await;
-    eventually("it names the setting", async || {
-        auth.output().contains("DATABASE_URL").then_some(())
-    })
-    .await;
-    assert!(!auth.output().contains("secret-word"), "{}", auth.output());
-    assert_eq!(auth.stop().await.code(), Some(0));
+async fn a_password_that_the_database_does_not_take_is_waited_out() {
+    let others = [SECRET, ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")];
+    waits_for_its_password(AUTH, &others).await;
 }
 
 #[tokio::test]

@@ -1,11 +1,49 @@
-//! The feed generator as a process of its own, told of servers that are none of its own.
+//! The feed generator as a process of its own, over Redis and Kafka, and told of servers that are neither.
+#![expect(clippy::unwrap_used, reason = "a test says where it broke")]
 
+use blocks::bus::{EventBus, TopicSpec};
+use blocks::{Clock, SystemClock};
+use events::posts::PostCreated;
+use redis::AsyncTypedCommands;
+use redis::aio::MultiplexedConnection;
+use runtime::fleet::kafka::{KafkaBus, Settings};
+use testkit::broker::Broker;
 use testkit::fleet::{Alone, brokers, stops_and_names};
 use testkit::http::eventually;
+use testkit::no_events;
 use testkit::strangers::{Strangers, TEST_REDIS_URL};
 
 const FEED: &str = env!("CARGO_BIN_EXE_feed-generator");
 const AUTH: (&str, &str) = ("AUTH_URL", "http://127.0.0.1:1");
+
+/// `host:port` of the server that the environment names.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the harness is told where the server is"
+)]
+fn server() -> String {
+    let url = std::env::var(TEST_REDIS_URL).unwrap();
+    testkit::strangers::address(&url).to_owned()
+}
+
+async fn connection(url: &str) -> MultiplexedConnection {
+    let client = redis::Client::open(url).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+/// The URL of a database of the server that holds nothing.
+async fn empty_database() -> String {
+    let server = server();
+    for number in 1..16 {
+        let url = format!("redis://{server}/{number}");
+        let size = redis::cmd("DBSIZE");
+        let size: u64 = size.query_async(&mut connection(&url).await).await.unwrap();
+        if size == 0 {
+            return url;
+        }
+    }
+    panic!("{TEST_REDIS_URL} has no empty database");
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL, TEST_KAFKA, TEST_MONGODB_URL, TEST_REDIS_URL"]
@@ -25,15 +63,10 @@ async fn a_server_of_the_wrong_kind_is_named_with_its_setting() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_REDIS_URL"]
 async fn a_password_that_redis_does_not_take_is_waited_out() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the harness is told where the server is"
-    )]
-    let server = std::env::var(TEST_REDIS_URL).unwrap();
-    let client = redis::Client::open(server.as_str()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let address = server();
+    let mut connection = connection(&format!("redis://{address}")).await;
     let user = format!("t-{}", std::process::id());
-    let set = async |connection: &mut redis::aio::MultiplexedConnection, password: &str| {
+    let set = async |connection: &mut MultiplexedConnection, password: &str| {
         let mut command = redis::cmd("ACL");
         command.arg("SETUSER").arg(&user).arg("reset").arg("on");
         command
@@ -44,7 +77,6 @@ async fn a_password_that_redis_does_not_take_is_waited_out() {
         command.exec_async(connection).await.unwrap();
     };
     set(&mut connection, "right").await;
-    let address = server.rsplit(['/', '@']).next().unwrap();
     let url = format!("redis://{user}:wrong-hidden@{address}");
     let settings = [
         AUTH,
@@ -93,4 +125,42 @@ async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
         ("REDIS_URL", "redis://ada:hidden@:port"),
     ];
     stops_and_names(FEED, &good, &malformed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_REDIS_URL, starts brokers with scripts/kafka"]
+async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back() {
+    let broker = Broker::start();
+    let url = empty_database().await;
+    let settings = [
+        AUTH,
+        ("REDIS_URL", url.as_str()),
+        ("KAFKA_BOOTSTRAP_SERVERS", broker.address.as_str()),
+    ];
+    let bus = KafkaBus::new(Settings::new(&broker.address)).unwrap();
+    let topic = &events::topic::POSTS;
+    bus.ensure_topics(&[TopicSpec::from(topic)]).await.unwrap();
+    let post = || PostCreated {
+        post_id: SystemClock.id(),
+        user_id: 1,
+        username: "ada".into(),
+        title: "t".into(),
+        content: "c".into(),
+        tags: vec![],
+        created_at: SystemClock.now(),
+    };
+    let spoiled = no_events::before(&post(), [&post(), &post()]);
+    bus.publish(&spoiled).await.unwrap();
+    let service = Alone::start(FEED, &settings).await;
+    service.ready().await;
+    eventually("the post is in the stream", async || {
+        let stream = "/api/activity-stream";
+        let answer = service.client.send("GET", stream, None, None).await;
+        (answer.expect(200)["total"] == 1).then_some(())
+    })
+    .await;
+    no_events::are_dead_letters(&bus, topic.name, &service).await;
+    assert_eq!(service.stop().await.code(), Some(0));
+    bus.close().await;
+    connection(&url).await.flushdb().await.unwrap();
 }

@@ -4,60 +4,25 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use axum::Router;
 use axum::body::Body;
-use axum::routing::get;
-use axum::{Json, Router};
-use blocks::bus::{EventBus, MAX_EVENT_BYTES, TopicSpec};
-use blocks::identity::{AssertionClaims, ISSUER, SigningKey};
-use blocks::{Caller, Clock, Role, SystemClock};
+use blocks::bus::{EventBus, TopicSpec};
+use blocks::{Clock, SystemClock};
 use events::users::UserCreated;
-use events::{Context, Envelope, Message, header};
+use events::{Context, Envelope};
 use futures::future::join_all;
 use http::{Method, Request, StatusCode};
 use runtime::fleet::kafka::{KafkaBus, Settings};
-use serde_json::{Value, json};
+use serde_json::Value;
 use testkit::broker::Broker;
-use testkit::db::TEST_DATABASE_URL;
-use testkit::fleet::{Alone, Database, PasswordRole, TEST_KAFKA, brokers, stops_and_names};
+use testkit::fleet::{Alone, Database, stops_and_names, waits_for_its_password};
 use testkit::http::{Answer, eventually};
+use testkit::no_events;
 use testkit::ports::free_port;
-use testkit::strangers::Strangers;
-use uuid::Uuid;
+use testkit::stand_in::{AuthStandIn, serve};
+use testkit::strangers::{Strangers, are_named_by_sql_service};
 
 const NOTIFICATION: &str = env!("CARGO_BIN_EXE_notification");
-
-/// Stands in for auth: its keys are at `port` from now on.
-async fn publish_keys(key: &SigningKey, port: u16) {
-    let jwks = json!({"keys": [key.public()]});
-    let router = Router::new().route("/.well-known/jwks.json", get(async || Json(jwks)));
-    serve(router, port).await;
-}
-
-async fn serve(router: Router, port: u16) {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port))
-        .await
-        .unwrap();
-    #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-}
-
-/// A request as the gateway passes it on, for account `id`.
-async fn inbox(service: &Alone, key: &SigningKey, id: i64) -> Answer {
-    let caller = Caller {
-        id,
-        name: "ada".into(),
-        email: "".into(),
-        role: Role::User,
-        session: Uuid::from_u128(1),
-    };
-    let assertion = AssertionClaims::of(&caller, ISSUER, SystemClock.now()).sign(key);
-    let request = service
-        .client
-        .request("GET", "/api/notifications?limit=100")
-        .header("X-User-ID", id)
-        .header("X-Identity", assertion);
-    service.client.give(request.body("").unwrap()).await
-}
 
 fn created(id: i64) -> UserCreated {
     UserCreated {
@@ -81,11 +46,16 @@ async fn publish(bus: &KafkaBus, ids: std::ops::Range<i64>) {
     bus.publish(&messages).await.unwrap();
 }
 
+async fn inbox(service: &Alone, auth: &AuthStandIn, id: i64) -> Answer {
+    let list = "/api/notifications?limit=100";
+    auth.ask(service, id, "GET", list, "").await
+}
+
 /// Waits until each of these accounts was told something, and holds it to be once.
-async fn told_once(service: &Alone, key: &SigningKey, ids: std::ops::Range<i64>) {
+async fn told_once(service: &Alone, auth: &AuthStandIn, ids: std::ops::Range<i64>) {
     for id in ids {
         let told: Value = eventually("an account is told of", async || {
-            let said = inbox(service, key, id).await.expect(200);
+            let said = inbox(service, auth, id).await.expect(200);
             (said["total"] != 0).then_some(said)
         })
         .await;
@@ -97,9 +67,8 @@ async fn told_once(service: &Alone, key: &SigningKey, ids: std::ops::Range<i64>)
 #[ignore = "needs TEST_DATABASE_URL, starts brokers with scripts/kafka"]
 async fn replicas_share_the_events_and_one_of_them_may_be_killed() {
     let (broker, database) = (Broker::start(), Database::fresh().await);
-    let (key, auth_port) = (SigningKey::generate().unwrap(), free_port());
-    publish_keys(&key, auth_port).await;
-    let auth_url = format!("http://127.0.0.1:{auth_port}");
+    let auth = AuthStandIn::start().await;
+    let auth_url = auth.url();
     let settings = [
         ("AUTH_URL", auth_url.as_str()),
         ("DATABASE_URL", database.url.as_str()),
@@ -128,9 +97,9 @@ async fn replicas_share_the_events_and_one_of_them_may_be_killed() {
     publish(&bus, 1000..1020).await;
     other.kill().await;
     publish(&bus, 2000..2020).await;
-    told_once(&one, &key, 0..sent).await;
-    told_once(&one, &key, 1000..1020).await;
-    told_once(&one, &key, 2000..2020).await;
+    told_once(&one, &auth, 0..sent).await;
+    told_once(&one, &auth, 1000..1020).await;
+    told_once(&one, &auth, 2000..2020).await;
     assert_eq!(one.stop().await.code(), Some(0));
     bus.close().await;
 }
@@ -139,12 +108,8 @@ async fn replicas_share_the_events_and_one_of_them_may_be_killed() {
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn identities_are_checked_with_keys_that_auth_publishes() {
     let database = Database::fresh().await;
-    let (key, forger) = (
-        SigningKey::generate().unwrap(),
-        SigningKey::generate().unwrap(),
-    );
-    let auth_port = free_port();
-    let auth_url = format!("http://127.0.0.1:{auth_port}");
+    let (auth, forger) = (AuthStandIn::planned(), AuthStandIn::planned());
+    let auth_url = auth.url();
     let away = format!("127.0.0.1:{}", free_port());
     let settings = [
         ("AUTH_URL", auth_url.as_str()),
@@ -154,12 +119,12 @@ async fn identities_are_checked_with_keys_that_auth_publishes() {
     let service = Arc::new(Alone::start(NOTIFICATION, &settings).await);
     service.ready().await;
     // Not knowing the keys is not the same as not believing.
-    inbox(&service, &key, 1)
+    inbox(&service, &auth, 1)
         .await
         .expect_problem(503, "auth_unavailable");
-    publish_keys(&key, auth_port).await;
+    auth.publish().await;
     eventually("the keys were asked for again", async || {
-        (inbox(&service, &key, 1).await.status == 200).then_some(())
+        (inbox(&service, &auth, 1).await.status == 200).then_some(())
     })
     .await;
     inbox(&service, &forger, 1)
@@ -170,7 +135,7 @@ async fn identities_are_checked_with_keys_that_auth_publishes() {
         .send("GET", "/api/notifications", Some("a token"), None)
         .await
         .expect_problem(401, "unauthenticated");
-    inbox(&service, &key, 1).await.expect(200);
+    inbox(&service, &auth, 1).await.expect(200);
 }
 
 /// What a Consul agent was asked, and how it answers.
@@ -255,28 +220,7 @@ async fn it_registers_with_consul_by_either_name_of_the_setting_and_works_whatev
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL, TEST_KAFKA, TEST_MONGODB_URL, TEST_REDIS_URL"]
 async fn a_server_of_the_wrong_kind_is_named_with_its_setting() {
-    let (database, kafka) = (Database::fresh().await, brokers());
-    let auth = ("AUTH_URL", "http://127.0.0.1:1");
-    let (to_database, to_kafka) = (
-        Strangers::to(TEST_DATABASE_URL).await,
-        Strangers::to(TEST_KAFKA).await,
-    );
-    to_database
-        .are_named(
-            NOTIFICATION,
-            "DATABASE_URL",
-            |address| format!("postgres://ada:hidden@{address}/rookery"),
-            &[auth, ("KAFKA_BOOTSTRAP_SERVERS", &kafka)],
-        )
-        .await;
-    to_kafka
-        .are_named(
-            NOTIFICATION,
-            "KAFKA_BOOTSTRAP_SERVERS",
-            str::to_owned,
-            &[auth, ("DATABASE_URL", &database.url)],
-        )
-        .await;
+    are_named_by_sql_service(NOTIFICATION, ("AUTH_URL", "http://127.0.0.1:1")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -284,7 +228,7 @@ async fn a_server_of_the_wrong_kind_is_named_with_its_setting() {
 async fn whatever_is_not_auth_is_named_and_nobody_is_believed_meanwhile() {
     let database = Database::fresh().await;
     let away = format!("127.0.0.1:{}", free_port());
-    let key = SigningKey::generate().unwrap();
+    let stranger = AuthStandIn::planned();
     let strangers = Strangers::to("").await;
     let asked = strangers.servers().iter().map(async |(kind, address)| {
         let auth_url = format!("http://{address}");
@@ -295,7 +239,7 @@ async fn whatever_is_not_auth_is_named_and_nobody_is_believed_meanwhile() {
         ];
         let service = Alone::start(NOTIFICATION, &settings).await;
         service.ready().await;
-        inbox(&service, &key, 1)
+        inbox(&service, &stranger, 1)
             .await
             .expect_problem(503, "auth_unavailable");
         let is_named = |line: &str| line.contains("AUTH_URL") && line.contains(address.as_str());
@@ -322,35 +266,19 @@ async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn a_password_that_the_database_does_not_take_is_waited_out() {
-    let database = Database::fresh().await;
-    let role = PasswordRole::fresh(&database).await;
-    let away = format!("127.0.0.1:{}", free_port());
-    let url = role.url("wrong-hidden");
-    let settings = [
+    let others = [
         ("AUTH_URL", "http://127.0.0.1:1"),
-        ("DATABASE_URL", url.as_str()),
-        ("KAFKA_BOOTSTRAP_SERVERS", away.as_str()),
+        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
     ];
-    let service = Alone::start(NOTIFICATION, &settings).await;
-    eventually("it says so", async || {
-        let said = service.output();
-        let both = ["(DATABASE_URL)", "password authentication failed"];
-        both.iter().all(|part| said.contains(part)).then_some(())
-    })
-    .await;
-    assert!(!service.output().contains("hidden"), "{}", service.output());
-    role.change_password("wrong-hidden").await;
-    service.ready().await;
-    assert_eq!(service.stop().await.code(), Some(0));
+    waits_for_its_password(NOTIFICATION, &others).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL, starts brokers with scripts/kafka"]
 async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back() {
     let (broker, database) = (Broker::start(), Database::fresh().await);
-    let (key, auth_port) = (SigningKey::generate().unwrap(), free_port());
-    publish_keys(&key, auth_port).await;
-    let auth_url = format!("http://127.0.0.1:{auth_port}");
+    let auth = AuthStandIn::start().await;
+    let auth_url = auth.url();
     let settings = [
         ("AUTH_URL", auth_url.as_str()),
         ("DATABASE_URL", database.url.as_str()),
@@ -359,79 +287,14 @@ async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back()
     let bus = KafkaBus::new(Settings::new(&broker.address)).unwrap();
     let topic = &events::topic::USERS;
     bus.ensure_topics(&[TopicSpec::from(topic)]).await.unwrap();
-    let good = |id| {
-        let (time, event) = (SystemClock.now(), created(id));
-        let of = Context::default();
-        let envelope = Envelope::new(SystemClock.id(), "auth", time, 1, of, &event);
-        envelope.unwrap().message()
-    };
-    let bytes = |value: Vec<u8>| Message {
-        headers: Vec::new(),
-        value,
-        ..good(1)
-    };
-    let mut newer = good(2);
-    for (name, value) in &mut newer.headers {
-        if name == header::DATA_SCHEMA {
-            "2".clone_into(value);
-        }
-    }
-    let mut half = good(3);
-    half.value.truncate(half.value.len() / 2);
-    // Each lies before a good one in the same partition: they have its key.
-    let mut unknown = good(4);
-    for (name, value) in &mut unknown.headers {
-        if name == header::TYPE {
-            "user.knighted".clone_into(value);
-        }
-    }
-    let batch = [
-        bytes(b"{\"user_id\":".to_vec()),
-        bytes(vec![0xff; MAX_EVENT_BYTES]),
-        good(1),
-        newer,
-        half,
-        unknown,
-        good(5),
-        good(6),
-        good(7),
-    ];
-    bus.publish(&batch).await.unwrap();
+    let spoiled = no_events::before(&created(1), [&created(2), &created(3)]);
+    bus.publish(&spoiled).await.unwrap();
+    publish(&bus, 4..24).await;
     let service = Alone::start(NOTIFICATION, &settings).await;
     service.ready().await;
-    for id in [1, 5, 6, 7] {
-        told_once(&service, &key, id..id + 1).await;
-    }
-    let letters = eventually("four letters", async || {
-        let name = events::dead_letter_topic(topic.name);
-        let mut letters = Vec::new();
-        for (partition, _) in (0..).zip(bus.extents(&name).await.ok()?) {
-            letters.extend(bus.read(&name, partition, 0, 100).await.ok()?);
-        }
-        (letters.len() >= 4).then_some(letters)
-    })
-    .await;
-    let mut reasons: Vec<String> = letters
-        .iter()
-        .map(|letter| {
-            let headers = letter.headers.iter();
-            let mut error = headers.filter(|(name, _)| name == header::DLQ_ERROR);
-            error.next().unwrap().1.clone()
-        })
-        .collect();
-    reasons.sort();
-    let expected = [
-        "ce_sequence",
-        "ce_sequence",
-        "schema version 2",
-        "can't be read",
-    ];
-    for part in expected {
-        let at = reasons.iter().position(|reason| reason.contains(part));
-        reasons.remove(at.unwrap_or_else(|| panic!("{part} in {reasons:?}")));
-    }
-    assert!(reasons.is_empty(), "{reasons:?}");
-    assert_eq!(service.output().matches("gave up on an event").count(), 4);
+    told_once(&service, &auth, 1..2).await;
+    told_once(&service, &auth, 4..24).await;
+    no_events::are_dead_letters(&bus, topic.name, &service).await;
     assert_eq!(service.stop().await.code(), Some(0));
     bus.close().await;
 }

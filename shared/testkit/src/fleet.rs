@@ -129,6 +129,26 @@ impl PasswordRole {
     }
 }
 
+/// Starts `executable` with a password in `DATABASE_URL` that the server does not take, and `others`. It
+/// goes on, says so without the password, and is ready once the server takes it.
+pub async fn waits_for_its_password(executable: &str, others: &[(&str, &str)]) {
+    let role = PasswordRole::fresh(&Database::fresh().await).await;
+    let url = role.url("wrong-hidden");
+    let mut settings = others.to_vec();
+    settings.push(("DATABASE_URL", &url));
+    let service = Alone::start(executable, &settings).await;
+    eventually("it says so", async || {
+        let said = service.output();
+        let both = ["(DATABASE_URL)", "password authentication failed"];
+        both.iter().all(|part| said.contains(part)).then_some(())
+    })
+    .await;
+    assert!(!service.output().contains("hidden"), "{}", service.output());
+    role.change_password("wrong-hidden").await;
+    service.ready().await;
+    assert_eq!(service.stop().await.code(), Some(0));
+}
+
 /// What `executable` says when it does not start with these settings, of which `name` is absent or
 /// says something else.
 ///

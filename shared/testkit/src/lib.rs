@@ -16,6 +16,8 @@ pub mod db;
 pub mod fleet;
 pub mod http;
 pub mod lease;
+pub mod no_events;
 pub mod ports;
 pub mod positions;
+pub mod stand_in;
 pub mod strangers;

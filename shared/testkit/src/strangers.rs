@@ -7,7 +7,7 @@ use blocks::error::chain;
 use futures::future::join_all;
 
 use crate::db::TEST_DATABASE_URL;
-use crate::fleet::{Alone, TEST_KAFKA};
+use crate::fleet::{Alone, Database, TEST_KAFKA, brokers};
 use crate::http::eventually;
 use crate::ports::free_port;
 
@@ -102,8 +102,31 @@ impl Strangers {
     }
 }
 
+/// [`Strangers::are_named`] for a service that needs PostgreSQL, Kafka and `another` setting.
+pub async fn are_named_by_sql_service(executable: &str, another: (&str, &str)) {
+    let (database, kafka) = (Database::fresh().await, brokers());
+    Strangers::to(TEST_DATABASE_URL)
+        .await
+        .are_named(
+            executable,
+            "DATABASE_URL",
+            |address| format!("postgres://ada:hidden@{address}/rookery"),
+            &[another, ("KAFKA_BOOTSTRAP_SERVERS", &kafka)],
+        )
+        .await;
+    Strangers::to(TEST_KAFKA)
+        .await
+        .are_named(
+            executable,
+            "KAFKA_BOOTSTRAP_SERVERS",
+            str::to_owned,
+            &[another, ("DATABASE_URL", &database.url)],
+        )
+        .await;
+}
+
 /// `host:port` in a URL, or what is that already.
-fn address(url: &str) -> &str {
+pub fn address(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or(rest);
     authority

@@ -1,0 +1,80 @@
+//! Records that are no events, and what a consumer must make of them: a dead letter each, and nothing
+//! good is held back behind them.
+
+use blocks::bus::{EventBus, MAX_EVENT_BYTES, Record};
+use blocks::{Clock, SystemClock};
+use events::{Context, Envelope, Event, Message, dead_letter_topic, header};
+
+use crate::fleet::Alone;
+use crate::http::eventually;
+
+/// What the letters of [`before`] say, one each. The type that nobody knows is passed over without one.
+const REASONS: [&str; 4] = [
+    "ce_sequence",
+    "ce_sequence",
+    "schema version 2",
+    "can't be read",
+];
+
+/// `event` behind records of its key that can't be read or say what nobody knows, and behind one of
+/// another schema and half of one, which have keys of their own: these wait until somebody mends them.
+pub fn before<E: Event>(event: &E, [newer, half]: [&E; 2]) -> Vec<Message> {
+    let at = |sequence, event: &E| {
+        let (id, time) = (SystemClock.id(), SystemClock.now());
+        let envelope = Envelope::new(id, "test", time, sequence, Context::default(), event);
+        envelope.unwrap().message()
+    };
+    let bytes = |value: Vec<u8>| Message {
+        headers: Vec::new(),
+        value,
+        ..at(1, event)
+    };
+    let mut half = at(1, half);
+    half.value.truncate(half.value.len() / 2);
+    vec![
+        bytes(b"{\"user_id\":".to_vec()),
+        bytes(vec![0xff; MAX_EVENT_BYTES]),
+        saying(header::DATA_SCHEMA, "2", at(1, newer)),
+        half,
+        saying(header::TYPE, "nobody.knows", at(1, event)),
+        at(2, event),
+    ]
+}
+
+fn saying(name: &str, value: &str, mut message: Message) -> Message {
+    let header = message.headers.iter_mut().find(|(found, _)| found == name);
+    value.clone_into(&mut header.unwrap().1);
+    message
+}
+
+/// Holds `service` to have written one letter for each record of [`before`] that is none of its topic's
+/// events, and to have said so.
+pub async fn are_dead_letters(bus: &dyn EventBus, topic: &str, service: &Alone) {
+    let name = dead_letter_topic(topic);
+    let letters = eventually("a letter each", async || {
+        let mut letters = Vec::new();
+        for (partition, _) in (0..).zip(bus.extents(&name).await.ok()?) {
+            letters.extend(bus.read(&name, partition, 0, 100).await.ok()?);
+        }
+        (letters.len() >= REASONS.len()).then_some(letters)
+    })
+    .await;
+    let mut found: Vec<&str> = letters.iter().map(reason).collect();
+    for part in REASONS {
+        let at = found.iter().position(|reason| reason.contains(part));
+        found.remove(at.unwrap_or_else(|| panic!("{part} in {found:?}")));
+    }
+    assert!(found.is_empty(), "{found:?}");
+    let said = service.output();
+    assert_eq!(
+        said.matches("gave up on an event").count(),
+        REASONS.len(),
+        "{said}"
+    );
+}
+
+fn reason(letter: &Record) -> &str {
+    let mut headers = letter.headers.iter();
+    let error = headers.find(|(name, _)| name == header::DLQ_ERROR);
+    &error.unwrap().1
+}
