@@ -80,6 +80,28 @@ port_of() {
   echo "${!name}"
 }
 
+# Every port that a part takes, each with the setting that changes it; `scale` picks a replica's.
+ports_of() {
+  case $1 in
+    traefik) printf '%s\n' "$GATEWAY_PORT GATEWAY" "$GATEWAY_TLS_PORT GATEWAY_TLS" "$DASHBOARD_PORT DASHBOARD" ;;
+    kafka) printf '%s\n' "$KAFKA_PORT KAFKA" "$((KAFKA_PORT + 1)) KAFKA" ;;
+    *-[0-9]*) port_of "$1" ;;
+    *) echo "$(port_of "$1") $(variable "$1")" ;;
+  esac
+}
+
+# free_for PART: no other program listens where it is to be.
+free_for() {
+  local port setting remedy
+  while read -r port setting; do
+    listens "$port" || continue
+    remedy="set STACK_${setting}_PORT to a free one"
+    [ "$setting" != KAFKA ] || remedy="set STACK_KAFKA_PORT to one that is free like the one above it"
+    [ -n "$setting" ] || remedy="scripts/stack scale $(service_of "$1") 1, and up again, picks another"
+    die "another program listens on $port, where $1 is to be: $remedy"
+  done < <(ports_of "$1")
+}
+
 postgres_folder() { postgres_home "$DIR"; }
 
 folder_of() {
@@ -131,9 +153,7 @@ start_part() {
   ! is_running "$part" || return 0
   folder=$(folder_of "$part")
   port=$(port_of "$part")
-  if listens "$port"; then
-    die "another program listens on $port, where $part is to be: set STACK_$(variable "$part")_PORT to a free one"
-  fi
+  free_for "$part"
   say "starting $part"
   case $part in
     postgres)
