@@ -25,14 +25,15 @@ def free_port():
 class Edge:
     """The front and Traefik in front of stand-ins, in a folder that is gone afterwards."""
 
-    def __init__(self, traefik, **settings):
+    def __init__(self, traefik, agent=None, **settings):
+        """With the address of a Consul agent services are found there."""
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="rookery-gateway-"))
         self.services = {
             name: Running(name)
             for name in ("auth", "user-profile", "posts", "feed-generator", "notification")
         }
         self.web, self.secure, self.admin = free_port(), free_port(), free_port()
-        self.address = ("127.0.0.1", self.web)
+        self.address, self.secure_address = ("127.0.0.1", self.web), ("127.0.0.1", self.secure)
         self.children = []
         front = free_port()
         urls = {name: service.url for name, service in self.services.items()}
@@ -43,16 +44,19 @@ class Edge:
         ])
         subprocess.run(
             ["bash", "-euc", ". scripts/lib/say.sh; . scripts/lib/traefik.sh; traefik_config \"$@\"", "-",
-             str(self.folder), str(self.web), str(self.secure), str(self.admin)],
+             str(self.folder), str(self.web), str(self.secure), str(self.admin),
+             "traefik.consul.yml" if agent else "traefik.yml"],
             cwd=PROJECT, check=True,
         )
         environment = {
             "FRONT_URL": f"http://127.0.0.1:{front}",
+            "CONSUL_HTTP_ADDR": agent or "",
             "RATE_LIMIT_AVERAGE": "0",
             "LOGIN_RATE_LIMIT_AVERAGE": "100000",
             "LOGIN_RATE_LIMIT_BURST": "100000",
         }
-        for name, url in urls.items():
+        # The middlewares ask auth where its address says, whoever registered.
+        for name, url in urls.items() if not agent else [("auth", urls["auth"])]:
             environment[name.upper().replace("-", "_") + "_URL"] = url
         environment.update({key.upper(): value for key, value in settings.items()})
         self.run("traefik", [traefik, f"--configFile={self.folder}/traefik.yml"], environment)
@@ -82,9 +86,10 @@ class Edge:
         # A site that is reached by HTTPS only answers with a redirect.
         return any("posts-get" in name for name in names) and front.status in (301, 308, 404)
 
-    def ask(self, method, target, lines=(), token=None, body=b"", host="gateway"):
-        """A request by plain HTTP."""
-        return send(self.address, request(method, target, lines, body, token, host))
+    def ask(self, method, target, lines=(), token=None, body=b"", host="gateway", tls=False):
+        """A request, by plain HTTP unless it is said otherwise."""
+        address = self.secure_address if tls else self.address
+        return send(address, request(method, target, lines, body, token, host), tls)
 
     def __enter__(self):
         return self

@@ -49,13 +49,15 @@ def problem(answer, status, code):
     return said
 
 
-def forge(attack):
+def forge(attack, with_h2=True):
     """Runs the corpus and says what got through."""
     failures = attack.run()
+    if with_h2:
+        attack.run_h2()
     for failure in failures[:10]:
         print(f"  ✗ {failure}", file=sys.stderr)
     check(not failures, f"{len(failures)} of {attack.cases} cases got through")
-    tick(f"{attack.cases} forged requests: 4xx, or the identity of the token")
+    tick(f"{attack.cases} forged requests to {attack.path}{' by TLS' * attack.tls}: 4xx, or the identity of the token")
 
 
 def summary():

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from http.client import parse_headers
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 TOKENS = {"ada-token": ("1", "ada"), "bob-token": ("2", "bob")}
@@ -33,7 +34,9 @@ class Stand(BaseHTTPRequestHandler):
         if "chunked" in (self.headers.get("Transfer-Encoding") or ""):
             while length := int(self.rfile.readline().split(b";")[0], 16):
                 body += self.rfile.read(length + 2)[:length]
-            self.rfile.readline()
+            # Fields after the body count as those before it: a careless service would believe both.
+            for name, value in parse_headers(self.rfile).items():
+                self.headers[name] = value
         else:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.bodies.append(body)
@@ -50,6 +53,9 @@ class Service(Stand):
     def any(self):
         self.server.seen.append((self.command, self.path))
         self.read_body()
+        # Python looks at the first of several.
+        if "close" in str(self.headers.get_all("Connection")):
+            self.close_connection = True
         path = self.path.split("?")[0].rstrip("/")
         if path.endswith("/api/auth/validate"):
             return self.validate()

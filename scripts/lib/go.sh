@@ -7,16 +7,20 @@ GO_TOOLCHAIN=go1.24.4
 # one fetches a newer one as it fetches any module, held against the same sums.
 need_go() {
   need go golang-go "${1:-}" >&2
-  local found folder
+  local found answer folder
   found=$(go env GOVERSION)
   case "$found" in
   go1.2[4-9]* | go1.[3-9][0-9]* | go[2-9]*) return ;;
   esac
   say "fetching $GO_TOOLCHAIN with the ${found:-old} Go that is here"
-  folder=$(GOFLAGS=-modcacherw go mod download -json \
-    "golang.org/toolchain@v0.0.1-$GO_TOOLCHAIN.$(go env GOOS)-$(go env GOARCH)" |
-    sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
-  [ -d "$folder" ] || die "Go 1.24 or newer is needed, found: $found${1:+. Install it, or $1}"
+  # What went wrong stands in the answer, and nowhere else.
+  answer=$(GOFLAGS=-modcacherw go mod download -json \
+    "golang.org/toolchain@v0.0.1-$GO_TOOLCHAIN.$(go env GOOS)-$(go env GOARCH)") || true
+  folder=$(sed -n 's/.*"Dir": "\(.*\)".*/\1/p' <<<"$answer")
+  if [ ! -d "$folder" ]; then
+    printf '%b\n' "$(sed -n 's/.*"Error": "\(.*\)".*/\1/p' <<<"$answer")" >&2
+    die "Go 1.24 or newer is needed, found: ${found:-an older one}${1:+. Install it, or $1}"
+  fi
   # A module's files are not executable.
   chmod +x "$folder"/bin/* "$folder"/pkg/tool/*/*
   unset GOROOT

@@ -28,19 +28,19 @@ fetch_traefik() {
   echo "$folder/traefik"
 }
 
-# traefik_config FOLDER WEB WEBSECURE ADMIN: the project's static configuration with ports and paths
-# of this machine, in FOLDER/traefik.yml.
+# traefik_config FOLDER WEB WEBSECURE ADMIN [FILE]: the project's static configuration with ports and
+# paths of this machine, in FOLDER/traefik.yml. FILE is another than traefik/traefik.yml.
 traefik_config() {
-  local folder=$1 project
+  local folder=$1 file=traefik/${5:-traefik.yml} project
   project=$(pwd)
   mkdir -p "$folder"
   sed -e "s#address: \":8000\"#address: \"127.0.0.1:$2\"#" \
     -e "s#address: \":8443\"#address: \"127.0.0.1:$3\"#" \
     -e "s#address: \":8080\"#address: \"127.0.0.1:$4\"#" \
     -e "s#/etc/traefik/dynamic#$project/traefik/dynamic#" \
-    traefik/traefik.yml >"$folder/traefik.yml"
+    "$file" >"$folder/traefik.yml"
   # A line above that matched nothing would leave a port of the container.
   if grep -nE '":(8000|8443|8080)"|/etc/traefik' "$folder/traefik.yml" >&2; then
-    die "traefik/traefik.yml is not what scripts/lib/traefik.sh expects"
+    die "$file is not what scripts/lib/traefik.sh expects"
   fi
 }
