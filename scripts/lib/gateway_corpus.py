@@ -17,6 +17,8 @@ FORGED = [
     ["X-User_Id: {id}"],
     ["X_User-Id: {id}"],
     ["X.User.ID: {id}"],
+    ["X~User~ID: {id}"],
+    ["X!User+ID: {id}"],
     ["XUserID: {id}"],
     ["X-UserID: {id}"],
     ["X.User-ID: {id}"],

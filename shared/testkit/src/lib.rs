@@ -13,6 +13,7 @@ pub mod bus;
 pub mod community;
 pub mod consumer_store;
 pub mod db;
+pub mod faults;
 pub mod fleet;
 pub mod http;
 pub mod lease;

@@ -12,9 +12,9 @@ use feed_generator::mirror::Bounds;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sql::FaultPoint;
+use testkit::faults::Once;
 
 use crate::backend::Backend;
-use crate::streams::Once;
 use crate::support::{Post, World, texts, user_created, user_deleted, user_renamed};
 
 /// Accounts that tell their names; those from here on never do.

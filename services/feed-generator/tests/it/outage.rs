@@ -6,8 +6,9 @@ use chrono::TimeDelta;
 use feed_generator::Settings;
 use feed_generator::mirror::Bounds;
 use sql::{FaultPoint, Faults, StoreError, on};
+use testkit::faults::Once;
 
-use crate::streams::{Once, little_memory};
+use crate::streams::little_memory;
 use crate::support::{Post, World, sqlite};
 
 const STREAM: &str = "/api/activity-stream";

@@ -1,45 +1,15 @@
 //! What the streams show after which events, on each database.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use chrono::TimeDelta;
 use feed_generator::Settings;
 use feed_generator::mirror::Bounds;
 use feed_generator::rebuild::Progress;
-use sql::{FaultPoint, Faults};
+use sql::FaultPoint;
+use testkit::faults::Once;
 
 use crate::backend::Backend;
 use crate::on_each_store;
 use crate::support::{Post, World, sqlite, user_created, user_deleted, user_renamed};
-
-/// Fails one write at one point.
-pub struct Once {
-    point: FaultPoint,
-    /// How many writes pass before.
-    pass: AtomicI64,
-}
-
-impl Once {
-    /// The next write.
-    pub fn at(point: FaultPoint) -> Arc<Self> {
-        Self::after(0, point)
-    }
-
-    /// The one after `pass` others.
-    pub fn after(pass: i64, point: FaultPoint) -> Arc<Self> {
-        Arc::new(Self {
-            point,
-            pass: AtomicI64::new(pass),
-        })
-    }
-}
-
-impl Faults for Once {
-    fn fails(&self, point: FaultPoint) -> bool {
-        point == self.point && self.pass.fetch_sub(1, Ordering::SeqCst) == 0
-    }
-}
 
 const POINTS: [FaultPoint; 3] = [
     FaultPoint::BeforeWrite,

@@ -90,7 +90,8 @@ where
                 if let Some(route) = route.get() {
                     let took = started.elapsed();
                     route.record(&kit.0.metrics, method, response.status().as_u16(), took);
-                    log(route, method, &response, took);
+                    let quiet = route.quiet || request.for_gateway.load(Ordering::Relaxed);
+                    log(route, method, &response, took, quiet);
                 }
                 response
             })
@@ -220,7 +221,7 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// One line a request. A 5xx is an error unless its cause was logged already.
-fn log(route: &RouteStats, method: &'static str, response: &Response, took: Duration) {
+fn log(route: &RouteStats, method: &'static str, response: &Response, took: Duration, quiet: bool) {
     let status = response.status();
     let logged = response.extensions().get::<Logged>().is_some();
     macro_rules! line {
@@ -240,7 +241,7 @@ fn log(route: &RouteStats, method: &'static str, response: &Response, took: Dura
     }
     if status.is_server_error() && !logged {
         line!(error);
-    } else if route.quiet {
+    } else if quiet {
         line!(debug);
     } else {
         line!(info);

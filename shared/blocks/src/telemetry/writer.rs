@@ -8,7 +8,7 @@ use std::time::Duration;
 /// What may wait before who logs must wait, too.
 const MOST_WAITING: usize = 8 << 20;
 /// How long the thread lets lines gather: one system call for all of them, and no wake-up each.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Default)]
 struct State {

@@ -1,7 +1,7 @@
 //! The relay over a store that takes its time to mark what was published.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use blocks::Clock;
@@ -11,14 +11,15 @@ use blocks::metrics::Metrics;
 use blocks::outbox::{Depth, Lease, Outbox, Pending, Place, Published};
 use blocks::relay::Relay;
 use chrono::{DateTime, TimeDelta, Utc};
-use sql::Db;
+use sql::{Db, FaultPoint};
+use testkit::faults::Once;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::ledger::{MIGRATIONS, step};
-use crate::relay::{Bus, Once, until};
+use crate::relay::{Bus, until};
 
 /// An outbox that marks nothing until it may, and counts what it is asked.
 struct Reluctant {
@@ -70,7 +71,7 @@ impl Outbox for Reluctant {
     ) -> Result<Vec<Pending>, BoxError> {
         if self.is_busy {
             // Committed, and handed over to nobody here.
-            self.db.inject(Arc::new(Once(AtomicBool::new(true))));
+            self.db.inject(Once::at(FaultPoint::AfterCommit));
             step(&self.db, "others".into(), false).await.unwrap_err();
         }
         if before.is_some() {
@@ -119,7 +120,7 @@ async fn what_only_waits_for_its_mark_is_not_taken_for_left_behind_and_hides_not
     until("all are published", || async { bus.count() == 3 }).await;
 
     clock.advance(TimeDelta::seconds(10));
-    db.inject(Arc::new(Once(AtomicBool::new(true))));
+    db.inject(Once::at(FaultPoint::AfterCommit));
     step(&db, "left".into(), false).await.unwrap_err();
     let before = looks();
     until("it was looked at again", || async { looks() > before + 1 }).await;

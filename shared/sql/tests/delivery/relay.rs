@@ -13,7 +13,8 @@ use blocks::metrics::Metrics;
 use blocks::outbox::{InspectOutbox, Outbox};
 use blocks::relay::Relay;
 use events::{Envelope, Event, Message, Topic, header};
-use sql::{Db, FaultPoint, Faults, Handler, SqlConsumer, StoreError, Tx, on};
+use sql::{Db, FaultPoint, Handler, SqlConsumer, StoreError, Tx, on};
+use testkit::faults::Once;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -200,14 +201,6 @@ impl Event for Astray {
     }
 }
 
-/// Strikes once, after a commit.
-pub struct Once(pub AtomicBool);
-impl Faults for Once {
-    fn fails(&self, point: FaultPoint) -> bool {
-        point == FaultPoint::AfterCommit && self.0.swap(false, Ordering::SeqCst)
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_left_behind_is_swept_while_others_keep_writing() {
     let slow = Duration::from_millis(25);
@@ -222,7 +215,7 @@ async fn what_was_left_behind_is_swept_while_others_keep_writing() {
         pending(&world.db).await == 0
     })
     .await;
-    world.db.inject(Arc::new(Once(AtomicBool::new(true))));
+    world.db.inject(Once::at(FaultPoint::AfterCommit));
     step(&world.db, "left".into(), false).await.unwrap_err();
     let over = Arc::new(AtomicBool::new(false));
     let mut writers = JoinSet::new();

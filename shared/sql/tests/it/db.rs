@@ -1,13 +1,14 @@
 //! The write seam: all or nothing, whoever shares the commit.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use blocks::outbox::{Outbox, Place};
 use events::posts::PostCreated;
 use futures::future::join_all;
-use sql::{Db, FaultPoint, Faults, StoreError};
+use sql::{Db, FaultPoint, StoreError};
 use testkit::db::TestDb;
+use testkit::faults::Once;
 use testkit::on_each_database;
 use uuid::Uuid;
 
@@ -323,20 +324,6 @@ on_each_database!(
     }
 );
 
-/// Fails once, where it is told to.
-struct Once(Mutex<Option<FaultPoint>>);
-
-impl Faults for Once {
-    fn fails(&self, point: FaultPoint) -> bool {
-        let mut armed = self.0.lock().unwrap();
-        let fails = *armed == Some(point);
-        if fails {
-            *armed = None;
-        }
-        fails
-    }
-}
-
 on_each_database!(
     a_failure_up_to_the_commit_leaves_nothing,
     "notes",
@@ -345,7 +332,7 @@ on_each_database!(
         let hooks = Arc::default();
         let mut handed_over = db.committed().unwrap();
         for point in [FaultPoint::BeforeWrite, FaultPoint::BeforeCommit] {
-            db.inject(Arc::new(Once(Mutex::new(Some(point)))));
+            db.inject(Once::at(point));
             let error = write(&db, 1, false, &hooks).await.unwrap_err();
             assert!(
                 matches!(error, Failed::Store(StoreError::Unavailable(_))),
@@ -369,7 +356,7 @@ on_each_database!(
     |db: TestDb| async move {
         let hooks = Arc::default();
         let mut handed_over = db.committed().unwrap();
-        db.inject(Arc::new(Once(Mutex::new(Some(FaultPoint::AfterCommit)))));
+        db.inject(Once::at(FaultPoint::AfterCommit));
         write(&db, 1, false, &hooks).await.unwrap_err();
         assert_eq!(notes(&db).await, [1]);
         assert_eq!(pending(&db).await, [1]);
@@ -387,7 +374,7 @@ on_each_database!(
     NOTES,
     |db: TestDb| async move {
         let hooks = Arc::default();
-        db.inject(Arc::new(Once(Mutex::new(Some(FaultPoint::BeforeCommit)))));
+        db.inject(Once::at(FaultPoint::BeforeCommit));
         let outcomes = join_all((0..20).map(|id| write(&db, id, false, &hooks))).await;
         let there: Vec<i64> = outcomes.into_iter().filter_map(Result::ok).collect();
         assert!(there.len() < 20);

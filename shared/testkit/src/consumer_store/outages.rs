@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use blocks::consumer::{ApplyError, ConsumerStore};
-use sql::{FaultPoint, Faults};
+use sql::FaultPoint;
 
 use super::{Adapter, Bench, STEPS, numbered};
+use crate::faults::Once;
 
 /// Told to forget, it forgets effect, versions and positions together.
 pub async fn a_store_that_was_reset_asks_to_be_read_from_the_start<A: Adapter>(
@@ -86,7 +86,7 @@ pub async fn what_can_not_be_read_waits_once_wherever_its_batch_fails<A: Adapter
         let mut bad = bench.event("a", round);
         bad.headers.clear();
         let records = numbered(vec![bad, bench.event("a", round)], 2 * (round - 1));
-        bench.adapter.inject(Arc::new(Next::default()));
+        bench.adapter.inject(Once::at(FaultPoint::BeforeCommit));
         let failed = bench.store.apply(&records).await;
         assert!(
             matches!(failed, Err(ApplyError::Unavailable(_))),
@@ -101,16 +101,6 @@ pub async fn what_can_not_be_read_waits_once_wherever_its_batch_fails<A: Adapter
         );
         let seen: Vec<i64> = (1..=round).collect();
         assert_eq!(bench.adapter.ledger().await["a"], seen);
-    }
-}
-
-/// The next write fails before it is done.
-#[derive(Default)]
-struct Next(AtomicBool);
-
-impl Faults for Next {
-    fn fails(&self, point: FaultPoint) -> bool {
-        point == FaultPoint::BeforeCommit && !self.0.swap(true, Ordering::SeqCst)
     }
 }
 

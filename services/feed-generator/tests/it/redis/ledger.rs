@@ -17,9 +17,9 @@ use feed_generator::store::redis::words::Words;
 use redis::AsyncTypedCommands;
 use sql::{FaultPoint, Faults};
 use testkit::consumer_store::{Adapter, Bench, GROUP, Refusals, Stepped, numbered};
+use testkit::faults::Once;
 
 use super::{connection, empty, server};
-use crate::streams::Once;
 
 struct RedisLedger {
     clock: Arc<ManualClock>,
