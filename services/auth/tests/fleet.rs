@@ -275,6 +275,47 @@ async fn reaching_it_past_the_gateway_gains_nothing() {
     assert_eq!(auth.stop().await.code(), Some(0));
 }
 
+/// The request that it is about has a line in the service's log, and one in the gateway's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_DATABASE_URL"]
+async fn what_a_gateway_asks_has_a_line_where_nobody_passes() {
+    let database = Database::fresh().await;
+    let settings = [
+        SECRET,
+        ("DATABASE_URL", database.url.as_str()),
+        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
+    ];
+    let auth = Alone::start(AUTH, &settings).await;
+    auth.ready().await;
+    register(&auth, "ada").await.expect(201);
+    let token = login(&auth, "ada").await;
+    let asked = async |token: &str| {
+        let request = auth.client.request("GET", "/api/auth/validate");
+        let request = request
+            .header("authorization", format!("Bearer {token}"))
+            .header("x-forwarded-method", "GET")
+            .header("x-forwarded-uri", "/api/posts");
+        auth.client.give(request.body("").unwrap()).await.status
+    };
+    assert_eq!(asked(&token).await, 200);
+    assert_eq!(asked("none").await, 401);
+    let has_line = |status: u16| {
+        let line = format!("GET /api/auth/validate {status}");
+        auth.output().contains(&line)
+    };
+    eventually("the refusal has a line", async || {
+        has_line(401).then_some(())
+    })
+    .await;
+    assert!(!has_line(200), "{}", auth.output());
+    validated(&auth, &token).await;
+    eventually("so has what a client asks", async || {
+        has_line(200).then_some(())
+    })
+    .await;
+    assert_eq!(auth.stop().await.code(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn it_waits_for_its_database_and_says_so() {
