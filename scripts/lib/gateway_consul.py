@@ -70,7 +70,7 @@ class Agent:
 
     def register(self, name, port, tags=None, status="passing"):
         """As shared/runtime/src/consul.rs does it, unless other tags are given."""
-        usual = ["rookery", f"traefik.http.services.{name}.loadbalancer.serverstransport=services@file"]
+        usual = ["rookery"]
         self.server.known[f"{name}-127.0.0.1-{port}"] = {
             "ID": f"{name}-127.0.0.1-{port}", "Name": name, "Address": "127.0.0.1", "Port": port,
             "Tags": usual if tags is None else tags, "Status": status,
@@ -105,7 +105,7 @@ def found(traefik):
         checks.stripping(edge)
         for name in edge.services:
             service = described(edge, f"{name}@consulcatalog")
-            check(service["loadBalancer"]["serversTransport"] == "services@file", f"{service}")
+            check("serversTransport" not in service["loadBalancer"], f"{service}")
         tick("services of Consul are reached with the time-outs of all others")
         strangers(edge, agent)
         come_and_go(edge, agent)
@@ -126,7 +126,7 @@ def strangers(edge, agent):
     """Registrations make services known, and no more than that."""
     second, other, impostor, critical = Running("posts"), Running("other"), Running("impostor"), Running("critical")
     agent.register("posts", second.port)
-    agent.register("posts", impostor.port, ["traefik.enable=true"])
+    agent.register("posts", impostor.port, ["another"])
     agent.register("posts", critical.port, status="critical")
     # Of the fleet, but no route leads there.
     agent.register("tagged", other.port)
@@ -139,6 +139,10 @@ def strangers(edge, agent):
         ["traefik.http.middlewares.c.addprefix.prefix=/x"],
         ["traefik.tcp.routers.d.rule=HostSNI(`*`)", "traefik.tcp.routers.d.tls=true"],
         ["traefik.udp.routers.e.entrypoints=web"],
+        ["traefik.http.routers[f].rule=PathPrefix(`/`)", "traefik.http.routers[f].priority=100000"],
+        # One more of another service.
+        ["traefik.http.services.posts.loadbalancer.passhostheader=true"],
+        ["traefik.http.services.posts.loadbalancer.server.scheme=http"],
     ]):
         agent.register(f"own-{number}", other.port, ["rookery", *tags])
     eventually("the second one is found", lambda: edge.ask("GET", "/api/posts").status == 200 and asked(second))
@@ -164,7 +168,7 @@ def strangers(edge, agent):
         for one in listed:
             own = one["provider"] == "consulcatalog"
             check(not own or "PathRegexp(`^$`)" in one.get("rule", ""), f"{kind} by a registration: {one}")
-    tick("a registration opens no path, whatever its tags say")
+    tick("a registration opens no path and joins no other service, whatever its tags say")
     for stand in (second, impostor, critical):
         agent.deregister("posts", stand.port)
     eventually("the second one has left",

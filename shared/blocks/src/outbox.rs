@@ -124,6 +124,12 @@ pub trait Outbox: Send + Sync {
         max: usize,
     ) -> Result<Vec<Pending>, BoxError>;
 
+    /// Whether events are not among the pending ones before others are marked, as where they lie in
+    /// documents of which the first one is looked for.
+    fn hides_some(&self) -> bool {
+        false
+    }
+
     /// Marks events as published. Unknown places are passed over.
     ///
     /// # Errors

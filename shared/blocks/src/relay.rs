@@ -169,19 +169,17 @@ impl Relay {
                     index
                 }
                 Err(error @ BusError::UnknownTopic(_)) => {
-                    // Nothing of the batch is known to be accepted: the others are offered again.
-                    let (refused, others): (Vec<_>, Vec<_>) =
-                        events.into_iter().partition(|e| error.is_about(&e.message));
-                    if refused.is_empty() {
+                    let Some(index) = events.iter().position(|e| error.is_about(&e.message)) else {
                         self.failed(Work::Publish, &error);
                         return Outcome::Failed;
+                    };
+                    // Nothing of the batch is known to be accepted: the others are offered again.
+                    if !self
+                        .set_aside(&events.remove(index), &error.to_string())
+                        .await
+                    {
+                        return Outcome::Failed;
                     }
-                    for event in &refused {
-                        if !self.set_aside(event, &error.to_string()).await {
-                            return Outcome::Failed;
-                        }
-                    }
-                    events = others;
                     0
                 }
                 Err(error) => {
@@ -264,16 +262,16 @@ impl Relay {
             self.looks.begin(&self.marks);
             let seen = self.looks.end().await;
             self.measured(&seen);
-            let pause = self.backoff.pause();
+            let again = Instant::now() + self.backoff.pause();
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep_until(again.max(self.marks.not_before())) => {}
             }
         }
     }
 
-    /// Publishes and marks what is pending now, again and again: a store that keeps events in documents
-    /// shows the first ones of each. False when it was broken off.
+    /// Publishes and marks what is pending now; where the store hides some, again and again. False when it
+    /// was broken off.
     async fn round(
         &mut self,
         mut dropped: Option<&mut mpsc::Receiver<Vec<Pending>>>,
@@ -285,11 +283,15 @@ impl Relay {
             let Some(seen) = self.pass(end, dropped.as_deref_mut(), stop).await else {
                 return false;
             };
-            // What is still there after it was marked is no event of ours.
-            if seen.is_subset(&before) {
+            // What is still there after it was marked, and nothing else, is left to the sweep.
+            if seen.is_empty() || seen == before {
                 return true;
             }
-            if !self.mark_all().await {
+            let marked = self.mark_all().await;
+            if !self.outbox.hides_some() {
+                return true;
+            }
+            if !marked {
                 return false;
             }
             before = seen;
@@ -367,7 +369,8 @@ impl Relay {
         }) = seen
         {
             match self.sweep_pages(before, stop).await {
-                Ok(()) => self.troubles.worked(Work::Sweep),
+                Ok(Outcome::Published) => self.troubles.worked(Work::Sweep),
+                Ok(Outcome::Failed) => {}
                 Err(error) => self.failed(Work::Sweep, &*error),
             }
         }
@@ -391,12 +394,12 @@ impl Relay {
         &mut self,
         left_behind: DateTime<Utc>,
         stop: &CancellationToken,
-    ) -> Result<(), BoxError> {
+    ) -> Result<Outcome, BoxError> {
         let mut after = Place::START;
         while !stop.is_cancelled() && self.outbox.lease(self.holder).await?.is_some() {
             let page = self.pending_page(left_behind, after).await?;
             let Some(last) = page.rows.last() else {
-                return Ok(());
+                break;
             };
             after = *last;
             if page.events.is_empty() {
@@ -408,12 +411,12 @@ impl Relay {
                 "publishing events that were left behind"
             );
             if matches!(self.publish(page.events).await, Outcome::Failed) {
-                return Ok(());
+                return Ok(Outcome::Failed);
             }
             // Others would take them for left behind, too.
             self.marks.soon();
         }
-        Ok(())
+        Ok(Outcome::Published)
     }
 
     /// Publishes and marks what was handed over before the stop. One attempt: the rest is in the

@@ -111,14 +111,8 @@ impl Registration {
             "Name": self.name,
             "Address": self.address,
             "Port": self.port,
-            // By the second one Traefik speaks to it with the time-outs that it has for all services.
-            "Tags": [
-                "rookery",
-                format!(
-                    "traefik.http.services.{}.loadbalancer.serverstransport=services@file",
-                    self.name
-                ),
-            ],
+            // Traefik takes no other one that is for it: it could name a route.
+            "Tags": ["rookery"],
             // Not /ready: a store that is away is away for all replicas, and whoever asks is to hear 503
             // with Retry-After from them, not 404 because all have left at once.
             "Check": {

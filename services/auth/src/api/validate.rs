@@ -48,7 +48,7 @@ pub(super) async fn validate(State(auth): State<Auth>, request: Request) -> Resp
     let (parts, _) = request.into_parts();
     match judge(&auth, &parts).await {
         Ok(identity) => {
-            // Only what a gateway makes itself says what it asks about.
+            // Behind a gateway only that one can say so; elsewhere who says it gets less to read.
             if parts.headers.contains_key(FORWARDED_URI) {
                 answers_gateway();
             }

@@ -147,6 +147,11 @@ impl Marks {
         Ok(())
     }
 
+    /// When the next marking may begin.
+    pub fn not_before(&self) -> Instant {
+        self.earliest
+    }
+
     /// The next marking begins at once.
     pub fn soon(&mut self) {
         self.again_after(Duration::ZERO);

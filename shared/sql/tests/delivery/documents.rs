@@ -68,6 +68,9 @@ impl Outbox for Documents {
     fn fell_behind(&self) -> bool {
         false
     }
+    fn hides_some(&self) -> bool {
+        true
+    }
     async fn pending(
         &self,
         _: Option<DateTime<Utc>>,

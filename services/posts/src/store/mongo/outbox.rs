@@ -54,6 +54,10 @@ impl Outbox for Mongo {
 
     /// Finds a document by the first event that waits in it. Those behind it come along; what a full
     /// page leaves out is not older than the first event of any document in it.
+    fn hides_some(&self) -> bool {
+        true
+    }
+
     async fn pending(
         &self,
         before: Option<DateTime<Utc>>,
