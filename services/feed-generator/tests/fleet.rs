@@ -1,7 +1,6 @@
 //! The feed generator as a process of its own, over Redis and Kafka, and told of servers that are neither.
 #![expect(clippy::unwrap_used, reason = "a test says where it broke")]
 
-use blocks::bus::{EventBus, TopicSpec};
 use blocks::{Clock, SystemClock};
 use events::posts::PostCreated;
 use redis::AsyncTypedCommands;
@@ -11,20 +10,10 @@ use testkit::broker::Broker;
 use testkit::fleet::{Alone, brokers, stops_and_names};
 use testkit::http::eventually;
 use testkit::no_events;
-use testkit::strangers::{Strangers, TEST_REDIS_URL};
+use testkit::strangers::{Strangers, TEST_REDIS_URL, server};
 
 const FEED: &str = env!("CARGO_BIN_EXE_feed-generator");
 const AUTH: (&str, &str) = ("AUTH_URL", "http://127.0.0.1:1");
-
-/// `host:port` of the server that the environment names.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the harness is told where the server is"
-)]
-fn server() -> String {
-    let url = std::env::var(TEST_REDIS_URL).unwrap();
-    testkit::strangers::address(&url).to_owned()
-}
 
 async fn connection(url: &str) -> MultiplexedConnection {
     let client = redis::Client::open(url).unwrap();
@@ -33,7 +22,7 @@ async fn connection(url: &str) -> MultiplexedConnection {
 
 /// The URL of a database of the server that holds nothing.
 async fn empty_database() -> String {
-    let server = server();
+    let server = server(TEST_REDIS_URL);
     for number in 1..16 {
         let url = format!("redis://{server}/{number}");
         let size = redis::cmd("DBSIZE");
@@ -63,7 +52,7 @@ async fn a_server_of_the_wrong_kind_is_named_with_its_setting() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_REDIS_URL"]
 async fn a_password_that_redis_does_not_take_is_waited_out() {
-    let address = server();
+    let address = server(TEST_REDIS_URL);
     let mut connection = connection(&format!("redis://{address}")).await;
     let user = format!("t-{}", std::process::id());
     let set = async |connection: &mut MultiplexedConnection, password: &str| {
@@ -138,8 +127,6 @@ async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back()
         ("KAFKA_BOOTSTRAP_SERVERS", broker.address.as_str()),
     ];
     let bus = KafkaBus::new(Settings::new(&broker.address)).unwrap();
-    let topic = &events::topic::POSTS;
-    bus.ensure_topics(&[TopicSpec::from(topic)]).await.unwrap();
     let post = || PostCreated {
         post_id: SystemClock.id(),
         user_id: 1,
@@ -149,8 +136,7 @@ async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back()
         tags: vec![],
         created_at: SystemClock.now(),
     };
-    let spoiled = no_events::before(&post(), [&post(), &post()]);
-    bus.publish(&spoiled).await.unwrap();
+    no_events::publish(&bus, &post(), [&post(), &post()]).await;
     let service = Alone::start(FEED, &settings).await;
     service.ready().await;
     eventually("the post is in the stream", async || {
@@ -159,7 +145,7 @@ async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back()
         (answer.expect(200)["total"] == 1).then_some(())
     })
     .await;
-    no_events::are_dead_letters(&bus, topic.name, &service).await;
+    no_events::are_dead_letters::<PostCreated>(&bus, &service).await;
     assert_eq!(service.stop().await.code(), Some(0));
     bus.close().await;
     connection(&url).await.flushdb().await.unwrap();

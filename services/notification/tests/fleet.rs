@@ -285,16 +285,13 @@ async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back()
         ("KAFKA_BOOTSTRAP_SERVERS", broker.address.as_str()),
     ];
     let bus = KafkaBus::new(Settings::new(&broker.address)).unwrap();
-    let topic = &events::topic::USERS;
-    bus.ensure_topics(&[TopicSpec::from(topic)]).await.unwrap();
-    let spoiled = no_events::before(&created(1), [&created(2), &created(3)]);
-    bus.publish(&spoiled).await.unwrap();
+    no_events::publish(&bus, &created(1), [&created(2), &created(3)]).await;
     publish(&bus, 4..24).await;
     let service = Alone::start(NOTIFICATION, &settings).await;
     service.ready().await;
     told_once(&service, &auth, 1..2).await;
     told_once(&service, &auth, 4..24).await;
-    no_events::are_dead_letters(&bus, topic.name, &service).await;
+    no_events::are_dead_letters::<UserCreated>(&bus, &service).await;
     assert_eq!(service.stop().await.code(), Some(0));
     bus.close().await;
 }

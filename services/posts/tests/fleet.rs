@@ -1,7 +1,5 @@
 //! Posts as a process of its own, over MongoDB's wire and Kafka, and told of servers that are neither.
-#![expect(clippy::unwrap_used, reason = "a test says where it broke")]
 
-use blocks::bus::{EventBus, TopicSpec};
 use blocks::{Clock, SystemClock};
 use events::users::UserDeleted;
 use runtime::fleet::kafka::{KafkaBus, Settings};
@@ -10,20 +8,10 @@ use testkit::fleet::{Alone, brokers, stops_and_names};
 use testkit::http::eventually;
 use testkit::no_events;
 use testkit::stand_in::AuthStandIn;
-use testkit::strangers::{Strangers, TEST_MONGODB_URL};
+use testkit::strangers::{Strangers, TEST_MONGODB_URL, server};
 
 const POSTS: &str = env!("CARGO_BIN_EXE_posts");
 const AUTH: (&str, &str) = ("AUTH_URL", "http://127.0.0.1:1");
-
-/// `host:port` of the server that the environment names.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the harness is told where the server is"
-)]
-fn server() -> String {
-    let url = std::env::var(TEST_MONGODB_URL).unwrap();
-    testkit::strangers::address(&url).to_owned()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL, TEST_KAFKA, TEST_MONGODB_URL, TEST_REDIS_URL"]
@@ -43,7 +31,7 @@ async fn a_server_of_the_wrong_kind_is_named_with_its_setting() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_MONGODB_URL"]
 async fn a_password_that_the_database_does_not_take_is_named_without_it() {
-    let address = server();
+    let address = server(TEST_MONGODB_URL);
     let url = format!("mongodb://nobody:hidden@{address}/posts");
     let settings = [
         AUTH,
@@ -84,7 +72,11 @@ async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
 async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back() {
     let broker = Broker::start();
     let auth = AuthStandIn::start().await;
-    let (auth_url, server, name) = (auth.url(), server(), SystemClock.id().simple());
+    let (auth_url, server, name) = (
+        auth.url(),
+        server(TEST_MONGODB_URL),
+        SystemClock.id().simple(),
+    );
     let url = format!("mongodb://{server}/t_{name}");
     let settings = [
         ("AUTH_URL", auth_url.as_str()),
@@ -97,17 +89,14 @@ async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back()
     let post = auth.ask(&service, 1, "POST", "/api/posts", draft).await;
     let path = format!("/api/posts/{}", post.expect(201)["id"].as_str().unwrap());
     let bus = KafkaBus::new(Settings::new(&broker.address)).unwrap();
-    let topic = &events::topic::USERS;
-    bus.ensure_topics(&[TopicSpec::from(topic)]).await.unwrap();
     let closed = |user_id| UserDeleted { user_id };
-    let spoiled = no_events::before(&closed(1), [&closed(2), &closed(3)]);
-    bus.publish(&spoiled).await.unwrap();
+    no_events::publish(&bus, &closed(1), [&closed(2), &closed(3)]).await;
     eventually("the post went with its account", async || {
         let post = auth.ask(&service, 1, "GET", &path, "").await;
         (post.status == 404).then_some(())
     })
     .await;
-    no_events::are_dead_letters(&bus, topic.name, &service).await;
+    no_events::are_dead_letters::<UserDeleted>(&bus, &service).await;
     assert_eq!(service.stop().await.code(), Some(0));
     bus.close().await;
 }

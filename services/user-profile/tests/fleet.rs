@@ -1,6 +1,5 @@
 //! Profiles as a process of their own, over PostgreSQL and Kafka, and told of servers that are neither.
 
-use blocks::bus::{EventBus, TopicSpec};
 use events::users::UserDeleted;
 use runtime::fleet::kafka::{KafkaBus, Settings};
 use testkit::broker::Broker;
@@ -57,17 +56,14 @@ async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back()
     let profile = auth.ask(&service, 1, "POST", "/api/profile", "{}").await;
     profile.expect(201);
     let bus = KafkaBus::new(Settings::new(&broker.address)).unwrap();
-    let topic = &events::topic::USERS;
-    bus.ensure_topics(&[TopicSpec::from(topic)]).await.unwrap();
     let closed = |user_id| UserDeleted { user_id };
-    let spoiled = no_events::before(&closed(1), [&closed(2), &closed(3)]);
-    bus.publish(&spoiled).await.unwrap();
+    no_events::publish(&bus, &closed(1), [&closed(2), &closed(3)]).await;
     eventually("the profile went with its account", async || {
         let profile = auth.ask(&service, 1, "GET", "/api/profile", "").await;
         (profile.status == 404).then_some(())
     })
     .await;
-    no_events::are_dead_letters(&bus, topic.name, &service).await;
+    no_events::are_dead_letters::<UserDeleted>(&bus, &service).await;
     assert_eq!(service.stop().await.code(), Some(0));
     bus.close().await;
 }

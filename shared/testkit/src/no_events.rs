@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use blocks::bus::{EventBus, MAX_EVENT_BYTES, Record};
+use blocks::bus::{EventBus, MAX_EVENT_BYTES, Record, TopicSpec};
 use blocks::{Clock, SystemClock};
 use events::{Context, Envelope, Event, Message, dead_letter_topic, header};
 
 use crate::fleet::Alone;
 use crate::http::eventually;
 
-/// What the letters of [`before`] say, one each. The type that nobody knows is passed over without one.
+/// What the letters of [`publish`] say, one each. The type that nobody knows is passed over without one.
 const REASONS: [&str; 4] = [
     "ce_sequence",
     "ce_sequence",
@@ -18,9 +18,16 @@ const REASONS: [&str; 4] = [
     "can't be read",
 ];
 
-/// `event` behind records of its key that can't be read or say what nobody knows, and behind one of
-/// another schema and half of one, which have keys of their own: these wait until somebody mends them.
-pub fn before<E: Event>(event: &E, [newer, half]: [&E; 2]) -> Vec<Message> {
+/// Publishes `event` behind records of its key that can't be read or say what nobody knows, and behind one
+/// of another schema and half of one, which have keys of their own: these wait until somebody mends them.
+pub async fn publish<E: Event>(bus: &dyn EventBus, event: &E, others: [&E; 2]) {
+    bus.ensure_topics(&[TopicSpec::from(E::TOPIC)])
+        .await
+        .unwrap();
+    bus.publish(&before(event, others)).await.unwrap();
+}
+
+fn before<E: Event>(event: &E, [newer, half]: [&E; 2]) -> Vec<Message> {
     let at = |sequence, event: &E| {
         let (id, time) = (SystemClock.id(), SystemClock.now());
         let envelope = Envelope::new(id, "test", time, sequence, Context::default(), event);
@@ -49,10 +56,10 @@ fn saying(name: &str, value: &str, mut message: Message) -> Message {
     message
 }
 
-/// Holds `service` to have written one letter for each record of [`before`] that is none of its topic's
+/// Holds `service` to have written one letter for each record of [`publish`] that is none of its topic's
 /// events, and to have said so.
-pub async fn are_dead_letters(bus: &dyn EventBus, topic: &str, service: &Alone) {
-    let name = dead_letter_topic(topic);
+pub async fn are_dead_letters<E: Event>(bus: &dyn EventBus, service: &Alone) {
+    let name = dead_letter_topic(E::TOPIC.name);
     let letters = eventually("a letter each", async || {
         let mut letters = Vec::new();
         for (partition, _) in (0..).zip(bus.extents(&name).await.ok()?) {

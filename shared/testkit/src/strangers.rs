@@ -28,10 +28,6 @@ impl Strangers {
     ///
     /// # Panics
     /// When one of the variables is absent.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the harness is told where the servers are"
-    )]
     pub async fn to(own: &str) -> Self {
         let variables = [
             TEST_KAFKA,
@@ -40,13 +36,8 @@ impl Strangers {
             TEST_REDIS_URL,
         ];
         let named = variables.into_iter().filter(|variable| *variable != own);
-        let mut servers: Vec<(&str, String)> = named
-            .map(|variable| {
-                let url = std::env::var(variable)
-                    .unwrap_or_else(|_| panic!("{variable} names a server for this test"));
-                (variable, address(&url).to_owned())
-            })
-            .collect();
+        let mut servers: Vec<(&str, String)> =
+            named.map(|variable| (variable, server(variable))).collect();
         let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         servers.push(("silent", silent.local_addr().unwrap().to_string()));
         servers.push(("HTTP", http().await));
@@ -125,8 +116,22 @@ pub async fn are_named_by_sql_service(executable: &str, another: (&str, &str)) {
         .await;
 }
 
+/// `host:port` of the server that `variable` names.
+///
+/// # Panics
+/// When it is absent.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the harness is told where the server is"
+)]
+pub fn server(variable: &str) -> String {
+    let url = std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} names a server for this test"));
+    address(&url).to_owned()
+}
+
 /// `host:port` in a URL, or what is that already.
-pub fn address(url: &str) -> &str {
+fn address(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or(rest);
     authority

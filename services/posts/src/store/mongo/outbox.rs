@@ -52,12 +52,12 @@ impl Outbox for Mongo {
         self.inner.hand_over.fell_behind()
     }
 
-    /// Finds a document by the first event that waits in it. Those behind it come along; what a full
-    /// page leaves out is not older than the first event of any document in it.
     fn hides_some(&self) -> bool {
         true
     }
 
+    /// Finds a document by the first event that waits in it. Those behind it come along; what a full
+    /// page leaves out is not older than the first event of any document in it.
     async fn pending(
         &self,
         before: Option<DateTime<Utc>>,
