@@ -1,5 +1,5 @@
-# One image with every executable of the fleet: auth, user-profile, posts, feed-generator,
-# notification, and rookery (the front, and everything in one process). The command says which.
+# One image with every executable of the fleet: a service each (deploy/services), and rookery (the front, and
+# everything in one process). The command says which.
 #
 #   docker build -t rookery .
 #   docker run -p 8000:8000 -v rookery:/data rookery            all in one process
@@ -20,17 +20,16 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends g++ make zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-ARG FEATURES=auth/fleet,user-profile/fleet,posts/fleet,feed-generator/fleet,notification/fleet,gateway/fleet
 ARG PROFILE=release
 COPY --from=manifests /src .
-RUN cargo build --locked --workspace --exclude bench --bins --features "$FEATURES" --profile "$PROFILE"
+RUN cargo build --locked --workspace --exclude bench --bins --features gateway/fleet --profile "$PROFILE"
 COPY . .
 # Younger than what was built of the empty ones.
 RUN find gateway services shared -name '*.rs' -exec touch {} + \
- && cargo build --locked --workspace --exclude bench --bins --features "$FEATURES" --profile "$PROFILE" \
+ && cargo build --locked --workspace --exclude bench --bins --features gateway/fleet --profile "$PROFILE" \
  && folder=target/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE") \
  && mkdir /out \
- && for name in rookery auth user-profile posts feed-generator notification; do \
+ && for name in rookery $(cut -d' ' -f1 deploy/services); do \
       cp "$folder/$name" /out/ && strip /out/$name || exit 1; \
     done
 

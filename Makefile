@@ -5,11 +5,11 @@ SHELL := /bin/bash
 
 .PHONY: help run test check fmt lint doc unit unit-fleet e2e bench bench-fleet mutants clean \
 	stack-up stack-down test-stack test-failures test-migrate test-compose test-gateway check-deploy \
-	traefik-routes
+	generate made
 
 # What only the fleet's processes contain, for the commands that build it.
-FLEET := -p kafka -p runtime -p auth -p user-profile -p posts -p feed-generator -p notification -p gateway -p bench \
-	--features kafka/client,runtime/fleet,auth/fleet,user-profile/fleet,posts/fleet,feed-generator/fleet,notification/fleet,gateway/fleet,bench/fleet
+FLEET := --workspace --exclude events --exclude blocks --exclude sql --exclude service --exclude testkit \
+	--features gateway/fleet,bench/fleet
 
 help: ## Lists the commands
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -20,17 +20,20 @@ run: ## Runs everything in one process on port 8000
 test: ## Runs all tests: format, lints, docs, unit, contract, kill and end-to-end
 	scripts/test
 
-check: fmt lint doc ## Format, lints and docs, warnings denied
+check: fmt lint doc made ## Format, lints, docs, warnings denied; and that what is made is up to date
 
 fmt: ## Checks the format
 	cargo fmt --all --check
 
 lint: ## Runs clippy on everything
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo clippy $(FLEET),gateway/failures -p gateway --all-targets --locked -- -D warnings
+	cargo clippy $(FLEET),gateway/failures --all-targets --locked -- -D warnings
 
 doc: ## Builds the documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+made: ## Checks that `make generate` would change nothing
+	cargo run --quiet --locked -- generate --check
 
 unit: ## Runs unit, contract and integration tests (PostgreSQL's only with TEST_DATABASE_URL)
 	cargo test --workspace --locked
@@ -46,8 +49,7 @@ bench: ## Measures against the limits of this machine (docs/benchmarks.md)
 	cargo run --release --locked -p bench
 
 bench-fleet: ## Measures the services as processes, over real servers, against what limits them
-	cargo build --release --locked --workspace --bins \
-		--features auth/fleet,user-profile/fleet,posts/fleet,feed-generator/fleet,notification/fleet,bench/fleet
+	cargo build --release --locked --workspace --bins --features gateway/fleet,bench/fleet
 	"$${CARGO_TARGET_DIR:-target}/release/bench" fleet
 
 mutants: ## Breaks the delivery on purpose and expects its tests to notice
@@ -75,9 +77,8 @@ test-gateway: ## Tries to get past a real Traefik, in front of stand-ins or of G
 	cargo build --locked
 	scripts/test-gateway
 
-traefik-routes: ## Writes Traefik's routers anew from the route table
-	cargo run --quiet --locked -- routes --traefik > traefik/dynamic/routes.new
-	mv traefik/dynamic/routes.new traefik/dynamic/routes.yml
+generate: ## Writes what is made of the services' definitions: routers, compose files, manifests, tables
+	cargo run --quiet --locked -- generate
 
 check-deploy: ## Checks compose files and Kubernetes manifests without starting anything
 	scripts/check-deploy

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use blocks::config::Config;
+use blocks::config::{Config, Durability};
 
-use crate::{VERSION, site};
+use crate::VERSION;
 
 /// Where to reach a server that listens on `address` from the same machine.
 pub fn url(address: SocketAddr) -> String {
@@ -50,8 +50,16 @@ pub fn text(config: &Config, address: SocketAddr, folder: &Path) -> String {
 
 "#,
         folder = folder.display(),
-        survives = site::survives(config),
+        survives = survives(config),
     );
     wrote.expect("writing to a string does not fail");
     text
+}
+
+/// What a commit survives.
+fn survives(config: &Config) -> &'static str {
+    match config.sqlite_durability {
+        Durability::Full => "a power cut",
+        Durability::Process => "a crash of the process, not a power cut",
+    }
 }

@@ -14,7 +14,6 @@ mod documents;
 mod errors;
 mod remote;
 
-use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -24,49 +23,15 @@ use blocks::docs;
 use blocks::health::Health;
 use blocks::kit::{self, Kit, Limits};
 use blocks::metrics::Metrics;
-use http::Uri;
 use runtime::signals;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::{VERSION, serve, site};
+use crate::address::Address;
+use crate::{VERSION, serve};
 
 use documents::Documents;
 use remote::Remote;
-
-/// Where a service is: `posts=http://10.0.0.3:8000`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    /// One of the services of this version.
-    pub service: &'static str,
-    /// Its address, without a slash at the end.
-    pub url: String,
-}
-
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (name, url) = text
-            .split_once('=')
-            .ok_or("write it as SERVICE=URL: posts=http://127.0.0.1:8103")?;
-        let known = || site::ROUTES.iter().map(|(service, _)| *service);
-        let service = known().find(|service| *service == name).ok_or_else(|| {
-            let known: Vec<&str> = known().collect();
-            format!("there is no service {name:?}, only {}", known.join(", "))
-        })?;
-        let url = url.trim_end_matches('/');
-        let is_http = Uri::from_str(url)
-            .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
-        if !is_http {
-            return Err(format!("{url:?} is no http:// address"));
-        }
-        Ok(Self {
-            service,
-            url: url.to_owned(),
-        })
-    }
-}
 
 /// Answers for the services at `addresses` until SIGTERM or Ctrl-C.
 ///
@@ -108,28 +73,4 @@ pub fn router(config: &Config, addresses: &[Address], limits: &Limits) -> Router
         .merge(Documents::new(remote, addresses).router())
         .merge(errors::router());
     Kit::new("front", limits.clone(), metrics).wrap(router)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_names_a_service_there_is_and_where_it_listens() {
-        let posts: Address = "posts=http://127.0.0.1:8103/".parse().unwrap();
-        assert_eq!(
-            (posts.service, posts.url.as_str()),
-            ("posts", "http://127.0.0.1:8103")
-        );
-        for (bad, why) in [
-            ("posts", "SERVICE=URL"),
-            ("pots=http://h:1", "no service \"pots\", only auth"),
-            ("posts=h:1", "no http:// address"),
-            ("posts=ftp://h", "no http:// address"),
-            ("posts=", "no http:// address"),
-        ] {
-            let error = bad.parse::<Address>().unwrap_err();
-            assert!(error.contains(why), "{bad}: {error}");
-        }
-    }
 }

@@ -2,33 +2,34 @@
 //!
 //! ```text
 //! client ─▶ kit ─▶ CORS, compression ─▶ gateway (route table, auth) ─▶ the services' routers
-//! command line ─▶ admin API ─┬─ through `DATA_DIR/rookery.sock` while a server runs
-//!                            ├─ in this process while none does
-//!                            └─ in this process over the stores of a fleet
+//! command line ─▶ operators' API ─┬─ through `DATA_DIR/rookery.sock` of a server
+//!                                 ├─ at the private port of each service of a fleet
+//!                                 └─ in this process, over what `--offline` opens
 //! ```
 //!
 //! | file | what |
 //! |---|---|
-//! | [`site`] | opens every service over its file |
+//! | [`roster`] | every service |
+//! | [`site`] | opens them at a place |
 //! | [`app`] | puts their routers behind one front |
 //! | [`serve`] | runs that until it is stopped |
-//! | `fleet` | reaches services that run each on its own (feature `fleet`) |
+//! | [`address`] | where a service of a fleet is |
 //! | [`front`] | answers for a fleet what belongs to no single service |
+//! | [`generate`] | makes every list of services outside of Rust |
 //! | [`traefik`] | the same rules for the Traefik in front of a fleet |
 //! | `migrate` | moves a folder into the stores of a fleet (feature `fleet`) |
-//! | [`admin`] | what an operator can see and do, as an HTTP API |
-//! | [`cli`] | the command line, a client of that API |
+//! | [`cli`] | the command line, a client of the operators' API |
 
-pub mod admin;
+pub mod address;
 pub mod app;
 mod banner;
 pub mod cli;
 mod compress;
-#[cfg(feature = "fleet")]
-pub mod fleet;
 pub mod front;
+pub mod generate;
 #[cfg(feature = "fleet")]
 pub mod migrate;
+pub mod roster;
 pub mod serve;
 pub mod site;
 pub mod traefik;

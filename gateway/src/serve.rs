@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::Context;
 use blocks::SystemClock;
 use blocks::config::{Config, LogFormat};
-use blocks::gateway::Authenticator;
 use blocks::metrics::Metrics;
+use runtime::operator::{Operator, socket::Socket};
 use runtime::{DataDir, Embedded, FolderError, Process, Stores, signals};
+use service::{Place, Role};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Admin, Applier, socket::Socket};
 use crate::site::Site;
 use crate::{VERSION, app, banner};
 
@@ -37,22 +37,23 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     let folder = own(config).await?;
     let listener = bind(config).await?;
     let address = listener.local_addr().context("could not listen")?;
-    let embedded = Arc::new(Embedded::open(config, folder, Arc::new(SystemClock)).await?);
-    let mut site = Site::open(config, &embedded).await?;
+    let clock = Arc::new(SystemClock);
+    let embedded = Arc::new(Embedded::open(config, folder, clock, Role::Serves).await?);
+    let site = Site::open(&*embedded).await?;
     let metrics = Metrics::new();
-    let admin = Admin::new(&site, &embedded, Applier::Loops, stop.clone());
-    let auth: Arc<dyn Authenticator> = Arc::new(site.auth.clone());
-    let events = std::mem::take(&mut site.events);
-    let app = app::build(&mut site.services, auth, events, config, &metrics)?;
+    let operators = Operator::router(&site.opened, &*embedded, stop.clone());
+    let auth = site.authenticator()?;
+    let mut services = site.services();
+    let app = app::build(&mut services, auth, embedded.checks(), config, &metrics)?;
 
-    let socket = Socket::listen(&embedded.folder().socket(), admin.router())?;
+    let socket = Socket::listen(&embedded.folder().socket(), operators)?;
     say_hello(config, address, &embedded);
     embedded
         .folder()
         .announce(&address.to_string())
         .context("could not write rookery.addr")?;
     let process = Process {
-        services: site.services,
+        services,
         bus: embedded.bus(),
         clock: Arc::clone(embedded.clock()),
         metrics,

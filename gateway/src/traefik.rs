@@ -1,6 +1,5 @@
 //! The route table as Traefik's dynamic configuration: one router a path and mode, so that the fleet
-//! lets through what one process lets through. `traefik/dynamic/routes.yml` is this text; a test
-//! compares the two.
+//! lets through what one process lets through. `traefik/dynamic/routes.yml` is this text.
 //!
 //! | a route that | gets the middlewares |
 //! |---|---|
@@ -19,10 +18,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use blocks::{Mode, Route};
+use service::Definition;
 
 const HEAD: &str = "\
-# Made by `rookery routes --traefik` from the route table of the services: do not edit. A test compares
-# it with the table; `make traefik-routes` writes it anew. The middlewares are in middlewares.yml.
+# Made by `rookery generate` of the services' routes: do not edit. The middlewares are in middlewares.yml.
 http:
   routers:
 ";
@@ -36,10 +35,11 @@ const WITH_PARAMETERS: u32 = 200;
 const OTHER_METHODS: u32 = 100;
 
 /// The routers of `services`, as YAML.
-pub fn routers<'a>(services: impl IntoIterator<Item = (&'a str, &'a [Route])>) -> String {
+pub fn routers(services: &[&Definition]) -> String {
     let mut text = HEAD.to_owned();
     let mut doors = String::new();
-    for (service, routes) in services {
+    for of in services {
+        let (service, routes) = (of.name, of.routes);
         if groups(routes)
             .iter()
             .any(|(group, _)| lets_strangers_write(*group))
@@ -216,26 +216,19 @@ mod tests {
     use super::*;
 
     const ROUTES: &[Route] = &[
-        Route {
-            methods: &["GET", "PUT"],
-            path: "/api/things/{id}",
-            mode: Mode::Required,
-        },
-        Route {
-            methods: &["POST"],
-            path: "/api/login",
-            mode: Mode::Strip,
-        },
-        Route {
-            methods: &["GET"],
-            path: "/.well-known/keys.json",
-            mode: Mode::Strip,
-        },
+        Route::required(&["GET", "PUT"], "/api/things/{id}"),
+        Route::strip(&["POST"], "/api/login"),
+        Route::strip(&["GET"], "/.well-known/keys.json"),
     ];
+    static THINGS: Definition = Definition {
+        name: "things",
+        routes: ROUTES,
+        ..Definition::new(|_| unreachable!("nothing is opened"))
+    };
 
     #[test]
     fn reads_and_writes_of_a_path_are_routers_of_their_own_and_other_methods_reach_the_service() {
-        let text = routers([("things", ROUTES)]);
+        let text = routers(&[&THINGS]);
         let routers = text.strip_prefix(HEAD).unwrap();
         assert_eq!(
             routers,
@@ -283,7 +276,7 @@ mod tests {
 
     #[test]
     fn the_names_of_the_routers_are_all_different() {
-        let text = routers(crate::site::ROUTES.iter().copied());
+        let text = routers(crate::roster::ROSTER);
         let mut names: Vec<&str> = text
             .lines()
             .filter(|line| line.starts_with("    ") && !line.starts_with("     "))

@@ -15,6 +15,11 @@ from gateway_standins import Running
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
+def services():
+    """The names of all services."""
+    return [line.split()[0] for line in (PROJECT / "deploy/services").read_text().splitlines()]
+
+
 def free_port():
     """One that nobody listens on right now."""
     with socket.socket() as listener:
@@ -28,10 +33,7 @@ class Edge:
     def __init__(self, traefik, agent=None, **settings):
         """With the address of a Consul agent services are found there."""
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="rookery-gateway-"))
-        self.services = {
-            name: Running(name)
-            for name in ("auth", "user-profile", "posts", "feed-generator", "notification")
-        }
+        self.services = {name: Running(name) for name in services()}
         self.web, self.secure, self.admin = free_port(), free_port(), free_port()
         self.address, self.secure_address = ("127.0.0.1", self.web), ("127.0.0.1", self.secure)
         self.children = []

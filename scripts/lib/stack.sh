@@ -3,16 +3,25 @@
 # shellcheck shell=bash
 
 SERVERS=(postgres redis kafka mongo)
-SERVICES=(auth user-profile posts feed-generator notification)
+# A line a service: its name, and the server that it keeps its state in.
+mapfile -t SERVICES < <(cut -d' ' -f1 deploy/services)
 
 # --- settings --------------------------------------------------------------------------------------
 
 SETTINGS=(
   GATEWAY_PORT=8100 GATEWAY_TLS_PORT=8143 DASHBOARD_PORT=8180
   POSTGRES_PORT=15432 REDIS_PORT=16379 KAFKA_PORT=19092 MONGO_PORT=27117
-  FRONT_PORT=8109 AUTH_PORT=8101 USER_PROFILE_PORT=8102 POSTS_PORT=8103
-  FEED_GENERATOR_PORT=8104 NOTIFICATION_PORT=8105
+  FRONT_PORT=8199
 )
+
+# user-profile → USER_PROFILE
+variable() { tr 'a-z-' 'A-Z_' <<<"$1"; }
+
+# Services from 8101 on, and where they take operators from 8301 on, in the order of the list.
+for number in "${!SERVICES[@]}"; do
+  SETTINGS+=("$(variable "${SERVICES[number]}")_PORT=$((8101 + number))")
+  SETTINGS+=("$(variable "${SERVICES[number]}")_OPERATOR_PORT=$((8301 + number))")
+done
 
 # What STACK_… says, else what it was when the stack was started here, else the default.
 load_settings() {
@@ -67,9 +76,6 @@ known() {
 # auth-2 → auth
 service_of() { echo "${1%-[0-9]*}"; }
 
-# user-profile → USER_PROFILE
-variable() { tr 'a-z-' 'A-Z_' <<<"$1"; }
-
 port_of() {
   local name
   case $1 in
@@ -86,8 +92,18 @@ ports_of() {
     traefik) printf '%s\n' "$GATEWAY_PORT GATEWAY" "$GATEWAY_TLS_PORT GATEWAY_TLS" "$DASHBOARD_PORT DASHBOARD" ;;
     kafka) printf '%s\n' "$KAFKA_PORT KAFKA" "$((KAFKA_PORT + 1)) KAFKA" ;;
     *-[0-9]*) port_of "$1" ;;
-    *) echo "$(port_of "$1") $(variable "$1")" ;;
+    *)
+      echo "$(port_of "$1") $(variable "$1")"
+      [ "$(operator_port_of "$1")" = 0 ] || echo "$(operator_port_of "$1") $(variable "$1")_OPERATOR"
+      ;;
   esac
+}
+
+# Replicas take none: any of a service does.
+operator_port_of() {
+  local name
+  name=$(variable "$1")_OPERATOR_PORT
+  echo "${!name:-0}"
 }
 
 # free_for PART: no other program listens where it is to be.
@@ -168,7 +184,7 @@ start_part() {
     traefik) start_traefik "$folder" ;;
     front)
       start front "$folder" env PORT="$port" HOST=127.0.0.1 LOG_FORMAT="${LOG_FORMAT:-json}" \
-        FRONT_SERVICES="$(addresses_of_all)" "$(executable rookery)" front
+        FRONT_SERVICES="$(addresses_of_all port_of)" "$(executable rookery)" front
       ;;
     *) start_service "$part" "$folder" "$port" ;;
   esac
@@ -178,30 +194,35 @@ start_service() { # PART FOLDER PORT
   local settings=() service
   service=$(service_of "$1")
   mkdir -p "$2"
-  case $service in
-    posts) settings=(MONGODB_URL="$MONGODB_URL") ;;
-    feed-generator) settings=(REDIS_URL="$REDIS_URL") ;;
-    *) settings=(DATABASE_URL="$DATABASE_URL") ;;
+  case $(store_of "$service") in
+    mongo) settings=(MONGODB_URL="$MONGODB_URL") ;;
+    redis) settings=(REDIS_URL="$REDIS_URL") ;;
+    postgres) settings=(DATABASE_URL="$DATABASE_URL") ;;
+    *) die "deploy/services names no server for $service" ;;
   esac
-  [ "$service" != auth ] || settings+=(SECRET_KEY="$(secret_key)")
+  [ "$service" != auth ] || settings+=(SECRET_KEY="$(secret_key secret)")
   start "$1" "$2" env HOST=127.0.0.1 PORT="$3" LOG_FORMAT="${LOG_FORMAT:-json}" DATA_DIR="$2/data" \
     KAFKA_BOOTSTRAP_SERVERS="$KAFKA_BOOTSTRAP_SERVERS" AUTH_URL="http://127.0.0.1:$AUTH_PORT" \
+    OPERATOR_PORT="$(operator_port_of "$1")" OPERATOR_KEY="$(secret_key operator)" \
     "${settings[@]}" "$(executable "$service")"
 }
 
+store_of() { sed -n "s/^$1 //p" deploy/services; }
+
 # Made at the first start.
-secret_key() {
-  local secret=$DIR/secret.key
+secret_key() { # NAME
+  local secret=$DIR/$1.key
   if [ ! -s "$secret" ]; then
     (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$secret")
   fi
   cat "$secret"
 }
 
-# The command line over the stores of this fleet.
+# The command line over this fleet: it asks the services, or with --offline their stores.
 command_line() {
   exec env KAFKA_BOOTSTRAP_SERVERS="$KAFKA_BOOTSTRAP_SERVERS" DATABASE_URL="$DATABASE_URL" \
-    MONGODB_URL="$MONGODB_URL" REDIS_URL="$REDIS_URL" SECRET_KEY="$(secret_key)" \
+    MONGODB_URL="$MONGODB_URL" REDIS_URL="$REDIS_URL" SECRET_KEY="$(secret_key secret)" \
+    OPERATOR_KEY="$(secret_key operator)" OPERATOR_SERVICES="$(addresses_of_all operator_port_of)" \
     "$(executable rookery)" "$@"
 }
 
@@ -240,9 +261,9 @@ addresses_of() {
   echo "$all"
 }
 
-addresses_of_all() {
+addresses_of_all() { # PORT_OF
   local service all=()
-  for service in "${SERVICES[@]}"; do all+=("$service=http://127.0.0.1:$(port_of "$service")"); done
+  for service in "${SERVICES[@]}"; do all+=("$service=http://127.0.0.1:$("$1" "$service")"); done
   (IFS=, && echo "${all[*]}")
 }
 
@@ -254,14 +275,12 @@ executable() { # NAME
 
 build_services() {
   [ -z "${BIN_DIR:-}" ] || return 0
-  local features
-  features=$(printf '%s/fleet,' "${SERVICES[@]}" gateway)
   need cc gcc
   need g++ g++
   need make make
   say "building the services"
   # shellcheck disable=SC2086
-  ${CARGO:-cargo} build --quiet --locked --workspace --bins --features "${features%,}" >&2
+  ${CARGO:-cargo} build --quiet --locked --workspace --bins --features gateway/fleet >&2
 }
 
 free_port() {

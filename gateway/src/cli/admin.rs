@@ -5,9 +5,9 @@ use std::io::{self, IsTerminal, Read};
 use anyhow::{Context, bail};
 
 use super::args::Create;
-use super::client::Server;
+use super::client::Operators;
 use super::say;
-use crate::admin::view::{AdminView, NewAdmin};
+use auth::operator::{AdminView, NewAdmin};
 
 /// More than a password can have.
 const LONGEST: u64 = 4096;
@@ -34,13 +34,18 @@ pub(super) fn password(from_stdin: bool) -> anyhow::Result<String> {
     Ok(first)
 }
 
-pub(super) async fn create(server: &Server, new: Create, password: String) -> anyhow::Result<()> {
+pub(super) async fn create(
+    operators: &Operators,
+    new: Create,
+    password: String,
+) -> anyhow::Result<()> {
     let new = NewAdmin {
         email: new.email,
         username: new.username,
         password,
     };
-    let made: AdminView = server.post("/admins", &new).await?;
+    let path = format!("/{}/admins", auth::NAME);
+    let made: AdminView = operators.of_service(auth::NAME)?.post(&path, &new).await?;
     say(format!(
         "{} is an admin now, with the id {}.",
         made.username, made.id

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::front::Address;
+use crate::address::Address;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -18,9 +18,9 @@ Examples:
   rookery migrate                                  move the folder into the servers of a fleet
   rookery config                                   what is in force, and where it came from
 
-Commands work beside a running server and without one: they find it through the data folder. Where
-KAFKA_BOOTSTRAP_SERVERS names a fleet they act on that, with DATABASE_URL, MONGODB_URL and REDIS_URL
-(and SECRET_KEY for `admin create`); this takes an executable with the feature `fleet`.
+Commands ask the server that runs on the data folder, or the services of a fleet where
+OPERATOR_SERVICES says where they take operators, with OPERATOR_KEY. With --offline they open the
+folder, or the servers of a fleet that runs nothing, themselves (feature `fleet`).
 Settings are read from the environment, then from a TOML file, then there are defaults.";
 
 /// A backend for a community: accounts, profiles, posts, activity streams and notifications.
@@ -32,6 +32,25 @@ pub struct Cli {
     pub(super) command: Option<Command>,
     #[command(flatten)]
     pub(super) overrides: Overrides,
+    #[command(flatten)]
+    pub(super) operators: Operators,
+}
+
+/// Who is asked by the commands that look into services.
+#[derive(Debug, Default, Args)]
+pub(super) struct Operators {
+    /// Open the stores in this process, whoever runs the services; nothing of a schema is changed
+    #[arg(long, global = true)]
+    pub offline: bool,
+    /// Where the services of a fleet take operators: SERVICE=URL, several with commas
+    #[arg(
+        long = "operators",
+        global = true,
+        env = "OPERATOR_SERVICES",
+        value_name = "SERVICE=URL",
+        value_delimiter = ','
+    )]
+    pub services: Vec<Address>,
 }
 
 /// What is said here wins over environment and file.
@@ -92,10 +111,25 @@ of what is on both sides, and fails where that is not equal. docs/fleet.md says 
     /// Print the settings in force and where each came from; secrets are masked
     Config,
     /// Print who may pass the gateway on which route
-    Routes {
-        /// As routers for Traefik: what is in traefik/dynamic/routes.yml
+    Routes,
+    /// Print the services: what each publishes and reads, and where it keeps its state
+    Services {
+        /// As JSON
         #[arg(long)]
-        traefik: bool,
+        json: bool,
+    },
+    /// Write what is made of the services' definitions, in the project's folder
+    #[command(after_help = "\
+It writes Traefik's routers, compose files, Kubernetes manifests, docs/openapi.json, and the lists and tables
+between markers in other files. Run it after a service, a route, a setting or a handler's documentation
+has changed; `make check` fails until then.")]
+    Generate {
+        /// Write nothing, and fail where something would be written
+        #[arg(long)]
+        check: bool,
+        /// The project's folder
+        #[arg(long, default_value = ".")]
+        root: PathBuf,
     },
     /// Answer for services that run each on its own: health, documentation, errors of the gateway
     #[command(after_help = "\

@@ -1,32 +1,35 @@
-//! The way to the admin API: through the socket of a running server, or in this process, over a data
-//! folder or the stores of a fleet.
+//! The ways to the operators' API: through the socket of a running server, at the private port of each
+//! service of a fleet, or in this process, over stores that it opened itself.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::Router;
 use axum::body::Body;
-use blocks::SystemClock;
 use blocks::config::Config;
+use blocks::identity::OperatorKey;
+use blocks::{Clock, SystemClock};
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use futures::future::join_all;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
-use runtime::{DataDir, Embedded, FolderError, Stores, folder, topics};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use runtime::operator::socket;
+use runtime::{DataDir, FolderError, folder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use service::settings::{KAFKA_BOOTSTRAP_SERVERS, OPERATOR_KEY};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::admin::{Admin, Applier, socket};
-#[cfg(feature = "fleet")]
-use crate::fleet::Reached;
-use crate::site::Site;
+use super::args::Operators as Wanted;
+use super::offline::Offline;
 
 /// How long a server may take to open its socket, or another command to be done.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,108 +39,231 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The largest answer that is read as a whole.
 const LARGEST: usize = 64 << 20;
 
-/// Whoever answers.
-pub(super) enum Server {
-    /// A server that runs.
-    Running { socket: PathBuf, tasks: TaskTracker },
-    /// This process: no server has the folder.
-    Here {
-        api: Router,
-        embedded: Arc<Embedded>,
-    },
-    /// This process, over the stores of a fleet whose services run on their own.
-    #[cfg(feature = "fleet")]
-    Fleet { api: Router, fleet: Reached },
+/// All that answer.
+pub(super) struct Operators {
+    ways: Vec<Way>,
+    offline: Option<Offline>,
 }
 
-/// Whether the configuration names a fleet, rather than a folder.
-pub(super) fn is_fleet(config: &Config) -> bool {
-    config.kafka_bootstrap_servers.is_some()
+/// Whoever answers for some services, or for all.
+pub(super) struct Way {
+    /// The service, where it is one alone.
+    service: Option<&'static str>,
+    transport: Transport,
+    tasks: TaskTracker,
 }
 
-impl Server {
-    /// Reaches the fleet that the configuration names; otherwise finds the server of the data folder, or
-    /// opens the folder where none runs.
-    pub(super) async fn reach(config: &Config) -> anyhow::Result<Self> {
-        if is_fleet(config) {
-            #[cfg(feature = "fleet")]
-            return Self::reach_fleet(config).await;
-            #[cfg(not(feature = "fleet"))]
-            bail!(
-                "KAFKA_BOOTSTRAP_SERVERS names a fleet, and this executable was built without what \
-                 reaches one: cargo build -p gateway --features fleet"
-            );
-        }
-        if !config.data_dir.is_dir() {
-            bail!(
-                "there is no data folder {}; DATA_DIR (or --data-dir) names the one of your server",
-                config.data_dir.display()
-            );
-        }
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let taken = match DataDir::lock(&config.data_dir) {
-                Ok(folder) => return Self::open(config, folder).await,
-                Err(taken @ FolderError::InUse { .. }) => taken,
-                Err(other) => return Err(other.into()),
-            };
-            let socket = folder::socket(&config.data_dir);
-            if socket::connect(&socket).await.is_ok() {
-                return Ok(Self::Running {
-                    socket,
-                    tasks: TaskTracker::new(),
-                });
-            }
-            if Instant::now() >= end {
-                return Err(taken).context(
-                    "who has the folder does not answer: it is starting, stopping, or another command",
-                );
-            }
-            tokio::time::sleep(ASK_AGAIN).await;
+enum Transport {
+    Socket(PathBuf),
+    Port { authority: String, key: OperatorKey },
+    Here(Router),
+}
+
+/// What several ways answered, and why others did not.
+pub(super) struct Answers<T> {
+    pub given: Vec<T>,
+    failed: Vec<anyhow::Error>,
+}
+
+impl<T> Answers<T> {
+    /// Of the one who was asked.
+    pub(super) fn of(given: T) -> Self {
+        Self {
+            given: vec![given],
+            failed: Vec::new(),
         }
     }
 
-    #[cfg(feature = "fleet")]
-    async fn reach_fleet(config: &Config) -> anyhow::Result<Self> {
-        let fleet = Reached::open(config).await?;
-        let api = fleet.api();
-        Ok(Self::Fleet { api, fleet })
+    /// Fails where somebody did not answer, once the rest was printed.
+    pub(super) fn complete(self) -> anyhow::Result<()> {
+        let all: Vec<String> = self.failed.iter().map(|why| format!("{why:#}")).collect();
+        anyhow::ensure!(all.is_empty(), "{}", all.join("; "));
+        Ok(())
     }
+}
 
-    async fn open(config: &Config, folder: DataDir) -> anyhow::Result<Self> {
-        let embedded = Arc::new(Embedded::open(config, folder, Arc::new(SystemClock)).await?);
-        let site = Site::open(config, &embedded).await?;
-        topics::create(&*embedded.bus(), &site.services).await?;
-        let admin = Admin::new(&site, &embedded, Applier::Here, CancellationToken::new());
-        Ok(Self::Here {
-            api: admin.router(),
-            embedded,
+impl Operators {
+    /// Finds who answers: the services that were named, the server of the data folder, or, where that
+    /// was asked for, nobody but this process.
+    pub(super) async fn reach(config: &Config, wanted: &Wanted) -> anyhow::Result<Self> {
+        if wanted.offline {
+            let (offline, api) = Offline::open(config).await?;
+            let ways = vec![Way::new(None, Transport::Here(api))];
+            return Ok(Self {
+                ways,
+                offline: Some(offline),
+            });
+        }
+        let ways = if !wanted.services.is_empty() {
+            ports(config, wanted)?
+        } else if config.get(&KAFKA_BOOTSTRAP_SERVERS).is_some() {
+            bail!(
+                "KAFKA_BOOTSTRAP_SERVERS names a fleet: OPERATOR_SERVICES must say where its services \
+                 take operators, as posts=http://127.0.0.1:8303; --offline opens their stores instead"
+            );
+        } else {
+            let socket = server_of(&config.data_dir).await?;
+            vec![Way::new(None, Transport::Socket(socket))]
+        };
+        Ok(Self {
+            ways,
+            offline: None,
         })
     }
 
-    /// Whether a server runs.
+    /// Whether somebody else runs the services.
     pub(super) fn is_running(&self) -> bool {
-        !matches!(self, Self::Here { .. })
+        self.offline.is_none()
     }
 
     /// Waits until there is a server to reach again.
-    pub(super) async fn wait_for(config: &Config) {
+    pub(super) async fn wait_for(config: &Config, wanted: &Wanted) {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let socket = folder::socket(&config.data_dir);
-            if is_fleet(config) || socket::connect(&socket).await.is_ok() {
+            if !wanted.services.is_empty() || socket::connect(&socket).await.is_ok() {
                 return;
             }
         }
     }
 
-    /// Lets go of the folder, or of the fleet.
+    /// Lets go of what was opened.
     pub(super) async fn close(self) {
-        match self {
-            Self::Running { .. } => {}
-            Self::Here { embedded, .. } => embedded.close().await,
-            #[cfg(feature = "fleet")]
-            Self::Fleet { fleet, .. } => fleet.close().await,
+        if let Some(offline) = self.offline {
+            offline.close().await;
+        }
+    }
+
+    /// What all of them answer.
+    pub(super) async fn all<T: DeserializeOwned>(&self, path: &str) -> Answers<T> {
+        gathered(self.ways.iter().map(|way| way.get(path))).await
+    }
+
+    /// Has all of them do something.
+    pub(super) async fn tell_all<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Answers<T> {
+        gathered(self.ways.iter().map(|way| way.post(path, body))).await
+    }
+
+    /// Whoever answers for `service`.
+    pub(super) fn of_service(&self, service: &str) -> anyhow::Result<&Way> {
+        let mut ways = self.ways.iter();
+        let found = ways.find(|way| way.service.is_none_or(|name| name == service));
+        found.with_context(|| {
+            let names = self.ways.iter().filter_map(|way| way.service);
+            let names: Vec<&str> = names.collect();
+            format!(
+                "no address of {service:?} is known, only of {}",
+                names.join(", ")
+            )
+        })
+    }
+
+    /// Whoever answers for the consumer group `group`.
+    pub(super) async fn of_group(&self, group: &str) -> anyhow::Result<&Way> {
+        let mut known: Vec<String> = Vec::new();
+        let mut failed = Vec::new();
+        for way in &self.ways {
+            match way.get::<Vec<String>>("/groups").await {
+                Ok(groups) if groups.iter().any(|name| name == group) => return Ok(way),
+                Ok(groups) => known.extend(groups),
+                Err(error) => failed.push(format!("{error:#}")),
+            }
+        }
+        if failed.is_empty() {
+            bail!(
+                "there is no consumer group {group:?}; there are: {}",
+                known.join(", ")
+            );
+        }
+        bail!("{}", failed.join("; "))
+    }
+
+    /// Whoever answers first: all of them know the topics.
+    pub(super) async fn any(&self) -> anyhow::Result<&Way> {
+        let mut last = None;
+        for way in &self.ways {
+            match way.get::<Vec<String>>("/groups").await {
+                Ok(_) => return Ok(way),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.context("OPERATOR_SERVICES names no service")?)
+    }
+}
+
+async fn gathered<T>(
+    asked: impl Iterator<Item = impl Future<Output = anyhow::Result<T>>>,
+) -> Answers<T> {
+    let mut answers = Answers {
+        given: Vec::new(),
+        failed: Vec::new(),
+    };
+    for answer in join_all(asked).await {
+        match answer {
+            Ok(answer) => answers.given.push(answer),
+            Err(error) => answers.failed.push(error),
+        }
+    }
+    answers
+}
+
+fn ports(config: &Config, wanted: &Wanted) -> anyhow::Result<Vec<Way>> {
+    let key = config.get(&OPERATOR_KEY).context(
+        "OPERATOR_KEY is not set: it is the one that the services of OPERATOR_SERVICES were started with",
+    )?;
+    let key = OperatorKey::new(key.expose());
+    let way = |address: &crate::address::Address| {
+        let authority = address.url.strip_prefix("http://").unwrap_or(&address.url);
+        let transport = Transport::Port {
+            authority: authority.to_owned(),
+            key: key.clone(),
+        };
+        Way::new(Some(address.service), transport)
+    };
+    Ok(wanted.services.iter().map(way).collect())
+}
+
+/// The socket of the server that has the folder. One that is starting is waited for.
+async fn server_of(data_dir: &Path) -> anyhow::Result<PathBuf> {
+    if !data_dir.is_dir() {
+        bail!(
+            "there is no data folder {}; DATA_DIR (or --data-dir) names the one of your server",
+            data_dir.display()
+        );
+    }
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let taken = match DataDir::lock(data_dir) {
+            Ok(_) => bail!(
+                "no server runs on {}: start it, or add --offline to open the folder without one",
+                data_dir.display()
+            ),
+            Err(taken @ FolderError::InUse { .. }) => taken,
+            Err(other) => return Err(other.into()),
+        };
+        let socket = folder::socket(data_dir);
+        if socket::connect(&socket).await.is_ok() {
+            return Ok(socket);
+        }
+        if Instant::now() >= end {
+            return Err(taken).context(
+                "who has the folder does not answer: it is starting, stopping, or another command",
+            );
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+impl Way {
+    fn new(service: Option<&'static str>, transport: Transport) -> Self {
+        Self {
+            service,
+            transport,
+            tasks: TaskTracker::new(),
         }
     }
 
@@ -178,41 +304,62 @@ impl Server {
             .method(method)
             .uri(path)
             .header("host", "rookery")
+            .header(CONTENT_TYPE, "application/json")
             .body(Body::from(body))?;
-        request
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let response = match self {
-            Self::Here { api, .. } => api.clone().oneshot(request).await?,
-            #[cfg(feature = "fleet")]
-            Self::Fleet { api, .. } => api.clone().oneshot(request).await?,
-            Self::Running { socket, tasks } => over(socket, tasks, request).await?,
+        let response = match &self.transport {
+            Transport::Here(api) => api.clone().oneshot(request).await?,
+            Transport::Socket(path) => {
+                let stream = socket::connect(path).await;
+                let stream = stream.context("the server does not answer")?;
+                self.over(stream, request).await?
+            }
+            Transport::Port { authority, key } => {
+                let bearer = format!("Bearer {}", key.assertion(SystemClock.now()));
+                let bearer = HeaderValue::from_str(&bearer)?;
+                request.headers_mut().insert(AUTHORIZATION, bearer);
+                let who = || {
+                    format!(
+                        "{} does not answer at {authority}",
+                        self.service.unwrap_or_default()
+                    )
+                };
+                let stream = timeout(PATIENCE, connect(authority)).await;
+                let stream = stream.with_context(who)?.with_context(who)?;
+                self.over(stream, request).await?
+            }
         };
         if response.status().is_success() {
             return Ok(response);
         }
         bail!(refusal(response).await)
     }
+
+    async fn over(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        request: Request<Body>,
+    ) -> anyhow::Result<Response<Body>> {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .context("the server does not answer")?;
+        // What goes wrong with the connection is seen by whoever reads the answer.
+        self.tasks.spawn(async move { drop(connection.await) });
+        let response = sender
+            .send_request(request)
+            .await
+            .context("the server did not answer")?;
+        Ok(response.map(Body::new))
+    }
 }
 
-async fn over(
-    socket: &Path,
-    tasks: &TaskTracker,
-    request: Request<Body>,
-) -> anyhow::Result<Response<Body>> {
-    let stream = socket::connect(socket)
-        .await
-        .context("the server does not answer")?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .context("the server does not answer")?;
-    // What goes wrong with the connection is seen by whoever reads the answer.
-    tasks.spawn(async move { drop(connection.await) });
-    let response = sender
-        .send_request(request)
-        .await
-        .context("the server did not answer")?;
-    Ok(response.map(Body::new))
+async fn connect(authority: &str) -> std::io::Result<TcpStream> {
+    if authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+    {
+        return TcpStream::connect(authority).await;
+    }
+    TcpStream::connect((authority, 80)).await
 }
 
 async fn whole<T: DeserializeOwned>(response: Response<Body>) -> anyhow::Result<T> {
@@ -274,19 +421,14 @@ impl Lines {
     }
 }
 
+/// What RFC 3986 lets stand as it is.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
 /// `text` as a part of a path or a query.
 pub(super) fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            _ => {
-                use std::fmt::Write as _;
-                write!(encoded, "%{byte:02X}").expect("writing to a string does not fail");
-            }
-        }
-    }
-    encoded
+    utf8_percent_encode(text, UNRESERVED).to_string()
 }

@@ -1,12 +1,14 @@
-//! `rookery config` and `rookery routes`.
+//! `rookery config`, `rookery routes` and `rookery services`.
 
 use blocks::Mode;
 use blocks::config::{Config, Row};
+use events::Topic;
+use service::Definition;
 
 use super::args::Overrides;
 use super::say;
 use super::table::{Table, or_dash};
-use crate::{site, traefik};
+use crate::roster::{self, ROSTER};
 
 /// Where a value came from that was said with the command.
 const COMMAND_LINE: &str = "command line";
@@ -15,7 +17,7 @@ const COMMAND_LINE: &str = "command line";
 pub(super) fn show(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
     let mut table = Table::new(["SETTING", "VALUE", "FROM"]);
     for row in config.show() {
-        let row = overrides.over(row.clone());
+        let row = overrides.over(row);
         let value = Some(row.value).filter(|value| !value.is_empty());
         table.row([row.name.to_owned(), or_dash(value), row.source]);
     }
@@ -41,7 +43,7 @@ impl Overrides {
 /// Prints the gateway's table. It is the same on every server of this version.
 pub(super) fn routes() -> anyhow::Result<()> {
     let mut table = Table::new(["SERVICE", "METHOD", "PATH", "MODE"]);
-    for (service, method, path, mode) in site::routes() {
+    for (service, method, path, mode) in roster::routes() {
         table.row([
             service.to_owned(),
             method.to_owned(),
@@ -52,9 +54,41 @@ pub(super) fn routes() -> anyhow::Result<()> {
     say(table)
 }
 
-/// Prints the same for Traefik.
-pub(super) fn traefik() -> anyhow::Result<()> {
-    say(traefik::routers(site::ROUTES.iter().copied()).trim_end())
+/// Prints the services of this version.
+pub(super) fn services(json: bool) -> anyhow::Result<()> {
+    if json {
+        let all: Vec<serde_json::Value> = ROSTER.iter().map(|of| service(of)).collect();
+        return say(serde_json::to_string_pretty(&all)?);
+    }
+    let mut table = Table::new(["SERVICE", "STATE", "PUBLISHES", "READS", "ABOUT"]);
+    for of in ROSTER {
+        table.row([
+            of.name.to_owned(),
+            of.store.name().to_owned(),
+            or_dash(listed(of.publishes.iter().copied())),
+            or_dash(listed(of.consumes.iter().map(|topic| topic.name))),
+            of.about.to_owned(),
+        ]);
+    }
+    say(table)
+}
+
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let names: Vec<&str> = names.collect();
+    Some(names.join(", ")).filter(|text| !text.is_empty())
+}
+
+fn service(of: &Definition) -> serde_json::Value {
+    let topics = |of: &[Topic]| of.iter().map(|topic| topic.name).collect::<Vec<_>>();
+    serde_json::json!({
+        "name": of.name,
+        "about": of.about,
+        "store": of.store.name(),
+        "publishes": of.publishes,
+        "topics": topics(of.topics),
+        "consumes": topics(of.consumes),
+        "settings": of.settings.iter().map(|setting| setting.name()).collect::<Vec<_>>(),
+    })
 }
 
 fn mode_name(mode: Mode) -> &'static str {

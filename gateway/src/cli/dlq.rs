@@ -5,44 +5,65 @@ use blocks::consumer::Blocked;
 use events::timestamp;
 
 use super::args::{Dlq, Handle};
-use super::client::{Server, encoded};
+use super::client::{Answers, Operators, encoded};
 use super::say;
 use super::table::{Table, or_dash};
-use crate::admin::view::{BlockedView, Outcome, Selection};
+use runtime::operator::view::{BlockedView, Outcome, Selection};
 
-pub(super) async fn run(server: &Server, command: Dlq) -> anyhow::Result<()> {
+pub(super) async fn run(operators: &Operators, command: Dlq) -> anyhow::Result<()> {
     match command {
-        Dlq::List { group, json } => list(server, group, json).await,
-        Dlq::Show { id, json } => show(server, &id, json).await,
-        Dlq::Replay { id: Some(id), .. } => {
-            told(&[server.post(&format!("{}/replay", path(&id)), &()).await?])
-        }
+        Dlq::List { group, json } => list(operators, group, json).await,
+        Dlq::Show { id, json } => show(operators, &id, json).await,
+        Dlq::Replay { id: Some(id), .. } => one(operators, &id, "replay").await,
         Dlq::Replay {
             id: None, group, ..
         } => {
-            let done: Vec<Outcome> = server
-                .post("/dead-letters/replay", &Selection { group })
-                .await?;
-            if done.is_empty() {
-                return say("Nothing waits.");
-            }
-            told(&done)
+            let path = "/dead-letters/replay";
+            let answers: Answers<Vec<Outcome>> = match &group {
+                None => operators.tell_all(path, &Selection::default()).await,
+                Some(name) => {
+                    let way = operators.of_group(name).await?;
+                    Answers::of(way.post(path, &Selection { group }).await?)
+                }
+            };
+            let done: Vec<&Outcome> = answers.given.iter().flatten().collect();
+            let outcome = match done.as_slice() {
+                [] => say("Nothing waits."),
+                done => told(done),
+            };
+            answers.complete()?;
+            outcome
         }
-        Dlq::Discard { id } => told(&[server.post(&format!("{}/discard", path(&id)), &()).await?]),
+        Dlq::Discard { id } => one(operators, &id, "discard").await,
     }
+}
+
+async fn one(operators: &Operators, handle: &Handle, what: &str) -> anyhow::Result<()> {
+    let way = operators.of_group(&handle.group).await?;
+    let path = format!("{}/{what}", path(handle));
+    told(&[&way.post::<Outcome>(&path, &()).await?])
 }
 
 fn path(handle: &Handle) -> String {
     format!("/dead-letters/{}/{}", encoded(&handle.group), handle.id)
 }
 
-async fn list(server: &Server, group: Option<String>, json: bool) -> anyhow::Result<()> {
-    let query = group.map_or_else(String::new, |group| format!("?group={}", encoded(&group)));
-    let blocked: Vec<Blocked> = server.get(&format!("/dead-letters{query}")).await?;
+async fn list(operators: &Operators, group: Option<String>, json: bool) -> anyhow::Result<()> {
+    let answers: Answers<Vec<Blocked>> = match group {
+        None => operators.all("/dead-letters").await,
+        Some(name) => {
+            let way = operators.of_group(&name).await?;
+            let path = format!("/dead-letters?group={}", encoded(&name));
+            Answers::of(way.get(&path).await?)
+        }
+    };
+    let blocked: Vec<&Blocked> = answers.given.iter().flatten().collect();
     if json {
-        return say(serde_json::to_string_pretty(&blocked)?);
+        say(serde_json::to_string_pretty(&blocked)?)?;
+        return answers.complete();
     }
     if blocked.is_empty() {
+        answers.complete()?;
         return say("Nothing waits.");
     }
     let mut table = Table::new(["ID", "REASON", "TYPE", "KEY", "WAITING", "SINCE", "ERROR"]);
@@ -50,18 +71,20 @@ async fn list(server: &Server, group: Option<String>, json: bool) -> anyhow::Res
         table.row([
             format!("{}:{}", key.group, key.id),
             key.reason.as_str().to_owned(),
-            or_dash(key.event_type),
-            key.key,
+            or_dash(key.event_type.as_deref()),
+            key.key.clone(),
             key.waiting.to_string(),
             timestamp(key.since),
-            key.error,
+            key.error.clone(),
         ]);
     }
-    say(table)
+    say(table)?;
+    answers.complete()
 }
 
-async fn show(server: &Server, handle: &Handle, json: bool) -> anyhow::Result<()> {
-    let found: BlockedView = server.get(&path(handle)).await?;
+async fn show(operators: &Operators, handle: &Handle, json: bool) -> anyhow::Result<()> {
+    let way = operators.of_group(&handle.group).await?;
+    let found: BlockedView = way.get(&path(handle)).await?;
     if json {
         return say(serde_json::to_string_pretty(&found)?);
     }
@@ -104,7 +127,7 @@ async fn show(server: &Server, handle: &Handle, json: bool) -> anyhow::Result<()
     ))
 }
 
-fn told(outcomes: &[Outcome]) -> anyhow::Result<()> {
+fn told(outcomes: &[&Outcome]) -> anyhow::Result<()> {
     let mut stuck = 0;
     for outcome in outcomes {
         let handle = format!("{}:{}", outcome.group, outcome.id);

@@ -7,17 +7,19 @@ use anyhow::Context;
 use blocks::config::Config;
 use http::Method;
 
-use super::args::Tail;
-use super::client::{Server, encoded};
+use super::args::{Operators as Wanted, Tail};
+use super::client::{Operators, Way, encoded};
 use super::say;
 use super::table::{Table, or_dash};
-use crate::admin::view::{RecordView, TopicView};
+use runtime::operator::view::{RecordView, TopicView};
 
 /// Prints the topics.
-pub(super) async fn topics(server: &Server, json: bool) -> anyhow::Result<()> {
-    let topics: Vec<TopicView> = server.get("/topics").await?;
+pub(super) async fn topics(operators: &Operators, json: bool) -> anyhow::Result<()> {
+    let answers = operators.all::<Vec<TopicView>>("/topics").await;
+    let topics = merged(answers.given.iter().flatten());
     if json {
-        return say(serde_json::to_string_pretty(&topics)?);
+        say(serde_json::to_string_pretty(&topics)?)?;
+        return answers.complete();
     }
     let mut table = Table::new([
         "TOPIC",
@@ -43,26 +45,49 @@ pub(super) async fn topics(server: &Server, json: bool) -> anyhow::Result<()> {
             or_dash(Some(readers.join(", ")).filter(|text| !text.is_empty())),
         ]);
     }
-    say(table)
+    say(table)?;
+    answers.complete()
 }
 
-/// Prints the events of a topic. Without a server, following means to wait for one.
-pub(super) async fn tail(config: &Config, tail: Tail) -> anyhow::Result<()> {
+/// Everybody knows all topics, and their own groups.
+fn merged<'a>(topics: impl Iterator<Item = &'a TopicView>) -> Vec<TopicView> {
+    let mut by_name: BTreeMap<&str, TopicView> = BTreeMap::new();
+    for topic in topics {
+        match by_name.get_mut(topic.name.as_str()) {
+            Some(known) => known.groups.extend(topic.groups.iter().cloned()),
+            None => drop(by_name.insert(&topic.name, topic.clone())),
+        }
+    }
+    by_name.into_values().collect()
+}
+
+/// Prints the events of a topic.
+pub(super) async fn tail(config: &Config, wanted: &Wanted, tail: Tail) -> anyhow::Result<()> {
     let interrupted = tokio::signal::ctrl_c();
     tokio::select! {
-        done = follow(config, &tail) => done,
+        done = follow(config, wanted, &tail) => done,
         signal = interrupted => signal.context("could not listen to Ctrl-C"),
     }
 }
 
-async fn follow(config: &Config, tail: &Tail) -> anyhow::Result<()> {
+async fn follow(config: &Config, wanted: &Wanted, tail: &Tail) -> anyhow::Result<()> {
     let mut seen = Seen::default();
     loop {
-        let server = Server::reach(config).await?;
-        let read = seen.read(&server, tail).await;
-        let was_running = server.is_running();
+        let operators = match Operators::reach(config, wanted).await {
+            Err(error) if !seen.any => return Err(error),
+            Err(_) => {
+                Operators::wait_for(config, wanted).await;
+                continue;
+            }
+            Ok(operators) => operators,
+        };
+        let was_running = operators.is_running();
+        let read = match operators.any().await {
+            Ok(way) => seen.read(way, was_running, tail).await,
+            Err(error) => Err(error),
+        };
         // Nobody writes while this process has the folder: it is given back for a server to start.
-        server.close().await;
+        operators.close().await;
         if !tail.follow || (!was_running && read.is_err()) {
             return read;
         }
@@ -76,7 +101,7 @@ async fn follow(config: &Config, tail: &Tail) -> anyhow::Result<()> {
             );
         }
         seen.any = true;
-        Server::wait_for(config).await;
+        Operators::wait_for(config, wanted).await;
     }
 }
 
@@ -88,8 +113,8 @@ struct Seen {
 }
 
 impl Seen {
-    async fn read(&mut self, server: &Server, tail: &Tail) -> anyhow::Result<()> {
-        let mut lines = server.lines(Method::GET, &self.path(server, tail)).await?;
+    async fn read(&mut self, way: &Way, is_running: bool, tail: &Tail) -> anyhow::Result<()> {
+        let mut lines = way.lines(Method::GET, &self.path(is_running, tail)).await?;
         while let Some(record) = lines.next::<RecordView>().await? {
             self.any = true;
             self.next.insert(record.partition, record.offset + 1);
@@ -102,9 +127,9 @@ impl Seen {
         Ok(())
     }
 
-    fn path(&self, server: &Server, tail: &Tail) -> String {
+    fn path(&self, is_running: bool, tail: &Tail) -> String {
         let mut path = format!("/topics/{}/records?", encoded(&tail.topic));
-        let follow = tail.follow && server.is_running();
+        let follow = tail.follow && is_running;
         let wrote = write!(
             path,
             "follow={follow}&from_beginning={}",

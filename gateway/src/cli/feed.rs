@@ -6,15 +6,17 @@ use anyhow::bail;
 use http::Method;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::client::Server;
+use super::client::Operators;
 use super::say;
-use crate::admin::view::Progress;
+use feed_generator::operator::Progress;
 
 /// A line each so many tenths, where nobody watches a bar.
 const TENTHS: i64 = 10;
 
-pub(super) async fn rebuild(server: &Server) -> anyhow::Result<()> {
-    let mut lines = server.lines(Method::POST, "/feed/rebuild").await?;
+pub(super) async fn rebuild(operators: &Operators) -> anyhow::Result<()> {
+    let way = operators.of_service(feed_generator::NAME)?;
+    let path = format!("/{}/rebuild", feed_generator::NAME);
+    let mut lines = way.lines(Method::POST, &path).await?;
     let mut shown = Shown::new()?;
     while let Some(progress) = lines.next::<Progress>().await? {
         shown.update(progress)?;

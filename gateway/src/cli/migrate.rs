@@ -97,7 +97,7 @@ mod show {
                 report.refused
             ))?;
         }
-        let key = match config.secret_key {
+        let key = match config.get(&auth::SECRET_KEY) {
             Some(_) => "Start auth with the same SECRET_KEY as this command.".to_owned(),
             None => format!(
                 "Start auth with the folder's own SECRET_KEY, which is in {}.",

@@ -8,6 +8,7 @@ mod dlq;
 mod events;
 mod feed;
 mod migrate;
+mod offline;
 mod outbox;
 mod table;
 
@@ -20,7 +21,9 @@ use blocks::telemetry;
 
 pub use args::Cli;
 use args::{Admin, Command, Events, Feed, Overrides};
-use client::Server;
+
+use crate::roster;
+use client::Operators;
 
 /// Does what was asked for.
 ///
@@ -29,9 +32,9 @@ use client::Server;
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let command = cli.command.unwrap_or(Command::Serve);
     let file = cli.overrides.config.as_deref();
-    let mut config = Config::load_without_secret(file)?;
-    if needs_secret(&command, &config) {
-        config = Config::load(file)?;
+    let mut config = Config::load(file, &roster::settings())?;
+    if let Command::Serve | Command::Config | Command::Migrate(_) = command {
+        config.judge()?;
     }
     cli.overrides.apply(&mut config);
     // A server writes its log to standard output, where a command writes its result.
@@ -39,55 +42,45 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve | Command::Front { .. } => telemetry::init(&config)?,
         _ => telemetry::init_quiet(&config)?,
     };
+    runtime::say_what_was_read(&config);
+    let wanted = &cli.operators;
     match command {
         Command::Serve => crate::serve::serve(&config).await,
         Command::Config => config::show(&config, &cli.overrides),
-        Command::Routes { traefik: false } => config::routes(),
-        Command::Routes { traefik: true } => config::traefik(),
+        Command::Routes => config::routes(),
+        Command::Services { json } => config::services(json),
+        Command::Generate { check, root } => {
+            for path in crate::generate::run(&root, check).await? {
+                say(format!("wrote {path}"))?;
+            }
+            Ok(())
+        }
         Command::Front { services } => crate::front::run(&config, &services).await,
-        Command::Events(Events::Tail(tail)) => events::tail(&config, tail).await,
-        Command::Events(Events::Topics { json }) => {
-            with_server(&config, async |server| events::topics(server, json).await).await
-        }
-        Command::Outbox(outbox) => {
-            with_server(&config, async |server| outbox::run(server, outbox).await).await
-        }
-        Command::Dlq(dlq) => with_server(&config, async |server| dlq::run(server, dlq).await).await,
-        Command::Feed(Feed::Rebuild) => with_server(&config, feed::rebuild).await,
+        Command::Events(Events::Tail(tail)) => events::tail(&config, wanted, tail).await,
         Command::Migrate(migrate) => migrate::run(&config, migrate).await,
-        Command::Admin(Admin::Create(new)) => {
-            let password = admin::password(new.password_stdin)?;
-            with_server(&config, async |server| {
-                admin::create(server, new, password).await
-            })
-            .await
+        command => {
+            let password = match &command {
+                Command::Admin(Admin::Create(new)) => admin::password(new.password_stdin)?,
+                _ => String::new(),
+            };
+            let operators = Operators::reach(&config, wanted).await?;
+            let done = ask(&operators, command, password).await;
+            operators.close().await;
+            done
         }
     }
 }
 
-/// Whether `command` opens a folder, which has keys in it. Whatever encrypts nothing should not have to
-/// be told the secret.
-fn needs_secret(command: &Command, config: &Config) -> bool {
+/// What is asked of whoever runs the services.
+async fn ask(operators: &Operators, command: Command, password: String) -> anyhow::Result<()> {
     match command {
-        Command::Front { .. } | Command::Routes { .. } => false,
-        Command::Serve | Command::Config | Command::Migrate(_) => true,
-        Command::Events(_)
-        | Command::Outbox(_)
-        | Command::Dlq(_)
-        | Command::Feed(_)
-        | Command::Admin(_) => !client::is_fleet(config),
+        Command::Events(Events::Topics { json }) => events::topics(operators, json).await,
+        Command::Outbox(outbox) => outbox::run(operators, outbox).await,
+        Command::Dlq(dlq) => dlq::run(operators, dlq).await,
+        Command::Feed(Feed::Rebuild) => feed::rebuild(operators).await,
+        Command::Admin(Admin::Create(new)) => admin::create(operators, new, password).await,
+        other => anyhow::bail!("{other:?} asks nobody"),
     }
-}
-
-/// Does `work` with the server of the data folder, or in its place.
-async fn with_server(
-    config: &Config,
-    work: impl AsyncFnOnce(&Server) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let server = Server::reach(config).await?;
-    let done = work(&server).await;
-    server.close().await;
-    done
 }
 
 /// How the process ends, with a line that says what went wrong.

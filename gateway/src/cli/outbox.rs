@@ -4,24 +4,27 @@ use blocks::{Clock, SystemClock};
 use events::timestamp;
 
 use super::args::{Outbox, OutboxCommand};
-use super::client::Server;
+use super::client::{Answers, Operators};
 use super::say;
 use super::table::{Table, moment, or_dash, span};
-use crate::admin::view::{OutboxView, Republish, Republished};
+use runtime::operator::view::{OutboxView, Republish, Republished};
 
-pub(super) async fn run(server: &Server, outbox: Outbox) -> anyhow::Result<()> {
+pub(super) async fn run(operators: &Operators, outbox: Outbox) -> anyhow::Result<()> {
     match outbox.command {
         Some(OutboxCommand::Republish { since, service }) => {
-            republish(server, &since, service).await
+            republish(operators, &since, service).await
         }
-        None => show(server, outbox.list.unwrap_or(0), outbox.json).await,
+        None => show(operators, outbox.list.unwrap_or(0), outbox.json).await,
     }
 }
 
-async fn show(server: &Server, rows: u32, json: bool) -> anyhow::Result<()> {
-    let outboxes: Vec<OutboxView> = server.get(&format!("/outboxes?list={rows}")).await?;
+async fn show(operators: &Operators, rows: u32, json: bool) -> anyhow::Result<()> {
+    let path = format!("/outboxes?list={rows}");
+    let answers = operators.all::<Vec<OutboxView>>(&path).await;
+    let outboxes: Vec<&OutboxView> = answers.given.iter().flatten().collect();
     if json {
-        return say(serde_json::to_string_pretty(&outboxes)?);
+        say(serde_json::to_string_pretty(&outboxes)?)?;
+        return answers.complete();
     }
     let mut table = Table::new(["SERVICE", "PENDING", "OLDEST", "REFUSED"]);
     for outbox in &outboxes {
@@ -33,9 +36,6 @@ async fn show(server: &Server, rows: u32, json: bool) -> anyhow::Result<()> {
         ]);
     }
     say(table)?;
-    if rows == 0 {
-        return Ok(());
-    }
     for outbox in outboxes.iter().filter(|outbox| !outbox.rows.is_empty()) {
         say(format!("\n{}", outbox.service))?;
         let mut table = Table::new([
@@ -60,19 +60,35 @@ async fn show(server: &Server, rows: u32, json: bool) -> anyhow::Result<()> {
         }
         say(table)?;
     }
-    Ok(())
+    answers.complete()
 }
 
-async fn republish(server: &Server, since: &str, service: Option<String>) -> anyhow::Result<()> {
+async fn republish(
+    operators: &Operators,
+    since: &str,
+    service: Option<String>,
+) -> anyhow::Result<()> {
     let since = moment(since, SystemClock.now())?;
-    let done: Vec<Republished> = server
-        .post("/outboxes/republish", &Republish { since, service })
-        .await?;
-    for outbox in &done {
+    let path = "/outboxes/republish";
+    let answers: Answers<Vec<Republished>> = match &service {
+        None => {
+            let all = Republish {
+                since,
+                service: None,
+            };
+            operators.tell_all(path, &all).await
+        }
+        Some(name) => {
+            let way = operators.of_service(name)?;
+            Answers::of(way.post(path, &Republish { since, service }).await?)
+        }
+    };
+    for outbox in answers.given.iter().flatten() {
         say(format!("{}: {} events", outbox.service, outbox.events))?;
     }
-    if server.is_running() {
-        return say("The server publishes them within seconds.");
+    answers.complete()?;
+    if operators.is_running() {
+        return say("They are published within seconds.");
     }
-    say("No server runs: the next one publishes them when it starts.")
+    say("Whoever runs the services next publishes them when it starts.")
 }

@@ -9,9 +9,9 @@ use axum::{Json, Router};
 use futures::future::join_all;
 use serde_json::{Map, Value, json};
 
-use super::Address;
 use super::remote::Remote;
 use crate::VERSION;
+use crate::address::Address;
 
 /// Asks the services for theirs; of one that is away it shows what it last said.
 #[derive(Clone)]

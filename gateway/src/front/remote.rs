@@ -15,7 +15,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use super::Address;
+use crate::address::Address;
 
 /// How long an answer may take. A check has no longer than two seconds, so this one says why.
 const PATIENCE: Duration = Duration::from_millis(1_800);

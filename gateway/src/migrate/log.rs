@@ -22,6 +22,7 @@ use chrono::{DateTime, Utc};
 use events::{Cleanup, Headers, Message, header};
 use ring::digest::{SHA256, digest};
 use runtime::Embedded;
+use service::Place;
 use serde::{Deserialize, Serialize};
 
 /// Records that are read at once.

@@ -7,8 +7,7 @@
 //!                                 └ what is committed is published, what is published is applied
 //! ```
 //!
-//! What moves is a list of [`Part`]s, made by whoever knows the two stores: `sql::tables` for
-//! PostgreSQL, the posts and the feed generator for theirs, `log` for the topics. Each is a walk over
+//! What moves is a list of [`Part`]s, made by each service that is open there, and by `log` for the topics. Each is a walk over
 //! both sides in the same order, so it can be broken off anywhere and done again.
 
 mod log;
@@ -22,13 +21,12 @@ use blocks::SystemClock;
 use blocks::config::Config;
 use blocks::moving::{Compared, MoveError, Part};
 use blocks::outbox::{InspectOutbox, Outbox};
-use feed_generator::store::redis;
-use posts::store::mongo;
+use runtime::fleet::Fleet;
 use runtime::{DataDir, Embedded, Stores, topics};
-use sql::Db;
+use service::{Place, Role, Store};
 
 pub use self::shown::Shown;
-use crate::fleet::servers::{Servers, check_settings};
+use crate::roster::ROSTER;
 use crate::site::Site;
 
 /// What became of a part.
@@ -56,12 +54,11 @@ pub struct Report {
 /// # Errors
 /// Why it could not, naming the setting or the part. Done again it goes on.
 pub async fn run(config: &Config, dry: bool, shown: &Shown) -> anyhow::Result<Report> {
-    check_settings(config)?;
     let folder = own(config)?;
     shown::say("asking the servers");
-    let servers = Servers::connect(config).await?;
-    let moved = with_folder(config, folder, &servers, dry, shown).await;
-    servers.close().await;
+    let fleet = Fleet::for_operator(config, Arc::new(SystemClock), Role::Serves, ROSTER).await?;
+    let moved = with_folder(config, folder, &fleet, dry, shown).await;
+    fleet.close().await;
     moved
 }
 
@@ -80,38 +77,40 @@ fn own(config: &Config) -> anyhow::Result<DataDir> {
 async fn with_folder(
     config: &Config,
     folder: DataDir,
-    servers: &Servers,
+    fleet: &Fleet,
     dry: bool,
     shown: &Shown,
 ) -> anyhow::Result<Report> {
-    let embedded = Arc::new(Embedded::open(config, folder, Arc::new(SystemClock)).await?);
-    let moved = with_site(config, &embedded, servers, dry, shown).await;
+    let clock = Arc::new(SystemClock);
+    let embedded = Arc::new(Embedded::open(config, folder, clock, Role::Serves).await?);
+    let moved = with_site(&embedded, fleet, dry, shown).await;
     embedded.close().await;
     moved
 }
 
 async fn with_site(
-    config: &Config,
     embedded: &Arc<Embedded>,
-    servers: &Servers,
+    fleet: &Fleet,
     dry: bool,
     shown: &Shown,
 ) -> anyhow::Result<Report> {
-    let site = Site::open(config, embedded).await?;
-    topics::create(&*embedded.bus(), &site.services).await?;
+    let there = Site::open(fleet).await?;
+    let site = Site::open(&**embedded).await?;
+    let services = site.opened.iter().map(|of| &of.service);
+    topics::create(&*embedded.bus(), services).await?;
     shown::say("settling the folder: what is committed is published and applied");
     settle::settle(&site, embedded).await?;
+    let databases = embedded.databases();
     let mut parts = Vec::new();
-    let mut databases = embedded.databases();
-    databases.sort_by_key(|db| {
-        let mut services = site.services.iter();
-        services.position(|of| of.name == db.settings().service)
-    });
-    for db in &databases {
-        parts.extend(parts_of(db, servers).await?);
+    for to in &there.opened {
+        let name = to.service.name;
+        let from = databases.iter().find(|db| db.settings().service == name);
+        let from = from.with_context(|| format!("{name} has no file in the folder"))?;
+        let own = (to.moves)(from.clone()).await;
+        parts.extend(own.with_context(|| format!("could not compare what {name} holds"))?);
     }
     // Last, so that a group which already runs there knows what it has before it reads.
-    parts.extend(log::parts(embedded, servers.bus()).await?);
+    parts.extend(log::parts(embedded, fleet.bus()).await?);
     // All of them before the first is written.
     let mut before = Vec::with_capacity(parts.len());
     for part in &parts {
@@ -123,7 +122,8 @@ async fn with_site(
     if !dry {
         shown::say("making the topics");
         let specs = embedded.bus().topics().await?;
-        servers.make_topics(&specs).await?;
+        let made = fleet.bus().ensure_topics(&specs).await;
+        made.context("could not create the topics (KAFKA_BOOTSTRAP_SERVERS)")?;
         for (part, before) in parts.iter().zip(&before) {
             copy(part, before, shown).await?;
         }
@@ -148,21 +148,6 @@ async fn with_site(
         parts: moved,
         refused: refused_events(embedded).await?,
     })
-}
-
-/// What moves of a file of the folder.
-async fn parts_of(from: &Db, servers: &Servers) -> anyhow::Result<Vec<Part>> {
-    let service = from.settings().service;
-    match service {
-        posts::NAME => Ok(mongo::moving::parts(from, servers.mongo())),
-        feed_generator::NAME => Ok(redis::moving::parts(from, servers.redis())),
-        _ => {
-            let to = servers.database(service);
-            let to = to.with_context(|| format!("{service} has no place in the fleet"))?;
-            let parts = sql::tables::parts(from, to).await;
-            parts.with_context(|| format!("could not compare the tables of {service}"))
-        }
-    }
 }
 
 async fn copy(part: &Part, before: &Compared, shown: &Shown) -> anyhow::Result<()> {
@@ -191,14 +176,17 @@ fn refused(error: MoveError) -> anyhow::Error {
     }
 }
 
-/// Events of posts that the log will never take, which have no place where posts move to.
+/// Events that the log will never take, and that have no place where their service moves to.
 async fn refused_events(embedded: &Embedded) -> anyhow::Result<u64> {
+    let elsewhere = ROSTER.iter().filter(|of| of.store == Store::Mongo);
+    let elsewhere: Vec<&str> = elsewhere.map(|of| of.name).collect();
     let mut refused = 0;
     for db in embedded.databases() {
-        if db.settings().service == posts::NAME {
+        let name = db.settings().service;
+        if elsewhere.contains(&name) {
             let count = db.refused().await;
             let count = count.map_err(anyhow::Error::from_boxed);
-            let count = count.context("could not read the outbox of posts")?;
+            let count = count.with_context(|| format!("could not read the outbox of {name}"))?;
             refused += u64::try_from(count)?;
         }
     }

@@ -11,6 +11,7 @@ use blocks::metrics::Metrics;
 use blocks::relay::Relay;
 use runtime::Embedded;
 use runtime::stage::{Alarm, Stage};
+use service::Place;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,35 +32,34 @@ struct Left {
     pending: i64,
     /// Records that a group has not applied.
     behind: i64,
-    /// The streams are being made anew.
-    rebuilding: bool,
+    /// Something goes on that no lag shows, as a rebuild.
+    unfinished: bool,
 }
 
 impl Left {
     const NOTHING: Self = Self {
         pending: 0,
         behind: 0,
-        rebuilding: false,
+        unfinished: false,
     };
 
     async fn of(site: &Site, bus: &dyn EventBus) -> anyhow::Result<Self> {
         let mut left = Self::NOTHING;
         // In this order: what a group has applied is in its outbox by then.
-        for consumer in site.services.iter().flat_map(|service| &service.consumers) {
+        for consumer in site.opened.iter().flat_map(|of| &of.service.consumers) {
             for topic in &consumer.topics {
                 let behind = lag(bus, &*consumer.store, topic).await;
                 left.behind += behind.map_err(anyhow::Error::from_boxed)?;
             }
         }
-        for outbox in site
-            .services
-            .iter()
-            .filter_map(|service| service.outbox.as_ref())
-        {
-            left.pending += pending(&**outbox).await?;
+        for opened in &site.opened {
+            if let Some(outbox) = &opened.service.outbox {
+                left.pending += pending(&**outbox).await?;
+            }
+            if let Some(unfinished) = &opened.unfinished {
+                left.unfinished |= unfinished().await.map_err(anyhow::Error::from_boxed)?;
+            }
         }
-        let progress = site.feed.rebuild_progress().await;
-        left.rebuilding = progress.map_err(anyhow::Error::from_boxed)?.is_some();
         Ok(left)
     }
 }
@@ -74,8 +74,8 @@ pub(super) async fn settle(site: &Site, embedded: &Arc<Embedded>) -> anyhow::Res
     let groups = Stage::new("consumers", CancellationToken::new(), &alarm);
     let relays = Stage::new("relays", CancellationToken::new(), &alarm);
     let metrics = Metrics::new();
-    for service in &site.services {
-        start(service, embedded, &metrics, &groups, &relays);
+    for opened in &site.opened {
+        start(&opened.service, embedded, &metrics, &groups, &relays);
     }
     let bus = embedded.bus();
     let waited = tokio::select! {
@@ -114,7 +114,7 @@ fn start(
     if let Some(outbox) = &service.outbox {
         let clock = Arc::clone(embedded.clock());
         let relay = Relay::new(
-            Arc::clone(outbox),
+            Arc::clone(outbox) as _,
             embedded.bus(),
             clock,
             Arc::clone(metrics),
@@ -149,9 +149,9 @@ fn stuck(left: Left) -> anyhow::Error {
     let Left {
         pending,
         behind,
-        rebuilding,
+        unfinished,
     } = left;
-    let rebuilding = if rebuilding {
+    let rebuilding = if unfinished {
         ", and a rebuild of the feed is under way"
     } else {
         ""

@@ -7,18 +7,17 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::world::{Folder, PASSWORD, Said};
 
-async fn create_admin(folder: &Folder, name: &str) -> Said {
+async fn create_admin(folder: &Folder, name: &str, how: &[&str]) -> Said {
     let email = format!("{name}@example.org");
     let mut child = folder
-        .command(&[
-            "admin",
-            "create",
-            "--email",
-            &email,
-            "--username",
-            name,
-            "--password-stdin",
-        ])
+        .command(
+            &[
+                &["admin", "create", "--email", &email, "--username", name][..],
+                &["--password-stdin"],
+                how,
+            ]
+            .concat(),
+        )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -34,8 +33,9 @@ async fn create_admin(folder: &Folder, name: &str) -> Said {
 }
 
 /// What is the same with and without a server.
-async fn looks_around(folder: &Folder, records: usize) {
-    let topics = folder.run(&["events", "topics"]).await.well();
+async fn looks_around(folder: &Folder, records: usize, how: &[&str]) {
+    let run = async |args: &[&str]| folder.run(&[args, how].concat()).await;
+    let topics = run(&["events", "topics"]).await.well();
     for part in [
         "posts-events",
         "user.events.dlq",
@@ -44,11 +44,10 @@ async fn looks_around(folder: &Folder, records: usize) {
     ] {
         assert!(topics.contains(part), "{part} in {topics}");
     }
-    let tail = folder.run(&["events", "tail", "posts-events"]).await.well();
+    let tail = run(&["events", "tail", "posts-events"]).await.well();
     assert_eq!(tail.lines().count(), 10, "{tail}");
     assert!(tail.lines().last().unwrap().contains("post 12"), "{tail}");
-    let all = folder
-        .run(&["events", "tail", "posts-events", "--from-beginning"])
+    let all = run(&["events", "tail", "posts-events", "--from-beginning"])
         .await
         .well();
     assert_eq!(all.lines().count(), records);
@@ -69,18 +68,17 @@ async fn looks_around(folder: &Folder, records: usize) {
     if records == 12 {
         assert_eq!(titles, expected, "by time over all partitions");
     }
-    let some = folder
-        .run(&[
-            "events",
-            "tail",
-            "posts-events",
-            "--from-beginning",
-            "-n",
-            "2",
-            "--json",
-        ])
-        .await
-        .well();
+    let some = run(&[
+        "events",
+        "tail",
+        "posts-events",
+        "--from-beginning",
+        "-n",
+        "2",
+        "--json",
+    ])
+    .await
+    .well();
     let first: serde_json::Value = serde_json::from_str(some.lines().next().unwrap()).unwrap();
     assert_eq!(some.lines().count(), 2);
     assert_eq!(first["value"]["data"]["title"], "post 1");
@@ -88,36 +86,27 @@ async fn looks_around(folder: &Folder, records: usize) {
 
     // Rows are marked together, a moment after they were published.
     eventually("rows are marked as published", async || {
-        let outbox = folder.run(&["outbox", "--list", "3"]).await.well();
+        let outbox = run(&["outbox", "--list", "3"]).await.well();
         outbox.contains("published").then_some(())
     })
     .await;
-    assert_eq!(
-        folder.run(&["dlq", "list"]).await.well(),
-        "Nothing waits.\n"
-    );
-    let rebuilt = folder.run(&["feed", "rebuild"]).await.well();
+    assert_eq!(run(&["dlq", "list"]).await.well(), "Nothing waits.\n");
+    let rebuilt = run(&["feed", "rebuild"]).await.well();
     assert!(
         rebuilt.contains(&format!("of {records} events")),
         "{rebuilt}"
     );
 
-    let unknown = folder.run(&["events", "tail", "nope"]).await.badly(1);
+    let unknown = run(&["events", "tail", "nope"]).await.badly(1);
     assert!(
         unknown.contains("nope") && unknown.contains("posts-events"),
         "{unknown}"
     );
-    let unknown = folder
-        .run(&["dlq", "list", "--group", "nope"])
-        .await
-        .badly(1);
+    let unknown = run(&["dlq", "list", "--group", "nope"]).await.badly(1);
     assert!(unknown.contains("feed-generator"), "{unknown}");
-    let unknown = folder
-        .run(&["dlq", "replay", "feed-generator:9"])
-        .await
-        .badly(1);
+    let unknown = run(&["dlq", "replay", "feed-generator:9"]).await.badly(1);
     assert!(unknown.contains("no") && unknown.contains('9'), "{unknown}");
-    assert_eq!(folder.run(&["dlq", "replay", "9"]).await.code, Some(2));
+    assert_eq!(run(&["dlq", "replay", "9"]).await.code, Some(2));
 }
 
 #[tokio::test]
@@ -133,7 +122,7 @@ async fn commands_say_the_same_beside_a_server_and_without_one() {
     }
     let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
     rookery.shows(&titles).await;
-    looks_around(&folder, 12).await;
+    looks_around(&folder, 12, &[]).await;
     assert_eq!(rookery.titles().await, titles);
 
     let republished = folder.run(&["outbox", "republish", "--since", "1h", "--service", "posts"]);
@@ -158,15 +147,17 @@ async fn commands_say_the_same_beside_a_server_and_without_one() {
     .await;
     assert_eq!(rookery.titles().await, titles);
 
-    create_admin(&folder, "root").await.well();
+    create_admin(&folder, "root", &[]).await.well();
     let root = rookery.login("root").await;
     let me = rookery.get("/api/auth/me", Some(&root)).await.expect(200);
     assert_eq!(me["role"], "admin");
     rookery.stop().await;
 
-    looks_around(&folder, 24).await;
-    create_admin(&folder, "chief").await.well();
-    let again = create_admin(&folder, "chief").await.badly(1);
+    looks_around(&folder, 24, &["--offline"]).await;
+    create_admin(&folder, "chief", &["--offline"]).await.well();
+    let again = create_admin(&folder, "chief", &["--offline"])
+        .await
+        .badly(1);
     assert!(
         again.contains("taken") && !again.contains(PASSWORD),
         "{again}"
@@ -182,7 +173,12 @@ async fn a_socket_that_a_killed_server_left_is_no_obstacle() {
     let folder = Folder::new();
     folder.serve().await.kill().await;
     assert!(folder.data().join("rookery.sock").exists());
-    folder.run(&["events", "topics"]).await.well();
+    let error = folder.run(&["events", "topics"]).await.badly(1);
+    assert!(
+        error.contains("no server runs") && error.contains("--offline"),
+        "{error}"
+    );
+    folder.run_offline(&["events", "topics"]).await.well();
     let rookery = folder.serve().await;
     folder.run(&["events", "topics"]).await.well();
     rookery.stop().await;
@@ -220,9 +216,67 @@ async fn following_shows_what_comes_also_after_a_restart_of_the_server() {
 #[tokio::test]
 async fn without_a_data_folder_commands_say_so_and_make_none() {
     let folder = Folder::new();
-    let error = folder.run(&["events", "topics"]).await.badly(1);
-    assert!(error.contains("DATA_DIR"), "{error}");
-    assert!(!folder.data().exists());
+    for said in [
+        folder.run(&["events", "topics"]).await,
+        folder.run_offline(&["events", "topics"]).await,
+    ] {
+        let error = said.badly(1);
+        assert!(error.contains("DATA_DIR"), "{error}");
+        assert!(!folder.data().exists());
+    }
+}
+
+#[tokio::test]
+async fn offline_refuses_a_folder_that_is_served_and_changes_no_schema() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    let error = folder.run_offline(&["dlq", "list"]).await.badly(1);
+    assert!(error.contains("in use"), "{error}");
+    rookery.stop().await;
+    let file = folder.data().join("notification.db");
+    std::fs::remove_file(&file).unwrap();
+    let said = folder.run_offline(&["outbox"]).await;
+    assert!(said.err.contains("could not open notification"), "{said:?}");
+    assert!(said.well().contains("posts"));
+    assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn a_fleet_is_asked_at_the_addresses_that_are_given() {
+    let folder = Folder::new();
+    let fleet = |more: &[(&str, &str)]| {
+        let mut command = folder.command(&["dlq", "list"]);
+        command.envs(more.iter().copied());
+        command
+    };
+    let kafka = ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9");
+    let key = ("OPERATOR_KEY", "0123456789abcdef0123456789abcdef");
+    let posts = ("OPERATOR_SERVICES", "posts=http://127.0.0.1:9");
+    for (settings, named) in [
+        (&[kafka][..], "OPERATOR_SERVICES"),
+        (&[posts], "OPERATOR_KEY"),
+        (&[posts, ("OPERATOR_KEY", "short")], "32 random bytes"),
+        (&[posts, key], "posts does not answer at 127.0.0.1:9"),
+        (
+            &[("OPERATOR_SERVICES", "pots=http://127.0.0.1:9")],
+            "no service \"pots\"",
+        ),
+    ] {
+        let said = Said::of(fleet(settings).output().await.unwrap());
+        assert!(
+            said.code != Some(0) && said.err.contains(named),
+            "{named}: {said:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_variable_that_is_nearly_a_setting_is_warned_of() {
+    let folder = Folder::new();
+    let mut command = folder.command(&["config"]);
+    let said = Said::of(command.env("LOG_LEVLE", "debug").output().await.unwrap());
+    assert!(said.err.contains("did you mean LOG_LEVEL?"), "{said:?}");
+    said.well();
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ async fn every_operation_has_a_rule_and_an_id_of_its_own_and_every_rule_an_opera
             assert!(operation["tags"][0].is_string(), "{id} has a tag");
         }
     }
-    let rules: BTreeSet<_> = gateway::site::routes()
+    let rules: BTreeSet<_> = gateway::roster::routes()
         .map(|(_, method, path, _)| (method.to_owned(), path.to_owned()))
         .collect();
     assert_eq!(operations, rules);
@@ -67,7 +67,7 @@ async fn only_what_strangers_may_write_answers_429() {
         .collect();
     assert!(!answers_429.is_empty(), "logging in does");
     for (method, path) in answers_429 {
-        let mode = gateway::site::routes()
+        let mode = gateway::roster::routes()
             .find(|(_, of, at, _)| *of == method && *at == path)
             .map(|(.., mode)| mode);
         assert_eq!(mode, Some(blocks::Mode::Strip), "{method} {path}");

@@ -10,6 +10,5 @@ mod front;
 mod graph;
 mod outbox;
 mod process;
-mod traefik;
 mod walk;
 mod world;

@@ -46,6 +46,11 @@ impl Folder {
         Said::of(self.command(args).output().await.unwrap())
     }
 
+    /// The same without a server.
+    pub async fn run_offline(&self, args: &[&str]) -> Said {
+        self.run(&[args, &["--offline"]].concat()).await
+    }
+
     /// Starts a server on a free port.
     pub async fn serve(&self) -> Rookery {
         self.serve_with(&[]).await

@@ -24,19 +24,25 @@ mod hasher;
 mod identities;
 mod keyring;
 mod memory;
+pub mod operator;
 pub mod passwords;
 pub mod queries;
 pub mod revocations;
 mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context;
 use async_trait::async_trait;
+use blocks::config::{Secret, Setting};
 use blocks::gateway::{AuthRefusal, Authenticator};
 use blocks::identity::{ISSUER, KeySource};
-use blocks::service::Background;
-use blocks::{Caller, Clock, Mode, Role, Route, Service};
+use blocks::{Caller, Clock, Route, Service};
 use chrono::TimeDelta;
+use events::topic;
+use service::settings::{DATABASE_DIRECT_URL, DATABASE_URL};
+use service::{Definition, Identity, Opened, Place, Role, Size};
 use sql::{Db, Migration};
 
 pub use domain::{Account, NewAccount};
@@ -64,47 +70,15 @@ pub const MIGRATIONS: &[Migration] = &[
 
 /// The gateway's rule for each endpoint.
 pub const ROUTES: &[Route] = &[
-    Route {
-        methods: &["POST"],
-        path: "/api/auth/register",
-        mode: Mode::Strip,
-    },
-    Route {
-        methods: &["POST"],
-        path: "/api/auth/login",
-        mode: Mode::Strip,
-    },
+    Route::strip(&["POST"], "/api/auth/register"),
+    Route::strip(&["POST"], "/api/auth/login"),
     // It reads the token itself.
-    Route {
-        methods: &["GET"],
-        path: "/api/auth/validate",
-        mode: Mode::Strip,
-    },
-    Route {
-        methods: &["GET", "PUT"],
-        path: "/api/auth/me",
-        mode: Mode::Required,
-    },
-    Route {
-        methods: &["POST"],
-        path: "/api/auth/logout",
-        mode: Mode::Required,
-    },
-    Route {
-        methods: &["GET"],
-        path: "/api/auth/sessions",
-        mode: Mode::Required,
-    },
-    Route {
-        methods: &["DELETE"],
-        path: "/api/auth/sessions/{id}",
-        mode: Mode::Required,
-    },
-    Route {
-        methods: &["GET"],
-        path: "/.well-known/jwks.json",
-        mode: Mode::Strip,
-    },
+    Route::strip(&["GET"], "/api/auth/validate"),
+    Route::required(&["GET", "PUT"], "/api/auth/me"),
+    Route::required(&["POST"], "/api/auth/logout"),
+    Route::required(&["GET"], "/api/auth/sessions"),
+    Route::required(&["DELETE"], "/api/auth/sessions/{id}"),
+    Route::strip(&["GET"], "/.well-known/jwks.json"),
 ];
 
 /// For whom access tokens are made.
@@ -142,6 +116,30 @@ impl Settings {
             hash_queue: 64,
             replicas: None,
         }
+    }
+
+    /// What `on` says.
+    fn at(on: &dyn Place) -> anyhow::Result<Self> {
+        let secret = match on.config().get(&SECRET_KEY) {
+            Some(secret) => Some(secret),
+            None => on.kept_secret()?,
+        };
+        let secret = secret.context(
+            "SECRET_KEY is not set: it encrypts the stored signing keys, and every replica needs the \
+             same one; `openssl rand -base64 32` makes a good one",
+        )?;
+        let direct = || {
+            on.needs(&DATABASE_DIRECT_URL)
+                .or_else(|_| on.needs(&DATABASE_URL))
+        };
+        let has_replicas = !on.is_embedded() && on.role() == Role::Serves;
+        let replicas = has_replicas.then(direct).transpose()?;
+        Ok(Self {
+            token_ttl: TimeDelta::from_std(on.config().get(&ACCESS_TOKEN_SECONDS))
+                .context("ACCESS_TOKEN_SECONDS is out of range")?,
+            replicas: replicas.map(|url| url.expose().to_owned()),
+            ..Self::new(secret.expose())
+        })
     }
 
     /// Whether the secret key is one, before anything is asked that may have to be waited for.
@@ -237,7 +235,7 @@ impl Auth {
     /// # Errors
     /// As [`commands::register`].
     pub async fn create_admin(&self, new: NewAccount) -> Result<Account, AuthError> {
-        commands::register(self, new, Role::Admin).await
+        commands::register(self, new, blocks::Role::Admin).await
     }
 
     /// Where changes made by other processes are told, and what answers whether a token still holds.
@@ -268,26 +266,61 @@ impl Authenticator for Auth {
     }
 }
 
-/// The service, ready to run.
+/// Encrypts the stored signing keys; the same for every replica.
+pub const SECRET_KEY: Setting<Option<Secret>> = Setting::key(
+    "SECRET_KEY",
+    "encrypts the stored signing keys; one process makes its own in `DATA_DIR/secret.key` where this is absent",
+);
+const ACCESS_TOKEN_SECONDS: Setting<Duration> = Setting::seconds(
+    "ACCESS_TOKEN_SECONDS",
+    "86400",
+    "how long an access token holds",
+);
+
+/// The service.
+pub static DEFINITION: Definition = Definition {
+    name: NAME,
+    about: "Accounts, sessions, and whose a token is.",
+    routes: ROUTES,
+    topics: &[topic::USERS],
+    publishes: &[
+        "user.created",
+        "user.updated",
+        "user.authenticated",
+        "user.session_revoked",
+    ],
+    migrations: MIGRATIONS,
+    settings: &[&SECRET_KEY, &ACCESS_TOKEN_SECONDS],
+    // Password hashes take 19 MiB each while they are made.
+    size: Size {
+        cpu_millis: 200,
+        memory_mib: 64,
+        memory_limit_mib: 384,
+        ..Size::USUAL
+    },
+    ..Definition::new(|on| Box::pin(open(on)))
+};
+
+async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
+    let settings = Settings::at(on)?;
+    settings.check()?;
+    let db = on.database(&DEFINITION).await?;
+    let auth = Auth::open(db.clone(), settings, Arc::clone(on.clock())).await?;
+    Ok(Opened {
+        identity: Some(Identity {
+            authenticator: Arc::new(auth.clone()),
+            keys: auth.keys(),
+        }),
+        operator: operator::router(auth.clone()),
+        ..Opened::over(&db, service(&auth))
+    })
+}
+
+/// The service over `auth`.
 pub fn service(auth: &Auth) -> Service {
+    let feed = auth.feed.iter();
     Service {
-        name: NAME,
-        router: api::router(auth.clone()),
-        routes: ROUTES,
-        topics: &[events::topic::USERS],
-        publishes: &[
-            "user.created",
-            "user.updated",
-            "user.authenticated",
-            "user.session_revoked",
-        ],
-        consumers: vec![],
-        outbox: Some(Arc::new(auth.db.clone())),
-        checks: vec![Arc::new(auth.db.clone())],
-        background: auth
-            .feed
-            .iter()
-            .map(|feed| Arc::clone(feed) as Arc<dyn Background>)
-            .collect(),
+        background: feed.map(|feed| Arc::clone(feed) as _).collect(),
+        ..DEFINITION.over(&auth.db, api::router(auth.clone()))
     }
 }

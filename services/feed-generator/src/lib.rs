@@ -21,6 +21,7 @@ pub mod domain;
 pub mod error;
 pub mod leftovers;
 pub mod mirror;
+pub mod operator;
 pub mod projection;
 pub mod queries;
 pub mod rebuild;
@@ -30,12 +31,14 @@ pub mod store;
 use std::sync::Arc;
 
 use blocks::bus::EventBus;
+use blocks::config::Setting;
 use blocks::consumer::{Consumer, ConsumerStore};
 use blocks::error::BoxError;
-use blocks::outbox::Outbox;
+use blocks::outbox::InspectOutbox;
 use blocks::service::{Background, Check};
-use blocks::{Mode, Route, Service};
+use blocks::{Route, Service};
 use events::topic;
+use service::{Definition, Kept, Opened, Place, Size, Store};
 use sql::{Db, Migration, StoreError};
 
 use consumer::FeedConsumer;
@@ -50,30 +53,21 @@ pub const MIGRATIONS: &[Migration] = &[sql::migration!(1001, "feed", "0001_feed.
 
 /// The gateway's rule for each endpoint.
 pub const ROUTES: &[Route] = &[
-    Route {
-        methods: &["GET"],
-        path: "/api/activity-stream",
-        mode: Mode::Optional,
-    },
-    Route {
-        methods: &["GET"],
-        path: "/api/activity-stream/user",
-        mode: Mode::Required,
-    },
-    Route {
-        methods: &["GET"],
-        path: "/api/activity-stream/user/{user_id}",
-        mode: Mode::Optional,
-    },
-    Route {
-        methods: &["GET"],
-        path: "/api/activity-stream/stats",
-        mode: Mode::Optional,
-    },
+    Route::optional(&["GET"], "/api/activity-stream"),
+    Route::required(&["GET"], "/api/activity-stream/user"),
+    Route::optional(&["GET"], "/api/activity-stream/user/{user_id}"),
+    Route::optional(&["GET"], "/api/activity-stream/stats"),
 ];
 
 /// The service's name: its folder and schema.
 pub const NAME: &str = "feed-generator";
+
+/// Whether guests may read.
+const PUBLIC_ACTIVITY_STREAM: Setting<bool> = Setting::switch(
+    "PUBLIC_ACTIVITY_STREAM",
+    "true",
+    "`false`: the streams only for those with a token",
+);
 
 /// What is decided by configuration.
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +97,7 @@ struct Inner {
     bus: Arc<dyn EventBus>,
     store: Arc<dyn FeedStore>,
     consumer: Consumer,
-    outbox: Arc<dyn Outbox>,
+    outbox: Arc<dyn InspectOutbox>,
     check: Arc<dyn Check>,
     background: Vec<Arc<dyn Background>>,
     /// The newest entries, where this process holds them.
@@ -204,6 +198,19 @@ impl Feed {
         Ok(targets.map(|targets| targets.progress(&positions)))
     }
 
+    /// `opened`, with what operators can ask of this service.
+    fn opened(&self, on: &dyn Place, opened: Opened) -> Opened {
+        let feed = self.clone();
+        Opened {
+            operator: operator::router(self, on),
+            unfinished: Some(Box::new(move || {
+                let feed = feed.clone();
+                Box::pin(async move { Ok(feed.rebuild_progress().await?.is_some()) })
+            })),
+            ..opened
+        }
+    }
+
     pub(crate) fn store(&self) -> &dyn FeedStore {
         &*self.inner.store
     }
@@ -229,17 +236,47 @@ fn consumer_of(store: Arc<dyn ConsumerStore>) -> Consumer {
     Consumer::new(consumer::GROUP, topics, store)
 }
 
-/// The service, over `feed`.
+/// The service.
+pub static DEFINITION: Definition = Definition {
+    name: NAME,
+    about: "What happened lately, newest first.",
+    routes: ROUTES,
+    consumes: consumer::TOPICS,
+    migrations: MIGRATIONS,
+    settings: &[&PUBLIC_ACTIVITY_STREAM],
+    store: Store::Redis,
+    kept: Kept::Rebuildable,
+    // More processes than partitions consume nothing, but answer.
+    size: Size {
+        cpu_millis: 200,
+        memory_mib: 64,
+        most_replicas: 6,
+        ..Size::USUAL
+    },
+    ..Definition::new(|on| Box::pin(open(on)))
+};
+
+async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
+    let settings = Settings {
+        public: on.config().get(&PUBLIC_ACTIVITY_STREAM),
+        ..Settings::default()
+    };
+    #[cfg(feature = "fleet")]
+    if !on.is_embedded() {
+        return store::redis::open(on, settings).await;
+    }
+    let db = on.database(&DEFINITION).await?;
+    let feed = Feed::open(db.clone(), on.bus(), settings).await?;
+    Ok(feed.opened(on, Opened::over(&db, service(&feed))))
+}
+
+/// The service over `feed`.
 pub fn service(feed: &Feed) -> Service {
     Service {
-        name: NAME,
-        router: api::router(feed.clone()),
-        routes: ROUTES,
-        topics: &[],
-        publishes: &[],
         consumers: vec![feed.consumer().clone()],
         outbox: Some(Arc::clone(&feed.inner.outbox)),
         checks: vec![Arc::clone(&feed.inner.check)],
         background: feed.inner.background.clone(),
+        ..DEFINITION.service(api::router(feed.clone()))
     }
 }

@@ -27,8 +27,8 @@ mod store;
 use std::sync::Arc;
 
 use blocks::consumer::Consumer;
-use blocks::service::Check;
-use blocks::{Mode, Route, Service};
+use blocks::{Route, Service};
+use service::{Definition, Opened, Place, Size};
 use sql::{Db, Migration};
 
 /// The service's name: its folder, schema and consumer group.
@@ -43,26 +43,10 @@ pub const MIGRATIONS: &[Migration] = &[sql::migration!(
 
 /// The gateway's rule for each endpoint.
 pub const ROUTES: &[Route] = &[
-    Route {
-        methods: &["GET"],
-        path: "/api/notifications",
-        mode: Mode::Required,
-    },
-    Route {
-        methods: &["GET"],
-        path: "/api/notifications/unread-count",
-        mode: Mode::Required,
-    },
-    Route {
-        methods: &["POST"],
-        path: "/api/notifications/{id}/read",
-        mode: Mode::Required,
-    },
-    Route {
-        methods: &["POST"],
-        path: "/api/notifications/read-all",
-        mode: Mode::Required,
-    },
+    Route::required(&["GET"], "/api/notifications"),
+    Route::required(&["GET"], "/api/notifications/unread-count"),
+    Route::required(&["POST"], "/api/notifications/{id}/read"),
+    Route::required(&["POST"], "/api/notifications/read-all"),
 ];
 
 /// The inboxes, and the consumer that fills them. Cheap to clone.
@@ -95,18 +79,30 @@ impl Notifications {
     }
 }
 
-/// The service, over `notifications`.
+/// The service.
+pub static DEFINITION: Definition = Definition {
+    name: NAME,
+    about: "What users are told, and whether they read it.",
+    routes: ROUTES,
+    consumes: consumer::TOPICS,
+    migrations: MIGRATIONS,
+    size: Size {
+        most_replicas: 6,
+        ..Size::USUAL
+    },
+    ..Definition::new(|on| Box::pin(open(on)))
+};
+
+async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
+    let db = on.database(&DEFINITION).await?;
+    Ok(Opened::over(&db, service(&Notifications::open(db.clone()))))
+}
+
+/// The service over `notifications`.
 pub fn service(notifications: &Notifications) -> Service {
-    let db = notifications.db();
+    let router = api::router(notifications.clone());
     Service {
-        name: NAME,
-        router: api::router(notifications.clone()),
-        routes: ROUTES,
-        topics: &[],
-        publishes: &[],
         consumers: vec![notifications.consumer().clone()],
-        outbox: Some(Arc::new(db.clone())),
-        checks: vec![Arc::new(db.clone()) as Arc<dyn Check>],
-        background: vec![],
+        ..DEFINITION.over(notifications.db(), router)
     }
 }

@@ -32,11 +32,12 @@ pub mod store;
 use std::sync::Arc;
 
 use blocks::consumer::Consumer;
-use blocks::outbox::Outbox;
+use blocks::outbox::InspectOutbox;
 use blocks::service::{Background, Check};
-use blocks::{Clock, Mode, Route, Service};
+use blocks::{Clock, Route, Service};
 use chrono::{DateTime, Utc};
-use events::Topic;
+use events::{Topic, topic};
+use service::{Definition, Opened, Place, Size, Store};
 use sql::{Db, Migration, SqlConsumer};
 
 use crate::cache::Cache;
@@ -59,31 +60,13 @@ pub const MIGRATIONS: &[Migration] = &[
 
 /// The gateway's rule for each endpoint.
 pub const ROUTES: &[Route] = &[
-    Route {
-        methods: &["GET"],
-        path: "/api/posts",
-        mode: Mode::Optional,
-    },
-    Route {
-        methods: &["POST"],
-        path: "/api/posts",
-        mode: Mode::Required,
-    },
-    Route {
-        methods: &["GET"],
-        path: "/api/posts/{id}",
-        mode: Mode::Optional,
-    },
-    Route {
-        methods: &["PUT", "DELETE"],
-        path: "/api/posts/{id}",
-        mode: Mode::Required,
-    },
+    Route::optional(&["GET"], "/api/posts"),
+    Route::required(&["POST"], "/api/posts"),
+    Route::optional(&["GET"], "/api/posts/{id}"),
+    Route::required(&["PUT", "DELETE"], "/api/posts/{id}"),
 ];
 
-const TOPICS: &[Topic] = &[events::topic::POSTS];
-
-const CONSUMES: &[Topic] = &[events::topic::USERS];
+const CONSUMES: &[Topic] = &[topic::USERS];
 
 /// What may be different from one installation to another.
 #[derive(Debug, Clone, Copy, Default)]
@@ -108,7 +91,7 @@ struct Inner {
     limits: Limits,
     removal: Arc<Removal>,
     consumer: Consumer,
-    outbox: Arc<dyn Outbox>,
+    outbox: Arc<dyn InspectOutbox>,
     check: Arc<dyn Check>,
     background: Vec<Arc<dyn Background>>,
 }
@@ -185,18 +168,46 @@ impl Posts {
     }
 }
 
-/// The service, ready to be run.
+/// The service.
+pub static DEFINITION: Definition = Definition {
+    name: NAME,
+    about: "Who wrote what.",
+    routes: ROUTES,
+    topics: &[topic::POSTS],
+    publishes: &["post.created", "post.updated", "post.deleted"],
+    consumes: CONSUMES,
+    migrations: MIGRATIONS,
+    store: Store::Mongo,
+    size: Size {
+        cpu_millis: 200,
+        memory_mib: 64,
+        ..Size::USUAL
+    },
+    ..Definition::new(|on| Box::pin(open(on)))
+};
+
+async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
+    #[cfg(feature = "fleet")]
+    if !on.is_embedded() {
+        return mongo::open(on).await;
+    }
+    let db = on.database(&DEFINITION).await?;
+    let settings = Settings {
+        cache: true,
+        ..Settings::default()
+    };
+    let posts = Posts::open(db.clone(), settings);
+    Ok(Opened::over(&db, service(&posts)))
+}
+
+/// The service over `posts`.
 pub fn service(posts: &Posts) -> Service {
     let inner = &posts.inner;
     Service {
-        name: NAME,
-        router: api::router(posts.clone()),
-        routes: ROUTES,
-        topics: TOPICS,
-        publishes: &["post.created", "post.updated", "post.deleted"],
         consumers: vec![inner.consumer.clone()],
         outbox: Some(Arc::clone(&inner.outbox)),
         checks: vec![Arc::clone(&inner.check)],
         background: inner.background.clone(),
+        ..DEFINITION.service(api::router(posts.clone()))
     }
 }

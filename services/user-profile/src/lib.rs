@@ -27,9 +27,10 @@ pub mod store;
 
 use std::sync::Arc;
 
-use blocks::{Mode, Route, Service};
+use blocks::{Route, Service};
 use chrono::NaiveDate;
-use events::Topic;
+use events::{Topic, topic};
+use service::{Definition, Opened, Place};
 use sql::{Db, Migration, SqlConsumer};
 
 use crate::consumer::Accounts;
@@ -43,19 +44,11 @@ pub const MIGRATIONS: &[Migration] = &[sql::migration!(1001, "profiles", "0001_p
 
 /// The gateway's rule for each endpoint.
 pub const ROUTES: &[Route] = &[
-    Route {
-        methods: &["GET", "POST", "PUT", "DELETE"],
-        path: "/api/profile",
-        mode: Mode::Required,
-    },
-    Route {
-        methods: &["GET"],
-        path: "/api/profile/{user_id}",
-        mode: Mode::Required,
-    },
+    Route::required(&["GET", "POST", "PUT", "DELETE"], "/api/profile"),
+    Route::required(&["GET"], "/api/profile/{user_id}"),
 ];
 
-const TOPICS: &[Topic] = &[events::topic::PROFILES];
+const CONSUMES: &[Topic] = &[topic::USERS];
 
 /// The service's state. Cheap to clone.
 #[derive(Clone)]
@@ -84,25 +77,29 @@ impl Profiles {
     }
 }
 
-/// The service, ready to be run.
+/// The service.
+pub static DEFINITION: Definition = Definition {
+    name: NAME,
+    about: "What people say about themselves.",
+    routes: ROUTES,
+    topics: &[topic::PROFILES],
+    publishes: &["profile.created", "profile.updated", "profile.deleted"],
+    consumes: CONSUMES,
+    migrations: MIGRATIONS,
+    ..Definition::new(|on| Box::pin(open(on)))
+};
+
+async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
+    let db = on.database(&DEFINITION).await?;
+    let profiles = Profiles::open(db.clone(), Limits::default());
+    Ok(Opened::over(&db, service(&profiles)))
+}
+
+/// The service over `profiles`.
 pub fn service(profiles: &Profiles) -> Service {
-    let db = &profiles.db;
-    let consumer = SqlConsumer::new(
-        db.clone(),
-        NAME,
-        &[events::topic::USERS],
-        Arc::new(Accounts),
-    )
-    .consumer();
+    let accounts = SqlConsumer::new(profiles.db.clone(), NAME, CONSUMES, Arc::new(Accounts));
     Service {
-        name: NAME,
-        router: api::router(profiles.clone()),
-        routes: ROUTES,
-        topics: TOPICS,
-        publishes: &["profile.created", "profile.updated", "profile.deleted"],
-        consumers: vec![consumer],
-        outbox: Some(Arc::new(db.clone())),
-        checks: vec![Arc::new(db.clone())],
-        background: vec![],
+        consumers: vec![accounts.consumer()],
+        ..DEFINITION.over(&profiles.db, api::router(profiles.clone()))
     }
 }

@@ -17,6 +17,7 @@ pub mod identity;
 pub mod kit;
 pub mod metrics;
 pub mod moving;
+pub mod ndjson;
 pub mod outbox;
 pub mod problem;
 pub mod relay;

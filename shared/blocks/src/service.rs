@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::consumer::Consumer;
 use crate::error::BoxError;
-use crate::outbox::Outbox;
+use crate::outbox::InspectOutbox;
 
 /// Who may pass the gateway on a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +31,38 @@ pub struct Route {
     pub path: &'static str,
     /// Who may pass.
     pub mode: Mode,
+}
+
+impl Route {
+    /// A valid token, or 401.
+    pub const fn required(methods: &'static [&'static str], path: &'static str) -> Self {
+        let mode = Mode::Required;
+        Self {
+            methods,
+            path,
+            mode,
+        }
+    }
+
+    /// Guests may pass; a bad token is a 401.
+    pub const fn optional(methods: &'static [&'static str], path: &'static str) -> Self {
+        let mode = Mode::Optional;
+        Self {
+            methods,
+            path,
+            mode,
+        }
+    }
+
+    /// Everybody passes, and nobody is known.
+    pub const fn strip(methods: &'static [&'static str], path: &'static str) -> Self {
+        let mode = Mode::Strip;
+        Self {
+            methods,
+            path,
+            mode,
+        }
+    }
 }
 
 /// Something a service needs and can ask after.
@@ -78,7 +110,7 @@ pub struct Service {
     /// Its consumer groups.
     pub consumers: Vec<Consumer>,
     /// Its outbox, where it has one.
-    pub outbox: Option<Arc<dyn Outbox>>,
+    pub outbox: Option<Arc<dyn InspectOutbox>>,
     /// What it needs to serve.
     pub checks: Vec<Arc<dyn Check>>,
     /// What else it runs.

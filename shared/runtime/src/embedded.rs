@@ -1,39 +1,34 @@
 //! The adapters of a process that needs no server: a `SQLite` file a service and the topic log, all
 //! in one folder.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
 use blocks::Clock;
 use blocks::bus::EventBus;
-use blocks::config::{Config, Durability as Wanted};
+use blocks::config::{Config, Durability as Wanted, Secret};
 use blocks::error::BoxError;
 use blocks::health;
 use blocks::service::Check;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use service::{Close, Definition, Kept, Place, Role};
 use sql::log::TopicLog;
-use sql::{Db, Durability, Migration, Settings};
+use sql::{Db, Durability, Settings};
 
 use crate::folder::DataDir;
 use crate::process::Stores;
 
-/// What a service's file must survive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
-    /// It is the truth: what `SQLITE_DURABILITY` says.
-    AsConfigured,
-    /// It is made of the log again where it lost something.
-    Rebuildable,
-}
-
 /// A data folder with what is open in it.
 pub struct Embedded {
+    config: Config,
     folder: DataDir,
     clock: Arc<dyn Clock>,
-    durability: Durability,
-    keep_inbox: bool,
+    role: Role,
     log: TopicLog,
     databases: Mutex<Vec<Db>>,
+    closes: Mutex<Vec<Close>>,
 }
 
 impl Embedded {
@@ -45,68 +40,30 @@ impl Embedded {
         config: &Config,
         folder: DataDir,
         clock: Arc<dyn Clock>,
+        role: Role,
     ) -> anyhow::Result<Self> {
-        let durability = match config.sqlite_durability {
-            Wanted::Full => Durability::Full,
-            Wanted::Process => Durability::Process,
-        };
         let path = folder.database("log").context("could not use log.db")?;
-        let log = TopicLog::open(&path, durability, Arc::clone(&clock))
+        let settings = Settings {
+            migrate: role == Role::Serves,
+            ..Settings::new("log", Arc::clone(&clock))
+        };
+        let log = TopicLog::open_with(&path, durability(config), settings)
             .await
             .with_context(|| format!("could not open {}", path.display()))?;
         Ok(Self {
+            config: config.clone(),
             folder,
             clock,
-            durability,
-            keep_inbox: config.kafka_enable_inbox,
+            role,
             log,
             databases: Mutex::default(),
+            closes: Mutex::default(),
         })
-    }
-
-    /// Opens the file of `service`.
-    ///
-    /// # Errors
-    /// When it can't be opened or brought up to date.
-    pub async fn database(
-        &self,
-        service: &'static str,
-        kept: Kept,
-        migrations: &[Migration],
-    ) -> anyhow::Result<Db> {
-        let durability = match kept {
-            Kept::AsConfigured => self.durability,
-            Kept::Rebuildable => Durability::Process,
-        };
-        let settings = Settings {
-            keep_inbox: self.keep_inbox,
-            ..Settings::new(service, Arc::clone(&self.clock))
-        };
-        let path = self
-            .folder
-            .database(service)
-            .with_context(|| format!("could not use {service}.db"))?;
-        let db = Db::open_sqlite(&path, durability, settings, migrations)
-            .await
-            .with_context(|| format!("could not open {}", path.display()))?;
-        self.databases
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(db.clone());
-        Ok(db)
     }
 
     /// The databases opened so far.
     pub fn databases(&self) -> Vec<Db> {
-        self.databases
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// The event bus.
-    pub fn bus(&self) -> Arc<dyn EventBus> {
-        Arc::new(self.log.clone())
+        self.databases.lock().clone()
     }
 
     /// What `/health/events` asks.
@@ -123,10 +80,73 @@ impl Embedded {
     pub fn folder(&self) -> &DataDir {
         &self.folder
     }
+}
 
-    /// Time and ids.
-    pub fn clock(&self) -> &Arc<dyn Clock> {
+fn durability(config: &Config) -> Durability {
+    match config.sqlite_durability {
+        Wanted::Full => Durability::Full,
+        Wanted::Process => Durability::Process,
+    }
+}
+
+#[async_trait]
+impl Place for Embedded {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    fn bus(&self) -> Arc<dyn EventBus> {
+        Arc::new(self.log.clone())
+    }
+
+    fn is_embedded(&self) -> bool {
+        true
+    }
+
+    fn role(&self) -> Role {
+        self.role
+    }
+
+    async fn database(&self, of: &Definition) -> anyhow::Result<Db> {
+        let durability = match of.kept {
+            Kept::AsConfigured => durability(&self.config),
+            Kept::Rebuildable => Durability::Process,
+        };
+        let settings = Settings {
+            keep_inbox: self.config.kafka_enable_inbox,
+            migrate: self.role == Role::Serves,
+            ..Settings::new(of.name, Arc::clone(&self.clock))
+        };
+        let path = self.folder.database(of.name);
+        let path = path.with_context(|| format!("could not use {}.db", of.name))?;
+        let db = Db::open_sqlite(&path, durability, settings, of.migrations)
+            .await
+            .with_context(|| format!("could not open {}", path.display()))?;
+        self.databases.lock().push(db.clone());
+        Ok(db)
+    }
+
+    fn kept_secret(&self) -> anyhow::Result<Option<Secret>> {
+        Ok(Some(Secret::new(self.folder.secret_key()?)))
+    }
+
+    /// There is no server to wait for: it opens, or it does not.
+    async fn attempt(
+        &self,
+        _: &'static str,
+        what: String,
+        attempt: &(dyn Fn() -> BoxFuture<'static, Result<(), BoxError>> + Sync),
+    ) -> anyhow::Result<()> {
+        let opened = attempt().await.map_err(anyhow::Error::from_boxed);
+        opened.with_context(|| format!("could not use {what}"))
+    }
+
+    fn closes(&self, close: Close) {
+        self.closes.lock().push(close);
     }
 }
 
@@ -137,6 +157,10 @@ impl Stores for Embedded {
     }
 
     async fn close(&self) {
+        let closes = std::mem::take(&mut *self.closes.lock());
+        for close in closes {
+            close().await;
+        }
         for db in self.databases() {
             db.close().await;
         }

@@ -20,11 +20,28 @@ pub mod embedded;
 #[cfg(feature = "fleet")]
 pub mod fleet;
 pub mod folder;
+pub mod operator;
 pub mod process;
 pub mod signals;
 pub mod stage;
 pub mod topics;
 
-pub use embedded::{Embedded, Kept};
+pub use embedded::Embedded;
+#[cfg(feature = "fleet")]
+pub use fleet::alone;
 pub use folder::{DataDir, FolderError};
 pub use process::{Process, Stores};
+
+/// Logs what an operator should know of where settings came from.
+pub fn say_what_was_read(config: &blocks::config::Config) {
+    for row in config.composed() {
+        tracing::info!("{} is said by {}", row.name, row.source);
+    }
+    for unknown in config.unknown() {
+        tracing::warn!(
+            "{} is no setting and says nothing: did you mean {}?",
+            unknown.name,
+            unknown.meant
+        );
+    }
+}

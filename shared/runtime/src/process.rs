@@ -187,7 +187,8 @@ impl Process {
         let outboxes = self
             .services
             .iter()
-            .filter_map(|service| service.outbox.clone());
+            .filter_map(|service| service.outbox.clone())
+            .map(|outbox| outbox as Arc<dyn Outbox>);
         outboxes.collect()
     }
 

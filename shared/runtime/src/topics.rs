@@ -13,7 +13,7 @@ use events::Topic;
 ///
 /// # Errors
 /// When a consumer reads a topic that nobody knows.
-pub fn of(services: &[Service]) -> anyhow::Result<Vec<TopicSpec>> {
+pub fn of<'a>(services: impl IntoIterator<Item = &'a Service>) -> anyhow::Result<Vec<TopicSpec>> {
     let mut specs: BTreeMap<String, TopicSpec> = BTreeMap::new();
     let mut add = |spec: TopicSpec| drop(specs.insert(spec.name.clone(), spec));
     for service in services {
@@ -37,7 +37,10 @@ pub fn of(services: &[Service]) -> anyhow::Result<Vec<TopicSpec>> {
 ///
 /// # Errors
 /// When the bus can't, or a topic exists with another number of partitions.
-pub async fn create(bus: &dyn EventBus, services: &[Service]) -> anyhow::Result<()> {
+pub async fn create<'a>(
+    bus: &dyn EventBus,
+    services: impl IntoIterator<Item = &'a Service>,
+) -> anyhow::Result<()> {
     bus.ensure_topics(&of(services)?)
         .await
         .context("could not create the topics")
@@ -56,7 +59,7 @@ impl Topics {
     ///
     /// # Errors
     /// When a consumer reads a topic that nobody knows.
-    pub fn of(services: &[Service]) -> anyhow::Result<Self> {
+    pub fn of<'a>(services: impl IntoIterator<Item = &'a Service>) -> anyhow::Result<Self> {
         Ok(Self {
             specs: of(services)?,
             are_made: false,

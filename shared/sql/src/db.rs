@@ -58,6 +58,8 @@ pub struct Settings {
     pub keep_inbox: bool,
     /// Whether the tables of the delivery are wanted (the topic log's file has none).
     pub delivery: bool,
+    /// Whether the schema is brought up to date. Whoever only looks refuses one that is not.
+    pub migrate: bool,
     /// Another way to the same PostgreSQL server, for migrations: they need a session of their own,
     /// which a pooler in between does not give.
     pub direct_url: Option<String>,
@@ -71,6 +73,7 @@ impl Settings {
             clock,
             keep_inbox: true,
             delivery: true,
+            migrate: true,
             direct_url: None,
         }
     }
@@ -139,7 +142,7 @@ impl Db {
     ) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
+            .create_if_missing(settings.migrate)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(match durability {
                 Durability::Full => SqliteSynchronous::Full,
@@ -154,10 +157,8 @@ impl Db {
             .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY_TIMEOUT);
         let mut connection = options.connect().await?;
-        migrate::sqlite(migrations, settings.delivery)
-            .run_direct(None, &mut connection, false)
-            .await
-            .map_err(|error| StoreError::Unavailable(Box::new(error)))?;
+        let steps = migrate::sqlite(migrations, settings.delivery);
+        migrate::run(&steps, &mut connection, settings.migrate).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(SQLITE_READERS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -204,11 +205,11 @@ impl Db {
         let options = in_schema(url)?;
         let direct = settings.direct_url.as_deref().map(in_schema).transpose()?;
         let mut connection = direct.as_ref().unwrap_or(&options).connect().await?;
-        create_schema(&mut connection, schema).await?;
-        migrate::postgres(migrations, settings.delivery)
-            .run_direct(None, &mut connection, false)
-            .await
-            .map_err(|error| StoreError::Unavailable(Box::new(error)))?;
+        if settings.migrate {
+            create_schema(&mut connection, schema).await?;
+        }
+        let steps = migrate::postgres(migrations, settings.delivery);
+        migrate::run(&steps, &mut connection, settings.migrate).await?;
         connection.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(POSTGRES_CONNECTIONS)

@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use sqlx::SqlSafeStr;
-use sqlx::migrate::{MigrationType, Migrator};
+use sqlx::migrate::{Migrate, MigrationType, Migrator};
+
+use crate::error::StoreError;
 
 /// A step of a schema, once for each database. Steps only go forward.
 ///
@@ -69,4 +71,34 @@ fn migrator(
         )
     });
     Migrator::with_migrations(steps.collect())
+}
+
+/// Brings a schema up to date, or refuses one that is not.
+pub(crate) async fn run(
+    steps: &Migrator,
+    connection: &mut impl Migrate,
+    may_change: bool,
+) -> Result<(), StoreError> {
+    let refused = |error| StoreError::Unavailable(Box::new(error));
+    if may_change {
+        return steps
+            .run_direct(None, connection, false)
+            .await
+            .map_err(refused);
+    }
+    let applied = connection
+        .list_applied_migrations(&steps.table_name)
+        .await
+        .map_err(refused)?;
+    let is_applied = |step: &sqlx::migrate::Migration| {
+        applied
+            .iter()
+            .any(|done| done.version == step.version && done.checksum == step.checksum)
+    };
+    if steps.iter().all(is_applied) && applied.len() == steps.iter().count() {
+        return Ok(());
+    }
+    Err(StoreError::away(
+        "its schema is of another version: whoever only looks changes nothing, the service brings it up to date",
+    ))
 }

@@ -1,12 +1,13 @@
 //! Where settings come from, and what is said about one that is wrong.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use figment::providers::{Env, Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::{ConfigError, SETTINGS, parts};
+use super::{AnySetting, ConfigError, Secret, Unknown, parts};
 
 /// What stands for a secret.
 pub(super) const MASK: &str = "********";
@@ -43,15 +44,16 @@ impl Provider for Layer {
     }
 }
 
-/// The variables of the environment that are ours, but for the empty ones.
+/// How many letters of a variable's name may be wrong for it to be taken for a setting.
+const TYPOS: usize = 2;
+/// Names the file, where no command line does.
+pub(super) const FILE_VARIABLE: &str = "ROOKERY_CONFIG";
+/// A file's name and text.
+pub(super) type Given = (String, String);
+
+/// The variables of the environment, but for the empty ones.
 pub(super) fn environment() -> Vec<(String, String)> {
-    let names: Vec<&str> = SETTINGS
-        .iter()
-        .map(|setting| setting.name)
-        .chain(["ROOKERY_CONFIG"])
-        .collect();
     Env::raw()
-        .only(&names)
         .iter()
         .map(|(name, value)| (name.as_str().to_ascii_uppercase(), value))
         .filter(|(_, value)| !value.trim().is_empty())
@@ -59,7 +61,7 @@ pub(super) fn environment() -> Vec<(String, String)> {
 }
 
 /// A file's name and text.
-pub(super) fn read(path: &Path) -> Result<(String, String), ConfigError> {
+pub(super) fn read(path: &Path) -> Result<Given, ConfigError> {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(text) => Ok((name, text)),
@@ -71,39 +73,55 @@ pub(super) fn read(path: &Path) -> Result<(String, String), ConfigError> {
 }
 
 /// All layers, merged.
-pub(super) struct Sources(Figment);
+pub(super) struct Sources {
+    settings: Vec<&'static dyn AnySetting>,
+    merged: Figment,
+    pub(super) unknown: Vec<Unknown>,
+}
 
 impl Sources {
     pub(super) fn merge(
-        file: Option<(String, String)>,
+        file: Option<Given>,
         environment: impl IntoIterator<Item = (String, String)>,
+        settings: impl Iterator<Item = &'static dyn AnySetting>,
     ) -> Result<Self, ConfigError> {
-        let defaults = SETTINGS
-            .iter()
-            .filter(|setting| !setting.default.is_empty());
+        let mut names = BTreeSet::new();
+        let settings: Vec<_> = settings.filter(|of| names.insert(of.name())).collect();
+        let defaults = settings.iter().filter(|of| !of.default().is_empty());
         let mut merged = Figment::from(Layer {
             name: "default".into(),
             values: defaults
-                .map(|setting| (setting.name.to_owned(), setting.default.to_owned()))
+                .map(|of| (of.name().to_owned(), of.default().to_owned()))
                 .collect(),
         });
         if let Some((path, text)) = file {
-            let values = read_toml(&path, &text)?;
+            let values = read_toml(&path, &text, &names)?;
             merged = merged.merge(Layer { name: path, values });
         }
-        let known = |name: &str| SETTINGS.iter().any(|setting| setting.name == name);
-        let given = environment
+        let (given, others): (Vec<_>, Vec<_>) = environment
             .into_iter()
-            .filter(|(name, value)| known(name) && !value.trim().is_empty());
-        let mut sources = Self(merged.merge(Layer {
+            .filter(|(_, value)| !value.trim().is_empty())
+            .partition(|(name, _)| names.contains(name.as_str()));
+        merged = merged.merge(Layer {
             name: "environment".into(),
-            values: given.collect(),
-        }));
+            values: given,
+        });
+        let unknown = others.into_iter().filter_map(|(name, _)| {
+            let meant = mistyped(&name, &names)?;
+            Some(Unknown { name, meant })
+        });
+        let unknown = unknown.collect();
+        let mut sources = Self {
+            settings,
+            merged,
+            unknown,
+        };
         for whole in parts::WHOLES {
-            if sources.said(whole.name).is_none()
+            if names.contains(whole.name)
+                && sources.said(whole.name).is_none()
                 && let Some(value) = whole.compose(&sources)?
             {
-                sources.0 = sources.0.merge(Layer {
+                sources.merged = sources.merged.merge(Layer {
                     name: whole.parts.join(", "),
                     values: vec![(whole.name.to_owned(), value)],
                 });
@@ -113,74 +131,50 @@ impl Sources {
     }
 
     /// What `name` says, unless that is nothing but blanks.
-    pub(super) fn said(&self, name: &'static str) -> Option<String> {
-        let said = self.optional(name);
+    pub(super) fn said(&self, name: &str) -> Option<String> {
+        let said = self
+            .merged
+            .find_value(name)
+            .ok()
+            .and_then(Value::into_string);
         said.map(|text| text.trim().to_owned())
             .filter(|text| !text.is_empty())
     }
 
-    /// What `name` says, where it says anything.
-    pub(super) fn optional(&self, name: &'static str) -> Option<String> {
-        self.0.find_value(name).ok().and_then(Value::into_string)
-    }
-
-    /// What `name` says, as `parse` reads it.
-    pub(super) fn parse<T>(
-        &self,
-        name: &'static str,
-        expected: &str,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<T, ConfigError> {
-        let text = self.optional(name).unwrap_or_default();
-        parse(text.trim()).ok_or_else(|| self.refuse(name, expected))
-    }
-
     /// The error that says what `name` must be.
     pub(super) fn refuse(&self, name: &'static str, expected: &str) -> ConfigError {
-        let Row { value, source, .. } = self.row(name);
-        let found = match value.trim() {
-            MASK => "too weak".into(),
-            "" => "not set".into(),
-            _ => format!("{value:?}"),
-        };
         ConfigError::Value {
             name,
-            found,
-            source_name: source,
+            found: format!("{:?}", self.said(name).unwrap_or_default()),
+            source_name: self.source(name),
             expected: expected.to_owned(),
         }
     }
 
     /// All settings as they are in force.
-    pub(super) fn rows(&self) -> Vec<Row> {
-        SETTINGS
-            .iter()
-            .map(|setting| self.row(setting.name))
-            .collect()
+    pub(super) fn values(&self) -> Vec<super::Value> {
+        let value = |of: &&'static dyn AnySetting| super::Value {
+            of: *of,
+            said: Secret::new(self.said(of.name()).unwrap_or_default()),
+            source: self.source(of.name()),
+        };
+        self.settings.iter().map(value).collect()
     }
 
-    fn row(&self, name: &'static str) -> Row {
-        let secret = SETTINGS
-            .iter()
-            .any(|setting| setting.name == name && setting.secret);
-        let value = self.optional(name);
-        let source = self
-            .0
-            .find_metadata(name)
-            .map_or("default", |metadata| &*metadata.name);
-        Row {
-            name,
-            source: source.to_owned(),
-            value: match value {
-                Some(value) if secret && !value.trim().is_empty() => MASK.to_owned(),
-                value => value.unwrap_or_default(),
-            },
-        }
+    fn source(&self, name: &str) -> String {
+        let metadata = self.merged.find_metadata(name);
+        metadata
+            .map_or("default", |metadata| &*metadata.name)
+            .to_owned()
     }
 }
 
 /// A file's settings by their names in capitals.
-fn read_toml(path: &str, text: &str) -> Result<Vec<(String, String)>, ConfigError> {
+fn read_toml(
+    path: &str,
+    text: &str,
+    names: &BTreeSet<&'static str>,
+) -> Result<Vec<(String, String)>, ConfigError> {
     let broken = |reason: String| ConfigError::File {
         path: path.to_owned(),
         reason,
@@ -191,10 +185,10 @@ fn read_toml(path: &str, text: &str) -> Result<Vec<(String, String)>, ConfigErro
     let mut values = Vec::new();
     for (key, value) in profiles.into_values().flatten() {
         let name = key.to_ascii_uppercase();
-        if !SETTINGS.iter().any(|setting| setting.name == name) {
+        if !names.contains(name.as_str()) {
             return Err(ConfigError::UnknownKey {
                 path: path.to_owned(),
-                hint: nearest(&name),
+                hint: nearest(&name, names),
                 key,
             });
         }
@@ -248,13 +242,18 @@ fn written(value: &Value) -> Option<String> {
 }
 
 /// The setting whose name has most in common with `name`, when that is enough to suggest it.
-fn nearest(name: &str) -> Option<&'static str> {
-    SETTINGS
-        .iter()
-        .map(|setting| (distance(setting.name, name), setting.name))
-        .min()
+fn nearest(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
+    let near = names.iter().map(|known| (distance(known, name), *known));
+    near.min()
         .filter(|(distance, known)| *distance <= (known.len() / 3).max(2))
         .map(|(_, known)| known)
+}
+
+/// The setting that `name` was probably meant to be. Other programs have variables, too: only what is
+/// nearly one of ours counts, and only names of several words.
+fn mistyped(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
+    let meant = nearest(name, names).filter(|known| known.contains('_'))?;
+    (distance(meant, name) <= TYPOS).then_some(meant)
 }
 
 /// Levenshtein's: how many letters must be changed, added or left out.

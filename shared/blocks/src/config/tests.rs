@@ -1,11 +1,49 @@
 use super::*;
 
+const SECRET_KEY: Setting<Option<Secret>> = Setting::key("SECRET_KEY", "encrypts");
+const LIFETIME: Setting<Duration> = Setting::seconds("ACCESS_TOKEN_SECONDS", "86400", "lasts");
+const DATABASE_URL: Setting<Option<Secret>> = Setting::secret("DATABASE_URL", "PostgreSQL");
+const REDIS_URL: Setting<Option<Secret>> = Setting::secret("REDIS_URL", "Redis");
+const DB_HOST: Setting<Option<String>> = Setting::text("DB_HOST", "a part");
+const DB_PORT: Setting<Option<String>> = Setting::text("DB_PORT", "a part");
+const DB_NAME: Setting<Option<String>> = Setting::text("DB_NAME", "a part");
+const DB_USER: Setting<Option<String>> = Setting::text("DB_USER", "a part");
+const DB_PASSWORD: Setting<Option<Secret>> = Setting::secret("DB_PASSWORD", "a part");
+const REDIS_HOST: Setting<Option<String>> = Setting::text("REDIS_HOST", "a part");
+const REDIS_PORT: Setting<Option<String>> = Setting::text("REDIS_PORT", "a part");
+const KAFKA: Setting<Option<String>> = Setting::text("KAFKA_BOOTSTRAP_SERVERS", "brokers");
+const KAFKA_HOST: Setting<Option<String>> = Setting::text("KAFKA_HOST", "a part");
+const CONSUL: Setting<Option<String>> = Setting::text("CONSUL_HTTP_ADDR", "an agent");
+const CONSUL_HOST: Setting<Option<String>> = Setting::text("CONSUL_HOST", "a part");
+
+/// As services have them.
+const OTHERS: Settings = &[
+    &SECRET_KEY,
+    &LIFETIME,
+    &DATABASE_URL,
+    &DB_HOST,
+    &DB_PORT,
+    &DB_NAME,
+    &DB_USER,
+    &DB_PASSWORD,
+    &REDIS_URL,
+    &REDIS_HOST,
+    &REDIS_PORT,
+    &KAFKA,
+    &KAFKA_HOST,
+    &CONSUL,
+    &CONSUL_HOST,
+];
+
 fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let file = (!file.is_empty()).then(|| ("rookery.toml".to_owned(), file.to_owned()));
     let environment = environment
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Config::from_sources(file, environment).map_err(|error| error.to_string())
+    let config = Config::from_sources(file, environment, OTHERS);
+    config
+        .and_then(|config| config.judge().map(|()| config))
+        .map_err(|error| error.to_string())
 }
 
 #[test]
@@ -16,7 +54,6 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     let source = |name| {
         config
             .show()
-            .iter()
             .find(|row| row.name == name)
             .unwrap()
             .source
@@ -32,9 +69,9 @@ fn the_defaults_are_valid_and_every_setting_is_shown() {
     let config = Config::default();
     assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 8000));
     assert_eq!(config.environment, Environment::Development);
-    assert_eq!(config.access_token_lifetime.as_secs(), 86_400);
-    assert!(config.secret_key.is_none() && config.cors_allow_origins.is_empty());
-    assert_eq!(config.show().len(), SETTINGS.len());
+    assert_eq!(config.get(&LIFETIME).as_secs(), 86_400);
+    assert!(config.get(&SECRET_KEY).is_none() && config.cors_allow_origins.is_empty());
+    assert_eq!(config.show().count(), PROCESS.len());
 }
 
 #[test]
@@ -119,13 +156,9 @@ fn production_refuses_a_weak_secret_and_no_secret_is_shown() {
     assert!(blank.starts_with("SECRET_KEY is not set"), "{blank}");
     let digits = "01234567".repeat(4);
     let config = production(&format!(" {digits}\n")).unwrap();
-    assert_eq!(config.secret_key.as_ref().unwrap().expose(), digits);
+    assert_eq!(config.get(&SECRET_KEY).unwrap().expose(), digits);
     assert!(!format!("{config:?}").contains(&digits));
-    let row = config
-        .show()
-        .iter()
-        .find(|row| row.name == "SECRET_KEY")
-        .unwrap();
+    let row = config.show().find(|row| row.name == "SECRET_KEY").unwrap();
     assert_eq!(row.value, source::MASK);
 }
 
@@ -188,21 +221,18 @@ fn addresses_in_parts_are_taken_where_the_url_is_absent() {
         ],
     )
     .unwrap();
+    assert_eq!(config.get(&KAFKA).as_deref(), Some("kafka:9092"));
+    assert_eq!(config.get(&CONSUL).as_deref(), Some("consul-server"));
     assert_eq!(
-        config.kafka_bootstrap_servers.as_deref(),
-        Some("kafka:9092")
-    );
-    assert_eq!(config.consul_http_addr.as_deref(), Some("consul-server"));
-    assert_eq!(
-        exposed(config.redis_url.as_ref()),
+        exposed(config.get(&REDIS_URL).as_ref()),
         Some("redis://read-db:6379")
     );
     assert_eq!(
-        exposed(config.database_url.as_ref()),
+        exposed(config.get(&DATABASE_URL).as_ref()),
         Some("postgres://postgres@postgres-db:5432/rookery")
     );
     // What is in force says where it comes from, and the password stays unseen.
-    let row = |name| config.show().iter().find(|row| row.name == name).unwrap();
+    let row = |name| config.show().find(|row| row.name == name).unwrap();
     assert_eq!(row("KAFKA_BOOTSTRAP_SERVERS").source, "KAFKA_HOST");
     assert_eq!(row("REDIS_URL").source, "REDIS_HOST, REDIS_PORT");
     assert_eq!(row("DATABASE_URL").value, source::MASK);
@@ -218,14 +248,14 @@ fn addresses_in_parts_are_taken_where_the_url_is_absent() {
     ];
     let config = load("", &all).unwrap();
     assert_eq!(
-        exposed(config.database_url.as_ref()),
+        exposed(config.get(&DATABASE_URL).as_ref()),
         Some("postgres://ada%40work:p%2Fw%3Ad%23%25%C3%A9@[::1]:6543/fastapi_micro_db")
     );
     assert_eq!(
-        exposed(config.redis_url.as_ref()),
+        exposed(config.get(&REDIS_URL).as_ref()),
         Some("redis://read-db:6380")
     );
-    assert!(!format!("{:?}", config.show()).contains("p/w"));
+    assert!(!format!("{config:?}").contains("p/w"));
 }
 
 #[test]
@@ -244,16 +274,19 @@ fn a_url_wins_over_its_parts_wherever_each_is_said() {
         ],
     )
     .unwrap();
-    assert_eq!(exposed(config.redis_url.as_ref()), Some("redis://file"));
-    assert_eq!(config.kafka_bootstrap_servers.as_deref(), Some("file:9092"));
-    assert_eq!(config.consul_http_addr.as_deref(), Some("url:8500"));
     assert_eq!(
-        exposed(config.database_url.as_ref()),
+        exposed(config.get(&REDIS_URL).as_ref()),
+        Some("redis://file")
+    );
+    assert_eq!(config.get(&KAFKA).as_deref(), Some("file:9092"));
+    assert_eq!(config.get(&CONSUL).as_deref(), Some("url:8500"));
+    assert_eq!(
+        exposed(config.get(&DATABASE_URL).as_ref()),
         Some("postgres://url/x")
     );
     // Parts without a host name no server.
     let config = load("", &[("DB_NAME", "x"), ("REDIS_PORT", "1")]).unwrap();
-    assert!(config.database_url.is_none() && config.redis_url.is_none());
+    assert!(config.get(&DATABASE_URL).is_none() && config.get(&REDIS_URL).is_none());
 }
 
 #[test]
@@ -271,4 +304,33 @@ fn a_part_that_is_malformed_is_refused_by_its_own_name() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn a_variable_that_is_nearly_a_setting_is_named_with_the_one_that_was_meant() {
+    let config = load(
+        "",
+        &[
+            ("DATABASE_URI", "postgres://db"),
+            ("LOG_LEVLE", "debug"),
+            ("KAFKA_BOOTSTRAP_SERVER", "kafka:9092"),
+            // Of other programs, and of whoever starts this one.
+            ("HOSTNAME", "here"),
+            ("POST", "1"),
+            ("REDIS_PORT_6379_TCP", "tcp://10.0.0.1:6379"),
+            ("AUTH_SERVICE_HOST", "10.0.0.1"),
+            ("KAFKA_HEAP_OPTS", "-Xmx1g"),
+        ],
+    )
+    .unwrap();
+    let unknown = config.unknown().iter();
+    let unknown: Vec<(&str, &str)> = unknown.map(|of| (&*of.name, of.meant)).collect();
+    assert_eq!(
+        unknown,
+        [
+            ("DATABASE_URI", "DATABASE_URL"),
+            ("LOG_LEVLE", "LOG_LEVEL"),
+            ("KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"),
+        ]
+    );
 }

@@ -106,11 +106,6 @@ pub(super) fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// Without the line end and the blanks that come along when a secret is pasted or read from a file.
-pub(super) fn secret(text: &str) -> Option<Secret> {
-    non_empty(text).map(Secret::new)
-}
-
 pub(super) fn origins(text: &str) -> Option<Vec<String>> {
     let origins = text
         .split(',')

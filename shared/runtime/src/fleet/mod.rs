@@ -1,32 +1,18 @@
-//! Services that run alone, each a process of its own: over PostgreSQL and Kafka, behind a gateway
-//! that asks auth.
+//! Services that run each as a process of its own, over servers and Kafka, behind a gateway that asks
+//! auth.
 //!
 //! ```text
-//! main ─ Alone::run ─ config ─ listen ─▶ waiting room: /health, /ready says what is missing
-//!                        └─ open: PostgreSQL (waited for) ─▶ the service ─▶ Process
+//! main ─ alone ─ config ─ listen ─▶ startup server: /health, /ready says what is missing
+//!                  └─ open: servers (waited for) ─▶ the service ─▶ Process
 //! ```
-//!
-//! A binary is a [`Alone`] with a closure that opens the service:
-//!
-//! ```ignore
-//! fn main() -> std::process::ExitCode {
-//!     Alone::new(notification::NAME, "What users are told.", SETTINGS).run(async |fleet| {
-//!         let db = fleet.database(notification::NAME, notification::MIGRATIONS).await?;
-//!         Ok(notification::service(&Notifications::open(db)).into())
-//!     })
-//! }
-//! ```
-//!
-//! A service over another store waits for it by [`Fleet::wait_for`] and has it closed by
-//! [`Fleet::closes`].
 
 mod alone;
 mod front;
 mod jwks;
-mod room;
+mod startup;
 mod wait;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -34,38 +20,46 @@ use blocks::Clock;
 use blocks::bus::EventBus;
 use blocks::config::{Config, Secret};
 use blocks::error::{BoxError, chain};
+use blocks::health;
 use futures::future::BoxFuture;
 use kafka::KafkaBus;
-use sql::{Db, Migration};
+use parking_lot::Mutex;
+use service::settings::{
+    DATABASE_DIRECT_URL, DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS, KAFKA_GROUP_INSTANCE_ID,
+};
+use service::{Close, Definition, Place, Role};
+use sql::Db;
 
 pub use ::kafka;
-pub use alone::{Alone, Ready};
+pub use alone::alone;
 pub use jwks::RemoteKeys;
 pub use wait::server_of;
 
 use crate::process::Stores;
-use wait::Waits;
+use wait::Patience;
 
-/// Closes a store.
-type Close = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
-
-/// What a service that runs alone is opened over.
+/// The servers of a fleet, for one service or for an operator.
 pub struct Fleet {
     config: Config,
     clock: Arc<dyn Clock>,
+    role: Role,
     bus: KafkaBus,
-    waits: Waits,
+    patience: Patience,
     closes: Mutex<Vec<Close>>,
 }
 
 impl Fleet {
-    fn new(config: Config, clock: Arc<dyn Clock>, waits: Waits) -> anyhow::Result<Self> {
-        let servers = config.kafka_bootstrap_servers.clone();
-        let servers = servers.context(
+    fn new(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        role: Role,
+        patience: Patience,
+    ) -> anyhow::Result<Self> {
+        let servers = config.get(&KAFKA_BOOTSTRAP_SERVERS).context(
             "KAFKA_BOOTSTRAP_SERVERS is not set: it names the Kafka brokers, as 127.0.0.1:9092",
         )?;
         let settings = kafka::Settings {
-            instance: config.kafka_group_instance_id.clone(),
+            instance: config.get(&KAFKA_GROUP_INSTANCE_ID),
             ..kafka::Settings::new(servers)
         };
         settings
@@ -77,97 +71,118 @@ impl Fleet {
         Ok(Self {
             config,
             clock,
+            role,
             bus,
-            waits,
+            patience,
             closes: Mutex::default(),
         })
     }
 
-    /// What the process was told.
-    pub fn config(&self) -> &Config {
+    /// The servers of the fleet that `config` names, for somebody who sits there: nothing is waited for
+    /// long.
+    ///
+    /// # Errors
+    /// Names the settings that are absent, or the broker that does not answer.
+    pub async fn for_operator(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        role: Role,
+        services: &[&Definition],
+    ) -> anyhow::Result<Self> {
+        let stores = services.iter().map(|of| of.store.url());
+        let mut missing: Vec<String> = Vec::new();
+        for (name, is_set, about) in stores
+            .map(|url| (url.name, config.get(url).is_some(), url.about))
+            .chain([(
+                KAFKA_BOOTSTRAP_SERVERS.name,
+                config.get(&KAFKA_BOOTSTRAP_SERVERS).is_some(),
+                KAFKA_BOOTSTRAP_SERVERS.about,
+            )])
+        {
+            let line = format!("{name} is not set: it names {about}");
+            if !is_set && !missing.contains(&line) {
+                missing.push(line);
+            }
+        }
+        anyhow::ensure!(missing.is_empty(), "{}", missing.join("; "));
+        let fleet = Self::new(config.clone(), clock, role, Patience::Once)?;
+        let bus = fleet.bus.clone();
+        let answers: &(dyn Fn() -> BoxFuture<'static, Result<(), BoxError>> + Sync) = &|| {
+            let bus = bus.clone();
+            Box::pin(async move { Ok(bus.topics().await.map(drop)?) })
+        };
+        let what = "Kafka (KAFKA_BOOTSTRAP_SERVERS)".to_owned();
+        fleet.attempt(health::EVENTS, what, answers).await?;
+        Ok(fleet)
+    }
+}
+
+#[async_trait]
+impl Place for Fleet {
+    fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Time and ids.
-    pub fn clock(&self) -> &Arc<dyn Clock> {
+    fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
 
-    /// The event bus.
-    pub fn bus(&self) -> Arc<dyn EventBus> {
+    fn bus(&self) -> Arc<dyn EventBus> {
         Arc::new(self.bus.clone())
     }
 
-    /// Where migrations and LISTEN go: past a pooler, where there is one.
-    ///
-    /// # Errors
-    /// When neither `DATABASE_DIRECT_URL` nor `DATABASE_URL` is set.
-    pub fn direct_database_url(&self) -> anyhow::Result<&Secret> {
-        let direct = self.config.database_direct_url.as_ref();
-        direct.map_or_else(|| self.database_url(), Ok)
+    fn is_embedded(&self) -> bool {
+        false
     }
 
-    fn database_url(&self) -> anyhow::Result<&Secret> {
-        self.config.database_url.as_ref().context(
-            "DATABASE_URL is not set: it names the PostgreSQL server, as \
-             postgres://user:password@127.0.0.1:5432/rookery",
-        )
+    fn role(&self) -> Role {
+        self.role
     }
 
-    /// Opens the schema of `service`, waiting for the server for as long as it takes.
-    ///
-    /// # Errors
-    /// When `DATABASE_URL` is absent or can't be read.
-    pub async fn database(
-        &self,
-        service: &'static str,
-        migrations: &[Migration],
-    ) -> anyhow::Result<Db> {
-        let url = self.database_url()?.expose();
-        let server = wait::server_of("DATABASE_URL", url)?;
-        let direct = self.config.database_direct_url.as_ref();
-        if let Some(direct) = direct {
-            wait::server_of("DATABASE_DIRECT_URL", direct.expose())?;
+    async fn database(&self, of: &Definition) -> anyhow::Result<Db> {
+        let place: &dyn Place = self;
+        let url = place.needs(&DATABASE_URL)?;
+        let server = wait::server_of(DATABASE_URL.name, url.expose())?;
+        let direct = self.config.get(&DATABASE_DIRECT_URL);
+        if let Some(direct) = &direct {
+            wait::server_of(DATABASE_DIRECT_URL.name, direct.expose())?;
         }
-        let db = self
-            .wait_for(
-                "database",
-                format!("PostgreSQL at {server} (DATABASE_URL)"),
-                || async {
-                    let settings = sql::Settings {
-                        keep_inbox: self.config.kafka_enable_inbox,
-                        direct_url: direct.map(|url| url.expose().to_owned()),
-                        ..sql::Settings::new(service, Arc::clone(&self.clock))
-                    };
-                    Ok(Db::connect_postgres(url, service, settings, migrations).await?)
-                },
-            )
-            .await;
+        let (service, migrations) = (of.name, of.migrations);
+        let open = || {
+            let url = url.clone();
+            let settings = sql::Settings {
+                keep_inbox: self.config.kafka_enable_inbox,
+                migrate: self.role == Role::Serves,
+                direct_url: direct.as_ref().map(|url| url.expose().to_owned()),
+                ..sql::Settings::new(service, Arc::clone(&self.clock))
+            };
+            async move { Ok(Db::connect_postgres(url.expose(), service, settings, migrations).await?) }
+        };
+        let what = format!("PostgreSQL at {server} (DATABASE_URL)");
+        let db = place.wait_for(health::DATABASE, what, open).await?;
         let closing = db.clone();
-        self.closes(move || Box::pin(async move { closing.close().await }));
+        self.closes(Box::new(move || {
+            Box::pin(async move { closing.close().await })
+        }));
         Ok(db)
     }
 
-    /// Tries `open` until it succeeds, says meanwhile at `/ready` that `part` is missing, and logs
-    /// why. `what` names the server and its setting.
-    pub async fn wait_for<T, F>(
-        &self,
-        part: &'static str,
-        what: impl Into<String>,
-        open: impl Fn() -> F,
-    ) -> T
-    where
-        F: Future<Output = Result<T, BoxError>>,
-    {
-        self.waits.until(part, what.into(), open).await
+    /// Every replica must have the same one, so whoever starts them says it.
+    fn kept_secret(&self) -> anyhow::Result<Option<Secret>> {
+        Ok(None)
     }
 
-    /// Has `close` called when the process ends, after everything that uses the store.
-    pub fn closes(&self, close: impl FnOnce() -> BoxFuture<'static, ()> + Send + 'static) {
-        self.closes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Box::new(close));
+    async fn attempt(
+        &self,
+        part: &'static str,
+        what: String,
+        attempt: &(dyn Fn() -> BoxFuture<'static, Result<(), BoxError>> + Sync),
+    ) -> anyhow::Result<()> {
+        self.patience.wait(part, what, attempt).await
+    }
+
+    fn closes(&self, close: Close) {
+        self.closes.lock().push(close);
     }
 }
 
@@ -179,8 +194,7 @@ impl Stores for Fleet {
     }
 
     async fn close(&self) {
-        let closes =
-            std::mem::take(&mut *self.closes.lock().unwrap_or_else(PoisonError::into_inner));
+        let closes = std::mem::take(&mut *self.closes.lock());
         for close in closes {
             close().await;
         }

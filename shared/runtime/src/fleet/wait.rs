@@ -1,7 +1,7 @@
 //! Waiting for servers: with growing pauses, and with log lines that name the setting.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,19 +9,53 @@ use async_trait::async_trait;
 use blocks::backoff::{Backoff, Reminder};
 use blocks::error::{BoxError, chain};
 use blocks::service::Check;
+use futures::future::BoxFuture;
 use http::Uri;
+use parking_lot::Mutex;
 use sql::Db;
 use tokio::time::timeout;
 
 /// How long one attempt may take: some servers never answer what they do not understand.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
+/// How long somebody who sits there waits for a server that may not understand the question.
+const OPERATOR_WAITS: Duration = Duration::from_secs(15);
+
+/// How long servers are waited for.
+pub(super) enum Patience {
+    /// For as long as it takes, and `/ready` says what is missing.
+    ForEver(Waits),
+    /// Somebody waits for the answer.
+    Once,
+}
+
+impl Patience {
+    /// See [`service::Place::attempt`].
+    pub(super) async fn wait(
+        &self,
+        part: &'static str,
+        what: String,
+        attempt: &(dyn Fn() -> BoxFuture<'static, Result<(), BoxError>> + Sync),
+    ) -> anyhow::Result<()> {
+        if let Self::ForEver(waits) = self {
+            waits.until(part, what, attempt).await;
+            return Ok(());
+        }
+        let why = match timeout(OPERATOR_WAITS, attempt()).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => chain(&*error),
+            Err(_) => format!("no answer within {} s", OPERATOR_WAITS.as_secs()),
+        };
+        anyhow::bail!("could not use {what}: {why}")
+    }
+}
+
 /// What is waited for, by part.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waits(Arc<Mutex<BTreeMap<&'static str, String>>>);
 
 impl Waits {
-    /// See [`super::Fleet::wait_for`].
+    /// Tries `open` until it succeeds, and logs why it does not.
     pub(super) async fn until<T, F>(
         &self,
         part: &'static str,
@@ -33,11 +67,13 @@ impl Waits {
     {
         let mut backoff = Backoff::default();
         let mut reminder = Reminder::default();
-        self.held().insert(part, format!("{what} is not there yet"));
+        self.0
+            .lock()
+            .insert(part, format!("{what} is not there yet"));
         loop {
             let reason = match timeout(ATTEMPT, open()).await {
                 Ok(Ok(opened)) => {
-                    self.held().remove(part);
+                    self.0.lock().remove(part);
                     if backoff.failures() > 0 {
                         tracing::info!("{what} is there");
                     }
@@ -52,20 +88,16 @@ impl Waits {
             if reminder.is_due(&reason) {
                 tracing::warn!(error = reason, "waiting for {what}");
             }
-            self.held().insert(part, format!("{what}: {reason}"));
+            self.0.lock().insert(part, format!("{what}: {reason}"));
             tokio::time::sleep(backoff.pause()).await;
         }
     }
 
     /// What is missing, for `/ready`.
     pub(super) fn checks(&self) -> Vec<Arc<dyn Check>> {
-        let parts: Vec<&'static str> = self.held().keys().copied().collect();
+        let parts: Vec<&'static str> = self.0.lock().keys().copied().collect();
         let check = |part| Arc::new(Missing(self.clone(), part)) as Arc<dyn Check>;
         parts.into_iter().map(check).collect()
-    }
-
-    fn held(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,7 +111,7 @@ impl Check for Missing {
     }
 
     async fn check(&self) -> Result<(), BoxError> {
-        match self.0.held().get(self.1) {
+        match self.0.0.lock().get(self.1) {
             Some(why) => Err(why.clone().into()),
             None => Ok(()),
         }

@@ -85,9 +85,22 @@ impl TopicLog {
         durability: Durability,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
+        let settings = Settings::new("log", clock);
+        Self::open_with(path, durability, settings).await
+    }
+
+    /// The log as `settings` say; it has none of the delivery's tables whatever they say.
+    ///
+    /// # Errors
+    /// When the file can't be opened or read.
+    pub async fn open_with(
+        path: &Path,
+        durability: Durability,
+        settings: Settings,
+    ) -> Result<Self, StoreError> {
         let settings = Settings {
             delivery: false,
-            ..Settings::new("log", clock)
+            ..settings
         };
         let db = Db::open_sqlite(path, durability, settings, MIGRATIONS).await?;
         let topics = Topics::default();

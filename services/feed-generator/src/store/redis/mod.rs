@@ -33,8 +33,10 @@ use std::sync::Arc;
 
 use blocks::Clock;
 use blocks::consumer::Retry;
-use blocks::error::BoxError;
+use blocks::error::{BoxError, chain};
 use redis::Script;
+use service::settings::REDIS_URL;
+use service::{Opened, Place};
 use sql::Faults;
 
 use self::group::{Group, GroupSettings};
@@ -43,6 +45,7 @@ use self::outbox::Letters;
 use self::projection::FeedEffects;
 use self::streams::Names;
 use crate::consumer::{GROUP, TOPICS};
+use crate::{Feed, Settings};
 
 /// Where the streams are, and the time.
 #[derive(Clone)]
@@ -66,6 +69,25 @@ struct Inner {
     settings: RedisSettings,
     names: Names,
     page: Script,
+}
+
+/// Opens the streams in the server of `on`, which is not waited for: readers get 503 meanwhile.
+pub(crate) async fn open(on: &dyn Place, settings: Settings) -> anyhow::Result<Opened> {
+    let redis = RedisFeed::new(RedisSettings {
+        url: on.needs(&REDIS_URL)?.expose().to_owned(),
+        prefix: String::new(),
+        clock: Arc::clone(on.clock()),
+    });
+    let redis = redis.map_err(|why| {
+        let why = chain(&*why);
+        anyhow::anyhow!("REDIS_URL can't be used: {why}: expected redis://:password@host:6379")
+    })?;
+    let feed = Feed::on_redis(&redis, on.bus(), settings);
+    let opened = Opened::moving(crate::service(&feed), move |from| {
+        let parts = moving::parts(&from, &redis);
+        Box::pin(async move { Ok(parts) })
+    });
+    Ok(feed.opened(on, opened))
 }
 
 impl RedisFeed {

@@ -45,7 +45,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use blocks::Clock;
-use blocks::error::BoxError;
+use blocks::error::{BoxError, chain};
 use blocks::health;
 use blocks::outbox::{HandOver, Pending};
 use blocks::service::Check;
@@ -54,6 +54,8 @@ use mongodb::options::{
     Acknowledgment, ClientOptions, DatabaseOptions, IndexOptions, ReadConcern, WriteConcern,
 };
 use mongodb::{Client, Collection, Database, IndexModel};
+use service::settings::MONGODB_URL;
+use service::{Opened, Place};
 use sql::{FaultPoint, Faults, StoreError};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -66,6 +68,8 @@ pub use self::upkeep::Upkeep;
 use self::error::failed;
 use self::inserts::Inserts;
 use self::names::Names;
+use crate::domain::Limits;
+use crate::{NAME, Posts};
 
 /// How long a statement waits for a server that can be asked.
 const SERVER_WAIT: Duration = Duration::from_secs(5);
@@ -104,6 +108,34 @@ struct Inner {
     faults: Mutex<Option<Arc<dyn Faults>>>,
     /// After which step of a batch the next injected fault strikes.
     faulty_step: AtomicUsize,
+}
+
+/// Opens the posts in the server of `on`.
+pub(crate) async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
+    let url = on.needs(&MONGODB_URL)?;
+    let servers = servers_of(url.expose())
+        .map_err(|why| anyhow::anyhow!("MONGODB_URL can't be used: {}", chain(&*why)))?;
+    let what = format!("MongoDB at {servers} (MONGODB_URL)");
+    let (clock, keep_inbox) = (Arc::clone(on.clock()), on.config().kafka_enable_inbox);
+    let connect = || {
+        let (url, clock) = (url.clone(), Arc::clone(&clock));
+        let settings = Settings {
+            service: NAME,
+            clock,
+            keep_inbox,
+        };
+        async move { Ok(Mongo::connect(url.expose(), settings).await?) }
+    };
+    let mongo = on.wait_for(health::DATABASE, what, connect).await?;
+    let closing = mongo.clone();
+    on.closes(Box::new(move || {
+        Box::pin(async move { closing.close().await })
+    }));
+    let posts = Posts::open_mongo(mongo.clone(), Limits::DEFAULT);
+    Ok(Opened::moving(crate::service(&posts), move |from| {
+        let parts = moving::parts(&from, &mongo);
+        Box::pin(async move { Ok(parts) })
+    }))
 }
 
 impl Mongo {

@@ -119,34 +119,3 @@ pub struct Outcome {
     /// What stands in the way, where something does.
     pub note: Option<String>,
 }
-
-/// How far a rebuild is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Records that were passed.
-    pub done: i64,
-    /// Records to pass.
-    pub total: i64,
-    /// Whether readers see the outcome.
-    pub finished: bool,
-}
-
-/// An account to be opened.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct NewAdmin {
-    /// Unique whatever its case.
-    pub email: String,
-    /// Unique whatever its case.
-    pub username: String,
-    /// 8 to 1,024 bytes.
-    pub password: String,
-}
-
-/// An account that was opened.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct AdminView {
-    /// Its id.
-    pub id: i64,
-    /// Its name.
-    pub username: String,
-}

@@ -1,16 +1,18 @@
-//! What an operator can see and do, as an HTTP API of its own.
+//! What an operator can see and do in a process, as an HTTP API of its own: of the bus, of outboxes and
+//! consumer groups, and below a service's name what it offers itself.
 //!
-//! It is not reachable over the network: a running server offers it at the socket `rookery.sock` in
-//! its data folder, which only the folder's owner can open; without a server the command line
-//! answers itself by the same routes.
+//! | way | who may |
+//! |---|---|
+//! | the socket `rookery.sock` in the data folder | the folder's owner |
+//! | the private port of a service that runs alone ([`port`]) | whoever signs with `OPERATOR_KEY` |
+//! | in this process, over stores that it opened | whoever can open them |
 //!
 //! Lists are JSON; what goes on for a while is a line of JSON each (`ndjson`).
 
-mod accounts;
 mod dead_letters;
-mod feed;
-mod ndjson;
 mod outbox;
+#[cfg(feature = "fleet")]
+pub mod port;
 mod records;
 pub mod socket;
 mod tail;
@@ -20,81 +22,58 @@ pub mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
+use axum::serve::Listener;
 use blocks::bus::{BusError, EventBus};
 use blocks::consumer::Consumer;
 use blocks::error::BoxError;
 use blocks::outbox::InspectOutbox;
-use blocks::{AsProblem, Clock, Problem};
-use feed_generator::Feed;
-use runtime::Embedded;
+use blocks::{Clock, Problem};
+use service::{Opened, Place, Role};
 use tokio_util::sync::CancellationToken;
 
-pub use accounts::Accounts;
-
-use crate::site::Site;
-
-/// Who tries blocked events again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Applier {
-    /// The consumer loops of this process.
-    Loops,
-    /// Nobody else: it is done here and now.
-    Here,
-}
-
-/// The admin API.
+/// What operators ask of the services of a process.
 #[derive(Clone)]
-pub struct Admin {
-    pub(crate) accounts: Accounts,
-    pub(crate) feed: Feed,
-    pub(crate) bus: Arc<dyn EventBus>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) consumers: Vec<Consumer>,
-    pub(crate) outboxes: Vec<Arc<dyn InspectOutbox>>,
-    pub(crate) applier: Applier,
-    pub(crate) stop: CancellationToken,
+pub struct Operator {
+    bus: Arc<dyn EventBus>,
+    clock: Arc<dyn Clock>,
+    consumers: Vec<Consumer>,
+    outboxes: Vec<Arc<dyn InspectOutbox>>,
+    role: Role,
+    stop: CancellationToken,
 }
 
-impl Admin {
-    /// For `site` over `embedded`; what streams ends when `stop` is cancelled.
-    pub fn new(
-        site: &Site,
-        embedded: &Embedded,
-        applier: Applier,
+impl Operator {
+    /// The API over `services`, which are open at `place`; what streams ends when `stop` is cancelled.
+    pub fn router<'a>(
+        services: impl IntoIterator<Item = &'a Opened>,
+        place: &dyn Place,
         stop: CancellationToken,
-    ) -> Self {
-        let services = site.services.iter();
-        let mut databases = embedded.databases();
-        databases.sort_by_key(|db| {
-            services
-                .clone()
-                .position(|of| of.name == db.settings().service)
-        });
-        let outboxes = databases.into_iter();
-        Self {
-            accounts: Accounts::Open(site.auth.clone()),
-            feed: site.feed.clone(),
-            bus: embedded.bus(),
-            clock: Arc::clone(embedded.clock()),
-            consumers: services
-                .flat_map(|service| service.consumers.clone())
-                .collect(),
-            outboxes: outboxes.map(|db| Arc::new(db) as _).collect(),
-            applier,
+    ) -> Router {
+        let mut operator = Self {
+            bus: place.bus(),
+            clock: Arc::clone(place.clock()),
+            consumers: Vec::new(),
+            outboxes: Vec::new(),
+            role: place.role(),
             stop,
+        };
+        let mut own = Router::new();
+        for opened in services {
+            let service = &opened.service;
+            operator.consumers.extend(service.consumers.iter().cloned());
+            operator.outboxes.extend(service.outbox.clone());
+            own = own.nest(&format!("/{}", service.name), opened.operator.clone());
         }
-    }
-
-    /// Its routes.
-    pub fn router(&self) -> Router {
         Router::new()
             .route("/topics", get(topics::list))
             .route("/topics/{topic}/records", get(records::read))
             .route("/outboxes", get(outbox::list))
             .route("/outboxes/republish", post(outbox::republish))
+            .route("/groups", get(dead_letters::groups))
             .route("/dead-letters", get(dead_letters::list))
             .route("/dead-letters/replay", post(dead_letters::replay_all))
             .route("/dead-letters/{group}/{id}", get(dead_letters::show))
@@ -106,13 +85,32 @@ impl Admin {
                 "/dead-letters/{group}/{id}/discard",
                 post(dead_letters::discard),
             )
-            .route("/feed/rebuild", post(feed::rebuild))
-            .route("/admins", post(accounts::create_admin))
+            .with_state(operator)
+            .merge(own)
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
-            .with_state(self.clone())
     }
 }
 
+/// Serves operators until `stop` is cancelled. What goes on then, as the progress of a rebuild, is cut
+/// off: its reader sees that, and asks again.
+async fn serve<L>(listener: L, api: Router, stop: CancellationToken) -> anyhow::Result<()>
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+{
+    let serving = axum::serve(listener, api).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let cut_off = async {
+        stop.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        served = serving => served.context("could not serve operators"),
+        () = cut_off => Ok(()),
+    }
+}
+
+/// How long answers may take that are under way at a stop.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// More than any command sends.
 const BODY_LIMIT: usize = 64 << 10;
 /// How often something that goes on is looked at.
@@ -156,8 +154,4 @@ async fn unknown_topic(bus: &dyn EventBus, topic: &str) -> Problem {
         }
         Err(error) => away(&error.into()),
     }
-}
-
-fn refused(error: &impl AsProblem) -> Problem {
-    error.problem()
 }

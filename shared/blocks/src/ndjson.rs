@@ -8,7 +8,7 @@ use http::header::CONTENT_TYPE;
 use serde::Serialize;
 
 /// A line of JSON each for what `stream` gives. An error cuts the answer off, which its reader sees.
-pub(super) fn answer<T, S>(stream: S) -> Response
+pub fn answer<T, S>(stream: S) -> Response
 where
     T: Serialize,
     S: Stream<Item = anyhow::Result<Vec<T>>> + Send + 'static,

@@ -1,28 +1,75 @@
-//! Making the feed anew from the log.
+//! What operators can ask of the feed: to be made anew from the log.
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
-use blocks::Problem;
+use axum::routing::post;
 use blocks::consumer::ConsumerLoop;
+use blocks::error::{BoxError, chain};
 use blocks::metrics::Metrics;
+use blocks::{Clock, Problem, ndjson};
+use serde::{Deserialize, Serialize};
+use service::{Place, Role};
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::view::Progress;
-use super::{Admin, Applier, away, ndjson};
+use crate::Feed;
 
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
+/// How far a rebuild is: a line of the answer to `POST /rebuild`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Records that were passed.
+    pub done: i64,
+    /// Records to pass.
+    pub total: i64,
+    /// Whether readers see the outcome.
+    pub finished: bool,
+}
+
+#[derive(Clone)]
+struct Operator {
+    feed: Feed,
+    clock: Arc<dyn Clock>,
+    /// Nobody runs the consumer: it runs here until it is through.
+    stands_in: bool,
+}
+
+pub(crate) fn router(feed: &Feed, on: &dyn Place) -> Router {
+    Router::new()
+        .route("/rebuild", post(rebuild))
+        .with_state(Operator {
+            feed: feed.clone(),
+            clock: Arc::clone(on.clock()),
+            stands_in: on.role() == Role::StandsIn,
+        })
+}
+
+/// Whoever asks is the operator, so the cause is told.
+fn away(error: &BoxError) -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "store_unavailable",
+        chain(&**error),
+    )
+}
+
 /// Begins, and tells how far it is until it is through. It goes on when nobody listens any more.
-pub(super) async fn rebuild(State(admin): State<Admin>) -> Result<Response, Problem> {
-    admin.feed.rebuild().await.map_err(|error| away(&error))?;
-    let consumer = (admin.applier == Applier::Here).then(|| Running::start(&admin));
+async fn rebuild(State(operator): State<Operator>) -> Result<Response, Problem> {
+    operator
+        .feed
+        .rebuild()
+        .await
+        .map_err(|error| away(&error))?;
+    let consumer = operator.stands_in.then(|| Running::start(&operator));
     let watch = Watch {
-        admin,
+        feed: operator.feed,
         consumer,
         total: 0,
         finished: false,
@@ -34,7 +81,7 @@ pub(super) async fn rebuild(State(admin): State<Admin>) -> Result<Response, Prob
 }
 
 struct Watch {
-    admin: Admin,
+    feed: Feed,
     consumer: Option<Running>,
     total: i64,
     finished: bool,
@@ -45,10 +92,7 @@ impl Watch {
         if self.finished {
             return Ok(None);
         }
-        if self.admin.stop.is_cancelled() {
-            anyhow::bail!("the server stops; the rebuild goes on when it starts again");
-        }
-        let progress = self.admin.feed.rebuild_progress().await;
+        let progress = self.feed.rebuild_progress().await;
         let progress = progress.map_err(|error| anyhow::anyhow!(error))?;
         if let Some(progress) = progress {
             self.total = progress.total;
@@ -78,13 +122,13 @@ struct Running {
 }
 
 impl Running {
-    fn start(admin: &Admin) -> Self {
+    fn start(operator: &Operator) -> Self {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let member = ConsumerLoop::new(
-            admin.feed.consumer().clone(),
-            Arc::clone(&admin.bus),
-            Arc::clone(&admin.clock),
+            operator.feed.consumer().clone(),
+            Arc::clone(&operator.feed.inner.bus),
+            Arc::clone(&operator.clock),
             &Metrics::new(),
         );
         let told = stop.clone();

@@ -9,13 +9,15 @@ use blocks::error::BoxError;
 use events::Cleanup;
 
 use super::view::{GroupView, TopicView};
-use super::{Admin, away};
+use super::{Operator, away};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
-pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<Vec<TopicView>>, Problem> {
-    let mut specs = admin
+pub(super) async fn list(
+    State(operator): State<Operator>,
+) -> Result<Json<Vec<TopicView>>, Problem> {
+    let mut specs = operator
         .bus
         .topics()
         .await
@@ -23,22 +25,22 @@ pub(super) async fn list(State(admin): State<Admin>) -> Result<Json<Vec<TopicVie
     specs.sort_by(|one, other| one.name.cmp(&other.name));
     let mut topics = Vec::with_capacity(specs.len());
     for spec in specs {
-        topics.push(view(&admin, spec).await.map_err(|error| away(&error))?);
+        topics.push(view(&operator, spec).await.map_err(|error| away(&error))?);
     }
     Ok(Json(topics))
 }
 
-async fn view(admin: &Admin, spec: TopicSpec) -> Result<TopicView, BoxError> {
-    let extents = admin.bus.extents(&spec.name).await?;
+async fn view(operator: &Operator, spec: TopicSpec) -> Result<TopicView, BoxError> {
+    let extents = operator.bus.extents(&spec.name).await?;
     let mut groups = Vec::new();
-    let readers = admin
+    let readers = operator
         .consumers
         .iter()
         .filter(|consumer| consumer.topics.contains(&spec.name));
     for reader in readers {
         groups.push(GroupView {
             group: reader.group.to_owned(),
-            lag: consumer::lag(&*admin.bus, &*reader.store, &spec.name).await?,
+            lag: consumer::lag(&*operator.bus, &*reader.store, &spec.name).await?,
             blocked: reader.store.blocked().await?.len(),
         });
     }

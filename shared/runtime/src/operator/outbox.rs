@@ -8,7 +8,7 @@ use blocks::{Problem, error::BoxError};
 use serde::Deserialize;
 
 use super::view::{OutboxView, Republish, Republished};
-use super::{Admin, away, listed};
+use super::{Operator, away, listed};
 
 /// How much to say.
 #[derive(Debug, Deserialize)]
@@ -19,24 +19,24 @@ pub(super) struct HowMuch {
 }
 
 pub(super) async fn list(
-    State(admin): State<Admin>,
+    State(operator): State<Operator>,
     ValidQuery(how_much): ValidQuery<HowMuch>,
 ) -> Result<Json<Vec<OutboxView>>, Problem> {
     let mut outboxes = Vec::new();
-    for outbox in &admin.outboxes {
-        let seen = view(&admin, &**outbox, how_much.list).await;
+    for outbox in &operator.outboxes {
+        let seen = view(&operator, &**outbox, how_much.list).await;
         outboxes.push(seen.map_err(|error| away(&error))?);
     }
     Ok(Json(outboxes))
 }
 
 async fn view(
-    admin: &Admin,
+    operator: &Operator,
     outbox: &dyn InspectOutbox,
     rows: usize,
 ) -> Result<OutboxView, BoxError> {
     let depth = outbox.depth().await?;
-    let now = admin.clock.now();
+    let now = operator.clock.now();
     Ok(OutboxView {
         service: outbox.service().to_owned(),
         pending: depth.pending,
@@ -51,15 +51,15 @@ async fn view(
 }
 
 pub(super) async fn republish(
-    State(admin): State<Admin>,
+    State(operator): State<Operator>,
     ValidJson(wanted): ValidJson<Republish>,
 ) -> Result<Json<Vec<Republished>>, Problem> {
     let outboxes: Vec<&dyn InspectOutbox> = match &wanted.service {
-        None => admin.outboxes.iter().map(|outbox| &**outbox).collect(),
+        None => operator.outboxes.iter().map(|outbox| &**outbox).collect(),
         Some(name) => {
-            let mut all = admin.outboxes.iter();
+            let mut all = operator.outboxes.iter();
             let found = all.find(|outbox| outbox.service() == name);
-            let names = admin.outboxes.iter().map(|outbox| outbox.service());
+            let names = operator.outboxes.iter().map(|outbox| outbox.service());
             vec![&**found.ok_or_else(|| {
                 Problem::not_found(
                     "service_not_found",

@@ -8,6 +8,7 @@ use axum::response::Response;
 use blocks::Problem;
 use blocks::bus::Record;
 use blocks::extract::ValidQuery;
+use blocks::ndjson;
 use events::{header, timestamp};
 use futures::TryStreamExt;
 use serde::Deserialize;
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use super::tail::{Start, Tail};
 use super::view::RecordView;
-use super::{Admin, bus_problem, ndjson, unknown_topic};
+use super::{Operator, bus_problem, unknown_topic};
 
 /// Which records.
 #[derive(Debug, Deserialize)]
@@ -33,11 +34,11 @@ pub(super) struct Which {
 }
 
 pub(super) async fn read(
-    State(admin): State<Admin>,
+    State(operator): State<Operator>,
     Path(topic): Path<String>,
     ValidQuery(which): ValidQuery<Which>,
 ) -> Result<Response, Problem> {
-    let bus = &admin.bus;
+    let bus = &operator.bus;
     let start = match &which.after {
         Some(text) => Start::At(positions(text)?),
         None if which.from_beginning => Start::Oldest,
@@ -54,8 +55,8 @@ pub(super) async fn read(
         start,
         which.limit,
         which.follow,
-        admin.stop.clone(),
-        admin.clock.id(),
+        operator.stop.clone(),
+        operator.clock.id(),
     );
     let tail = match tail.await {
         Ok(tail) => tail,

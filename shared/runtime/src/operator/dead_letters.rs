@@ -8,10 +8,11 @@ use blocks::Problem;
 use blocks::consumer::{ApplyError, Blocked, Consumer, Reason};
 use blocks::error::BoxError;
 use blocks::extract::{ValidJson, ValidQuery};
+use service::Role;
 use tokio::time::Instant;
 
 use super::view::{BlockedView, Outcome, Selection};
-use super::{Admin, Applier, LOOK_EVERY, away, listed, records};
+use super::{LOOK_EVERY, Operator, away, listed, records};
 
 /// How many waiting records are shown.
 const SHOWN: usize = 20;
@@ -19,18 +20,23 @@ const SHOWN: usize = 20;
 /// seconds.
 const TRY_TIME: Duration = Duration::from_secs(12);
 
+/// The names of the groups here.
+pub(super) async fn groups(State(operator): State<Operator>) -> Json<Vec<&'static str>> {
+    Json(operator.consumers.iter().map(|of| of.group).collect())
+}
+
 pub(super) async fn list(
-    State(admin): State<Admin>,
+    State(operator): State<Operator>,
     ValidQuery(selection): ValidQuery<Selection>,
 ) -> Result<Json<Vec<Blocked>>, Problem> {
-    admin.blocked(&selection).await.map(Json)
+    operator.blocked(&selection).await.map(Json)
 }
 
 pub(super) async fn show(
-    State(admin): State<Admin>,
+    State(operator): State<Operator>,
     Path((group, id)): Path<(String, i64)>,
 ) -> Result<Json<BlockedView>, Problem> {
-    let consumer = admin.group(&group)?;
+    let consumer = operator.group(&group)?;
     let blocked = find(consumer, id).await?;
     let waiting = consumer.store.waiting(id, SHOWN).await;
     let waiting = waiting.map_err(|error| away(&error))?;
@@ -41,22 +47,22 @@ pub(super) async fn show(
 }
 
 pub(super) async fn replay(
-    State(admin): State<Admin>,
+    State(operator): State<Operator>,
     Path((group, id)): Path<(String, i64)>,
 ) -> Result<Json<Outcome>, Problem> {
-    let consumer = admin.group(&group)?;
+    let consumer = operator.group(&group)?;
     let blocked = find(consumer, id).await?;
-    admin.replay(consumer, blocked).await.map(Json)
+    operator.replay(consumer, blocked).await.map(Json)
 }
 
 /// All of them are made due first: a consumer of another process looks only now and then.
 pub(super) async fn replay_all(
-    State(admin): State<Admin>,
+    State(operator): State<Operator>,
     ValidJson(selection): ValidJson<Selection>,
 ) -> Result<Json<Vec<Outcome>>, Problem> {
     let mut due = Vec::new();
-    for blocked in admin.blocked(&selection).await? {
-        let consumer = admin.group(&blocked.group)?;
+    for blocked in operator.blocked(&selection).await? {
+        let consumer = operator.group(&blocked.group)?;
         let found = consumer.store.replay(blocked.id).await;
         // What is not found any more went on by itself.
         if found.map_err(|error| away(&error))? {
@@ -66,26 +72,26 @@ pub(super) async fn replay_all(
     let end = Instant::now() + TRY_TIME;
     let mut outcomes = Vec::new();
     for (consumer, blocked) in due {
-        outcomes.push(admin.settle(consumer, blocked, end).await?);
+        outcomes.push(operator.settle(consumer, blocked, end).await?);
     }
     Ok(Json(outcomes))
 }
 
 pub(super) async fn discard(
-    State(admin): State<Admin>,
+    State(operator): State<Operator>,
     Path((group, id)): Path<(String, i64)>,
 ) -> Result<Json<Outcome>, Problem> {
-    let consumer = admin.group(&group)?;
+    let consumer = operator.group(&group)?;
     let blocked = find(consumer, id).await?;
     let found = consumer.store.discard(id).await;
     if !found.map_err(|error| away(&error))? {
         return Err(nothing(consumer, id, &[]));
     }
     let end = Instant::now() + TRY_TIME;
-    admin.settle(consumer, blocked, end).await.map(Json)
+    operator.settle(consumer, blocked, end).await.map(Json)
 }
 
-impl Admin {
+impl Operator {
     fn group(&self, name: &str) -> Result<&Consumer, Problem> {
         let found = self.consumers.iter().find(|known| known.group == name);
         found.ok_or_else(|| {
@@ -127,7 +133,7 @@ impl Admin {
         before: Blocked,
         end: Instant,
     ) -> Result<Outcome, Problem> {
-        if self.applier == Applier::Here {
+        if self.role == Role::StandsIn {
             match consumer.store.retry_due().await {
                 Ok(_) => {}
                 Err(error @ (ApplyError::Unavailable(_) | ApplyError::Moved)) => {

@@ -1,5 +1,5 @@
-//! The waiting room: what a service answers while it waits for its servers. It is alive, says what is
-//! missing, and asks everybody else to come back.
+//! What a service answers while it waits for its servers: it is alive, says what is missing, and asks
+//! everybody else to come back.
 
 use std::sync::Arc;
 
@@ -25,13 +25,13 @@ use tokio_util::task::TaskTracker;
 use super::front::VERSION;
 use super::wait::Waits;
 
-/// A server on a listener that somebody else will have.
-pub(super) struct Room {
+/// A server on a listener that the service will have.
+pub(super) struct StartupServer {
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
-impl Room {
+impl StartupServer {
     /// Opens it on `listener`, which stays as it is: whoever connects while one takes over from the
     /// other is served by the other.
     pub(super) fn open(
@@ -54,17 +54,17 @@ impl Room {
         let router: Router = health.router().route("/{*path}", come_back).layer(close);
         let limits = Limits::from(config);
         let app = Kit::new(name, limits.clone(), Metrics::new()).wrap(router);
-        let room = Self {
+        let server = Self {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let stop = room.stop.clone();
-        room.tasks.spawn(async move {
+        let stop = server.stop.clone();
+        server.tasks.spawn(async move {
             if let Err(error) = kit::serve(listener, app, &limits, stop).await {
                 tracing::warn!(%error, "nobody is told what is missing");
             }
         });
-        Ok(room)
+        Ok(server)
     }
 
     /// Closes it when the requests in it are answered.

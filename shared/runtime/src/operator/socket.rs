@@ -5,19 +5,21 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
 use blocks::service::Background;
+use parking_lot::Mutex;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
+
+use super::serve;
 
 /// The kernel's limit on a socket's path is 108 bytes.
 const LONGEST_PATH: usize = 100;
 
-/// The admin API at a socket that only its owner can open.
+/// The operators' API at a socket that only its owner can open.
 pub struct Socket {
     listener: Mutex<Option<UnixListener>>,
     api: Router,
@@ -60,16 +62,8 @@ impl Background for Socket {
     }
 
     async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
-        let listener = self
-            .listener
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .context("it runs already")?;
-        axum::serve(listener, self.api.clone())
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await
-            .context("could not serve the command line")
+        let listener = self.listener.lock().take().context("it runs already")?;
+        serve(listener, self.api.clone(), stop).await
     }
 }
 

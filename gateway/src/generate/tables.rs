@@ -1,0 +1,196 @@
+//! Lists and tables that stand in files which are otherwise written by hand.
+
+use blocks::Mode;
+use blocks::config::{AnySetting, PROCESS};
+use service::{Definition, Store, settings};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{OpenApi, PathItem};
+
+use super::between::Block;
+use super::templates::passed;
+use crate::roster::{ROSTER, routes};
+
+/// `deploy/services`: a line a service, its name and the server that it keeps its state in.
+pub(super) fn services() -> String {
+    lines(
+        ROSTER
+            .iter()
+            .map(|of| format!("{} {}", of.name, of.store.name())),
+    ) + "\n"
+}
+
+/// All blocks, with the documentation that endpoints are described by.
+pub(super) fn blocks(openapi: &OpenApi) -> Vec<Block> {
+    let block = |path, name, text| Block { path, name, text };
+    vec![
+        block("traefik/dynamic/services.yml", "services", traefik()),
+        block(
+            "deploy/k8s/base/kustomization.yaml",
+            "manifests",
+            manifests(),
+        ),
+        block(
+            "deploy/k8s/base/kustomization.yaml",
+            "addresses",
+            addresses(),
+        ),
+        block("deploy/k8s/base/front.yaml", "addresses", front()),
+        block(".env.example", "settings", env_example()),
+        block(".env.example", "ports", ports()),
+        block("README.md", "endpoints", endpoints(openapi)),
+        block("README.md", "settings", of_one_process()),
+        block("docs/fleet.md", "services", processes()),
+        block("docs/fleet.md", "settings", of_the_fleet()),
+    ]
+}
+
+fn lines(lines: impl Iterator<Item = String>) -> String {
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn traefik() -> String {
+    lines(ROSTER.iter().map(|of| {
+        let (name, variable) = (of.name, of.variable());
+        format!(
+            "    {name}:\n      {{{{- template \"service\" (dict \"name\" \"{name}\" \"variable\" \"{variable}_URL\") }}}}"
+        )
+    }))
+}
+
+fn manifests() -> String {
+    lines(
+        ROSTER
+            .iter()
+            .map(|of| format!("  - services/{}.yaml", of.name)),
+    )
+}
+
+fn addresses() -> String {
+    lines(
+        ROSTER
+            .iter()
+            .map(|of| format!("      - {}_URL=http://{}:8000", of.variable(), of.name)),
+    )
+}
+
+fn front() -> String {
+    let all = ROSTER
+        .iter()
+        .map(|of| format!("{0}=http://{0}:8000", of.name));
+    let all: Vec<String> = all.collect();
+    format!("              value: \"{}\"", all.join(","))
+}
+
+fn env_example() -> String {
+    let own = ROSTER.iter().flat_map(|of| of.settings);
+    let all = passed().chain(own).filter(|setting| !setting.is_secret());
+    lines(all.map(|setting| {
+        let (name, default) = (setting.name(), setting.default());
+        format!("# {}\n# {name}={default}", plain(setting.about()))
+    }))
+}
+
+/// Without the marks of Markdown.
+fn plain(text: &str) -> String {
+    text.replace('`', "")
+}
+
+fn ports() -> String {
+    lines(
+        (8201..)
+            .zip(ROSTER)
+            .map(|(port, of)| format!("{}_PORT={port}", of.variable())),
+    )
+}
+
+fn endpoints(openapi: &OpenApi) -> String {
+    let head = "| endpoint | token | what |\n|---|---|---|".to_owned();
+    let rows = routes().map(|(_, method, path, mode)| {
+        let token = match mode {
+            Mode::Required => "required",
+            Mode::Optional => "optional",
+            Mode::Strip => "no",
+        };
+        let item = openapi.paths.paths.get(path);
+        let what = item.and_then(|item| operation(item, method));
+        let what = what
+            .and_then(|of| of.summary.as_deref())
+            .unwrap_or_default()
+            .replace('\n', " ");
+        format!("| `{method} {path}` | {token} | {what} |")
+    });
+    lines([head].into_iter().chain(rows))
+}
+
+fn operation<'a>(item: &'a PathItem, method: &str) -> Option<&'a Operation> {
+    let operation = match method {
+        "GET" => &item.get,
+        "POST" => &item.post,
+        "PUT" => &item.put,
+        "DELETE" => &item.delete,
+        "PATCH" => &item.patch,
+        _ => return None,
+    };
+    operation.as_ref()
+}
+
+fn table<'a>(settings: impl Iterator<Item = (&'a str, &'a &'static dyn AnySetting)>) -> String {
+    let head = "| name | default | what | read by |\n|---|---|---|---|".to_owned();
+    let rows = settings.map(|(by, setting)| {
+        let default = match setting.default() {
+            "" => "none".to_owned(),
+            default => format!("`{default}`"),
+        };
+        format!(
+            "| `{}` | {default} | {} | {by} |",
+            setting.name(),
+            setting.about()
+        )
+    });
+    lines([head].into_iter().chain(rows))
+}
+
+fn of_one_process() -> String {
+    let own = ROSTER
+        .iter()
+        .flat_map(|of| of.settings.iter().map(|setting| (of.name, setting)));
+    table(
+        PROCESS
+            .iter()
+            .map(|setting| ("every process", setting))
+            .chain(own),
+    )
+}
+
+fn of_the_fleet() -> String {
+    let fleet = settings::FLEET
+        .iter()
+        .map(|setting| ("every service", setting));
+    let stores = [
+        ("services in PostgreSQL", settings::POSTGRES),
+        ("services in MongoDB", settings::MONGO),
+        ("services in Redis", settings::REDIS),
+    ];
+    let stores = stores
+        .into_iter()
+        .flat_map(|(by, settings)| settings.iter().map(move |setting| (by, setting)));
+    table(fleet.chain(stores))
+}
+
+fn processes() -> String {
+    let head = "| process | what it is | keeps its data in |\n|---|---|---|\n\
+         | `traefik` | the way in: who may pass on which route, rate limits, TLS | – |\n\
+         | `front` | health, documentation and error bodies of the fleet as a whole (`rookery front`) | – |";
+    let rows = ROSTER
+        .iter()
+        .map(|of| format!("| `{}` | {} | {} |", of.name, of.about, kept_in(of)));
+    lines([head.to_owned()].into_iter().chain(rows))
+}
+
+fn kept_in(of: &Definition) -> String {
+    match of.store {
+        Store::Postgres => format!("PostgreSQL, schema `{}`", of.name),
+        Store::Mongo => "MongoDB".to_owned(),
+        Store::Redis => "Redis".to_owned(),
+    }
+}

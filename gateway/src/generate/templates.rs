@@ -1,0 +1,124 @@
+//! Compose files and Kubernetes manifests, of the templates in `deploy/templates`.
+
+use std::path::Path;
+
+use anyhow::Context;
+use blocks::config::{AnySetting, PROCESS};
+use minijinja::value::Value;
+use minijinja::{Environment, UndefinedBehavior, context};
+use service::{Definition, Store};
+
+use super::read;
+use crate::roster::ROSTER;
+
+/// Where the templates are.
+pub(super) const FOLDER: &str = "deploy/templates";
+
+/// Each compose file, and what it is for.
+pub(super) const COMPOSE: [(&str, &str); 4] = [
+    ("docker-compose.yml", "desk"),
+    ("docker-compose.dev.yml", "dev"),
+    ("docker-compose.test.yml", "test"),
+    ("docker-compose.prod.yml", "prod"),
+];
+
+/// What a container is told by other means, or not at all.
+const NOT_PASSED: [&str; 9] = [
+    "HOST",
+    "PORT",
+    "DATA_DIR",
+    "ENVIRONMENT",
+    "SQLITE_DURABILITY",
+    "CORS_ALLOW_ORIGINS",
+    "LOG_LEVEL",
+    "LOG_FORMAT",
+    "APP_NAME",
+];
+
+/// The settings of a process that are passed to containers, but for those that a file decides.
+pub(super) fn passed() -> impl Iterator<Item = &'static &'static dyn AnySetting> {
+    PROCESS.iter().filter(|of| !NOT_PASSED.contains(&of.name()))
+}
+
+/// The templates, read.
+pub(super) struct Templates(Environment<'static>);
+
+impl Templates {
+    pub fn read(root: &Path) -> anyhow::Result<Self> {
+        let mut all = Environment::new();
+        all.set_undefined_behavior(UndefinedBehavior::Strict);
+        for name in ["compose.yml.j2", "kubernetes.yaml.j2"] {
+            let text = read(root, &format!("{FOLDER}/{name}"))?;
+            all.add_template_owned(name, text)
+                .with_context(|| format!("could not read {FOLDER}/{name}"))?;
+        }
+        Ok(Self(all))
+    }
+
+    /// The compose file that is for `file`.
+    pub fn compose(&self, file: &str) -> anyhow::Result<String> {
+        let services: Vec<Value> = (1..)
+            .zip(ROSTER)
+            .map(|(number, of)| in_compose(of, number))
+            .collect();
+        let process: Vec<&str> = passed().map(|of| of.name()).collect();
+        self.render("compose.yml.j2", context! { file, services, process })
+    }
+
+    /// The manifest of `of`.
+    pub fn kubernetes(&self, of: &Definition) -> anyhow::Result<String> {
+        let (name, about, size) = (of.name, of.about, size(of));
+        let url = of.store.url().name;
+        // A URL is said whole: in parts it would be several keys of one secret.
+        let own = of.settings.iter().filter(|setting| setting.is_secret());
+        let own = own.map(|setting| context! { name => setting.name(), optional => false });
+        let mut secrets: Vec<Value> = own.collect();
+        secrets.push(context! { name => url, optional => false });
+        if of.store == Store::Postgres {
+            let direct = service::settings::DATABASE_DIRECT_URL.name;
+            secrets.push(context! { name => direct, optional => true });
+        }
+        self.render(
+            "kubernetes.yaml.j2",
+            context! { name, about, size, secrets },
+        )
+    }
+
+    fn render(&self, name: &str, of: Value) -> anyhow::Result<String> {
+        let text = self.0.get_template(name)?.render(of);
+        let text = text.with_context(|| format!("could not fill {FOLDER}/{name} in"))?;
+        Ok(text + "\n")
+    }
+}
+
+fn size(of: &Definition) -> Value {
+    let size = of.size;
+    context! {
+        cpu_millis => size.cpu_millis,
+        memory_mib => size.memory_mib,
+        memory_limit_mib => size.memory_limit_mib,
+        most_replicas => size.most_replicas,
+    }
+}
+
+fn in_compose(of: &Definition, number: usize) -> Value {
+    let settings = of.settings.iter().map(|setting| {
+        context! { name => setting.name(), strong => setting.is_strong() }
+    });
+    context! {
+        number,
+        name => of.name,
+        variable => of.variable(),
+        about => of.about,
+        store => of.store.name(),
+        server => match of.store {
+            Store::Postgres => "postgres-db",
+            Store::Mongo => "mongodb",
+            Store::Redis => "read-db",
+        },
+        settings => settings.collect::<Vec<Value>>(),
+        size => size(of),
+        // A password's hash keeps a core to itself.
+        cpus => if of.signs() { "2.0" } else { "1.0" },
+    }
+}

@@ -1,0 +1,54 @@
+//! What operators can ask of auth.
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use blocks::extract::ValidJson;
+use serde::{Deserialize, Serialize};
+
+use crate::{Auth, AuthError, NewAccount};
+
+/// An account to be opened, as at `POST /admins`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAdmin {
+    /// Unique whatever its case.
+    pub email: String,
+    /// Unique whatever its case.
+    pub username: String,
+    /// 8 to 1,024 bytes.
+    pub password: String,
+}
+
+/// An account that was opened.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AdminView {
+    /// Its id.
+    pub id: i64,
+    /// Its name.
+    pub username: String,
+}
+
+pub(crate) fn router(auth: Auth) -> Router {
+    Router::new()
+        .route("/admins", post(create_admin))
+        .with_state(auth)
+}
+
+async fn create_admin(
+    State(auth): State<Auth>,
+    ValidJson(new): ValidJson<NewAdmin>,
+) -> Result<Json<AdminView>, AuthError> {
+    let account = NewAccount {
+        email: new.email,
+        username: new.username,
+        password: new.password,
+        full_name: None,
+        age: None,
+    };
+    let opened = auth.create_admin(account).await?;
+    Ok(Json(AdminView {
+        id: opened.id,
+        username: opened.username,
+    }))
+}

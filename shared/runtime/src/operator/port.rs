@@ -1,0 +1,91 @@
+//! The private port of a service that runs alone: the operators' API, for whoever signs with
+//! `OPERATOR_KEY`.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use blocks::config::Config;
+use blocks::identity::{OperatorKey, bearer};
+use blocks::service::Background;
+use blocks::{Clock, Problem};
+use parking_lot::Mutex;
+use service::settings::{OPERATOR_KEY, OPERATOR_PORT};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::serve;
+
+/// A listener for operators.
+pub struct Port {
+    listener: Mutex<Option<TcpListener>>,
+    api: Router,
+}
+
+impl Port {
+    /// Listens where `OPERATOR_PORT` says; `None` where it says nothing.
+    ///
+    /// # Errors
+    /// When `OPERATOR_KEY` is absent, or the port is taken.
+    pub async fn listen(
+        config: &Config,
+        api: Router,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Option<Self>> {
+        let port = config.get(&OPERATOR_PORT);
+        if port == 0 {
+            return Ok(None);
+        }
+        let key = config.get(&OPERATOR_KEY).context(
+            "OPERATOR_KEY is not set: whoever reaches OPERATOR_PORT must sign with it; \
+             `openssl rand -base64 32` makes a good one",
+        )?;
+        let guard = Guard {
+            key: OperatorKey::new(key.expose()),
+            clock: Arc::clone(clock),
+        };
+        let host = config.host.as_str();
+        let listener = TcpListener::bind((host, port)).await;
+        let listener = listener
+            .with_context(|| format!("could not listen on {host} port {port} (OPERATOR_PORT)"))?;
+        Ok(Some(Self {
+            listener: Mutex::new(Some(listener)),
+            api: api.layer(from_fn_with_state(guard, check)),
+        }))
+    }
+}
+
+#[derive(Clone)]
+struct Guard {
+    key: OperatorKey,
+    clock: Arc<dyn Clock>,
+}
+
+async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let is_signed = matches!(
+        bearer(request.headers()),
+        Ok(Some(assertion)) if guard.key.verifies(assertion, guard.clock.now())
+    );
+    if is_signed {
+        return next.run(request).await;
+    }
+    let why =
+        "this port wants an assertion signed with OPERATOR_KEY, and this is none, or an old one";
+    Problem::unauthorized("not_an_operator", why).into_response()
+}
+
+#[async_trait]
+impl Background for Port {
+    fn name(&self) -> &'static str {
+        "the private port for operators"
+    }
+
+    async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
+        let listener = self.listener.lock().take().context("it runs already")?;
+        serve(listener, self.api.clone(), stop).await
+    }
+}

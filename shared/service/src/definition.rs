@@ -1,0 +1,203 @@
+//! What others have to know of a service.
+
+use std::sync::Arc;
+
+use blocks::config::{AnySetting, PROCESS, Secret, Setting, Settings};
+use blocks::{Route, Service};
+use events::Topic;
+use futures::future::BoxFuture;
+use sql::{Db, Migration};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::opened::Opened;
+use crate::place::Place;
+use crate::settings;
+
+/// Opens a service; see [`Definition::open`].
+type Open = for<'a> fn(&'a dyn Place) -> BoxFuture<'a, anyhow::Result<Opened>>;
+
+/// A service. Written as `Definition { name, about, …, ..Definition::new(|on| Box::pin(open(on))) }`.
+pub struct Definition {
+    /// Folder, executable, schema, consumer group, log target: the same word.
+    pub name: &'static str,
+    /// What it is for, in one line.
+    pub about: &'static str,
+    /// The gateway's rule for each endpoint.
+    pub routes: &'static [Route],
+    /// The topics it publishes to.
+    pub topics: &'static [Topic],
+    /// The event types it publishes.
+    pub publishes: &'static [&'static str],
+    /// The topics that its consumer groups read.
+    pub consumes: &'static [Topic],
+    /// Its schema, step by step.
+    pub migrations: &'static [Migration],
+    /// The settings that it reads itself; those of its store come by themselves.
+    pub settings: Settings,
+    /// What keeps its state where it runs alone. In one process that is always a SQLite file.
+    pub store: Store,
+    /// What that file must survive.
+    pub kept: Kept,
+    /// What it needs to run.
+    pub size: Size,
+    /// How it is opened.
+    pub open: Open,
+}
+
+impl Definition {
+    /// A service that `open` opens: over SQL, of the usual size, with nothing else yet.
+    pub const fn new(open: Open) -> Self {
+        Self {
+            name: "",
+            about: "",
+            routes: &[],
+            topics: &[],
+            publishes: &[],
+            consumes: &[],
+            migrations: &[],
+            settings: &[],
+            store: Store::Postgres,
+            kept: Kept::AsConfigured,
+            size: Size::USUAL,
+            open,
+        }
+    }
+
+    /// Opens it at `on`.
+    ///
+    /// # Errors
+    /// Why it can't be opened, naming the setting or the part.
+    pub async fn open(&self, on: &dyn Place) -> anyhow::Result<Opened> {
+        (self.open)(on).await
+    }
+
+    /// The service behind `router` whose state is in `db`: outbox and check are the database's.
+    pub fn over(&self, db: &Db, router: OpenApiRouter) -> Service {
+        Service {
+            outbox: Some(Arc::new(db.clone())),
+            checks: vec![Arc::new(db.clone())],
+            ..self.service(router)
+        }
+    }
+
+    /// The service behind `router`, with nothing else.
+    pub fn service(&self, router: OpenApiRouter) -> Service {
+        Service {
+            name: self.name,
+            router,
+            routes: self.routes,
+            topics: self.topics,
+            publishes: self.publishes,
+            consumers: Vec::new(),
+            outbox: None,
+            checks: Vec::new(),
+            background: Vec::new(),
+        }
+    }
+
+    /// Its name in variables: `USER_PROFILE`.
+    pub fn variable(&self) -> String {
+        self.name.to_uppercase().replace('-', "_")
+    }
+
+    /// Whether it checks identities itself, with keys of its own that a secret opens.
+    pub fn signs(&self) -> bool {
+        self.settings.iter().any(|setting| setting.is_strong())
+    }
+
+    /// What its process reads where it runs alone, without that of every process.
+    pub fn alone(&self) -> Vec<&'static dyn AnySetting> {
+        let store = self.store.settings();
+        [settings::FLEET, store, self.settings].concat()
+    }
+}
+
+/// All settings of a process with all services of `roster`, and of the command line over their fleet.
+pub fn of_all(roster: &[&Definition]) -> Vec<&'static dyn AnySetting> {
+    let services = roster.iter().flat_map(|of| of.settings.iter().copied());
+    let stores = roster
+        .iter()
+        .flat_map(|of| of.store.settings().iter().copied());
+    let mut all: Vec<&'static dyn AnySetting> = PROCESS.to_vec();
+    for setting in services
+        .chain(stores)
+        .chain(settings::FLEET.iter().copied())
+    {
+        if all.iter().all(|known| known.name() != setting.name()) {
+            all.push(setting);
+        }
+    }
+    all
+}
+
+/// What keeps a service's state where it runs alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// A schema of a PostgreSQL server.
+    Postgres,
+    /// A database of a MongoDB server.
+    Mongo,
+    /// A Redis server.
+    Redis,
+}
+
+impl Store {
+    /// The settings that say where it is.
+    pub fn settings(self) -> Settings {
+        match self {
+            Self::Postgres => settings::POSTGRES,
+            Self::Mongo => settings::MONGO,
+            Self::Redis => settings::REDIS,
+        }
+    }
+
+    /// The one without which it can't be found.
+    pub fn url(self) -> &'static Setting<Option<Secret>> {
+        match self {
+            Self::Postgres => &settings::DATABASE_URL,
+            Self::Mongo => &settings::MONGODB_URL,
+            Self::Redis => &settings::REDIS_URL,
+        }
+    }
+
+    /// As `scripts/stack` calls its server.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mongo => "mongo",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+/// What a service's file must survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is the truth: what `SQLITE_DURABILITY` says.
+    AsConfigured,
+    /// It is made of the log again where it lost something.
+    Rebuildable,
+}
+
+/// What a replica needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Thousandths of a core that it is scheduled by.
+    pub cpu_millis: u32,
+    /// MiB that it is scheduled by.
+    pub memory_mib: u32,
+    /// MiB above which it is ended.
+    pub memory_limit_mib: u32,
+    /// How many replicas there may be.
+    pub most_replicas: u32,
+}
+
+impl Size {
+    /// A service that reads and writes rows.
+    pub const USUAL: Self = Self {
+        cpu_millis: 100,
+        memory_mib: 48,
+        memory_limit_mib: 256,
+        most_replicas: 10,
+    };
+}

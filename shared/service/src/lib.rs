@@ -1,0 +1,19 @@
+//! A service is one value: its [`Definition`] says all that others have to know of it, and opens it at a
+//! [`Place`].
+//!
+//! ```text
+//! services/NAME: DEFINITION ─┬─ open(place) ─▶ Opened ─┬─ all in one process   gateway
+//!                            │                         └─ alone, in a fleet    runtime::alone
+//!                            └─ name, routes, topics, settings, store, size ─▶ `rookery generate`
+//! ```
+//!
+//! Whoever runs services folds over a list of definitions; nobody else names one.
+
+mod definition;
+mod opened;
+mod place;
+pub mod settings;
+
+pub use definition::{Definition, Kept, Size, Store, of_all};
+pub use opened::{Identity, Moves, Opened, Unfinished};
+pub use place::{Close, Place, Role};

@@ -1,0 +1,131 @@
+//! The settings of a service that runs alone: where its servers are, and where it is itself.
+
+use blocks::config::{Secret, Setting, Settings};
+
+/// The Kafka brokers.
+pub const KAFKA_BOOTSTRAP_SERVERS: Setting<Option<String>> = Setting::text(
+    "KAFKA_BOOTSTRAP_SERVERS",
+    "the Kafka brokers, as `127.0.0.1:9092`",
+);
+/// The name of a replica that keeps one across restarts.
+pub const KAFKA_GROUP_INSTANCE_ID: Setting<Option<String>> = Setting::text(
+    "KAFKA_GROUP_INSTANCE_ID",
+    "the name of this replica, where it keeps one across restarts",
+);
+/// Where the keys are that identities are signed with.
+pub const AUTH_URL: Setting<Option<String>> = Setting::text(
+    "AUTH_URL",
+    "where auth is, for the keys that identities are signed with, as `http://127.0.0.1:8001`",
+);
+/// The Consul agent to register with.
+pub const CONSUL_HTTP_ADDR: Setting<Option<String>> = Setting::text(
+    "CONSUL_HTTP_ADDR",
+    "the Consul agent to register with, as `127.0.0.1:8500`",
+);
+/// What that agent wants to be shown.
+pub const CONSUL_HTTP_TOKEN: Setting<Option<Secret>> =
+    Setting::secret("CONSUL_HTTP_TOKEN", "what that agent wants to be shown");
+/// Where others reach a replica that listens on every address.
+pub const SERVICE_ADDRESS: Setting<Option<String>> = Setting::text(
+    "SERVICE_ADDRESS",
+    "where others reach this replica, where that is neither `HOST` nor the name of the machine",
+);
+/// Where operators reach it.
+pub const OPERATOR_PORT: Setting<u16> = Setting::new(
+    "OPERATOR_PORT",
+    "0",
+    "the private port for `rookery dlq` and its like, which wants `OPERATOR_KEY`; 0: none",
+    "a port number, 0 to 65535",
+    |text| text.parse().ok(),
+);
+/// Signs what operators ask, and checks it.
+pub const OPERATOR_KEY: Setting<Option<Secret>> = Setting {
+    expected: "at least 32 random bytes; `openssl rand -base64 32` makes a good one",
+    parse: |text| match text.len() {
+        0 => Some(None),
+        OPERATOR_KEY_BYTES.. => Some(Some(Secret::new(text))),
+        _ => None,
+    },
+    ..Setting::secret(
+        "OPERATOR_KEY",
+        "what operators sign by, the same for every service and for `rookery`",
+    )
+};
+const OPERATOR_KEY_BYTES: usize = 32;
+const KAFKA_HOST: Setting<Option<String>> = Setting::text(
+    "KAFKA_HOST",
+    "the brokers, where `KAFKA_BOOTSTRAP_SERVERS` is absent",
+);
+const CONSUL_HOST: Setting<Option<String>> = Setting::text(
+    "CONSUL_HOST",
+    "the agent, where `CONSUL_HTTP_ADDR` is absent",
+);
+
+/// Of every service that runs alone.
+pub const FLEET: Settings = &[
+    &KAFKA_BOOTSTRAP_SERVERS,
+    &KAFKA_HOST,
+    &KAFKA_GROUP_INSTANCE_ID,
+    &AUTH_URL,
+    &CONSUL_HTTP_ADDR,
+    &CONSUL_HOST,
+    &CONSUL_HTTP_TOKEN,
+    &SERVICE_ADDRESS,
+    &OPERATOR_PORT,
+    &OPERATOR_KEY,
+];
+
+/// The PostgreSQL server.
+pub const DATABASE_URL: Setting<Option<Secret>> = Setting::secret(
+    "DATABASE_URL",
+    "PostgreSQL, as `postgres://user:password@127.0.0.1:5432/rookery`",
+);
+/// The same server past a pooler.
+pub const DATABASE_DIRECT_URL: Setting<Option<Secret>> = Setting::secret(
+    "DATABASE_DIRECT_URL",
+    "the same server past a pooler, for migrations and LISTEN",
+);
+const DB_HOST: Setting<Option<String>> = Setting::text(
+    "DB_HOST",
+    "with the next four, what `DATABASE_URL` is made of where it is absent",
+);
+const DB_PORT: Setting<Option<String>> =
+    Setting::text("DB_PORT", "5432, unless this says otherwise");
+const DB_NAME: Setting<Option<String>> =
+    Setting::text("DB_NAME", "rookery, unless this says otherwise");
+const DB_USER: Setting<Option<String>> =
+    Setting::text("DB_USER", "postgres, unless this says otherwise");
+const DB_PASSWORD: Setting<Option<Secret>> = Setting::secret("DB_PASSWORD", "none, unless said");
+
+/// Of a service that keeps its state in PostgreSQL.
+pub const POSTGRES: Settings = &[
+    &DATABASE_URL,
+    &DATABASE_DIRECT_URL,
+    &DB_HOST,
+    &DB_PORT,
+    &DB_NAME,
+    &DB_USER,
+    &DB_PASSWORD,
+];
+
+/// The MongoDB server.
+pub const MONGODB_URL: Setting<Option<Secret>> = Setting::secret(
+    "MONGODB_URL",
+    "MongoDB, as `mongodb://user:password@127.0.0.1:27017/rookery`",
+);
+
+/// Of a service that keeps its state in MongoDB.
+pub const MONGO: Settings = &[&MONGODB_URL];
+
+/// The Redis server.
+pub const REDIS_URL: Setting<Option<Secret>> =
+    Setting::secret("REDIS_URL", "Redis, as `redis://:password@127.0.0.1:6379`");
+const REDIS_HOST: Setting<Option<String>> = Setting::text(
+    "REDIS_HOST",
+    "with `REDIS_PORT`, what `REDIS_URL` is made of where it is absent",
+);
+const REDIS_PORT: Setting<Option<String>> =
+    Setting::text("REDIS_PORT", "6379, unless this says otherwise");
+
+/// Of a service that keeps its state in Redis.
+pub const REDIS: Settings = &[&REDIS_URL, &REDIS_HOST, &REDIS_PORT];
