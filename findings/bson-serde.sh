@@ -4,7 +4,7 @@
 # Seen: serialize_to_vec(), the way of an insert, writes uuid::Uuid as binary data of subtype 0;
 #   serialize_to_document(), the way of a filter or an update, as text. chrono's DateTime is text by both, and
 #   PyMongo reads neither as the UUID or the date that it is.
-# Why it matters: a document that was inserted from a struct is not found by a filter made of the same struct, text
+# Why it matters: a document that was inserted from a struct is not found by a filter made of the same struct. Text
 #   dates do not expire by a TTL index, and other languages see other types. No step fails.
 # What we do: documents have types of their own, of text ids and bson::DateTime; types of the domain are never
 #   given to the driver.

@@ -4,8 +4,8 @@
 # Seen: Kafka.binary() leaves the value an object and absent attributes as undefined headers; send() refuses both.
 #   kafkajs hands over headers, key and value as Buffers: toEvent() fails on a content-type that is one. Without
 #   that header it answers an event whose id and data are Buffers. Text headers alone make it whole, but the key.
-# Why it matters: CloudEvents on Kafka is how peers read our topics, and an id that is a Buffer is equal to no
-#   other, so a reader that drops repeats by id drops none.
+# Why it matters: CloudEvents on Kafka is how peers read our topics. An id that is a Buffer is equal to no other, so a
+#   reader that drops repeats by id drops none.
 # What we do: docs that show a JavaScript reader must show the headers made text, and an event without
 #   content-type needs a JSON.parse of the reader's own.
 set -euo pipefail

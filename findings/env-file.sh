@@ -4,7 +4,7 @@
 # Seen: dotenvy (Rust) and compose-go (docker compose) take $word in an unquoted value for a variable and drop it;
 #   python-dotenv and dotenv (JavaScript) keep it. dotenv ends a value at a # inside a word, dotenvy makes \n a line
 #   break, the others do neither. Single quotes mean the same to all.
-# Why it matters: a generated password with $ or # logs in from one process and fails from the next, or a database
+# Why it matters: a generated password with $ or # logs in from one process and fails from the next. Or a database
 #   is created with a password that is shorter than the one in the file.
 # What we do: secrets in .env are letters and digits (openssl rand -hex), or stand in single quotes.
 set -euo pipefail

@@ -6,7 +6,7 @@
 #   default one that the caller must give.
 # Why it matters: {skip: default 0} beside {cursor} makes every page by cursor a 400 for Python users, who never
 #   wrote skip. And a default that the server changes later stays as it was, in all clients.
-# What we do: say a default in the description, or make sure that its value is allowed wherever absence is.
+# What we do: allow a default's value wherever absence is allowed, or say it in the description alone.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 

@@ -4,8 +4,8 @@
 # Seen: whole numbers of 15 digits and more are rounded to 14 and written as 1.7e+14, long fractions are cut, and an
 #   empty list becomes an empty object. A number that a script returns loses its fraction. The same number given to
 #   redis.call() is kept, up to 17 digits.
-# Why it matters: times in microseconds and large ids change by a script that was to touch another field, and a client
-#   whose type says "list" fails on {}, only for those that have none.
+# Why it matters: times in microseconds and large ids change by a script that was to touch another field. A client
+#   whose type says "list" fails on {}, only for the documents that have none.
 # What we do: scripts never write JSON. What they compare comes as arguments of its own, times in milliseconds.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"

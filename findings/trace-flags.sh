@@ -19,9 +19,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-
 	"go.opentelemetry.io/otel/propagation"
+	"os"
 )
 
 func main() {
@@ -38,11 +37,10 @@ use std::collections::HashMap;
 
 fn main() {
     let propagator = opentelemetry_sdk::propagation::TraceContextPropagator::new();
-    let mut carrier = HashMap::from([("traceparent".to_owned(), std::env::args().nth(1).unwrap())]);
-    let context = propagator.extract(&carrier);
-    carrier.clear();
-    propagator.inject_context(&context, &mut carrier);
-    println!("{}", carrier.get("traceparent").map_or("", String::as_str));
+    let got = HashMap::from([("traceparent".to_owned(), std::env::args().nth(1).unwrap())]);
+    let mut sent = HashMap::new();
+    propagator.inject_context(&propagator.extract(&got), &mut sent);
+    println!("{}", sent.get("traceparent").map_or("", String::as_str));
 }
 RUST
 cat >otel.py <<'PYTHON'
@@ -62,13 +60,13 @@ propagator.inject(context, sent, defaultTextMapSetter)
 console.log(sent.traceparent ?? '')
 JS
 passed_on() {
-  local flags sent
+  local flags of sent
   for flags in 01 03 09 ff; do
-    for with in "Rust ./otel-rust" "Go ./otel-go" "Python $python otel.py" "JavaScript node otel.mjs"; do
+    for of in Rust:./otel-rust Go:./otel-go "Python:$python otel.py" "JavaScript:node otel.mjs"; do
       # shellcheck disable=SC2086 # a command and its words
-      sent=$(${with#* } "$trace-$flags")
+      sent=$(${of#*:} "$trace-$flags")
       sent=${sent#"$trace"-}
-      echo "$flags, ${with%% *}: ${sent:-nothing}"
+      echo "$flags, ${of%%:*}: ${sent:-nothing}"
     done
   done
 }
