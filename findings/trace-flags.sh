@@ -53,9 +53,8 @@ cat >otel.mjs <<'JS'
 import { W3CTraceContextPropagator } from '@opentelemetry/core'
 import { ROOT_CONTEXT, defaultTextMapGetter, defaultTextMapSetter } from '@opentelemetry/api'
 const propagator = new W3CTraceContextPropagator()
-const sent = {}
-const context = propagator.extract(ROOT_CONTEXT, { traceparent: process.argv[2] }, defaultTextMapGetter)
-propagator.inject(context, sent, defaultTextMapSetter)
+const sent = {}, got = { traceparent: process.argv[2] }
+propagator.inject(propagator.extract(ROOT_CONTEXT, got, defaultTextMapGetter), sent, defaultTextMapSetter)
 console.log(sent.traceparent ?? '')
 JS
 passed_on() {
