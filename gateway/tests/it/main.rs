@@ -10,6 +10,7 @@ mod front;
 mod graph;
 mod outbox;
 mod process;
+mod traces;
 mod traefik;
 mod walk;
 mod world;

@@ -14,6 +14,7 @@ use std::time::Duration;
 pub use source::Row;
 pub use values::{Durability, Environment, LogFormat, Secret};
 
+use crate::telemetry;
 use source::Sources;
 use values::{at_least_one, non_empty, origins, seconds, secret, switch};
 
@@ -297,7 +298,7 @@ impl Config {
             log_level: from.parse(
                 "LOG_LEVEL",
                 "error, warn, info, debug, trace or off, or directives as info,posts=debug",
-                |text| crate::telemetry::is_level(text).then(|| text.to_owned()),
+                |text| telemetry::is_level(text).then(|| text.to_owned()),
             )?,
             log_format: from.parse("LOG_FORMAT", LogFormat::NAMES, LogFormat::parse)?,
             logging_enabled: from.parse("LOGGING_ENABLED", values::SWITCH, switch)?,
@@ -376,6 +377,17 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// What the process logs, and how.
+    pub fn telemetry(&self) -> telemetry::Settings {
+        telemetry::Settings {
+            name: self.app_name.clone(),
+            enabled: self.logging_enabled,
+            level: self.log_level.clone(),
+            json: self.log_format == LogFormat::Json,
+            redacts: self.log_redaction_enabled,
+        }
     }
 }
 

@@ -147,7 +147,7 @@ impl Alone {
         config: Config,
         open: impl AsyncFnOnce(&Fleet) -> anyhow::Result<Ready>,
     ) -> anyhow::Result<()> {
-        let _telemetry = telemetry::init(&config)?;
+        let _telemetry = telemetry::init(&config.telemetry())?;
         for row in config.composed() {
             tracing::info!("{} is said by {}", row.name, row.source);
         }
