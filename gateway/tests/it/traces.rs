@@ -74,9 +74,9 @@ async fn a_trace_passes_through_request_relay_and_consumers_sampled_or_not() {
         };
         assert_eq!(line("POST /api/posts 201")["parent_span_id"], CALLER);
         assert_eq!(line("published an event")["service"], "posts");
-        let taken = line("took in an event");
+        let consumed = line("took in an event");
         assert_eq!(
-            (&taken["group"], &taken["event.type"]),
+            (&consumed["group"], &consumed["event.type"]),
             (&json!("feed-generator"), &json!("post.created"))
         );
     }
