@@ -67,7 +67,7 @@ impl Reminder {
 }
 
 /// Waits until `deadline`; for ever when there is none.
-pub(crate) async fn until(deadline: Option<Instant>) {
+pub(crate) async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,

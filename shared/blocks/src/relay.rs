@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Clock;
-use crate::backoff::{Backoff, until};
+use crate::backoff::{Backoff, at};
 use crate::bus::{BusError, EventBus};
 use crate::error::BoxError;
 use crate::metrics::{Metrics, RelayMetrics};
@@ -119,7 +119,7 @@ impl Relay {
                 biased;
                 () = stop.cancelled() => break,
                 // These are rare; behind a stream of hand-overs they would never have their turn.
-                () = until(look_at) => self.looks.begin(&self.marks),
+                () = at(look_at) => self.looks.begin(&self.marks),
                 seen = self.looks.end() => self.sweep(seen, &mut committed, &stop).await,
                 marked = self.marks.step() => { self.marked(marked); }
                 count = paced(self.not_before, &mut committed, &mut handed) => {

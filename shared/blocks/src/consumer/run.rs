@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::{Applied, ApplyError, Consumer, ConsumerStore, GAP_LISTED_MS, spans};
 use crate::Clock;
-use crate::backoff::{Backoff, until};
+use crate::backoff::{Backoff, at};
 use crate::bus::{
     BusError, EventBus, Positions, Record, Subscription, TopicPartition, next_offsets,
 };
@@ -138,13 +138,13 @@ impl ConsumerLoop {
                     self.retry(&mut *subscription, &stop).await;
                     self.rewind(&mut *subscription, &stop).await;
                 }
-                () = until(retry_at) => self.retry(&mut *subscription, &stop).await,
-                () = until(look_at) => {
+                () = at(retry_at) => self.retry(&mut *subscription, &stop).await,
+                () = at(look_at) => {
                     self.report(&mut *subscription).await;
                     self.plan().await;
                 }
-                () = until(report_at) => self.report(&mut *subscription).await,
-                () = until(works_at) => self.works(),
+                () = at(report_at) => self.report(&mut *subscription).await,
+                () = at(works_at) => self.works(),
                 records = subscription.next(store.most_at_once()) => match records {
                     Ok(records) => self.take_in(&mut *subscription, &records, &stop).await,
                     Err(error) => {

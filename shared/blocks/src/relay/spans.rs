@@ -1,4 +1,4 @@
-//! What the relay's work looks like in traces and logs, by the rules of [`crate::consumer`]'s.
+//! What the relay's work looks like in traces and logs, by the same rules as that of consumers.
 
 use events::Context;
 use tracing::{Instrument, Level};

@@ -101,8 +101,8 @@ async fn a_trace_goes_on_in_what_an_event_causes_and_each_step_of_its_way_is_a_s
         tracestate: Some("rojo=1".into()),
         correlation_id: Some("c-1".into()),
     };
-    let step = ledger::step(&counters.db, "given".into(), false);
-    context::caused_by(&caller, step).await.unwrap();
+    let write = ledger::step(&counters.db, "given".into(), false);
+    context::caused_by(&caller, write).await.unwrap();
     let given = context_of(&log, "given").await;
     let caused = context_of(&log, "caused").await;
     stop.cancel();
