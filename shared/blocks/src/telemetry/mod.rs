@@ -31,7 +31,7 @@ pub struct Settings {
     pub name: String,
     /// False: nothing is logged by a server.
     pub enabled: bool,
-    /// A level, or directives as `info,posts=debug`; see [`is_level`].
+    /// A level, or directives as `info,posts=debug`.
     pub level: String,
     /// One JSON object a line; otherwise lines for people.
     pub json: bool,
