@@ -77,6 +77,8 @@ async fn a_trace_goes_on_in_what_an_event_causes_and_each_step_of_its_way_is_a_s
         .with_writer(move || writer.clone())
         .finish();
     let _logging = tracing::subscriber::set_default(subscriber);
+    // Where there is one subscriber only, a span that another test reaches first is off for good.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
 
     let counters = testkit::db::sqlite("counters", MIGRATIONS).await;
     let db = testkit::db::sqlite("ledger", MIGRATIONS).await;
