@@ -104,6 +104,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             name("x-correlation-id"),
             name("x-request-id"),
             name("traceparent"),
+            name("tracestate"),
         ])
         .expose_headers([RETRY_AFTER, name("x-correlation-id"), name("x-request-id")])
         .max_age(PREFLIGHT_AGE);

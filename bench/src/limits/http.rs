@@ -40,7 +40,7 @@ pub async fn kit(
     headers: Option<PathBuf>,
 ) -> anyhow::Result<()> {
     let config = Config::default();
-    let _telemetry = telemetry::init(&config)?;
+    let _telemetry = telemetry::init(&config.telemetry())?;
     let limits = Limits::from(&config);
     let route = match answer {
         None => get(nothing),

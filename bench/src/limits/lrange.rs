@@ -20,7 +20,7 @@ const LAST: isize = 19;
 
 pub async fn serve(port: u16, url: &str) -> anyhow::Result<()> {
     let config = Config::default();
-    let _telemetry = telemetry::init(&config)?;
+    let _telemetry = telemetry::init(&config.telemetry())?;
     let limits = Limits::from(&config);
     let redis = redis::Client::open(url)?.get_connection_manager().await;
     let redis = redis.context("could not connect to Redis")?;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 /// Answers callers at `path` with nothing; at `/`, anybody.
 pub async fn serve(port: u16, path: &str, auth_url: &str) -> anyhow::Result<()> {
     let config = Config::default();
-    let _telemetry = telemetry::init(&config)?;
+    let _telemetry = telemetry::init(&config.telemetry())?;
     let limits = Limits::from(&config);
     let keys = Arc::new(RemoteKeys::new(auth_url)?);
     let verifier = Arc::new(AssertionVerifier::new(keys, ISSUER, Arc::new(SystemClock)));

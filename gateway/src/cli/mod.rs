@@ -39,8 +39,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     cli.overrides.apply(&mut config);
     // A server writes its log to standard output, where a command writes its result.
     let _telemetry = match command {
-        Command::Serve | Command::Front { .. } => telemetry::init(&config)?,
-        _ => telemetry::init_quiet(&config)?,
+        Command::Serve | Command::Front { .. } => telemetry::init(&config.telemetry())?,
+        _ => telemetry::init_quiet(&config.telemetry())?,
     };
     runtime::say_what_was_read(&config);
     let wanted = &cli.operators;

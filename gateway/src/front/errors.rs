@@ -38,9 +38,7 @@ async fn page(Path(status): Path<u16>, Query(asked): Query<Asked>) -> Response {
     };
     let url = asked.url.and_then(|url| url.parse::<Uri>().ok());
     let request = RequestContext {
-        trace_id: current.trace_id.clone(),
-        span_id: current.span_id.clone(),
-        correlation_id: current.correlation_id.clone(),
+        trace: current.trace.clone(),
         path: url.map_or_else(|| current.path.clone(), |url| url.path().to_owned()),
         ..RequestContext::default()
     };

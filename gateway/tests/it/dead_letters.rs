@@ -5,13 +5,15 @@ use std::sync::Arc;
 use blocks::bus::EventBus;
 use blocks::{Clock, SystemClock};
 use events::posts::PostCreated;
-use events::{Context, Envelope, Message};
+use events::{Context, Envelope, Message, Traceparent};
 use serde_json::json;
 use sql::Durability;
 use sql::log::TopicLog;
 use testkit::http::eventually;
 
 use crate::world::Folder;
+
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
 /// Puts a post's first event on the topic broken, and its second one as it should be.
 async fn poison(folder: &Folder, title: &str) {
@@ -31,7 +33,11 @@ async fn poison(folder: &Folder, title: &str) {
             "posts",
             clock.now(),
             sequence,
-            Context::default(),
+            Context {
+                traceparent: Traceparent::parse(TRACEPARENT),
+                tracestate: Some("rojo=1".into()),
+                correlation_id: Some("order-66".into()),
+            },
             &post,
         )
         .unwrap();
@@ -113,11 +119,22 @@ async fn a_dead_letter_is_listed_shown_replayed_and_discarded_beside_a_server_an
         .run(&["events", "tail", "posts-events.dlq", "--json"])
         .await
         .well();
-    assert!(
-        dead.contains("dlq_reason") && dead.contains("feed-generator"),
-        "{dead}"
-    );
+    for part in [
+        "dlq_reason",
+        "feed-generator",
+        TRACEPARENT,
+        "rojo=1",
+        "order-66",
+    ] {
+        assert!(dead.contains(part), "{part} in {dead}");
+    }
     rookery.stop().await;
+    let output = folder.output();
+    let said = output.lines().find(|line| line.contains("gave up on"));
+    assert!(
+        said.unwrap().contains("0af7651916cd43dd8448eb211c80319c"),
+        "{output}"
+    );
 
     poison(&folder, "without one").await;
     let rookery = folder.serve().await;

@@ -282,41 +282,6 @@ async fn paths_with_tricks_in_them_are_refused_before_any_rule_is_looked_up() {
 }
 
 #[tokio::test]
-async fn a_request_keeps_its_ids_through_to_the_event_it_causes() {
-    let folder = Folder::new();
-    let rookery = folder.serve().await;
-    let (_, token) = rookery.join("ada").await;
-    let trace = "0af7651916cd43dd8448eb211c80319c";
-    let request = rookery
-        .client
-        .request("POST", "/api/posts")
-        .header("authorization", format!("Bearer {token}"))
-        .header("content-type", "application/json")
-        .header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"))
-        .header("x-correlation-id", "order-66")
-        .body(json!({"title": "traced", "content": "c"}).to_string())
-        .unwrap();
-    let answer = rookery.client.give(request).await;
-    answer.expect(201);
-    assert_eq!(answer.headers["x-correlation-id"], "order-66");
-    assert!(answer.headers.contains_key("x-request-id"));
-    rookery.shows(&["traced"]).await;
-    let tail = folder
-        .run(&["events", "tail", "posts-events", "--json"])
-        .await
-        .well();
-    let record: serde_json::Value = serde_json::from_str(tail.trim()).unwrap();
-    let header = |name: &str| {
-        let headers = record["headers"].as_array().unwrap();
-        let found = headers.iter().find(|header| header[0] == name).unwrap();
-        found[1].as_str().unwrap().to_owned()
-    };
-    assert!(header("traceparent").contains(trace));
-    assert_eq!(header("correlation-id"), "order-66");
-    assert_eq!(header("ce_sequence"), "1");
-}
-
-#[tokio::test]
 async fn large_answers_are_packed_where_the_client_takes_it() {
     let folder = Folder::new();
     let rookery = folder.serve().await;

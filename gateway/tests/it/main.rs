@@ -10,5 +10,6 @@ mod front;
 mod graph;
 mod outbox;
 mod process;
+mod traces;
 mod walk;
 mod world;

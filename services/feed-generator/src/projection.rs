@@ -331,10 +331,10 @@ async fn write(tx: &mut Tx, entry: &Entry, generation: i64) -> Result<(), StoreE
 #[async_trait]
 impl Handler for Projection {
     async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
-        self.handle_all(tx, &[event]).await
+        self.handle_all(tx, &[event]).await.map(drop)
     }
 
-    async fn handle_all(&self, tx: &mut Tx, events: &[&Envelope]) -> Result<(), HandlerError> {
+    async fn handle_all(&self, tx: &mut Tx, events: &[&Envelope]) -> Result<bool, HandlerError> {
         let mut changes = Vec::with_capacity(events.len());
         for event in events {
             if let Some(change) = Change::of(event)? {
@@ -346,7 +346,8 @@ impl Handler for Projection {
             // The whole write is given up for it, so nothing of it will be committed.
             self.awaited.end();
         }
-        Ok(done?)
+        done?;
+        Ok(true)
     }
 
     async fn reset(&self, tx: &mut Tx, topics: &[String]) -> Result<(), StoreError> {

@@ -66,6 +66,14 @@ impl Reminder {
     }
 }
 
+/// Waits until `deadline`; for ever when there is none.
+pub(crate) async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

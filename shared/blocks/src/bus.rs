@@ -120,6 +120,12 @@ pub fn note_start(
 }
 
 impl Record {
+    /// The value of the header `name`.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// The partition it lies in.
     pub fn topic_partition(&self) -> TopicPartition {
         TopicPartition {

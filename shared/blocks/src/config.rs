@@ -19,6 +19,7 @@ pub use setting::{AnySetting, Setting, Settings, help};
 pub use source::Row;
 pub use values::{Durability, Environment, LogFormat, Secret};
 
+use crate::telemetry;
 use source::{Given, Sources};
 
 /// What a process was told: its own settings by name, those of its services by [`Config::get`].
@@ -225,6 +226,17 @@ impl Config {
     /// What `setting` says. One that this process was not loaded with says its default.
     pub fn get<T>(&self, setting: &Setting<T>) -> T {
         read(&self.values, setting)
+    }
+
+    /// What the process logs, and how.
+    pub fn telemetry(&self) -> telemetry::Settings {
+        telemetry::Settings {
+            name: self.app_name.clone(),
+            enabled: self.logging_enabled,
+            level: self.log_level.clone(),
+            json: self.log_format == LogFormat::Json,
+            redacts: self.log_redaction_enabled,
+        }
     }
 
     /// Every setting with its value and where that came from, secrets masked.

@@ -267,7 +267,7 @@ impl IntoResponse for Problem {
             instance: request
                 .as_ref()
                 .map_or("", |request| request.about.get().unwrap_or(&request.path)),
-            trace_id: request.as_ref().map_or("", |request| &request.trace_id),
+            trace_id: request.as_ref().map_or("", |request| request.trace.id()),
             error_code: self.error_code,
             errors: &self.errors,
         };
@@ -412,7 +412,10 @@ mod tests {
     #[tokio::test]
     async fn a_problem_names_the_request_and_each_field() {
         let request = Arc::new(context::RequestContext {
-            trace_id: "ab".repeat(16),
+            trace: crate::context::Trace::under(&events::Context {
+                traceparent: Some(events::Traceparent::new(0xab, 1)),
+                ..Default::default()
+            }),
             path: "/api/posts".into(),
             ..Default::default()
         });
@@ -426,7 +429,7 @@ mod tests {
         assert_eq!(response.headers()[CONTENT_TYPE], MEDIA_TYPE);
         let body = body(response).await;
         assert_eq!(body["instance"], "/api/posts");
-        assert_eq!(body["trace_id"], "ab".repeat(16));
+        assert_eq!(body["trace_id"], format!("{:032x}", 0xab));
         assert_eq!(body["title"], "Bad Request");
         assert_eq!(body["error_code"], "validation_failed");
         assert_eq!(body["errors"]["title"][0], "is required");

@@ -7,6 +7,7 @@
 
 mod looks;
 mod marks;
+mod spans;
 mod troubles;
 
 use std::collections::HashSet;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Clock;
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, at};
 use crate::bus::{BusError, EventBus};
 use crate::error::BoxError;
 use crate::metrics::{Metrics, RelayMetrics};
@@ -160,7 +161,8 @@ impl Relay {
                 .take(BATCH)
                 .map(|e| e.message.clone())
                 .collect();
-            let published = match self.bus.publish(&batch).await {
+            let publish = self.bus.publish(&batch);
+            let published = match spans::drain(self.outbox.service(), batch.len(), publish).await {
                 Ok(()) => batch.len(),
                 Err(BusError::Refused { index, reason }) if index < batch.len() => {
                     if !self.set_aside(&events.remove(index), &reason).await {
@@ -174,10 +176,8 @@ impl Relay {
                         return Outcome::Failed;
                     };
                     // Nothing of the batch is known to be accepted: the others are offered again.
-                    if !self
-                        .set_aside(&events.remove(index), &error.to_string())
-                        .await
-                    {
+                    let reason = error.to_string();
+                    if !self.set_aside(&events.remove(index), &reason).await {
                         return Outcome::Failed;
                     }
                     0
@@ -187,6 +187,7 @@ impl Relay {
                     return Outcome::Failed;
                 }
             };
+            spans::published(self.outbox.service(), &events[..published]);
             self.troubles.worked(Work::Publish);
             self.backoff.reset();
             self.counted.published(published as u64);
@@ -202,10 +203,7 @@ impl Relay {
     /// Keeps an event that the bus will never take from holding up the others; false when it could not
     /// be noted.
     async fn set_aside(&mut self, event: &Pending, reason: &str) -> bool {
-        tracing::error!(
-            service = self.outbox.service(), outbox.position = %event.place, %reason,
-            "the bus refused an event: its row is kept as `refused`"
-        );
+        spans::refused(self.outbox.service(), event, reason);
         match self.outbox.mark_refused(event.place, reason).await {
             Ok(()) => {
                 self.troubles.worked(Work::SetAside);
@@ -443,12 +441,4 @@ async fn paced(
 ) -> usize {
     tokio::time::sleep_until(not_before).await;
     committed.recv_many(handed, BATCH).await
-}
-
-/// Waits until then; for ever when there is no such time.
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
-    }
 }

@@ -1,10 +1,13 @@
 //! What travels: the value a person reads in a console consumer, and headers for everything else.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::Event;
+use crate::trace::{Traceparent, tracestate};
 
 /// Header names: `CloudEvents` 1.0 in the Kafka protocol binding (binary mode), W3C trace context,
 /// and what a dead letter carries besides.
@@ -27,6 +30,8 @@ pub mod header {
     pub const DATA_SCHEMA: &str = "ce_dataschema";
     /// W3C trace context of the request that caused it.
     pub const TRACEPARENT: &str = "traceparent";
+    /// What tracing systems say of that trace; only where the request had one.
+    pub const TRACESTATE: &str = "tracestate";
     /// The correlation id of the request that caused it.
     pub const CORRELATION_ID: &str = "correlation-id";
 
@@ -45,13 +50,33 @@ pub mod header {
 /// Header names and values in the order they were written.
 pub type Headers = Vec<(String, String)>;
 
-/// What an event belongs to: the request that caused it.
+/// What an event belongs to: the request (or the event) that caused it. Cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Context {
-    /// W3C `traceparent`.
-    pub traceparent: Option<String>,
+    /// The trace, and the span in it that caused the event.
+    pub traceparent: Option<Traceparent>,
+    /// What [`tracestate`] made of the header.
+    pub tracestate: Option<Arc<str>>,
     /// The correlation id given by the client, or made by the gateway.
-    pub correlation_id: Option<String>,
+    pub correlation_id: Option<Arc<str>>,
+}
+
+impl Context {
+    /// What the headers of a record say. A malformed trace is none: an event is good without.
+    pub fn of(headers: &Headers) -> Self {
+        let traceparent = find(headers, header::TRACEPARENT).and_then(Traceparent::parse);
+        Self {
+            tracestate: traceparent.and_then(|_| tracestate(find(headers, header::TRACESTATE))),
+            traceparent,
+            correlation_id: find(headers, header::CORRELATION_ID).map(Into::into),
+        }
+    }
+}
+
+/// The value of the header `name`.
+fn find<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
+    let found = headers.iter().find(|(key, _)| key == name);
+    found.map(|(_, value)| value.as_str())
 }
 
 /// The value as it stands on the topic.
@@ -222,12 +247,23 @@ impl Envelope {
                 self.schema_version.to_string(),
             ),
         ];
-        if let Some(traceparent) = &self.context.traceparent {
-            headers.push((header::TRACEPARENT.to_owned(), traceparent.clone()));
-        }
-        if let Some(correlation_id) = &self.context.correlation_id {
-            headers.push((header::CORRELATION_ID.to_owned(), correlation_id.clone()));
-        }
+        let Context {
+            traceparent,
+            tracestate,
+            correlation_id,
+        } = &self.context;
+        let context = [
+            (
+                header::TRACEPARENT,
+                traceparent.as_ref().map(Traceparent::as_str),
+            ),
+            (header::TRACESTATE, tracestate.as_deref()),
+            (header::CORRELATION_ID, correlation_id.as_deref()),
+        ];
+        let context = context
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        headers.extend(context.map(|(name, value)| (name.to_owned(), value.to_owned())));
         headers
     }
 
@@ -252,13 +288,7 @@ impl Envelope {
         headers: &Headers,
         value: &[u8],
     ) -> Result<Self, Malformed> {
-        let find = |name: &str| {
-            headers
-                .iter()
-                .find(|(key, _)| key == name)
-                .map(|(_, value)| value.as_str())
-        };
-        let need = |name: &'static str| find(name).ok_or(Malformed::MissingHeader(name));
+        let need = |name: &'static str| find(headers, name).ok_or(Malformed::MissingHeader(name));
         let sequence: i64 = parse(header::SEQUENCE, need(header::SEQUENCE)?)?;
         if sequence < 1 {
             return Err(Malformed::BadHeader {
@@ -284,16 +314,13 @@ impl Envelope {
             id: parse(header::ID, need(header::ID)?)?,
             topic: topic.to_owned(),
             event_type: text(header::TYPE)?,
-            source: find(header::SOURCE).unwrap_or_default().to_owned(),
+            source: find(headers, header::SOURCE).unwrap_or_default().to_owned(),
             time: parse(header::TIME, need(header::TIME)?)?,
             subject,
             sequence,
-            schema_version: find(header::DATA_SCHEMA)
+            schema_version: find(headers, header::DATA_SCHEMA)
                 .map_or(Ok(1), |value| parse(header::DATA_SCHEMA, value))?,
-            context: Context {
-                traceparent: find(header::TRACEPARENT).map(str::to_owned),
-                correlation_id: find(header::CORRELATION_ID).map(str::to_owned),
-            },
+            context: Context::of(headers),
             value: value.to_vec(),
         })
     }
@@ -311,6 +338,8 @@ mod tests {
     use super::*;
     use crate::posts::PostDeleted;
 
+    const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
     fn envelope() -> Envelope {
         let event = PostDeleted {
             post_id: Uuid::from_u128(7),
@@ -318,7 +347,8 @@ mod tests {
         };
         let time = DateTime::from_timestamp_millis(1_767_268_800_123).unwrap();
         let context = Context {
-            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+            traceparent: Traceparent::parse(TRACEPARENT),
+            tracestate: Some("rojo=1".into()),
             correlation_id: Some("c-1".into()),
         };
         Envelope::new(Uuid::from_u128(1), "posts", time, 2, context, &event).unwrap()
@@ -336,6 +366,22 @@ mod tests {
         .unwrap();
         assert_eq!(read, written);
         assert_eq!(read.open::<PostDeleted>().unwrap().unwrap().user_id, 3);
+    }
+
+    #[test]
+    fn a_trace_that_is_none_is_passed_over_with_its_state() {
+        let mut headers = envelope().headers();
+        let traceparent = headers
+            .iter_mut()
+            .find(|(name, _)| name == header::TRACEPARENT);
+        traceparent.unwrap().1 = "00-nonsense".to_owned();
+        let written = envelope();
+        let read = Envelope::read("posts-events", Some(&written.subject), &headers, b"{}").unwrap();
+        assert_eq!(
+            (read.context.traceparent, read.context.tracestate),
+            (None, None)
+        );
+        assert_eq!(read.context.correlation_id.as_deref(), Some("c-1"));
     }
 
     #[test]

@@ -14,10 +14,12 @@ mod envelope;
 pub mod posts;
 pub mod profiles;
 pub mod topic;
+pub mod trace;
 pub mod users;
 
 pub use envelope::{Context, Envelope, Headers, Malformed, Message, Value, header, timestamp};
 pub use topic::{Cleanup, Topic, dead_letter_topic};
+pub use trace::Traceparent;
 
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -12,14 +12,15 @@ use chrono::DateTime;
 use events::posts::{PostCreated, PostDeleted, PostUpdated};
 use events::profiles::{ProfileCreated, ProfileDeleted, ProfileUpdated};
 use events::users::{UserAuthenticated, UserCreated, UserDeleted, UserSessionRevoked, UserUpdated};
-use events::{Context, Envelope, Event};
+use events::{Context, Envelope, Event, Traceparent};
 use uuid::Uuid;
 
 fn envelope<E: Event>(event: &E) -> Envelope {
     let time = DateTime::from_timestamp_millis(1_767_268_800_000).unwrap();
     let context = Context {
-        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
-        correlation_id: Some("a-request".to_owned()),
+        traceparent: Traceparent::parse("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        correlation_id: Some("a-request".into()),
+        ..Context::default()
     };
     let id = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
     Envelope::new(id, "a-service", time, 1, context, event).unwrap()

@@ -1,10 +1,10 @@
 //! Tasks that stop together, and the alarm that one of them raises when it can't go on.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use blocks::error::panic_text;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -82,7 +82,7 @@ impl Stage {
                 Ok(Ok(())) => alarm.raise(anyhow::anyhow!("{name} ended without being told to")),
                 Ok(Err(error)) => alarm.raise(error.context(format!("{name} failed"))),
                 Err(panic) => {
-                    alarm.raise(anyhow::anyhow!("{name} panicked: {}", said(&*panic)));
+                    alarm.raise(anyhow::anyhow!("{name} panicked: {}", panic_text(&*panic)));
                 }
             }
         });
@@ -100,12 +100,6 @@ impl Stage {
             );
         }
     }
-}
-
-fn said(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message")
 }
 
 #[cfg(test)]

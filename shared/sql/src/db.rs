@@ -17,6 +17,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Postgres};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::conn::SqliteConn;
 use crate::dialect::Dialect;
@@ -284,28 +285,24 @@ impl Db {
         E: From<StoreError> + Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
+        let span = tracing::debug_span!("db.write", service = self.inner.settings.service);
         match &self.inner.engine {
-            Pools::Sqlite { writer, .. } => writer.write(context::for_events(), work).await,
+            Pools::Sqlite { writer, .. } => writer.write(span, work).await,
             Pools::Postgres(pool) => {
                 let (db, pool) = (self.clone(), pool.clone());
-                let context = context::for_events();
+                let write = async move { db.write_postgres(pool, work).await };
                 // On a task of its own: a caller that stops waiting must not keep the hooks of a
                 // committed write from running.
                 self.inner
                     .tracker
-                    .spawn(async move { db.write_postgres(pool, context, work).await })
+                    .spawn(context::resume(context::cause(), write).instrument(span))
                     .await
                     .map_err(|_| StoreError::Panicked)?
             }
         }
     }
 
-    async fn write_postgres<T, E, F>(
-        &self,
-        pool: PgPool,
-        context: events::Context,
-        work: F,
-    ) -> Result<T, E>
+    async fn write_postgres<T, E, F>(&self, pool: PgPool, work: F) -> Result<T, E>
     where
         E: From<StoreError>,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send,
@@ -314,7 +311,6 @@ impl Db {
         let mut tx = Tx {
             engine: Engine::Postgres(pool.begin().await.map_err(StoreError::from)?),
             settings: Arc::clone(&self.inner.settings),
-            context,
             enqueued: Vec::new(),
             hooks: Vec::new(),
         };

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use blocks::context;
 use blocks::outbox::Pending;
 use chrono::{DateTime, Utc};
-use events::{Context, Envelope, Event, Message};
+use events::{Envelope, Event, Message};
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
@@ -47,7 +48,6 @@ pub(crate) enum Engine {
 pub struct Tx {
     pub(crate) engine: Engine,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) context: Context,
     pub(crate) enqueued: Vec<Enqueued>,
     pub(crate) hooks: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -84,11 +84,6 @@ impl Tx {
         self.settings.clock.id()
     }
 
-    /// Says which request (or event) caused what is published from here on.
-    pub fn caused_by(&mut self, context: Context) {
-        self.context = context;
-    }
-
     /// Keeps `event` as version `version` of its subject in the outbox, in this write. It is
     /// published after the commit, or never.
     ///
@@ -104,7 +99,7 @@ impl Tx {
             self.settings.service,
             self.now(),
             version,
-            self.context.clone(),
+            context::for_events(),
             event,
         )?;
         if envelope.value.len() > MAX_EVENT_BYTES {

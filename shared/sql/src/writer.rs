@@ -5,8 +5,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use blocks::context::{self, Cause};
 use blocks::outbox::{HandOver, Pending};
-use events::Context;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 
 use crate::conn::{Ahead, SqliteConn};
 use crate::db::Settings;
@@ -32,7 +33,8 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) async fn write<T, E, F>(&self, context: Context, work: F) -> Result<T, E>
+    /// `span` lasts until the answer; the work is part of it.
+    pub(crate) async fn write<T, E, F>(&self, span: Span, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -41,7 +43,8 @@ impl Writer {
         let (answer, answered) = oneshot::channel();
         let job = Write {
             work: Some(work),
-            context,
+            cause: context::cause(),
+            span: span.clone(),
             outcome: None,
             answer,
         };
@@ -95,12 +98,12 @@ trait Job: Send {
     async fn run(&mut self, tx: &mut Tx) -> bool;
     /// Answers the caller: the work's own outcome, or that it could not be committed.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
-    fn context(&mut self) -> Context;
 }
 
 struct Write<T, E, F> {
     work: Option<F>,
-    context: Context,
+    cause: Option<Cause>,
+    span: Span,
     outcome: Option<Result<T, E>>,
     answer: oneshot::Sender<Result<T, E>>,
 }
@@ -116,10 +119,9 @@ where
         let Some(work) = self.work.take() else {
             return false;
         };
-        let outcome = match AssertUnwindSafe(async { work(tx).await })
-            .catch_unwind()
-            .await
-        {
+        let work = context::resume(self.cause.take(), async { work(tx).await });
+        let work = AssertUnwindSafe(work.instrument(self.span.clone()));
+        let outcome = match work.catch_unwind().await {
             Ok(outcome) => outcome,
             Err(_) => Err(StoreError::Panicked.into()),
         };
@@ -138,10 +140,6 @@ where
         };
         // A caller that no longer waits needs no answer.
         drop(self.answer.send(outcome));
-    }
-
-    fn context(&mut self) -> Context {
-        std::mem::take(&mut self.context)
     }
 }
 
@@ -198,7 +196,6 @@ impl WriterTask {
         let mut tx = Tx {
             engine: Engine::Sqlite(SqliteConn::own(connection)),
             settings: Arc::clone(&self.settings),
-            context: Context::default(),
             enqueued: Vec::new(),
             hooks: Vec::new(),
         };
@@ -250,7 +247,6 @@ impl WriterTask {
         let mut stand = Stand::Closed;
         let mut next = Some(first);
         while let Some(mut job) = next.take() {
-            tx.context = job.context();
             tx.put_ahead(stand.begin_job());
             let (events, hooks) = (tx.enqueued.len(), tx.hooks.len());
             let done = job.run(tx).await;

@@ -1,11 +1,12 @@
 //! What happens to posts when something becomes of their author.
 
+use events::Traceparent;
 use events::posts::{PostCreated, PostUpdated};
 use events::users::{UserAuthenticated, UserCreated, UserDeleted, UserUpdated};
 use posts::removal::PAGE;
 use uuid::Uuid;
 
-use crate::harness::{ADA, BOB, app, record};
+use crate::harness::{ADA, BOB, accounts_trace, app, record};
 use crate::stores::Store;
 
 fn created(user_id: i64, username: &str) -> UserCreated {
@@ -103,6 +104,14 @@ on_each_store!(
                 ("post.deleted".to_owned(), 2),
             ];
             assert_eq!(app.history(id).await, history);
+        }
+        let outbox = app.outbox().await.into_iter();
+        let traces = outbox.filter_map(|event| event.context.traceparent);
+        let traces: Vec<Traceparent> = traces.collect();
+        assert_eq!(traces.len(), mine.len(), "those that the closing caused");
+        for trace in traces {
+            assert_eq!(trace.trace_id(), accounts_trace().trace_id());
+            assert_ne!(trace.span_id(), accounts_trace().span_id());
         }
         assert_eq!(app.history(&gone).await.len(), 2);
         let page = app.get("/api/posts").await.ok();

@@ -212,10 +212,18 @@ impl App {
     }
 }
 
+/// The trace that events of accounts belong to.
+pub fn accounts_trace() -> events::Traceparent {
+    events::Traceparent::new(0xacc0, 1)
+}
+
 /// A record of `event` as it lies on its topic.
 pub fn record<E: Event>(app: &App, version: i64, offset: i64, event: &E) -> blocks::bus::Record {
     let clock = &app.clock;
-    let context = events::Context::default();
+    let context = events::Context {
+        traceparent: Some(accounts_trace()),
+        ..events::Context::default()
+    };
     let envelope = Envelope::new(clock.id(), "auth", clock.now(), version, context, event).unwrap();
     let message = envelope.message();
     blocks::bus::Record {

@@ -6,6 +6,7 @@
 pub mod decide;
 pub mod parked;
 mod run;
+mod spans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::error::BoxError;
 
 pub use parked::Retry;
 pub use run::{ConsumerLoop, ConsumerStatus, lag};
+pub use spans::{handling, handling_now};
 
 /// A consumer group of a service: what it reads and where it keeps what it made of it.
 #[derive(Clone)]

@@ -6,12 +6,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
-use events::{Envelope, Headers, Malformed, Message, dead_letter_topic, header};
+use events::{Context, Envelope, Headers, Malformed, Message, dead_letter_topic, header};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use super::Reason;
 use crate::bus::Record;
+use crate::context;
 use crate::error::BoxError;
 
 /// How often a refused event is tried, and how long the pauses are.
@@ -72,18 +73,27 @@ fn plain(text: &str) -> String {
 
 /// The type that a record says it has, readable or not.
 pub fn event_type_of(record: &Record) -> String {
-    let found = record.headers.iter().find(|(name, _)| name == header::TYPE);
-    found.map_or_else(|| "unreadable".to_owned(), |(_, value)| plain(value))
+    let found = record.header(header::TYPE);
+    found.map_or_else(|| "unreadable".to_owned(), plain)
 }
 
-/// What is published of a record that `group` gave up on.
-pub fn dead_letter(
+/// Says that `group` gives up on a record, for which `key` waits from now on. Answers what is published
+/// of it: the record with its headers, the trace among them, and the reason.
+pub fn give_up(
     group: &str,
+    key: &str,
     record: &Record,
     reason: Reason,
     attempts: i64,
     error: &str,
 ) -> Message {
+    context::about(&Context::of(&record.headers), || {
+        tracing::error!(
+            group, topic = %record.topic, key, partition = record.partition, offset = record.offset,
+            reason = reason.as_str(), attempts, error,
+            "gave up on an event: its key waits until it is replayed or discarded"
+        );
+    });
     let mut headers = record.headers.clone();
     let origin = format!("{}/{}/{}", record.topic, record.partition, record.offset);
     headers.extend([

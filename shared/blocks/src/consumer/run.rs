@@ -8,10 +8,11 @@ use std::time::Duration;
 use events::Cleanup;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
-use super::{Applied, ApplyError, Consumer, ConsumerStore, GAP_LISTED_MS};
+use super::{Applied, ApplyError, Consumer, ConsumerStore, GAP_LISTED_MS, spans};
 use crate::Clock;
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, at};
 use crate::bus::{
     BusError, EventBus, Positions, Record, Subscription, TopicPartition, next_offsets,
 };
@@ -137,13 +138,13 @@ impl ConsumerLoop {
                     self.retry(&mut *subscription, &stop).await;
                     self.rewind(&mut *subscription, &stop).await;
                 }
-                () = until(retry_at) => self.retry(&mut *subscription, &stop).await,
-                () = until(look_at) => {
+                () = at(retry_at) => self.retry(&mut *subscription, &stop).await,
+                () = at(look_at) => {
                     self.report(&mut *subscription).await;
                     self.plan().await;
                 }
-                () = until(report_at) => self.report(&mut *subscription).await,
-                () = until(works_at) => self.works(),
+                () = at(report_at) => self.report(&mut *subscription).await,
+                () = at(works_at) => self.works(),
                 records = subscription.next(store.most_at_once()) => match records {
                     Ok(records) => self.take_in(&mut *subscription, &records, &stop).await,
                     Err(error) => {
@@ -192,8 +193,10 @@ impl ConsumerLoop {
         stop: &CancellationToken,
     ) {
         while !stop.is_cancelled() {
-            match self.consumer.store.apply(records).await {
+            let span = spans::batch(self.consumer.group, records);
+            match self.consumer.store.apply(records).instrument(span).await {
                 Ok(applied) => {
+                    spans::taken_in(self.consumer.group, records);
                     self.moved = false;
                     self.next.extend(next_offsets(records));
                     self.applied(applied).await;
@@ -365,12 +368,5 @@ impl ConsumerLoop {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
         }
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

@@ -1,13 +1,13 @@
 //! The ids of a request: W3C trace context, `X-Request-ID`, `X-Correlation-ID`.
 
+use events::trace::tracestate;
+use events::{Context, Traceparent, header};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use rand::Rng;
 
-use crate::context::RequestContext;
+use crate::context::{RequestContext, Trace};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 const LONGEST_ID: usize = 128;
 /// `{"` in base64: every JSON web token begins like this.
@@ -23,24 +23,16 @@ pub(super) struct Ids {
 impl Ids {
     /// The ids that came with a request where they are sane, new ones where they are not.
     pub(super) fn of(headers: &HeaderMap, path: &str) -> Self {
-        let mut random = [0; 24];
-        rand::rng().fill(&mut random);
-        let (for_trace, for_span) = random.split_at(16);
-        let trace_id = headers
-            .get(TRACEPARENT)
-            .and_then(|value| trace_id(value.as_bytes()))
-            .unwrap_or_else(|| hex(for_trace));
+        let mut trace = trace(headers);
         // A request without an id is known by its trace: one thing less to look up.
         let request = sane(headers, &REQUEST_ID).unwrap_or_else(|| {
-            HeaderValue::from_str(&trace_id).expect("hex digits are visible ASCII")
+            HeaderValue::from_str(trace.id()).expect("hex digits are visible ASCII")
         });
         let correlation = sane(headers, &CORRELATION_ID).unwrap_or_else(|| request.clone());
-        let correlation_id = correlation.to_str().unwrap_or_default().to_owned();
+        trace.own.correlation_id = correlation.to_str().ok().map(Into::into);
         Self {
             context: RequestContext {
-                trace_id,
-                span_id: hex(for_span),
-                correlation_id,
+                trace,
                 path: path.to_owned(),
                 ..RequestContext::default()
             },
@@ -63,39 +55,28 @@ fn sane(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
     sane.then(|| value.clone())
 }
 
-/// The trace id of a valid `traceparent`: version, 32, 16 and 2 lower-case hex digits, none all zeros.
-fn trace_id(value: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(value).ok()?;
-    let mut parts = text.split('-');
-    let (version, trace, parent, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let is = |part: &str, digits: usize| {
-        part.len() == digits
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+/// A span of our own in the trace that the request names, or the first one of a new trace.
+fn trace(headers: &HeaderMap) -> Trace {
+    let mut given = headers.get_all(header::TRACEPARENT).iter();
+    // Two of them are none: nobody knows which one holds.
+    let parent = match (given.next(), given.next()) {
+        (Some(one), None) => one.to_str().ok().and_then(Traceparent::parse),
+        _ => None,
     };
-    let not_zero = |part: &str| part.bytes().any(|b| b != b'0');
-    let valid = is(version, 2)
-        && version != "ff"
-        && is(trace, 32)
-        && not_zero(trace)
-        && is(parent, 16)
-        && not_zero(parent)
-        && is(flags, 2)
-        // Later versions may have more parts; this one has not.
-        && (version != "00" || parts.next().is_none());
-    valid.then(|| trace.to_owned())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
+    let Some(parent) = parent else {
+        let traceparent = Some(Traceparent::new(rand::random(), rand::random()));
+        let own = Context {
+            traceparent,
+            ..Context::default()
+        };
+        return Trace { own, parent: None };
+    };
+    let states = headers.get_all(header::TRACESTATE).iter();
+    Trace::under(&Context {
+        traceparent: Some(parent),
+        tracestate: tracestate(states.map(|value| value.to_str().unwrap_or("not ASCII"))),
+        correlation_id: None,
+    })
 }
 
 #[cfg(test)]
@@ -112,39 +93,50 @@ mod tests {
         Ids::of(&headers.collect(), "/x")
     }
 
+    const GIVEN: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
     #[test]
-    fn a_valid_traceparent_is_continued_and_another_is_not() {
-        let trace = "0af7651916cd43dd8448eb211c80319c";
-        let valid = format!("00-{trace}-b7ad6b7169203331-01");
-        let continued = ids(&[("traceparent", &valid)]);
-        assert_eq!(continued.context.trace_id, trace);
-        assert_ne!(continued.context.span_id, "b7ad6b7169203331");
-        for bad in [
-            "",
-            "00",
-            "garbage",
-            &valid.to_uppercase(),
-            &valid.replace("00-", "ff-"),
-            &format!("{valid}-more"),
-            &format!("00-{}-b7ad6b7169203331-01", "0".repeat(32)),
-            &format!("00-{trace}-0000000000000000-01"),
-            &format!("00-{trace}x-b7ad6b7169203331-01"),
+    fn a_trace_is_continued_by_a_span_of_its_own() {
+        for given in [GIVEN, &GIVEN.replace("-01", "-00")] {
+            let state = [("tracestate", "rojo=1"), ("tracestate", "congo=2")];
+            let Trace { own, parent } = ids(&[&[("traceparent", given)], &state[..]].concat())
+                .context
+                .trace;
+            let (own_span, parent) = (own.traceparent.unwrap(), parent.unwrap());
+            assert_eq!(parent.as_str(), given);
+            assert_eq!(own_span.trace_id(), parent.trace_id());
+            assert_ne!(own_span.span_id(), parent.span_id());
+            assert_eq!(own_span.is_sampled(), given == GIVEN);
+            assert_eq!(own.tracestate.as_deref(), Some("rojo=1,congo=2"));
+        }
+    }
+
+    #[test]
+    fn a_trace_that_is_none_is_not_continued_and_a_new_one_is_sampled() {
+        let bad = GIVEN.replace("00-", "ff-");
+        for given in [
+            &[][..],
+            &[("traceparent", &*bad)],
+            &[("traceparent", GIVEN), ("traceparent", GIVEN)],
         ] {
-            let made = ids(&[("traceparent", bad)]).context;
-            assert_ne!(made.trace_id, trace, "{bad}");
-            assert_eq!((made.trace_id.len(), made.span_id.len()), (32, 16));
+            let state = [("tracestate", "rojo=1")];
+            let Trace { own, parent } = ids(&[given, &state[..]].concat()).context.trace;
+            let made = own.traceparent.unwrap();
+            assert!(!GIVEN.contains(made.trace_id()) && made.is_sampled());
+            assert_eq!((parent, own.tracestate), (None, None));
         }
     }
 
     #[test]
     fn sane_ids_are_kept_and_the_correlation_falls_back_to_the_request() {
+        let correlation = |ids: &Ids| ids.context.trace.own.correlation_id.clone().unwrap();
         let given = ids(&[("x-request-id", "r-1"), ("x-correlation-id", "c-1")]);
         assert_eq!(
             (given.request.as_bytes(), given.correlation.as_bytes()),
             (&b"r-1"[..], &b"c-1"[..])
         );
         let one = ids(&[("x-request-id", "r-1")]);
-        assert_eq!(one.context.correlation_id, "r-1");
+        assert_eq!(&*correlation(&one), "r-1");
         for bad in [
             "",
             "two words",
@@ -156,8 +148,8 @@ mod tests {
             &"x".repeat(129),
         ] {
             let made = ids(&[("x-request-id", bad), ("x-correlation-id", bad)]);
-            assert_eq!(made.request.as_bytes(), made.context.trace_id.as_bytes());
-            assert_eq!(made.context.correlation_id, made.context.trace_id);
+            assert_eq!(made.request.as_bytes(), made.context.trace.id().as_bytes());
+            assert_eq!(&*correlation(&made), made.context.trace.id());
         }
     }
 }

@@ -43,9 +43,6 @@ pub use serve::serve;
 use layer::KitLayer;
 use route::RouteStats;
 
-/// The log target of access lines.
-pub const ACCESS: &str = "http";
-
 /// What a request may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {

@@ -6,6 +6,7 @@ use tracing::Level;
 
 use super::fields::Value;
 use super::layer::Line;
+use crate::context::{ACCESS, Cause};
 
 const DIM: &str = "\u{1b}[2m";
 const PLAIN: &str = "\u{1b}[0m";
@@ -14,7 +15,7 @@ pub(super) fn write(line: &Line<'_>, colour: bool, out: &mut Vec<u8>) {
     let (dim, plain) = if colour { (DIM, PLAIN) } else { ("", "") };
     let level = if colour { shade(line.level) } else { "" };
     let mut text = String::with_capacity(256);
-    let place = line.action.unwrap_or(line.target);
+    let place = line.action.as_deref().unwrap_or(line.target);
     // `2026-01-01T12:00:00.000Z` without its date: that is in the JSON lines.
     let time = line.time.get(11..23).unwrap_or(&line.time);
     let mut add = |part: std::fmt::Arguments<'_>| {
@@ -29,7 +30,7 @@ pub(super) fn write(line: &Line<'_>, colour: bool, out: &mut Vec<u8>) {
     ));
     for (name, value) in &line.fields {
         // The message of an access line says these already.
-        if line.target == crate::kit::ACCESS && ["method", "route", "status"].contains(name) {
+        if line.target == ACCESS && ["method", "route", "status"].contains(name) {
             continue;
         }
         match value {
@@ -40,11 +41,14 @@ pub(super) fn write(line: &Line<'_>, colour: bool, out: &mut Vec<u8>) {
             Value::Switch(switch) => add(format_args!(" {dim}{name}={plain}{switch}")),
         }
     }
-    if let Some(request) = line.request {
-        if let Some(user_id) = request.user_id.get() {
-            add(format_args!(" {dim}user_id={plain}{user_id}"));
-        }
-        add(format_args!(" {dim}trace_id={}{plain}", request.trace_id));
+    let request = line.cause.and_then(Cause::request);
+    if let Some(user_id) = request.and_then(|request| request.user_id.get()) {
+        add(format_args!(" {dim}user_id={plain}{user_id}"));
+    }
+    if let Some(trace) = line.cause.map(|cause| cause.trace().id())
+        && !trace.is_empty()
+    {
+        add(format_args!(" {dim}trace_id={trace}{plain}"));
     }
     out.extend_from_slice(text.as_bytes());
     out.push(b'\n');

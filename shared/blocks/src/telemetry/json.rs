@@ -7,15 +7,17 @@ use tracing::Level;
 
 use super::fields::Value;
 use super::layer::Line;
+use crate::context::Cause;
 
 /// What a line has of its own; a field of the same name would be there twice.
-const OWN: [&str; 9] = [
+const OWN: [&str; 10] = [
     "timestamp",
     "level",
     "service",
     "target",
     "trace_id",
     "span_id",
+    "parent_span_id",
     "correlation_id",
     "action",
     "message",
@@ -28,15 +30,23 @@ pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(level(line.level).as_bytes());
     out.push(b'"');
     member(out, "service", line.service);
-    if let Some(request) = line.request {
-        member(out, "trace_id", &request.trace_id);
-        member(out, "span_id", &request.span_id);
-        member(out, "correlation_id", &request.correlation_id);
+    if let Some(trace) = line.cause.map(Cause::trace) {
+        if let Some(traceparent) = &trace.own.traceparent {
+            member(out, "trace_id", traceparent.trace_id());
+            member(out, "span_id", traceparent.span_id());
+        }
+        if let Some(parent) = &trace.parent {
+            member(out, "parent_span_id", parent.span_id());
+        }
+        if let Some(correlation_id) = &trace.own.correlation_id {
+            member(out, "correlation_id", &**correlation_id);
+        }
     }
-    if let Some(action) = line.action {
-        member(out, "action", action);
+    if let Some(action) = &line.action {
+        member(out, "action", &**action);
     }
-    let user_id = line.request.and_then(|request| request.user_id.get());
+    let request = line.cause.and_then(Cause::request);
+    let user_id = request.and_then(|request| request.user_id.get());
     if let Some(user_id) = user_id {
         member(out, "user_id", user_id);
     }

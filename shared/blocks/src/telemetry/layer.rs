@@ -2,7 +2,6 @@
 //! what is secret, and hands the line to the writer.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
@@ -13,7 +12,10 @@ use super::fields::{Fields, Value};
 use super::writer::Writer;
 use super::{human, json, redact};
 use crate::clock::{Clock, SystemClock};
-use crate::context::{self, RequestContext};
+use crate::context::{self, Cause};
+
+/// The field by which a span has a name that is made as it runs, as OpenTelemetry's layer takes it.
+const SPAN_NAME: &str = "otel.name";
 
 /// How lines look.
 #[derive(Debug, Clone, Copy)]
@@ -36,8 +38,8 @@ pub(super) struct Line<'a> {
     pub level: Level,
     pub service: &'a str,
     pub target: &'a str,
-    pub action: Option<&'a str>,
-    pub request: Option<&'a RequestContext>,
+    pub action: Option<Cow<'a, str>>,
+    pub cause: Option<&'a Cause>,
     pub message: Cow<'a, str>,
     pub fields: Vec<(&'static str, Value)>,
 }
@@ -98,20 +100,23 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         event.record(&mut fields);
         let mut action = None;
         for span in registry.event_scope(event).into_iter().flatten() {
-            action.get_or_insert(span.name());
-            if let Some(outer) = span.extensions().get::<Fields>() {
-                // The nearest span's value of a name is the one that holds.
-                for (name, value) in &outer.values {
-                    if !fields.values.iter().any(|(known, _)| known == name) {
-                        fields.values.push((name, value.clone()));
-                    }
+            let extensions = span.extensions();
+            let outer = extensions.get::<Fields>();
+            action.get_or_insert_with(|| {
+                let said = outer.and_then(|fields| fields.text(SPAN_NAME));
+                said.map_or(Cow::Borrowed(span.name()), |said| said.to_owned().into())
+            });
+            // The nearest span's value of a name is the one that holds.
+            for (name, value) in outer.into_iter().flat_map(|outer| &outer.values) {
+                if *name != SPAN_NAME && !fields.values.iter().any(|(known, _)| known == name) {
+                    fields.values.push((name, value.clone()));
                 }
             }
         }
         let service = fields.text("service").map(str::to_owned);
         fields.values.retain(|(name, _)| *name != "service");
         self.masked(&mut fields.values);
-        let request: Option<Arc<RequestContext>> = context::current();
+        let cause = context::cause();
         let metadata = event.metadata();
         let line = Line {
             time: events::timestamp(SystemClock.now()),
@@ -119,7 +124,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
             service: service.as_deref().unwrap_or(&self.service),
             target: metadata.target(),
             action,
-            request: request.as_deref(),
+            cause: cause.as_ref(),
             message: if self.redacts {
                 redact::redact(&fields.message)
             } else {

@@ -16,7 +16,6 @@ use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
-use crate::config::{Config, LogFormat};
 use layer::{Format, Lines};
 use writer::Writer;
 
@@ -24,6 +23,21 @@ pub use redact::redact;
 
 /// What chatty dependencies may say unless they are asked for by name.
 const DEPENDENCIES: &str = "sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,tower=warn";
+
+/// What a process logs, and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The name in lines that say no other.
+    pub name: String,
+    /// False: nothing is logged by a server.
+    pub enabled: bool,
+    /// A level, or directives as `info,posts=debug`.
+    pub level: String,
+    /// One JSON object a line; otherwise lines for people.
+    pub json: bool,
+    /// Passwords, tokens and e-mail addresses are masked.
+    pub redacts: bool,
+}
 
 /// Telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -50,47 +64,39 @@ pub struct Telemetry(
 ///
 /// # Errors
 /// When it is set up already, or its thread can't be started.
-pub fn init(config: &Config) -> Result<Telemetry, TelemetryError> {
-    if !config.logging_enabled {
+pub fn init(settings: &Settings) -> Result<Telemetry, TelemetryError> {
+    if !settings.enabled {
         return Ok(Telemetry(None));
     }
-    let format = match config.log_format {
-        LogFormat::Json => Format::Json,
-        LogFormat::Human => Format::Human {
+    let format = if settings.json {
+        Format::Json
+    } else {
+        Format::Human {
             colour: io::stdout().is_terminal(),
-        },
+        }
     };
-    let (writer, guard) = Writer::start(io::stdout())?;
-    let lines = Lines::new(
-        &config.app_name,
-        format,
-        config.log_redaction_enabled,
-        writer,
-    );
-    tracing_subscriber::registry()
-        .with(filter(&config.log_level)?)
-        .with(lines)
-        .try_init()?;
-    Ok(Telemetry(Some(guard)))
+    start(settings, &settings.level, format, io::stdout())
 }
 
 /// Sets up logging for a command: warnings and errors, to stderr.
 ///
 /// # Errors
 /// When it is set up already, or its thread can't be started.
-pub fn init_quiet(config: &Config) -> Result<Telemetry, TelemetryError> {
-    let (writer, guard) = Writer::start(io::stderr())?;
-    let format = Format::Human {
-        colour: io::stderr().is_terminal(),
-    };
-    let lines = Lines::new(
-        &config.app_name,
-        format,
-        config.log_redaction_enabled,
-        writer,
-    );
+pub fn init_quiet(settings: &Settings) -> Result<Telemetry, TelemetryError> {
+    let colour = io::stderr().is_terminal();
+    start(settings, "warn", Format::Human { colour }, io::stderr())
+}
+
+fn start(
+    settings: &Settings,
+    level: &str,
+    format: Format,
+    to: impl io::Write + Send + 'static,
+) -> Result<Telemetry, TelemetryError> {
+    let (writer, guard) = Writer::start(to)?;
+    let lines = Lines::new(&settings.name, format, settings.redacts, writer);
     tracing_subscriber::registry()
-        .with(filter("warn")?)
+        .with(filter(level)?)
         .with(lines)
         .try_init()?;
     Ok(Telemetry(Some(guard)))

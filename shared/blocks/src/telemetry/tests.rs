@@ -6,7 +6,8 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use super::layer::{Format, Lines};
 use super::writer::Writer;
-use crate::context::{self, RequestContext};
+use crate::context::{self, RequestContext, Trace};
+use events::{Context, Traceparent};
 
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -30,11 +31,20 @@ fn log(format: Format, redacts: bool, work: impl FnOnce()) -> String {
     String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
 }
 
+fn traceparent() -> Traceparent {
+    Traceparent::new(u128::MAX / 0xff * 0xab, u64::MAX / 0xff * 0xcd)
+}
+
 fn request() -> Arc<RequestContext> {
     let request = RequestContext {
-        trace_id: "ab".repeat(16),
-        span_id: "cd".repeat(8),
-        correlation_id: "c-1".into(),
+        trace: Trace {
+            own: Context {
+                traceparent: Some(traceparent()),
+                correlation_id: Some("c-1".into()),
+                ..Context::default()
+            },
+            parent: Some(traceparent().with_span(0xef)),
+        },
         path: "/api/posts".into(),
         ..Default::default()
     };
@@ -67,6 +77,7 @@ fn a_json_line_names_the_request_the_action_and_the_caller() {
         ("service", "posts".into()),
         ("trace_id", "ab".repeat(16).into()),
         ("span_id", "cd".repeat(8).into()),
+        ("parent_span_id", "00000000000000ef".into()),
         ("correlation_id", "c-1".into()),
         ("action", "posts.create".into()),
         ("user_id", 7.into()),
@@ -81,6 +92,33 @@ fn a_json_line_names_the_request_the_action_and_the_caller() {
     }
     let time = line["timestamp"].as_str().unwrap();
     assert!(time.ends_with('Z') && time.len() == 24, "{time}");
+}
+
+#[test]
+fn a_line_about_an_event_names_its_trace_and_the_span_that_is_named_as_it_runs() {
+    let event = request().trace.own.clone();
+    let text = log(Format::Json, true, || {
+        let span = tracing::info_span!("consume", otel.name = "consume.post.created", group = "g");
+        context::about(&event, || span.in_scope(|| tracing::info!("of a trace")));
+        context::about(&Context::default(), || tracing::info!("of none"));
+    });
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for (name, value) in [
+        ("trace_id", serde_json::json!("ab".repeat(16))),
+        ("correlation_id", "c-1".into()),
+        ("action", "consume.post.created".into()),
+        ("group", "g".into()),
+        ("otel.name", serde_json::Value::Null),
+        ("user_id", serde_json::Value::Null),
+    ] {
+        assert_eq!(lines[0][name], value, "{name} in {text}");
+    }
+    for name in ["trace_id", "span_id", "correlation_id"] {
+        assert!(lines[1].get(name).is_none(), "{name} in {text}");
+    }
 }
 
 #[test]

@@ -40,7 +40,10 @@ fn routes() -> Router {
     Router::new()
         .route(
             "/api/posts/{id}",
-            get(async || blocks::context::current().unwrap().traceparent()),
+            get(async || {
+                let own = blocks::context::for_events().traceparent;
+                own.unwrap().as_str().to_owned()
+            }),
         )
         .route("/echo", post(async |body: Bytes| body.len().to_string()))
         .route(

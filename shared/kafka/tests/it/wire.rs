@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use blocks::bus::EventBus;
 use blocks::{Clock, SystemClock};
 use events::posts::PostDeleted;
-use events::{Context, Envelope};
+use events::{Context, Envelope, Traceparent};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message, OwnedMessage};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -41,8 +41,9 @@ async fn an_event_is_a_cloud_event_whose_value_a_person_can_read() {
     let topic = fresh_topic(&bus, 1).await;
     let (id, post_id, time) = (SystemClock.id(), Uuid::from_u128(7), SystemClock.now());
     let context = Context {
-        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
-        correlation_id: Some("c-1".to_owned()),
+        traceparent: Traceparent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        correlation_id: Some("c-1".into()),
+        ..Context::default()
     };
     let event = PostDeleted {
         post_id,

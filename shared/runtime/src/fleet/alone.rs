@@ -79,7 +79,7 @@ fn read_command_line(service: &Definition) -> anyhow::Result<Config> {
 }
 
 async fn live(service: &'static Definition, config: Config) -> anyhow::Result<()> {
-    let _telemetry = telemetry::init(&config)?;
+    let _telemetry = telemetry::init(&config.telemetry())?;
     crate::say_what_was_read(&config);
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();

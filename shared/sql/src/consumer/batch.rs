@@ -4,22 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use blocks::bus::{Record, TopicPartition, next_offsets, partitions_of};
+use blocks::bus::{Record, partitions_of};
 use blocks::consumer::decide::{Decision, decide};
-use blocks::consumer::parked::{UNREADABLE, dead_letter, event_type_of, read, record_text};
-use blocks::consumer::{Applied, HandlerError, Reason};
+use blocks::consumer::parked::{UNREADABLE, event_type_of, give_up, read, record_text};
+use blocks::consumer::{Applied, HandlerError, Reason, handling};
 use blocks::error::chain;
 use events::{Envelope, Malformed};
 use futures::FutureExt;
-use serde::Serialize;
-use sqlx::AssertSqlSafe;
 
 use super::inbox::{self, InboxRow};
 use super::keys::{self, Block, Key, Known};
-use super::{BatchError, Shared, drain};
-use crate::dialect::Dialect;
+use super::{BatchError, Shared, drain, positions};
 use crate::error::StoreError;
-use crate::on;
 use crate::tx::Tx;
 
 /// Writes a batch. When `apart`, each event has a savepoint of its own, so that one that is refused
@@ -59,7 +55,7 @@ pub(super) struct Batch<'a> {
 
 impl Batch<'_> {
     async fn run(&mut self, tx: &mut Tx, records: &[Record]) -> Result<(), BatchError> {
-        let stored = stored_positions(tx, self.shared, records).await?;
+        let stored = positions::stored(tx, self.shared, records).await?;
         let fresh: Vec<&Record> = {
             let believed = self.shared.believed();
             for of in partitions_of(records) {
@@ -83,7 +79,7 @@ impl Batch<'_> {
         let mut together = Vec::new();
         for (record, event) in &read {
             match event {
-                Ok(event) if self.joins(tx, record, event) => together.push(event),
+                Ok(event) if self.joins(tx, record, event) => together.push((*record, event)),
                 Ok(event) => {
                     self.apply_all(tx, &std::mem::take(&mut together)).await?;
                     self.event(tx, record, event).await?;
@@ -93,7 +89,7 @@ impl Batch<'_> {
         }
         self.apply_all(tx, &together).await?;
         self.store(tx).await?;
-        store_positions(tx, self.shared, &fresh, stored).await?;
+        positions::store(tx, self.shared, &fresh, stored).await?;
         Ok(())
     }
 
@@ -149,12 +145,25 @@ impl Batch<'_> {
         joins
     }
 
-    async fn apply_all(&self, tx: &mut Tx, events: &[&Envelope]) -> Result<(), BatchError> {
-        if events.is_empty() {
+    async fn apply_all(
+        &self,
+        tx: &mut Tx,
+        together: &[(&Record, &Envelope)],
+    ) -> Result<(), BatchError> {
+        if together.is_empty() {
             return Ok(());
         }
-        let handled = AssertUnwindSafe(self.shared.handler.handle_all(tx, events));
-        match handled.catch_unwind().await {
+        let handler = &self.shared.handler;
+        let events: Vec<&Envelope> = together.iter().map(|(_, event)| *event).collect();
+        let work = async {
+            if !handler.handle_all(tx, &events).await? {
+                for (record, event) in together {
+                    handling(self.shared.group, record, event, handler.handle(tx, event)).await?;
+                }
+            }
+            Ok(())
+        };
+        match AssertUnwindSafe(work).catch_unwind().await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(HandlerError::Unavailable(cause))) => Err(BatchError::Away(cause)),
             Ok(Err(_)) | Err(_) => Err(BatchError::Refused),
@@ -188,7 +197,7 @@ impl Batch<'_> {
             }
             Decision::Apply => {
                 let fills_gap = known.state.blocked == Some(Reason::Gap);
-                match self.apply(tx, event).await? {
+                match self.apply(tx, record, event).await? {
                     Ok(()) => {
                         self.handled(tx, &key, event);
                         if fills_gap {
@@ -210,23 +219,16 @@ impl Batch<'_> {
     pub async fn apply(
         &self,
         tx: &mut Tx,
+        record: &Record,
         event: &Envelope,
     ) -> Result<Result<(), HandlerError>, BatchError> {
-        tx.caused_by(event.context.clone());
         let savepoint = if self.apart {
             Some(tx.savepoint().await?)
         } else {
             None
         };
-        let handled = AssertUnwindSafe(self.shared.handler.handle(tx, event));
-        let done = handled.catch_unwind().await.unwrap_or_else(|panic| {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-            let said = said.unwrap_or("no message");
-            Err(HandlerError::Rejected(
-                format!("the handler panicked: {said}").into(),
-            ))
-        });
+        let handled = self.shared.handler.handle(tx, event);
+        let done = handling(self.shared.group, record, event, handled).await;
         match (done, savepoint) {
             (Err(HandlerError::Unavailable(cause)), _) => Err(BatchError::Away(cause)),
             (Ok(()), Some(savepoint)) => {
@@ -341,12 +343,8 @@ impl Batch<'_> {
         known.attempts = attempts;
         if reason != Reason::Retrying {
             self.applied.dead += 1;
-            tracing::error!(
-                group = self.shared.group, topic = %key.topic, key = %key.key,
-                reason = reason.as_str(), attempts, error = %text,
-                "gave up on an event: its key waits until it is replayed or discarded"
-            );
-            let letter = dead_letter(self.shared.group, record, reason, attempts, &text);
+            let group = self.shared.group;
+            let letter = give_up(group, &key.key, record, reason, attempts, &text);
             let (id, event_type) = (tx.id(), event_type_of(record));
             tx.enqueue(id, &event_type, 0, letter);
         }
@@ -378,100 +376,4 @@ impl Gap {
         };
         keys::block(tx, shared, key, block).await
     }
-}
-
-/// The positions of the partitions in `records`, locked against another member.
-async fn stored_positions(
-    tx: &mut Tx,
-    shared: &Shared,
-    records: &[Record],
-) -> Result<BTreeMap<TopicPartition, i64>, StoreError> {
-    if tx.dialect() == Dialect::Postgres {
-        // A row that is not there can't be locked, and two members may hold the same first batch.
-        let unknown = partitions_of(records);
-        let rows = unknown.iter().map(|of| (of, 0));
-        write_positions(tx, shared, rows, "nothing").await?;
-    }
-    let statement = format!(
-        "select topic, partition, next_offset from consumer_offsets where consumer_group = $1
-         order by topic, partition{}",
-        tx.dialect().for_update()
-    );
-    let rows: Vec<(String, i32, i64)> = on!(tx, conn => sqlx::query_as(AssertSqlSafe(statement))
-        .bind(shared.group)
-        .fetch_all(&mut *conn)
-        .await)?;
-    let mut stored: BTreeMap<TopicPartition, i64> = rows
-        .into_iter()
-        .map(|(topic, partition, next)| (TopicPartition { topic, partition }, next))
-        .collect();
-    // A partition that was believed in and has no row was forgotten: it stands at its start.
-    for of in partitions_of(records) {
-        stored.entry(of).or_insert(0);
-    }
-    Ok(stored)
-}
-
-#[derive(Serialize)]
-struct PositionRow<'a> {
-    topic: &'a str,
-    partition: i32,
-    next: i64,
-}
-
-/// Writes positions in one statement; `on_conflict` says what becomes of rows that are there.
-async fn write_positions(
-    tx: &mut Tx,
-    shared: &Shared,
-    positions: impl Iterator<Item = (&TopicPartition, i64)>,
-    on_conflict: &'static str,
-) -> Result<(), StoreError> {
-    let rows: Vec<PositionRow> = positions
-        .map(|(of, next)| PositionRow {
-            topic: &of.topic,
-            partition: of.partition,
-            next,
-        })
-        .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let list = serde_json::to_string(&rows)?;
-    let statement = format!(
-        "insert into consumer_offsets (consumer_group, topic, partition, next_offset, updated_at)
-         select $1, value ->> 'topic', cast(value ->> 'partition' as integer),
-            cast(value ->> 'next' as bigint), $2
-         from {} where true
-         on conflict (consumer_group, topic, partition) do {on_conflict}",
-        tx.json_rows("$3")
-    );
-    let now = tx.now();
-    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
-        .bind(shared.group)
-        .bind(now)
-        .bind(&list)
-        .execute(&mut *conn)
-        .await
-        .map(|_| ()))
-}
-
-async fn store_positions(
-    tx: &mut Tx,
-    shared: &Arc<Shared>,
-    records: &[&Record],
-    stored: BTreeMap<TopicPartition, i64>,
-) -> Result<(), StoreError> {
-    let next = next_offsets(records.iter().copied());
-    let rows = next.iter().map(|(of, next)| (of, *next));
-    let replace = "update set next_offset = excluded.next_offset, updated_at = excluded.updated_at";
-    write_positions(tx, shared, rows, replace).await?;
-    let shared = Arc::clone(shared);
-    tx.after_commit(move || {
-        let mut believed = shared.believed();
-        // Where another member went on, this one now knows; where it wrote itself, too.
-        for (of, at) in stored.into_iter().chain(next) {
-            believed.insert(of, at);
-        }
-    });
-    Ok(())
 }

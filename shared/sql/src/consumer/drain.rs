@@ -156,7 +156,7 @@ async fn page(
                 return Ok(false);
             }
         };
-        match batch.apply(tx, &event).await? {
+        match batch.apply(tx, &record, &event).await? {
             Ok(()) => {
                 inbox::processed(tx, batch.shared, key, row.version).await?;
                 batch.handled(tx, key, &event);

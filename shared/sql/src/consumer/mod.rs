@@ -6,6 +6,7 @@ mod drain;
 mod inbox;
 mod keys;
 mod operator;
+mod positions;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,16 +39,12 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Writes the effects of several events, in their order: all of them, or it is undone with the
     /// whole batch and [`Handler::handle`] gets them one by one. A group that can write many in one
-    /// statement does so here.
+    /// statement does so here; false from one that did nothing and wants them one by one.
     ///
     /// # Errors
     /// See [`HandlerError`].
-    async fn handle_all(&self, tx: &mut Tx, events: &[&Envelope]) -> Result<(), HandlerError> {
-        for event in events {
-            tx.caused_by(event.context.clone());
-            self.handle(tx, event).await?;
-        }
-        Ok(())
+    async fn handle_all(&self, _tx: &mut Tx, _events: &[&Envelope]) -> Result<bool, HandlerError> {
+        Ok(false)
     }
 
     /// Empties the projection that was made of `topics`, before they are read again from the start.

@@ -11,4 +11,5 @@ mod ledger;
 mod marks;
 mod members;
 mod relay;
+mod spans;
 mod store;

@@ -1,10 +1,10 @@
 //! The outbox: what is committed waits there until it is published.
 
 use blocks::outbox::{Outbox, Place, Published};
-use blocks::{Clock, SystemClock};
+use blocks::{Clock, SystemClock, context};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::posts::PostDeleted;
-use events::{Context, header};
+use events::{Context, Traceparent, header};
 use futures::future::join_all;
 use sql::{Db, StoreError};
 use testkit::db::TestDb;
@@ -80,17 +80,16 @@ on_each_database!(
     "notes",
     NOTES,
     |db: TestDb| async move {
-        let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+        let cause = Context {
+            traceparent: Traceparent::parse(traceparent),
+            tracestate: Some("rojo=1".into()),
+            correlation_id: Some("c-1".into()),
+        };
         let written = db.write::<_, StoreError, _>(move |tx| {
-            Box::pin(async move {
-                tx.caused_by(Context {
-                    traceparent: Some(traceparent.to_owned()),
-                    correlation_id: Some("c-1".to_owned()),
-                });
-                tx.publish(&event(5), 3).await
-            })
+            Box::pin(async move { tx.publish(&event(5), 3).await })
         });
-        written.await.unwrap();
+        context::caused_by(&cause, written).await.unwrap();
         let pending = db.pending(None, Place::START, 10).await.unwrap();
         let message = &pending[0].message;
         assert_eq!(message.topic, "posts-events");
@@ -99,21 +98,27 @@ on_each_database!(
             (header::TYPE, "post.deleted"),
             (header::SOURCE, "/services/notes"),
             (header::SEQUENCE, "3"),
-            (header::TRACEPARENT, traceparent),
+            (header::TRACESTATE, "rojo=1"),
             (header::CORRELATION_ID, "c-1"),
         ] {
             let found = message.headers.iter().find(|(name, _)| name == expected.0);
             assert_eq!(found.map(|(_, value)| value.as_str()), Some(expected.1));
         }
-        assert!(
-            events::Envelope::read(
-                &message.topic,
-                Some(&message.key),
-                &message.headers,
-                &message.value
-            )
-            .is_ok()
+        let read = events::Envelope::read(
+            &message.topic,
+            Some(&message.key),
+            &message.headers,
+            &message.value,
         );
+        let span = read.unwrap().context.traceparent.unwrap();
+        let caused = cause.traceparent.unwrap();
+        assert_eq!(span.trace_id(), caused.trace_id());
+        assert_ne!(
+            span.span_id(),
+            caused.span_id(),
+            "what writes has a span of its own"
+        );
+        assert!(!span.is_sampled());
     }
 );
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::consumer::HandlerError;
+use blocks::context;
 use events::users::{UserCreated, UserDeleted, UserUpdated};
 use events::{Context, Envelope};
 use futures::TryStreamExt;
@@ -92,7 +93,7 @@ impl Handler for Accounts {
             return Ok(Some(Change::Close {
                 user_id: deleted?.user_id,
                 version,
-                context: event.context.clone(),
+                context: context::for_events(),
             }));
         }
         Ok(None)

@@ -1,12 +1,11 @@
 //! What becomes of each record of a write, decided in order and said in words for the script.
 
 use std::collections::{BTreeMap, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use blocks::bus::Record;
 use blocks::consumer::decide::{Decision, decide};
-use blocks::consumer::parked::{UNREADABLE, dead_letter, record_text};
-use blocks::consumer::{Applied, HandlerError, Reason};
+use blocks::consumer::parked::{UNREADABLE, give_up, record_text};
+use blocks::consumer::{Applied, HandlerError, Reason, handling_now};
 use blocks::error::{BoxError, chain};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::{Envelope, Malformed};
@@ -37,8 +36,8 @@ impl ReadEvent {
     }
 
     /// Asks for the effect before it is known whether it will have it.
-    pub fn ask(&mut self, group: &Group) {
-        self.effect = Some(said(group, &self.event));
+    pub fn ask(&mut self, group: &Group, record: &Record) {
+        self.effect = Some(said(group, record, &self.event));
     }
 }
 
@@ -46,18 +45,10 @@ impl ReadEvent {
 type Said = Result<Result<Words, HandlerError>, BoxError>;
 
 /// Says the effect of `event`. A panic is a refusal.
-fn said(group: &Group, event: &Envelope) -> Said {
+fn said(group: &Group, record: &Record, event: &Envelope) -> Said {
     let mut words = Words::default();
-    let effect = AssertUnwindSafe(|| group.effects.effect(event, &mut words));
-    let done = catch_unwind(effect).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-        let said = said.unwrap_or("no message");
-        Err(HandlerError::Rejected(
-            format!("the handler panicked: {said}").into(),
-        ))
-    });
-    match done {
+    let effect = || group.effects.effect(event, &mut words);
+    match handling_now(group.settings.group, record, event, effect) {
         Ok(()) => Ok(Ok(words)),
         Err(HandlerError::Unavailable(cause)) => Err(cause),
         Err(error) => Ok(Err(error)),
@@ -90,7 +81,7 @@ impl Batch<'_> {
             Decision::Apply => {
                 let fills_gap = known.block.is_some();
                 let effect = effect.take();
-                match self.take(effect.unwrap_or_else(|| said(self.group, event)))? {
+                match self.take(effect.unwrap_or_else(|| said(self.group, record, event)))? {
                     Ok(()) => {
                         self.handled(key, event);
                         if fills_gap {
@@ -109,8 +100,12 @@ impl Batch<'_> {
 
     /// Says the effect of `event`. The inner error is what it was refused with; nothing of its effect is
     /// said then. The outer one: what its effect needs is away.
-    pub fn apply(&mut self, event: &Envelope) -> Result<Result<(), HandlerError>, BoxError> {
-        self.take(said(self.group, event))
+    pub fn apply(
+        &mut self,
+        record: &Record,
+        event: &Envelope,
+    ) -> Result<Result<(), HandlerError>, BoxError> {
+        self.take(said(self.group, record, event))
     }
 
     fn take(&mut self, said: Said) -> Result<Result<(), HandlerError>, BoxError> {
@@ -232,12 +227,7 @@ impl Batch<'_> {
         if reason != Reason::Retrying {
             self.applied.dead += 1;
             let group = self.group.settings.group;
-            tracing::error!(
-                group, topic = %key.topic, key = %key.key,
-                reason = reason.as_str(), attempts, error = %text,
-                "gave up on an event: its key waits until it is replayed or discarded"
-            );
-            let letter = dead_letter(group, record, reason, attempts, &text);
+            let letter = give_up(group, &key.key, record, reason, attempts, &text);
             self.words
                 .say("letter")
                 .say(outbox::text(&letter, self.now)?);

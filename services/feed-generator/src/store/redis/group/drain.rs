@@ -170,7 +170,7 @@ fn page(
                 return Ok(false);
             }
         };
-        match batch.apply(&event)? {
+        match batch.apply(record, &event)? {
             Ok(()) => {
                 unpark(batch, key, *version);
                 batch.handled(key, &event);

@@ -184,7 +184,7 @@ impl<'a> Part<'a> {
         for record in records {
             let mut read = read(record).map(|event| ReadEvent::of(record, event));
             if let Ok(read) = &mut read {
-                read.ask(group);
+                read.ask(group, record);
                 part.keys.insert(read.key.clone());
             }
             part.records.push((record, read));

@@ -1,15 +1,13 @@
 //! Deciding a batch: what is applied, what waits, what is given up. Nothing is written here.
 
 use std::collections::{BTreeMap, HashMap};
-use std::panic::AssertUnwindSafe;
 
 use blocks::bus::{Record, TopicPartition, next_offsets, partitions_of};
 use blocks::consumer::decide::{Decision, decide};
-use blocks::consumer::parked::{UNREADABLE, dead_letter, event_type_of, read, record_text};
-use blocks::consumer::{Applied, HandlerError, Reason};
+use blocks::consumer::parked::{UNREADABLE, event_type_of, give_up, read, record_text};
+use blocks::consumer::{Applied, HandlerError, Reason, handling};
 use blocks::error::chain;
 use events::{Envelope, Malformed};
-use futures::FutureExt;
 use mongodb::bson::doc;
 use sql::StoreError;
 use uuid::Uuid;
@@ -217,7 +215,7 @@ impl<'a, H: Handler> Batch<'a, H> {
                 self.park(&key, record, event)?;
                 self.gap(&key, record.partition, event.sequence);
             }
-            Decision::Apply => match self.decide(event).await? {
+            Decision::Apply => match self.decide(record, event).await? {
                 Ok(effect) => {
                     self.handled(&key, record.partition, event, effect);
                     if state.blocked == Some(Reason::Gap) {
@@ -236,21 +234,14 @@ impl<'a, H: Handler> Batch<'a, H> {
     /// Asks the handler. The inner error is what it refused with.
     pub async fn decide(
         &self,
+        record: &Record,
         event: &Envelope,
     ) -> Result<Result<Option<H::Effect>, HandlerError>, BatchError> {
         if let Some(why) = self.refusals.get(&event.id) {
             return Ok(Err(HandlerError::Rejected(why.clone().into())));
         }
-        let decided = AssertUnwindSafe(self.shared.handler.decide(event));
-        let decided = decided.catch_unwind().await.unwrap_or_else(|panic| {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-            let said = said.unwrap_or("no message");
-            Err(HandlerError::Rejected(
-                format!("the handler panicked: {said}").into(),
-            ))
-        });
-        match decided {
+        let decided = self.shared.handler.decide(event);
+        match handling(self.shared.group, record, event, decided).await {
             Err(HandlerError::Unavailable(cause)) => Err(BatchError::Away(cause)),
             decided => Ok(decided),
         }
@@ -349,12 +340,7 @@ impl<'a, H: Handler> Batch<'a, H> {
         known.park(reason, &text, attempts, retry_at, now);
         if reason != Reason::Retrying {
             self.applied.dead += 1;
-            tracing::error!(
-                group = shared.group, topic = %key.topic, key = %key.key,
-                reason = reason.as_str(), attempts, error = %text,
-                "gave up on an event: its key waits until it is replayed or discarded"
-            );
-            let letter = dead_letter(shared.group, record, reason, attempts, &text);
+            let letter = give_up(shared.group, &key.key, record, reason, attempts, &text);
             let event_type = event_type_of(record);
             let letter = EventDoc::new(&shared.mongo, clock.id(), &event_type, 0, &letter);
             self.letters.push(letter);

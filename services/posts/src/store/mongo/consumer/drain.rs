@@ -148,7 +148,7 @@ async fn page<H: Handler>(
                 return Ok(false);
             }
         };
-        match batch.decide(&event).await? {
+        match batch.decide(&record, &event).await? {
             Ok(effect) => {
                 batch.handled(key, record.partition, &event, effect);
                 // The next one has its own attempts.

@@ -1,0 +1,110 @@
+//! Where a group is in each partition.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use blocks::bus::{Record, TopicPartition, next_offsets, partitions_of};
+use serde::Serialize;
+use sqlx::AssertSqlSafe;
+
+use super::Shared;
+use crate::dialect::Dialect;
+use crate::error::StoreError;
+use crate::on;
+use crate::tx::Tx;
+
+/// The positions of the partitions in `records`, locked against another member.
+pub(super) async fn stored(
+    tx: &mut Tx,
+    shared: &Shared,
+    records: &[Record],
+) -> Result<BTreeMap<TopicPartition, i64>, StoreError> {
+    if tx.dialect() == Dialect::Postgres {
+        // A row that is not there can't be locked, and two members may hold the same first batch.
+        let unknown = partitions_of(records);
+        let rows = unknown.iter().map(|of| (of, 0));
+        write(tx, shared, rows, "nothing").await?;
+    }
+    let statement = format!(
+        "select topic, partition, next_offset from consumer_offsets where consumer_group = $1
+         order by topic, partition{}",
+        tx.dialect().for_update()
+    );
+    let rows: Vec<(String, i32, i64)> = on!(tx, conn => sqlx::query_as(AssertSqlSafe(statement))
+        .bind(shared.group)
+        .fetch_all(&mut *conn)
+        .await)?;
+    let mut stored: BTreeMap<TopicPartition, i64> = rows
+        .into_iter()
+        .map(|(topic, partition, next)| (TopicPartition { topic, partition }, next))
+        .collect();
+    // A partition that was believed in and has no row was forgotten: it stands at its start.
+    for of in partitions_of(records) {
+        stored.entry(of).or_insert(0);
+    }
+    Ok(stored)
+}
+
+#[derive(Serialize)]
+struct PositionRow<'a> {
+    topic: &'a str,
+    partition: i32,
+    next: i64,
+}
+
+/// Writes positions in one statement; `on_conflict` says what becomes of rows that are there.
+async fn write(
+    tx: &mut Tx,
+    shared: &Shared,
+    positions: impl Iterator<Item = (&TopicPartition, i64)>,
+    on_conflict: &'static str,
+) -> Result<(), StoreError> {
+    let rows: Vec<PositionRow> = positions
+        .map(|(of, next)| PositionRow {
+            topic: &of.topic,
+            partition: of.partition,
+            next,
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let list = serde_json::to_string(&rows)?;
+    let statement = format!(
+        "insert into consumer_offsets (consumer_group, topic, partition, next_offset, updated_at)
+         select $1, value ->> 'topic', cast(value ->> 'partition' as integer),
+            cast(value ->> 'next' as bigint), $2
+         from {} where true
+         on conflict (consumer_group, topic, partition) do {on_conflict}",
+        tx.json_rows("$3")
+    );
+    let now = tx.now();
+    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
+        .bind(shared.group)
+        .bind(now)
+        .bind(&list)
+        .execute(&mut *conn)
+        .await
+        .map(|_| ()))
+}
+
+pub(super) async fn store(
+    tx: &mut Tx,
+    shared: &Arc<Shared>,
+    records: &[&Record],
+    stored: BTreeMap<TopicPartition, i64>,
+) -> Result<(), StoreError> {
+    let next = next_offsets(records.iter().copied());
+    let rows = next.iter().map(|(of, next)| (of, *next));
+    let replace = "update set next_offset = excluded.next_offset, updated_at = excluded.updated_at";
+    write(tx, shared, rows, replace).await?;
+    let shared = Arc::clone(shared);
+    tx.after_commit(move || {
+        let mut believed = shared.believed();
+        // Where another member went on, this one now knows; where it wrote itself, too.
+        for (of, at) in stored.into_iter().chain(next) {
+            believed.insert(of, at);
+        }
+    });
+    Ok(())
+}
