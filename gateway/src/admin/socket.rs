@@ -5,12 +5,12 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 use async_trait::async_trait;
 use axum::Router;
 use blocks::service::Background;
+use parking_lot::Mutex;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
@@ -60,12 +60,7 @@ impl Background for Socket {
     }
 
     async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
-        let listener = self
-            .listener
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .context("it runs already")?;
+        let listener = self.listener.lock().take().context("it runs already")?;
         axum::serve(listener, self.api.clone())
             .with_graceful_shutdown(stop.cancelled_owned())
             .await

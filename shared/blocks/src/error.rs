@@ -1,5 +1,7 @@
 //! Errors that cross a port.
 
+use std::any::Any;
+
 /// A cause that somebody else understands.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -17,6 +19,13 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// The message of a panic.
+pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The adapters of a process that needs no server: a `SQLite` file a service and the topic log, all
 //! in one folder.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use blocks::config::{Config, Durability as Wanted};
 use blocks::error::BoxError;
 use blocks::health;
 use blocks::service::Check;
+use parking_lot::Mutex;
 use sql::log::TopicLog;
 use sql::{Db, Durability, Migration, Settings};
 
@@ -89,19 +90,13 @@ impl Embedded {
         let db = Db::open_sqlite(&path, durability, settings, migrations)
             .await
             .with_context(|| format!("could not open {}", path.display()))?;
-        self.databases
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(db.clone());
+        self.databases.lock().push(db.clone());
         Ok(db)
     }
 
     /// The databases opened so far.
     pub fn databases(&self) -> Vec<Db> {
-        self.databases
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.databases.lock().clone()
     }
 
     /// The event bus.

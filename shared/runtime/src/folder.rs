@@ -169,7 +169,7 @@ impl DataDir {
             }
             Ok(_) => Err(FolderError::NoKey { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let key = hex(&rand::random::<[u8; SECRET_BYTES]>());
+                let key = hex::encode(rand::random::<[u8; SECRET_BYTES]>());
                 self.keep(&path, &key).map_err(unusable("write"))?;
                 Ok(key)
             }
@@ -260,16 +260,6 @@ fn in_use(path: PathBuf, lock: &mut File) -> FolderError {
         None => who.trim().to_owned(),
     };
     FolderError::InUse { path, holder }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a string does not fail");
-            text
-        })
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Tasks that stop together, and the alarm that one of them raises when it can't go on.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use blocks::error::panic_message;
 use futures::FutureExt;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,10 +29,7 @@ impl Alarm {
     /// Says that the process can't go on. The first reason counts: others follow from it.
     pub fn raise(&self, why: anyhow::Error) {
         tracing::error!(error = format!("{why:#}"), "the process stops");
-        self.first
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(why);
+        self.first.lock().get_or_insert(why);
         self.stop.cancel();
     }
 
@@ -40,7 +38,7 @@ impl Alarm {
     /// # Errors
     /// With the first reason.
     pub fn outcome(&self) -> anyhow::Result<()> {
-        let first = &mut *self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = &mut *self.first.lock();
         first.take().map_or(Ok(()), Err)
     }
 }
@@ -82,7 +80,10 @@ impl Stage {
                 Ok(Ok(())) => alarm.raise(anyhow::anyhow!("{name} ended without being told to")),
                 Ok(Err(error)) => alarm.raise(error.context(format!("{name} failed"))),
                 Err(panic) => {
-                    alarm.raise(anyhow::anyhow!("{name} panicked: {}", said(&*panic)));
+                    alarm.raise(anyhow::anyhow!(
+                        "{name} panicked: {}",
+                        panic_message(&*panic)
+                    ));
                 }
             }
         });
@@ -100,12 +101,6 @@ impl Stage {
             );
         }
     }
-}
-
-fn said(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message")
 }
 
 #[cfg(test)]

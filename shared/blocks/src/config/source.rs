@@ -5,6 +5,7 @@ use std::path::Path;
 use figment::providers::{Env, Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
+use strsim::levenshtein;
 
 use super::{ConfigError, SETTINGS, parts};
 
@@ -251,24 +252,8 @@ fn written(value: &Value) -> Option<String> {
 fn nearest(name: &str) -> Option<&'static str> {
     SETTINGS
         .iter()
-        .map(|setting| (distance(setting.name, name), setting.name))
+        .map(|setting| (levenshtein(setting.name, name), setting.name))
         .min()
         .filter(|(distance, known)| *distance <= (known.len() / 3).max(2))
         .map(|(_, known)| known)
-}
-
-/// Levenshtein's: how many letters must be changed, added or left out.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, letter) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, wanted) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *wanted);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
 }

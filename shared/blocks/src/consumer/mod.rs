@@ -7,6 +7,7 @@ pub mod decide;
 pub mod parked;
 mod run;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::bus::{Positions, Record};
-use crate::error::BoxError;
+use crate::error::{BoxError, panic_message};
 
 pub use parked::Retry;
 pub use run::{ConsumerLoop, ConsumerStatus, lag};
@@ -58,6 +59,14 @@ pub enum HandlerError {
     /// Can't be read, never will: the dead-letter topic at once.
     #[error("poison")]
     Poison(#[source] BoxError),
+}
+
+impl HandlerError {
+    /// A panic of a handler counts as a refusal.
+    pub fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let message = panic_message(panic);
+        Self::Rejected(format!("the handler panicked: {message}").into())
+    }
 }
 
 impl From<events::Malformed> for HandlerError {

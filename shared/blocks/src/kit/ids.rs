@@ -29,7 +29,7 @@ impl Ids {
         let trace_id = headers
             .get(TRACEPARENT)
             .and_then(|value| trace_id(value.as_bytes()))
-            .unwrap_or_else(|| hex(for_trace));
+            .unwrap_or_else(|| hex::encode(for_trace));
         // A request without an id is known by its trace: one thing less to look up.
         let request = sane(headers, &REQUEST_ID).unwrap_or_else(|| {
             HeaderValue::from_str(&trace_id).expect("hex digits are visible ASCII")
@@ -39,7 +39,7 @@ impl Ids {
         Self {
             context: RequestContext {
                 trace_id,
-                span_id: hex(for_span),
+                span_id: hex::encode(for_span),
                 correlation_id,
                 path: path.to_owned(),
                 ..RequestContext::default()
@@ -86,16 +86,6 @@ fn trace_id(value: &[u8]) -> Option<String> {
         // Later versions may have more parts; this one has not.
         && (version != "00" || parts.next().is_none());
     valid.then(|| trace.to_owned())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
 }
 
 #[cfg(test)]

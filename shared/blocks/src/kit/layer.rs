@@ -1,6 +1,5 @@
 //! The layer itself.
 
-use std::any::Any;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -25,6 +24,7 @@ use super::normalize::BadPath;
 use super::route::{RouteStats, name};
 use super::{Kit, Limits};
 use crate::context::{self, RequestContext};
+use crate::error::panic_message;
 use crate::extract::{BodyLimit, too_large};
 use crate::problem::{Logged, Problem};
 
@@ -189,7 +189,7 @@ where
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(never))) => match never {},
         Ok(Err(panic)) => {
-            tracing::error!(error = said(&*panic), "a handler panicked");
+            tracing::error!(error = panic_message(&*panic), "a handler panicked");
             let mut response = Problem::internal().into_response();
             response.extensions_mut().insert(Logged);
             response
@@ -212,12 +212,6 @@ where
         )
         .into_response(),
     }
-}
-
-fn said(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message")
 }
 
 /// One line a request. A 5xx is an error unless its cause was logged already.

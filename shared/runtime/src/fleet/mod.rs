@@ -26,7 +26,7 @@ mod jwks;
 mod room;
 mod wait;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -36,6 +36,7 @@ use blocks::config::{Config, Secret};
 use blocks::error::{BoxError, chain};
 use futures::future::BoxFuture;
 use kafka::KafkaBus;
+use parking_lot::Mutex;
 use sql::{Db, Migration};
 
 pub use ::kafka;
@@ -164,10 +165,7 @@ impl Fleet {
 
     /// Has `close` called when the process ends, after everything that uses the store.
     pub fn closes(&self, close: impl FnOnce() -> BoxFuture<'static, ()> + Send + 'static) {
-        self.closes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Box::new(close));
+        self.closes.lock().push(Box::new(close));
     }
 }
 
@@ -179,8 +177,7 @@ impl Stores for Fleet {
     }
 
     async fn close(&self) {
-        let closes =
-            std::mem::take(&mut *self.closes.lock().unwrap_or_else(PoisonError::into_inner));
+        let closes = std::mem::take(&mut *self.closes.lock());
         for close in closes {
             close().await;
         }

@@ -1,7 +1,7 @@
 //! Waiting for servers: with growing pauses, and with log lines that name the setting.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,6 +10,7 @@ use blocks::backoff::{Backoff, Reminder};
 use blocks::error::{BoxError, chain};
 use blocks::service::Check;
 use http::Uri;
+use parking_lot::Mutex;
 use sql::Db;
 use tokio::time::timeout;
 
@@ -33,11 +34,13 @@ impl Waits {
     {
         let mut backoff = Backoff::default();
         let mut reminder = Reminder::default();
-        self.held().insert(part, format!("{what} is not there yet"));
+        self.0
+            .lock()
+            .insert(part, format!("{what} is not there yet"));
         loop {
             let reason = match timeout(ATTEMPT, open()).await {
                 Ok(Ok(opened)) => {
-                    self.held().remove(part);
+                    self.0.lock().remove(part);
                     if backoff.failures() > 0 {
                         tracing::info!("{what} is there");
                     }
@@ -52,20 +55,16 @@ impl Waits {
             if reminder.is_due(&reason) {
                 tracing::warn!(error = reason, "waiting for {what}");
             }
-            self.held().insert(part, format!("{what}: {reason}"));
+            self.0.lock().insert(part, format!("{what}: {reason}"));
             tokio::time::sleep(backoff.pause()).await;
         }
     }
 
     /// What is missing, for `/ready`.
     pub(super) fn checks(&self) -> Vec<Arc<dyn Check>> {
-        let parts: Vec<&'static str> = self.held().keys().copied().collect();
+        let parts: Vec<&'static str> = self.0.lock().keys().copied().collect();
         let check = |part| Arc::new(Missing(self.clone(), part)) as Arc<dyn Check>;
         parts.into_iter().map(check).collect()
-    }
-
-    fn held(&self) -> MutexGuard<'_, BTreeMap<&'static str, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,7 +78,7 @@ impl Check for Missing {
     }
 
     async fn check(&self) -> Result<(), BoxError> {
-        match self.0.held().get(self.1) {
+        match self.0.0.lock().get(self.1) {
             Some(why) => Err(why.clone().into()),
             None => Ok(()),
         }

@@ -61,7 +61,7 @@ impl Batch<'_> {
     async fn run(&mut self, tx: &mut Tx, records: &[Record]) -> Result<(), BatchError> {
         let stored = stored_positions(tx, self.shared, records).await?;
         let fresh: Vec<&Record> = {
-            let believed = self.shared.believed();
+            let believed = self.shared.believed.lock();
             for of in partitions_of(records) {
                 if believed.get(&of) > stored.get(&of) {
                     return Err(BatchError::Moved);
@@ -219,14 +219,10 @@ impl Batch<'_> {
             None
         };
         let handled = AssertUnwindSafe(self.shared.handler.handle(tx, event));
-        let done = handled.catch_unwind().await.unwrap_or_else(|panic| {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-            let said = said.unwrap_or("no message");
-            Err(HandlerError::Rejected(
-                format!("the handler panicked: {said}").into(),
-            ))
-        });
+        let done = handled
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic)));
         match (done, savepoint) {
             (Err(HandlerError::Unavailable(cause)), _) => Err(BatchError::Away(cause)),
             (Ok(()), Some(savepoint)) => {
@@ -467,7 +463,7 @@ async fn store_positions(
     write_positions(tx, shared, rows, replace).await?;
     let shared = Arc::clone(shared);
     tx.after_commit(move || {
-        let mut believed = shared.believed();
+        let mut believed = shared.believed.lock();
         // Where another member went on, this one now knows; where it wrote itself, too.
         for (of, at) in stored.into_iter().chain(next) {
             believed.insert(of, at);

@@ -8,7 +8,7 @@ mod keys;
 mod operator;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::bus::{Positions, Record, TopicPartition, note_start};
@@ -18,6 +18,7 @@ use blocks::consumer::{
 };
 use blocks::error::BoxError;
 use events::{Cleanup, Envelope, Topic};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::db::Db;
@@ -81,10 +82,6 @@ impl Shared {
             Some(topic) if compacted(topic) => Base::Any,
             _ => Base::First,
         }
-    }
-
-    fn believed(&self) -> std::sync::MutexGuard<'_, BTreeMap<TopicPartition, i64>> {
-        self.believed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -167,7 +164,7 @@ impl Positions for SqlConsumer {
     ) -> Result<BTreeMap<i32, i64>, BoxError> {
         let stored = self.stored_positions(topic).await?;
         Ok(note_start(
-            &mut self.shared.believed(),
+            &mut self.shared.believed.lock(),
             topic,
             partitions,
             stored,
@@ -178,7 +175,7 @@ impl Positions for SqlConsumer {
 #[async_trait]
 impl ConsumerStore for SqlConsumer {
     fn starts_over(&self) {
-        self.shared.believed().clear();
+        self.shared.believed.lock().clear();
     }
 
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {

@@ -49,14 +49,7 @@ type Said = Result<Result<Words, HandlerError>, BoxError>;
 fn said(group: &Group, event: &Envelope) -> Said {
     let mut words = Words::default();
     let effect = AssertUnwindSafe(|| group.effects.effect(event, &mut words));
-    let done = catch_unwind(effect).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-        let said = said.unwrap_or("no message");
-        Err(HandlerError::Rejected(
-            format!("the handler panicked: {said}").into(),
-        ))
-    });
+    let done = catch_unwind(effect).unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic)));
     match done {
         Ok(()) => Ok(Ok(words)),
         Err(HandlerError::Unavailable(cause)) => Err(cause),

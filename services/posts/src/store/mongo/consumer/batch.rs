@@ -116,7 +116,7 @@ impl<'a, H: Handler> Batch<'a, H> {
             }
         }
         let fresh: Vec<&Record> = {
-            let believed = self.shared.believed();
+            let believed = self.shared.believed.lock();
             // A partition that was believed in and has no position was forgotten.
             if stored
                 .iter()
@@ -242,14 +242,10 @@ impl<'a, H: Handler> Batch<'a, H> {
             return Ok(Err(HandlerError::Rejected(why.clone().into())));
         }
         let decided = AssertUnwindSafe(self.shared.handler.decide(event));
-        let decided = decided.catch_unwind().await.unwrap_or_else(|panic| {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-            let said = said.unwrap_or("no message");
-            Err(HandlerError::Rejected(
-                format!("the handler panicked: {said}").into(),
-            ))
-        });
+        let decided = decided
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic)));
         match decided {
             Err(HandlerError::Unavailable(cause)) => Err(BatchError::Away(cause)),
             decided => Ok(decided),
