@@ -34,6 +34,17 @@ impl Clock for SystemClock {
 }
 
 /// A clock that stands until it is told to move.
+///
+/// ```
+/// use blocks::{Clock, ManualClock};
+/// use chrono::TimeDelta;
+///
+/// let clock = ManualClock::default();
+/// let (before, id) = (clock.now(), clock.id());
+/// clock.advance(TimeDelta::days(1));
+/// assert_eq!(clock.now() - before, TimeDelta::days(1));
+/// assert!(clock.id() > id, "ids sort by time");
+/// ```
 #[derive(Debug)]
 pub struct ManualClock {
     millis: AtomicI64,

@@ -44,6 +44,24 @@ impl Alarm {
 }
 
 /// Tasks that stop together.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use runtime::stage::{Alarm, Stage};
+/// use tokio_util::sync::CancellationToken;
+///
+/// # #[tokio::main]
+/// # async fn main() -> anyhow::Result<()> {
+/// let stop = CancellationToken::new();
+/// let alarm = Alarm::new(stop.clone());
+/// let stage = Stage::new("work", stop.clone(), &alarm);
+/// let told = stage.stop();
+/// stage.spawn("waiter", async move { Ok(told.cancelled().await) });
+/// stage.end(Duration::from_secs(5)).await;
+/// alarm.outcome()
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Stage {
     name: &'static str,

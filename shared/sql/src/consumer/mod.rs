@@ -27,6 +27,35 @@ use crate::on;
 use crate::tx::Tx;
 
 /// What a group does with an event.
+///
+/// ```
+/// use blocks::consumer::HandlerError;
+/// use events::Envelope;
+/// use events::users::UserDeleted;
+/// use sql::{Handler, StoreError, Tx, on};
+///
+/// struct Names;
+///
+/// #[async_trait::async_trait]
+/// impl Handler for Names {
+///     async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
+///         // What can't be read is poison: `?` says so.
+///         let Some(deleted) = event.open::<UserDeleted>().transpose()? else {
+///             return Ok(());
+///         };
+///         on!(tx, conn => sqlx::query("delete from names where user_id = $1")
+///             .bind(deleted.user_id)
+///             .execute(&mut *conn)
+///             .await
+///             .map(|_| ()))?;
+///         Ok(())
+///     }
+///
+///     async fn reset(&self, tx: &mut Tx, _topics: &[String]) -> Result<(), StoreError> {
+///         on!(tx, conn => sqlx::query("delete from names").execute(&mut *conn).await.map(|_| ()))
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Writes the effect of one event, inside the one write of its batch. It may run again after a
