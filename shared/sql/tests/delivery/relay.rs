@@ -276,7 +276,7 @@ async fn the_outbox_is_measured_while_the_bus_is_away() {
     world.end().await;
 }
 
-/// Refuses one event, and for another what it needs is away, after both were written.
+/// Refuses one event, and for another what it needs is away, after all were written.
 struct Troubled(Ledger);
 
 #[async_trait]
@@ -315,7 +315,7 @@ async fn a_batch_that_is_given_up_in_its_middle_leaves_nothing_in_a_commit_it_sh
         });
     }
     for offset in 0..50 {
-        let records: Vec<Record> = ["poison", "away"]
+        let records: Vec<Record> = ["fine", "poison", "away"]
             .into_iter()
             .map(|key| record(key, 1, offset))
             .collect();
