@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help run test check fmt lint doc unit unit-fleet e2e bench bench-fleet mutants clean \
+.PHONY: help run test check fmt lint doc deps shell unit unit-fleet e2e bench bench-fleet mutants mutants-check clean \
 	stack-up stack-down test-stack test-failures test-migrate test-compose test-gateway check-deploy \
 	generate made
 
@@ -20,7 +20,7 @@ run: ## Runs everything in one process on port 8000
 test: ## Runs all tests: format, lints, docs, unit, contract, kill and end-to-end
 	scripts/test
 
-check: fmt lint doc made ## Format, lints, docs, warnings denied; and that what is made is up to date
+check: fmt shell deps mutants-check lint doc made ## Format, scripts, dependencies, mutants, lints, docs, and what is made; warnings denied
 
 fmt: ## Checks the format
 	cargo fmt --all --check
@@ -29,14 +29,21 @@ lint: ## Runs clippy on everything
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy $(FLEET),gateway/failures --all-targets --locked -- -D warnings
 
-doc: ## Builds the documentation
+doc: ## Builds the documentation and runs its examples
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	cargo test --workspace --doc --locked
+
+shell: ## Runs shellcheck on every shell script
+	scripts/check-scripts
+
+deps: ## Checks licences, bans, sources and advisories of dependencies, and that all are used
+	scripts/check-dependencies
 
 made: ## Checks that `make generate` would change nothing
 	cargo run --quiet --locked -- generate --check
 
 unit: ## Runs unit, contract and integration tests (PostgreSQL's only with TEST_DATABASE_URL)
-	cargo test --workspace --locked
+	cargo test --workspace --tests --locked
 
 unit-fleet: ## Runs the tests of what the fleet adds, over real servers (TEST_KAFKA, TEST_MONGODB_URL, TEST_REDIS_URL, TEST_DATABASE_URL)
 	cargo test $(FLEET) --locked --lib --test it --test fleet -- --include-ignored
@@ -51,6 +58,9 @@ bench: ## Measures against the limits of this machine (docs/benchmarks.md)
 bench-fleet: ## Measures the services as processes, over real servers, against what limits them
 	cargo build --release --locked --workspace --bins --features gateway/fleet,bench/fleet
 	"$${CARGO_TARGET_DIR:-target}/release/bench" fleet
+
+mutants-check: ## Checks that every mutant still finds the code that it breaks
+	scripts/mutants --check
 
 mutants: ## Breaks the delivery on purpose and expects its tests to notice
 	scripts/mutants

@@ -296,7 +296,7 @@ mongo_shell() {
   fi
   local library=$CACHE/pymongo
   if [ ! -d "$library" ]; then
-    python3 -m pip --version >/dev/null 2>&1 || need pip3 python3-pip
+    need_pip
     python3 -m pip install -q --root-user-action=ignore --target "$library.$$" pymongo >&2
     mv -T "$library.$$" "$library"
   fi

@@ -1,12 +1,13 @@
 //! The documentation of all services in one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use futures::future::join_all;
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
 use super::remote::Remote;
@@ -47,7 +48,7 @@ impl Documents {
                 .get(&format!("{}/openapi.json", address.url))
                 .await;
             let said = said.and_then(|body| Ok(serde_json::from_slice::<Value>(&body)?));
-            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = known.lock();
             match said {
                 Ok(document) => *known = Some(document),
                 Err(error) => tracing::warn!(

@@ -7,9 +7,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 
 use crate::domain::{Login, key};
 
@@ -48,7 +48,7 @@ impl Attempts {
     /// When there were too many.
     pub fn begin(&self, login: &Login, now: DateTime<Utc>) -> Result<Attempt<'_>, TooMany> {
         let key = self.key(login);
-        let mut tried = self.tried();
+        let mut tried = self.tried.lock();
         if tried.len() >= MOST_ACCOUNTS && !tried.contains_key(&key) {
             make_room(&mut tried, now);
         }
@@ -79,7 +79,7 @@ impl Attempts {
     /// Forgives what was wrong with an account.
     pub fn clear(&self, login: &Login) {
         let key = self.key(login);
-        let mut tried = self.tried();
+        let mut tried = self.tried.lock();
         if let Some(entry) = tried.get_mut(&key) {
             entry.clean = DateTime::UNIX_EPOCH;
             if entry.open == 0 {
@@ -93,10 +93,6 @@ impl Attempts {
             Login::Email(email) => (0, key(email)),
             Login::Username(name) => (1, key(name)),
         })
-    }
-
-    fn tried(&self) -> MutexGuard<'_, HashMap<u64, Tried>> {
-        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,7 +126,7 @@ impl Attempt<'_> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        let mut tried = self.attempts.tried();
+        let mut tried = self.attempts.tried.lock();
         let Some(entry) = tried.get_mut(&self.key) else {
             return;
         };
@@ -187,7 +183,7 @@ mod tests {
         }
         attempts.begin(&ada(), at(0)).unwrap().not_wrong();
         attempts.clear(&ada());
-        assert!(attempts.tried().is_empty());
+        assert!(attempts.tried.lock().is_empty());
         for _ in 0..9 {
             wrong(&attempts, &ada(), 0).unwrap();
         }
@@ -233,10 +229,10 @@ mod tests {
         for number in 0..16_500 {
             wrong(&attempts, &Login::Username(number.to_string()), 0).unwrap();
         }
-        assert!(attempts.tried().len() <= MOST_ACCOUNTS);
+        assert!(attempts.tried.lock().len() <= MOST_ACCOUNTS);
         wrong(&attempts, &ada(), 0).unwrap_err();
         // Later they do not matter any more.
         wrong(&attempts, &Login::Username("eve".into()), 10_000).unwrap();
-        assert_eq!(attempts.tried().len(), 1);
+        assert_eq!(attempts.tried.lock().len(), 1);
     }
 }

@@ -5,8 +5,8 @@
 //! connections. While it has not read for a second it believes nothing that it remembers, and every
 //! token is looked up in the database.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ use blocks::backoff::Backoff;
 use blocks::error::chain;
 use blocks::service::Background;
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use sql::{Db, StoreError};
 use sqlx::postgres::PgListener;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -65,19 +66,15 @@ impl Feed {
     pub async fn look(&self) -> Result<(), StoreError> {
         // From before the look: what is committed during it may be missing.
         let now = self.db.settings().clock.now();
-        let since = self.place().clone();
+        let since = self.place.lock().clone();
         let (changes, place) = store::changes_since(&self.db, Some(&since)).await?;
         for change in changes {
             self.revocations.apply(change, now);
         }
-        *self.place() = place;
+        *self.place.lock() = place;
         let until = (now + FRESH).timestamp_millis();
         self.fresh_until.store(until, Ordering::Release);
         Ok(())
-    }
-
-    fn place(&self) -> std::sync::MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn listen(&self) -> Result<PgListener, StoreError> {

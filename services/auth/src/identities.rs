@@ -6,12 +6,13 @@
 //! so the next request reads the account again and answers the new name. A session that ended is
 //! refused by the same look.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use blocks::Caller;
 use blocks::identity::{AccessClaims, AssertionClaims, AuthRefusal};
 use chrono::{DateTime, Utc};
 use http::HeaderValue;
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
 use crate::revocations::{Remembered, Verdict};
@@ -126,10 +127,7 @@ impl Auth {
     /// The assertion about `identity`: the same one for half a minute.
     pub(crate) fn assertion(&self, identity: &Identity) -> HeaderValue {
         let now = self.clock.now();
-        let mut kept = identity
-            .assertion
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut kept = identity.assertion.lock();
         if let Some((made, value)) = &*kept
             && now - *made < AssertionClaims::FRESH
         {

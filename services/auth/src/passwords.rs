@@ -2,10 +2,11 @@
 //! 19 MiB; a burst of logins must neither stop other requests nor eat the memory, so what does not
 //! fit into a bounded queue is told to come back, and what nobody waits for any more is not hashed.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::hasher::Hasher;
@@ -148,10 +149,7 @@ impl Passwords {
 
     /// Now and then one line for all: a flood of logins must not become a flood of lines.
     fn tell_turned_away(&self) {
-        let mut away = self
-            .turned_away
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut away = self.turned_away.lock();
         away.count += 1;
         if away.told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             let count = std::mem::take(&mut away.count);
@@ -165,7 +163,7 @@ impl Passwords {
 fn serve(mut hasher: Hasher, jobs: &Mutex<Receiver<Job>>) {
     loop {
         // The lock is let go before the work begins.
-        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let next = jobs.lock().recv();
         let Ok(Job { password, work }) = next else {
             return;
         };

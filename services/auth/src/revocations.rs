@@ -5,9 +5,9 @@
 //! whole of what it hears, so that a feed from other processes can tell it, too.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -100,7 +100,7 @@ const TIDIED_EVERY: TimeDelta = TimeDelta::minutes(10);
 impl Revocations {
     /// Takes note of `change`. Told twice or in another order, it knows the same.
     pub fn apply(&self, change: Change, now: DateTime<Utc>) {
-        let mut memory = self.write();
+        let mut memory = self.0.write();
         match change {
             Change::SessionEnded { session, until } => {
                 memory.ended.insert(session, until);
@@ -128,14 +128,14 @@ impl Revocations {
     /// Forgets what expired, where that is due. [`Revocations::apply`] does it, too; this is for a
     /// time in which nothing ends.
     pub fn tidy(&self, now: DateTime<Utc>) {
-        if self.read().due <= now {
-            self.write().forget_expired(now);
+        if self.0.read().due <= now {
+            self.0.write().forget_expired(now);
         }
     }
 
     /// What became of `remembered`.
     pub fn judge(&self, remembered: &Remembered) -> Verdict {
-        let memory = self.read();
+        let memory = self.0.read();
         let ended = memory.ended.contains_key(&remembered.session)
             || memory
                 .before
@@ -157,15 +157,7 @@ impl Revocations {
 
     /// Whether `session` is known to have ended, without knowing more of it.
     pub fn has_ended(&self, session: Uuid) -> bool {
-        self.read().ended.contains_key(&session)
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Memory> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Memory> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.read().ended.contains_key(&session)
     }
 }
 
@@ -277,7 +269,7 @@ mod tests {
         }
         assert!(memory.has_ended(kept));
         assert!(memory.has_ended(Uuid::from_u128(19_999)));
-        assert!(memory.read().len() <= NOT_CROWDED);
+        assert!(memory.0.read().len() <= NOT_CROWDED);
     }
 
     #[test]
@@ -288,11 +280,11 @@ mod tests {
             let until = at(86_400);
             memory.apply(Change::SessionEnded { session, until }, at(0));
         }
-        assert_eq!(memory.read().len(), 5000, "all of them still matter");
+        assert_eq!(memory.0.read().len(), 5000, "all of them still matter");
         memory.tidy(at(86_399));
-        assert_eq!(memory.read().len(), 5000);
+        assert_eq!(memory.0.read().len(), 5000);
         memory.tidy(at(87_000));
-        assert_eq!(memory.read().len(), 0);
-        assert_eq!(memory.read().ended.capacity(), 0);
+        assert_eq!(memory.0.read().len(), 0);
+        assert_eq!(memory.0.read().ended.capacity(), 0);
     }
 }

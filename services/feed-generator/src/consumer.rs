@@ -1,7 +1,7 @@
 //! The consumer group `feed-generator`: `posts-events` for the entries, `user.events` for the names.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::bus::{EventBus, Positions, Record};
@@ -9,6 +9,7 @@ use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, Pulse};
 use blocks::error::BoxError;
 use chrono::TimeDelta;
 use events::{Topic, topic};
+use parking_lot::Mutex;
 use sql::{Db, SqlConsumer, StoreError};
 use tokio::sync::Notify;
 
@@ -120,7 +121,7 @@ impl FeedConsumer {
                 .map_err(BoxError::from),
             failed => failed,
         };
-        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut untold = self.untold.lock();
         *untold += applied;
         match settled {
             Ok(()) => Ok(std::mem::take(&mut *untold)),

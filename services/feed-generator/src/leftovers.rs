@@ -4,8 +4,9 @@
 //! is started anew goes on with what it finds.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use sql::{Db, StoreError, Tx, on};
 
 use crate::store::Source;
@@ -59,13 +60,9 @@ impl Leftovers {
         })
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeSet<Left>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether there may be any.
     pub fn any(&self) -> bool {
-        !self.known().is_empty()
+        !self.known.lock().is_empty()
     }
 
     /// Says that this write leaves the rows of a generation.
@@ -88,10 +85,10 @@ impl Leftovers {
 
     /// Now, since nobody may hear of the commit; and after it, since somebody may look in between.
     fn note(self: &Arc<Self>, tx: &mut Tx, left: Left) {
-        self.known().insert(left);
+        self.known.lock().insert(left);
         let leftovers = Arc::clone(self);
         tx.after_commit(move || {
-            leftovers.known().insert(left);
+            leftovers.known.lock().insert(left);
         });
     }
 
@@ -100,12 +97,12 @@ impl Leftovers {
     /// # Errors
     /// When the database refuses. The next call goes on.
     pub async fn drop_page(&self, db: &Db) -> Result<(), StoreError> {
-        let Some(left) = self.known().first().copied() else {
+        let Some(left) = self.known.lock().first().copied() else {
             return Ok(());
         };
         let more = db.write(move |tx| Box::pin(drop_page_of(tx, left))).await?;
         if !more {
-            self.known().remove(&left);
+            self.known.lock().remove(&left);
         }
         Ok(())
     }

@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::domain::{GLOBAL_LENGTH, Place, Start, Stream, Window};
@@ -95,13 +96,9 @@ impl Mirror {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A post is there in this state, by an author with this name.
     pub fn put(&self, entry: Arc<Rendered>, name: Option<Arc<str>>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.take_out(entry.place().post_id);
         state.changed(Some(entry.user_id()));
         state.insert(entry, name);
@@ -110,7 +107,7 @@ impl Mirror {
 
     /// A post is gone.
     pub fn remove(&self, post_id: Uuid) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         // Whose it was is not known when it is not here: its pages may still be kept.
         let author = state.take_out(post_id);
         state.changed(author);
@@ -118,7 +115,7 @@ impl Mirror {
 
     /// An account has another name.
     pub fn rename(&self, user_id: i64, name: Arc<str>) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.changed(Some(user_id));
         if let Some(author) = state.authors.get_mut(&user_id) {
             author.name = Some(name);
@@ -127,7 +124,7 @@ impl Mirror {
 
     /// An account is closed.
     pub fn forget(&self, user_id: i64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.changed(Some(user_id));
         let places = state
             .authors
@@ -140,7 +137,7 @@ impl Mirror {
 
     /// Holds `newest` instead; `complete` when the store has no more than these.
     pub fn replace(&self, newest: Vec<Named>, complete: bool) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let changes = state.changes + 1;
         *state = State {
             changes,
@@ -166,7 +163,7 @@ impl Mirror {
 
     /// Whether so little is left that it should be filled from the store.
     pub fn wants_refill(&self) -> bool {
-        let state = self.state();
+        let state = self.state.lock();
         state.missing.is_some()
             && state.entries.len() < self.bounds.entries * 6 / 10
             && state.bytes < self.bounds.bytes / 2
@@ -179,18 +176,18 @@ impl Mirror {
 
     /// How many users have a stream, when all entries are here.
     pub fn streams(&self) -> Option<usize> {
-        let state = self.state();
+        let state = self.state.lock();
         state.missing.is_none().then(|| state.authors.len())
     }
 
     /// How many entries the global stream shows, when that is known here.
     pub fn total(&self) -> Option<usize> {
-        self.state().total(Stream::Global)
+        self.state.lock().total(Stream::Global)
     }
 
     /// What is known here of `window`.
     pub fn look(&self, window: &Window) -> Look {
-        let state = self.state();
+        let state = self.state.lock();
         if window.start == Start::Skip(0)
             && let Some(page) = state.pages.get(&(window.stream, window.limit))
         {
@@ -211,7 +208,7 @@ impl Mirror {
         if !wanted || page.len() > self.bounds.page_bytes / 8 {
             return;
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if Seen(state.changes) != seen {
             return;
         }
@@ -227,7 +224,7 @@ impl Mirror {
     /// What it holds, newest first, and whether that is all: for tests.
     #[doc(hidden)]
     pub fn content(&self) -> (Vec<Named>, bool) {
-        let state = self.state();
+        let state = self.state.lock();
         let items = state
             .entries
             .values()
@@ -479,7 +476,7 @@ mod tests {
                 let seen = seen(&mirror, &window);
                 mirror.keep(&window, seen, &slice(1), &Bytes::from_static(b"page"));
                 assert!(matches!(mirror.look(&window), Look::Page(_)));
-                let state = mirror.state();
+                let state = mirror.state.lock();
                 assert!(state.pages.len() <= 10);
                 assert!(state.page_bytes() <= bounds.page_bytes);
             }

@@ -7,12 +7,13 @@
 //! generations, so readers see it without delay.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use blocks::bus::Extent;
 use chrono::{DateTime, Utc};
 use events::topic;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sql::{Db, StoreError, Tx, on};
 
@@ -92,10 +93,6 @@ pub struct Rebuild {
     known: Arc<Mutex<Knowledge>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Rebuild {
     /// Looks up whether one was under way.
     ///
@@ -118,23 +115,23 @@ impl Rebuild {
 
     /// Notes where the log ends, for the reset that follows.
     pub fn note(&self, targets: Targets) {
-        *lock(&self.noted) = targets;
+        *self.noted.lock() = targets;
     }
 
     /// Whether one is under way, as far as is known.
     pub fn is_running(&self) -> bool {
-        *lock(&self.known) != Knowledge::Plan(None)
+        *self.known.lock() != Knowledge::Plan(None)
     }
 
     /// Says that a write that may have changed it was not answered.
     pub fn doubt(&self) {
-        *lock(&self.known) = Knowledge::Unsure;
+        *self.known.lock() = Knowledge::Unsure;
     }
 
     /// Begins an empty generation, in the write that forgets the positions. One that was under way
     /// begins again.
     pub(crate) async fn begin(&self, tx: &mut Tx) -> Result<(), StoreError> {
-        let targets = lock(&self.noted).clone();
+        let targets = self.noted.lock().clone();
         let (serving, plan) = state(tx).await?;
         let is_again = plan.is_some();
         let generation = plan.map_or(serving, |plan| plan.generation) + 1;
@@ -156,7 +153,7 @@ impl Rebuild {
             generation,
             targets,
         };
-        tx.after_commit(move || *lock(&known) = Knowledge::Plan(Some(plan)));
+        tx.after_commit(move || *known.lock() = Knowledge::Plan(Some(plan)));
         Ok(())
     }
 
@@ -169,7 +166,7 @@ impl Rebuild {
         db: &Db,
         positions: &BTreeMap<i32, i64>,
     ) -> Result<(), StoreError> {
-        match &*lock(&self.known) {
+        match &*self.known.lock() {
             Knowledge::Plan(Some(plan)) if !plan.targets.reached(positions) => return Ok(()),
             Knowledge::Plan(None) => return Ok(()),
             Knowledge::Plan(Some(_)) | Knowledge::Unsure => {}
@@ -191,7 +188,7 @@ impl Rebuild {
                 let (entries, complete) = newest(tx, &mirror).await?;
                 tx.after_commit(move || {
                     mirror.replace(entries, complete);
-                    *lock(&known) = Knowledge::Plan(plan);
+                    *known.lock() = Knowledge::Plan(plan);
                 });
                 Ok(())
             })

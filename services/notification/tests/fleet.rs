@@ -1,8 +1,8 @@
 //! Notification as processes of their own, over PostgreSQL and Kafka, with keys asked of auth.
 #![expect(clippy::unwrap_used, reason = "a test says where it broke")]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
@@ -12,6 +12,7 @@ use events::users::UserCreated;
 use events::{Context, Envelope};
 use futures::future::join_all;
 use http::{Method, Request, StatusCode};
+use parking_lot::Mutex;
 use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::Value;
 use testkit::broker::Broker;
@@ -147,7 +148,7 @@ struct Agent {
 
 impl Agent {
     fn was_asked(&self, what: &str) -> bool {
-        let asked = self.asked.lock().unwrap();
+        let asked = self.asked.lock();
         asked.iter().any(|line| line.starts_with(what))
     }
 
@@ -157,7 +158,7 @@ impl Agent {
         let answers = Arc::clone(&agent);
         let router = Router::new().fallback(async move |request: Request<Body>| {
             let line = format!("{} {}", request.method(), request.uri().path());
-            answers.asked.lock().unwrap().push(line);
+            answers.asked.lock().push(line);
             match (answers.is_broken.load(Ordering::SeqCst), request.method()) {
                 (true, _) => StatusCode::INTERNAL_SERVER_ERROR,
                 (false, &Method::GET) => StatusCode::NOT_FOUND,

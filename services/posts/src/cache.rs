@@ -6,9 +6,8 @@
 //!
 //! It sees the commits of its own process only. Where several processes write, there is none.
 
-use std::sync::{Mutex, PoisonError};
-
 use bytes::Bytes;
+use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as Entries;
 use uuid::Uuid;
@@ -79,14 +78,14 @@ impl Cache {
     /// Those of `read`.
     pub async fn front<E>(&self, read: impl Future<Output = Result<Bytes, E>>) -> Result<Bytes, E> {
         let commits = {
-            let front = self.lock();
+            let front = self.front.lock();
             if let Some(body) = &front.body {
                 return Ok(body.clone());
             }
             front.commits
         };
         let body = read.await?;
-        let mut front = self.lock();
+        let mut front = self.front.lock();
         if front.commits == commits {
             front.body = Some(body.clone());
         }
@@ -106,13 +105,9 @@ impl Cache {
     }
 
     fn forget_front(&self) {
-        let mut front = self.lock();
+        let mut front = self.front.lock();
         front.commits += 1;
         front.body = None;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Front> {
-        self.front.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,5 @@
 //! A request that may be sent twice and is done once: the header `Idempotency-Key`.
 
-use std::fmt::Write;
-
 use axum::extract::FromRequestParts;
 use blocks::{FieldErrors, Problem};
 use chrono::TimeDelta;
@@ -60,13 +58,7 @@ impl KeyedRequest {
     /// Never: texts are always JSON.
     pub fn new(key: String, draft: &Draft) -> Self {
         let json = serde_json::to_vec(&draft.parts()).expect("texts are always JSON");
-        let fingerprint = digest(&SHA256, &json).as_ref().iter().fold(
-            String::with_capacity(64),
-            |mut hex, byte| {
-                write!(hex, "{byte:02x}").expect("a String takes everything");
-                hex
-            },
-        );
+        let fingerprint = hex::encode(digest(&SHA256, &json));
         Self { key, fingerprint }
     }
 }

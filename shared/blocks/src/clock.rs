@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use uuid::{ContextV7, Timestamp, Uuid};
 
 /// The time in whole milliseconds, and ids that carry it.
@@ -33,10 +34,21 @@ impl Clock for SystemClock {
 }
 
 /// A clock that stands until it is told to move.
+///
+/// ```
+/// use blocks::{Clock, ManualClock};
+/// use chrono::TimeDelta;
+///
+/// let clock = ManualClock::default();
+/// let (before, id) = (clock.now(), clock.id());
+/// clock.advance(TimeDelta::days(1));
+/// assert_eq!(clock.now() - before, TimeDelta::days(1));
+/// assert!(clock.id() > id, "ids sort by time");
+/// ```
 #[derive(Debug)]
 pub struct ManualClock {
     millis: AtomicI64,
-    context: std::sync::Mutex<ContextV7>,
+    context: Mutex<ContextV7>,
 }
 
 impl ManualClock {
@@ -44,7 +56,7 @@ impl ManualClock {
     pub fn at(start: DateTime<Utc>) -> Self {
         Self {
             millis: AtomicI64::new(start.timestamp_millis()),
-            context: std::sync::Mutex::new(ContextV7::new()),
+            context: Mutex::new(ContextV7::new()),
         }
     }
 
@@ -69,10 +81,7 @@ impl Clock for ManualClock {
     fn id(&self) -> Uuid {
         let millis = u64::try_from(self.millis.load(Ordering::SeqCst)).unwrap_or_default();
         let nanos = u32::try_from(millis % 1000).unwrap_or_default() * 1_000_000;
-        let context = self
-            .context
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let context = self.context.lock();
         Uuid::new_v7(Timestamp::from_unix(&*context, millis / 1000, nanos))
     }
 }

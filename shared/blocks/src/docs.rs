@@ -1,8 +1,9 @@
 //! The documentation of the HTTP API: `/openapi.json`, `/docs` (Swagger UI) and `/redoc` (Redoc).
 //! Everything they need is in the binary, so they work without a network.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use aide::redoc::Redoc;
 use axum::Router;
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
@@ -20,9 +21,13 @@ use crate::service::{Mode, Route};
 const DOCS: &str = include_str!("../assets/docs.html");
 const DOCS_START: &str = include_str!("../assets/docs.start.js");
 const REDOC: &str = include_str!("../assets/redoc.html");
-/// Redoc 2.5.4; its licences are in `assets/redoc.LICENSE.txt`.
-const REDOC_SCRIPT: &[u8] = include_bytes!("../assets/redoc.standalone.js.gz");
-const REDOC_LICENCE: &str = include_str!("../assets/redoc.LICENSE.txt");
+/// Redoc and its start. The crate has it inside of a page, where [`POLICY`] takes no script.
+static REDOC_SCRIPT: LazyLock<Bytes> = LazyLock::new(|| {
+    let page = Redoc::new("/openapi.json").html();
+    let (_, script) = page.split_once("<script>").expect("a page with a script");
+    let (script, _) = script.split_once("</script>").expect("a script ends");
+    Bytes::copy_from_slice(script.as_bytes())
+});
 
 /// Nothing from anywhere else; both pages write styles of their own, and Redoc searches in a worker
 /// that it makes itself.
@@ -211,14 +216,8 @@ async fn swagger_file(Path(name): Path<String>) -> Result<Response, Problem> {
 }
 
 async fn redoc_file(Path(name): Path<String>) -> Result<Response, Problem> {
-    match &*name {
-        // Every browser takes gzip; unpacked it would be a megabyte more of binary.
-        "redoc.standalone.js" => Ok((
-            [(CONTENT_ENCODING, "gzip")],
-            file("text/javascript; charset=utf-8", REDOC_SCRIPT),
-        )
-            .into_response()),
-        "redoc.standalone.js.LICENSE.txt" => Ok(file("text/plain; charset=utf-8", REDOC_LICENCE)),
-        _ => Err(no_file()),
+    if name != "redoc.js" {
+        return Err(no_file());
     }
+    Ok(file("text/javascript; charset=utf-8", REDOC_SCRIPT.clone()))
 }

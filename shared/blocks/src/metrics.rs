@@ -6,10 +6,11 @@
 mod freshness;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -226,10 +227,7 @@ impl Metrics {
     /// The latest freshness of a consumer group, for a statistics endpoint. The same recorder
     /// whenever it is asked for.
     pub fn freshness(&self, group: &str) -> Arc<Freshness> {
-        let mut recorders = self
-            .recorders
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut recorders = self.recorders.lock();
         recorders.entry(group.to_owned()).or_default().clone()
     }
 

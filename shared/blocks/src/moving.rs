@@ -406,7 +406,9 @@ impl Walk<'_> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -428,14 +430,14 @@ mod tests {
         }
 
         fn keys(&self) -> Vec<i64> {
-            self.rows.lock().unwrap().keys().copied().collect()
+            self.rows.lock().keys().copied().collect()
         }
     }
 
     #[async_trait]
     impl Side for Memory {
         async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
-            let all = self.rows.lock().unwrap().clone();
+            let all = self.rows.lock().clone();
             for (at, (key, text)) in all.into_iter().enumerate() {
                 if self.breaks_after == Some(at) {
                     return Err("broken".into());
@@ -452,7 +454,7 @@ mod tests {
     impl Target for Memory {
         async fn insert(&self, new: Vec<Row>) -> Result<(), BoxError> {
             for row in new {
-                let mut rows = self.rows.lock().unwrap();
+                let mut rows = self.rows.lock();
                 if self.takes.is_some_and(|takes| rows.len() >= takes) {
                     return Err("full".into());
                 }
@@ -526,7 +528,7 @@ mod tests {
     #[tokio::test]
     async fn a_row_that_is_another_one_there_is_refused() {
         let (source, target) = (Memory::of(0..20), Memory::of(0..3));
-        target.rows.lock().unwrap().insert(1, "changed".into());
+        target.rows.lock().insert(1, "changed".into());
         let error = part(&source, &target).copy(&|| {}).await.unwrap_err();
         assert!(matches!(error, MoveError::Differs { key, .. } if key == "1"));
     }

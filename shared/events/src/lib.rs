@@ -24,6 +24,34 @@ pub use trace::Traceparent;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// A fact with a name, a version and a subject.
+///
+/// ```
+/// use events::posts::PostDeleted;
+/// use events::{Context, Envelope, Event, Topic, topic};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct PostPinned {
+///     post_id: u64,
+/// }
+///
+/// impl Event for PostPinned {
+///     const TOPIC: &'static Topic = &topic::POSTS;
+///     const TYPE: &'static str = "post.pinned";
+///     const VERSION: u16 = 1;
+///     fn subject(&self) -> String {
+///         self.post_id.to_string()
+///     }
+/// }
+///
+/// // `sql::Tx::publish` makes the envelope; a consumer opens it.
+/// let (id, time) = (uuid::Uuid::nil(), chrono::DateTime::UNIX_EPOCH);
+/// let pinned = PostPinned { post_id: 7 };
+/// let envelope = Envelope::new(id, "posts", time, 1, Context::default(), &pinned)?;
+/// assert_eq!((envelope.topic.as_str(), envelope.subject.as_str()), ("posts-events", "7"));
+/// assert!(envelope.open::<PostDeleted>().is_none(), "another type on the same topic");
+/// assert_eq!(envelope.open::<PostPinned>().unwrap()?.post_id, 7);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 pub trait Event: Serialize + DeserializeOwned {
     /// The topic that carries it.
     const TOPIC: &'static Topic;

@@ -57,6 +57,10 @@ pub const PROFILES: Topic = weekly("profile.events", 3);
 pub const ALL: &[Topic] = &[POSTS, USERS, PROFILES];
 
 /// The name of the topic for what consumers of `topic` gave up on.
+///
+/// ```
+/// assert_eq!(events::dead_letter_topic(events::topic::POSTS.name), "posts-events.dlq");
+/// ```
 pub fn dead_letter_topic(topic: &str) -> String {
     format!("{topic}.dlq")
 }

@@ -1,9 +1,10 @@
 //! What all clients of a process share: their configuration, and what they say went wrong.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use blocks::bus::BusError;
+use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
@@ -107,7 +108,7 @@ pub(crate) struct Ear {
 impl Ear {
     /// The last thing that went wrong, in the library's words.
     pub(crate) fn last(&self) -> Option<String> {
-        held(&self.last).clone()
+        self.last.lock().clone()
     }
 }
 
@@ -124,7 +125,7 @@ impl ClientContext for Ear {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             // Not for how long it took this time, and how often it was so before.
             let reason = reason.split(" (after ").next().unwrap_or(reason);
-            *held(&self.last) = Some(reason.to_owned());
+            *self.last.lock() = Some(reason.to_owned());
         }
     }
 }
@@ -161,11 +162,6 @@ pub(crate) fn away(
         hint: ear.last(),
         source,
     }))
-}
-
-/// The lock, whatever became of who held it before: every change under it is complete in itself.
-pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

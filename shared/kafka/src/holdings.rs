@@ -6,13 +6,12 @@
 //! that was rewound or revoked has no record left from before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Mutex;
 
 use blocks::bus::{BusError, Record, TopicPartition, partitions_of};
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::client::held;
 use crate::records::size;
 
 /// Records that may wait for the caller; fetching stops there. So many that a member that is behind has
@@ -98,7 +97,7 @@ impl Holdings {
 
     /// The caller is done with what it was given.
     pub(crate) fn done(&self) {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         state.in_hand.clear();
         self.call_poller(&mut state);
     }
@@ -106,7 +105,7 @@ impl Holdings {
     /// Up to `max` records, or what has to be done first. Of all that wait the oldest come first, as far as
     /// the order of each partition allows: what happened in turn is seen in turn, more or less.
     pub(crate) fn take(&self, max: usize) -> Found {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         if let Some(failure) = state.failure.take() {
             return Found::Failure(failure);
         }
@@ -137,7 +136,7 @@ impl Holdings {
 
     /// Says where partitions of `topic` start, those that were not rewound or lost meanwhile.
     pub(crate) fn start(&self, topic: &str, runs: &[(i32, Run)], next: &BTreeMap<i32, i64>) {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         for (partition, run) in runs {
             let partition = TopicPartition {
                 topic: topic.to_owned(),
@@ -155,7 +154,7 @@ impl Holdings {
 
     /// Every partition is to be read again from where the positions say.
     pub(crate) fn rewind(&self) {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         let State {
             owned, last_run, ..
         } = &mut *state;
@@ -174,20 +173,20 @@ impl Holdings {
     /// Notes offsets for lag tools.
     pub(crate) fn commit(&self, next: &BTreeMap<TopicPartition, i64>) {
         let next = next.iter().map(|(partition, at)| (partition.clone(), *at));
-        held(&self.state).commits.extend(next);
+        self.state.lock().commits.extend(next);
         self.wake.notify_one();
     }
 
     /// A broker answered after all.
     pub(crate) fn is_back(&self) {
-        held(&self.state).is_away = false;
+        self.state.lock().is_away = false;
     }
 
     // The poller's side.
 
     /// The group gave `partitions` to this member.
     pub(crate) fn assigned(&self, partitions: Vec<TopicPartition>) {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         for partition in partitions {
             state.last_run += 1;
             let stand = Stand {
@@ -203,7 +202,7 @@ impl Holdings {
     /// Takes away `partitions` and what was fetched of them: nothing more of them is handed out. What the
     /// caller has in hand is asked for by [`Holdings::is_done_with`].
     pub(crate) fn revoke(&self, partitions: &[TopicPartition]) {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         for partition in partitions {
             state.owned.remove(partition);
             if let Some(records) = state.fetched.remove(partition) {
@@ -216,7 +215,7 @@ impl Holdings {
     /// Whether the caller has nothing of `partitions` in hand. If it has, the poller is woken when it
     /// is done.
     pub(crate) fn is_done_with(&self, partitions: &[TopicPartition]) -> bool {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         let in_hand = partitions
             .iter()
             .any(|partition| state.in_hand.contains(partition));
@@ -226,7 +225,7 @@ impl Holdings {
 
     /// The client was lost, and all that it had.
     pub(crate) fn lost(&self, failure: BusError) {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         state.owned.clear();
         state.drop_fetched();
         state.in_hand.clear();
@@ -236,20 +235,20 @@ impl Holdings {
 
     /// Something does not work, and the caller should know.
     pub(crate) fn failed(&self, failure: BusError) {
-        held(&self.state).failure = Some(failure);
+        self.state.lock().failure = Some(failure);
         self.news.notify_one();
     }
 
     /// The client lost sight of every broker.
     pub(crate) fn away(&self) {
-        held(&self.state).is_away = true;
+        self.state.lock().is_away = true;
         self.news.notify_one();
     }
 
     /// Takes up what was fetched in the runs that `reading` names; what belongs to another run is
     /// dropped.
     pub(crate) fn fetched(&self, records: Vec<Record>, reading: &BTreeMap<TopicPartition, Run>) {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         for record in records {
             let partition = record.topic_partition();
             let owned = state.owned.get(&partition).map(|stand| stand.run);
@@ -269,7 +268,7 @@ impl Holdings {
 
     /// Whether more may be fetched. If not, the poller is woken when the caller took some.
     pub(crate) fn has_room(&self) -> bool {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         let has_room = state.has_room();
         state.poller_waits |= !has_room;
         has_room
@@ -277,7 +276,7 @@ impl Holdings {
 
     /// What should change for somebody who reads `reading`.
     pub(crate) fn plan(&self, reading: &BTreeMap<TopicPartition, Run>) -> Plan {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         let mut plan = Plan {
             commits: std::mem::take(&mut state.commits),
             ..Plan::default()

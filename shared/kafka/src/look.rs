@@ -1,10 +1,11 @@
 //! A client without a group: which topics there are, and how far they reach.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blocks::bus::{BusError, Extent};
+use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataTopic;
@@ -12,7 +13,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio_util::task::TaskTracker;
 
-use crate::client::{Ear, Settings, away, held};
+use crate::client::{Ear, Settings, away};
 
 /// How long a question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -106,7 +107,7 @@ impl Look {
 
     /// How many partitions `topic` has.
     pub(crate) async fn partitions(&self, topic: &str) -> Result<u16, BusError> {
-        if let Some(known) = held(&self.0.known).get(topic) {
+        if let Some(known) = self.0.known.lock().get(topic) {
             return Ok(*known);
         }
         match self.seen(topic).await? {
@@ -140,12 +141,12 @@ impl Look {
 
     /// Remembers that `topic` exists.
     pub(crate) fn learn(&self, topic: &str, partitions: u16) {
-        held(&self.0.known).insert(topic.to_owned(), partitions);
+        self.0.known.lock().insert(topic.to_owned(), partitions);
     }
 
     /// Forgets a topic that a broker no longer knows.
     pub(crate) fn forget(&self, topic: &str) {
-        held(&self.0.known).remove(topic);
+        self.0.known.lock().remove(topic);
     }
 
     /// How far each partition of `topic` reaches.
@@ -186,7 +187,7 @@ impl Look {
     ) -> Result<T, BusError> {
         let inner = Arc::clone(&self.0);
         let answer = self.0.tasks.spawn_blocking(move || {
-            let client = Arc::clone(&held(&inner.current).client);
+            let client = Arc::clone(&inner.current.lock().client);
             while client.poll(Duration::ZERO).is_some() {}
             let answer = question(&client);
             let patience = if answer.is_ok() {
@@ -208,7 +209,7 @@ impl Look {
 impl Inner {
     /// Notes that `client` answered, or replaces it when it has not for long.
     fn heard(&self, client: &Arc<Client>, is_well: bool) {
-        let mut current = held(&self.current);
+        let mut current = self.current.lock();
         if !Arc::ptr_eq(&current.client, client) {
             return;
         }

@@ -5,11 +5,12 @@
 //! what is queued or under way is dropped, and the publisher starts again with another one from what
 //! it knows to be pending.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use blocks::bus::BusError;
 use events::Message;
+use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{
@@ -20,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use crate::client::{Ear, Settings, away, held};
+use crate::client::{Ear, Settings, away};
 use crate::records;
 
 /// How long the library itself may take longer than it was allowed to.
@@ -134,7 +135,7 @@ impl Producer {
     }
 
     fn client(&self) -> Result<Arc<Client>, Failure> {
-        let mut current = held(&self.current);
+        let mut current = self.current.lock();
         if let Some(client) = &*current {
             return Ok(Arc::clone(client));
         }
@@ -150,7 +151,7 @@ impl Producer {
 
     /// Drops what `client` has not delivered; nobody gets it from here on.
     fn retire(&self, client: &Arc<Client>) {
-        let mut current = held(&self.current);
+        let mut current = self.current.lock();
         if current.as_ref().is_some_and(|now| Arc::ptr_eq(now, client)) {
             *current = None;
         }
@@ -171,7 +172,7 @@ impl Producer {
 
     /// Ends the producer, if there is one. Every publish was answered before.
     pub(crate) fn close(&self) {
-        if let Some(client) = held(&self.current).take() {
+        if let Some(client) = self.current.lock().take() {
             self.let_go(client);
         }
     }
@@ -254,7 +255,7 @@ impl Batch {
     }
 
     fn settle(&self, index: usize, failed: Option<Code>) {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         if let Some(code) = failed
             && state.failed.is_none_or(|(first, _)| index < first)
         {
@@ -270,7 +271,7 @@ impl Batch {
     }
 
     fn failed(&self) -> Option<(usize, Code)> {
-        held(&self.state).failed
+        self.state.lock().failed
     }
 }
 

@@ -1,15 +1,16 @@
 //! Reading a partition without a group and without waiting, for tools and rebuilds.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blocks::bus::{BusError, Extent, Record};
+use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio_util::task::TaskTracker;
 
-use crate::client::{Ear, Settings, away, held};
+use crate::client::{Ear, Settings, away};
 use crate::records::record;
 
 /// How long records that are there may take to come.
@@ -66,7 +67,7 @@ impl Reader {
         let (reader, topic) = (self.clone(), topic.to_owned());
         let from = (topic, partition, from);
         let page = self.tasks.spawn_blocking(move || {
-            let mut slot = held(&reader.open);
+            let mut slot = reader.open.lock();
             let mut open = match slot.take() {
                 Some(open) => open,
                 None => Open {
@@ -90,7 +91,7 @@ impl Reader {
     /// Lets go of the client.
     pub(crate) fn close(&self) {
         let open = Arc::clone(&self.open);
-        self.tasks.spawn_blocking(move || drop(held(&open).take()));
+        self.tasks.spawn_blocking(move || drop(open.lock().take()));
     }
 }
 

@@ -262,12 +262,13 @@ impl Background for Consul {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
 
     use axum::extract::{Path, State};
     use axum::http::HeaderMap;
     use axum::routing::{get, put};
     use axum::{Json, Router};
+    use parking_lot::Mutex;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -287,7 +288,7 @@ mod tests {
         headers: HeaderMap,
         Json(body): Json<Value>,
     ) -> StatusCode {
-        let mut kept = kept.lock().unwrap();
+        let mut kept = kept.lock();
         let token = headers.get("x-consul-token");
         if kept.token.as_deref() != token.and_then(|token| token.to_str().ok()) {
             return StatusCode::FORBIDDEN;
@@ -299,14 +300,14 @@ mod tests {
     }
 
     async fn deregister(State(kept): State<Shared>, Path(id): Path<String>) -> StatusCode {
-        match kept.lock().unwrap().services.remove(&id) {
+        match kept.lock().services.remove(&id) {
             Some(_) => StatusCode::OK,
             None => StatusCode::NOT_FOUND,
         }
     }
 
     async fn find(State(kept): State<Shared>, Path(id): Path<String>) -> (StatusCode, Json<Value>) {
-        match kept.lock().unwrap().services.get(&id) {
+        match kept.lock().services.get(&id) {
             Some(service) => (StatusCode::OK, Json(service.clone())),
             None => (StatusCode::NOT_FOUND, Json(Value::Null)),
         }
@@ -346,25 +347,25 @@ mod tests {
 
     async fn until(kept: &Shared, what: impl Fn(&Kept) -> bool) {
         for _ in 0..1000 {
-            if what(&kept.lock().unwrap()) {
+            if what(&kept.lock()) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("did not come about: {:?}", kept.lock().unwrap().services);
+        panic!("did not come about: {:?}", kept.lock().services);
     }
 
     #[tokio::test]
     async fn a_service_is_known_from_its_start_to_its_stop() {
         let (kept, listener, app) = agent().await;
-        kept.lock().unwrap().token = Some("secret".into());
+        kept.lock().token = Some("secret".into());
         let address = listener.local_addr().unwrap().to_string();
         let serving = tokio_util::task::TaskTracker::new();
         serving.spawn(async move { axum::serve(listener, app).await });
         let (stop, running) = start(Agent::at(&address, Some("secret".into())).unwrap());
 
         until(&kept, |kept| kept.services.len() == 1).await;
-        let service = kept.lock().unwrap().services["posts-10.0.0.7-8003"].clone();
+        let service = kept.lock().services["posts-10.0.0.7-8003"].clone();
         assert_eq!(service["Name"], "posts");
         assert_eq!(
             (&service["Address"], &service["Port"]),
@@ -373,13 +374,13 @@ mod tests {
         assert_eq!(service["Check"]["HTTP"], "http://10.0.0.7:8003/health");
 
         // An agent that restarted without its folder is told again.
-        kept.lock().unwrap().services.clear();
+        kept.lock().services.clear();
         until(&kept, |kept| kept.services.len() == 1).await;
-        assert_eq!(kept.lock().unwrap().registered, 2);
+        assert_eq!(kept.lock().registered, 2);
 
         stop.cancel();
         running.await.unwrap().unwrap();
-        assert_eq!(kept.lock().unwrap().services.len(), 0);
+        assert_eq!(kept.lock().services.len(), 0);
     }
 
     #[tokio::test]
@@ -388,13 +389,13 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         // It listens and does not answer yet: the first question waits.
         let (stop, running) = start(Agent::at(&address, None).unwrap());
-        kept.lock().unwrap().token = Some("other".into());
+        kept.lock().token = Some("other".into());
         let serving = tokio_util::task::TaskTracker::new();
         serving.spawn(async move { axum::serve(listener, app).await });
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(!running.is_finished());
-        assert_eq!(kept.lock().unwrap().services.len(), 0);
-        kept.lock().unwrap().token = None;
+        assert_eq!(kept.lock().services.len(), 0);
+        kept.lock().token = None;
         until(&kept, |kept| kept.services.len() == 1).await;
         stop.cancel();
         running.await.unwrap().unwrap();

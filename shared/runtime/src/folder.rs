@@ -169,7 +169,7 @@ impl DataDir {
             }
             Ok(_) => Err(FolderError::NoKey { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let key = hex(&rand::random::<[u8; SECRET_BYTES]>());
+                let key = hex::encode(rand::random::<[u8; SECRET_BYTES]>());
                 self.keep(&path, &key).map_err(unusable("write"))?;
                 Ok(key)
             }
@@ -262,16 +262,6 @@ fn in_use(path: PathBuf, lock: &mut File) -> FolderError {
     FolderError::InUse { path, holder }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("writing to a string does not fail");
-            text
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -279,8 +269,10 @@ mod tests {
     use blocks::SystemClock;
     use blocks::config::Config;
 
+    use service::{Definition, Place, Role};
+
     use super::*;
-    use crate::{Embedded, Kept, Stores};
+    use crate::{Embedded, Stores};
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -342,18 +334,19 @@ mod tests {
         std::fs::write(temp.path().join("secret.new"), "left by a killed start").unwrap();
         std::fs::write(temp.path().join("secret.key"), "0123456789".repeat(4)).unwrap();
         let config = Config::default();
+        let test = Definition {
+            name: "test",
+            ..Definition::new(|_| unreachable!("only its file is opened"))
+        };
         for _ in 0..2 {
             let folder = DataDir::lock(temp.path()).unwrap();
             let secret = folder.secret_key().unwrap();
             assert_eq!(secret.len(), 40);
             folder.announce("127.0.0.1:8000").unwrap();
-            let embedded = Embedded::open(&config, folder, Arc::new(SystemClock))
+            let embedded = Embedded::open(&config, folder, Arc::new(SystemClock), Role::Serves)
                 .await
                 .unwrap();
-            let db = embedded
-                .database("test", Kept::AsConfigured, &[])
-                .await
-                .unwrap();
+            let db = embedded.database(&test).await.unwrap();
             let read = db.read().await.unwrap();
             for file in ["test.db", "test.db-wal", "test.db-shm", "log.db"] {
                 assert!(temp.path().join(file).exists(), "{file}");

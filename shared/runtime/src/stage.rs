@@ -1,11 +1,12 @@
 //! Tasks that stop together, and the alarm that one of them raises when it can't go on.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use blocks::error::panic_text;
 use futures::FutureExt;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,10 +29,7 @@ impl Alarm {
     /// Says that the process can't go on. The first reason counts: others follow from it.
     pub fn raise(&self, why: anyhow::Error) {
         tracing::error!(error = format!("{why:#}"), "the process stops");
-        self.first
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(why);
+        self.first.lock().get_or_insert(why);
         self.stop.cancel();
     }
 
@@ -40,12 +38,30 @@ impl Alarm {
     /// # Errors
     /// With the first reason.
     pub fn outcome(&self) -> anyhow::Result<()> {
-        let first = &mut *self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = &mut *self.first.lock();
         first.take().map_or(Ok(()), Err)
     }
 }
 
 /// Tasks that stop together.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use runtime::stage::{Alarm, Stage};
+/// use tokio_util::sync::CancellationToken;
+///
+/// # #[tokio::main]
+/// # async fn main() -> anyhow::Result<()> {
+/// let stop = CancellationToken::new();
+/// let alarm = Alarm::new(stop.clone());
+/// let stage = Stage::new("work", stop.clone(), &alarm);
+/// let told = stage.stop();
+/// stage.spawn("waiter", async move { Ok(told.cancelled().await) });
+/// stage.end(Duration::from_secs(5)).await;
+/// alarm.outcome()
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Stage {
     name: &'static str,

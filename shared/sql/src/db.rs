@@ -1,7 +1,7 @@
 //! A service's database: one SQLite file, or one schema of a PostgreSQL server.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use blocks::Clock;
@@ -9,6 +9,7 @@ use blocks::context;
 use blocks::error::BoxError;
 use blocks::outbox::{HandOver, Pending};
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
@@ -341,11 +342,7 @@ impl Db {
 
     /// What the writing side hands over after each commit; given once.
     pub(crate) fn take_committed(&self) -> Option<mpsc::Receiver<Vec<Pending>>> {
-        self.inner
-            .committed
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take()
+        self.inner.committed.lock().take()
     }
 
     /// Whether the relay missed events since the last call.
@@ -372,11 +369,7 @@ impl Db {
     /// Makes writes fail where `faults` says so. For tests of what holds when they do.
     #[doc(hidden)]
     pub fn inject(&self, faults: Arc<dyn Faults>) {
-        *self
-            .inner
-            .faults
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(faults);
+        *self.inner.faults.lock() = Some(faults);
     }
 
     fn fault(&self, point: FaultPoint) -> Result<(), StoreError> {

@@ -1,6 +1,8 @@
 //! Failures on demand: what a crash or an outage does to a write, without a crash.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::error::StoreError;
 
@@ -25,9 +27,7 @@ pub(crate) fn check(
     faults: &Mutex<Option<Arc<dyn Faults>>>,
     point: FaultPoint,
 ) -> Result<(), StoreError> {
-    let faults = faults
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let faults = faults.lock();
     match &*faults {
         Some(faults) if faults.fails(point) => Err(StoreError::away("injected fault")),
         _ => Ok(()),

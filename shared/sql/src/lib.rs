@@ -5,6 +5,47 @@
 //! | promises | a committed change and its events are one write; nothing of a refused one stays |
 //!
 //! The same statement text runs on both databases; see [`on!`].
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use blocks::SystemClock;
+//! use events::users::UserDeleted;
+//! use sql::{Db, Durability, Migration, Settings, StoreError, on};
+//!
+//! const TABLE: &str = "create table names (user_id bigint primary key, name text not null)";
+//! const MIGRATIONS: &[Migration] = &[Migration {
+//!     version: 1001, what: "names", sqlite: TABLE, postgres: TABLE,
+//! }];
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let settings = Settings::new("names", Arc::new(SystemClock));
+//! let db = Db::open_sqlite(&folder.path().join("names.db"), Durability::Full, settings, MIGRATIONS).await?;
+//!
+//! // The row and its event: both, or neither.
+//! db.write(|tx| Box::pin(async move {
+//!     on!(tx, conn => sqlx::query("insert into names (user_id, name) values ($1, $2)")
+//!         .bind(7_i64)
+//!         .bind("ada")
+//!         .execute(&mut *conn)
+//!         .await
+//!         .map(|_| ()))?;
+//!     tx.publish(&UserDeleted { user_id: 7 }, 1).await?;
+//!     Ok::<_, StoreError>(())
+//! }))
+//! .await?;
+//!
+//! let mut reader = db.read().await?;
+//! let name: String = on!(reader, conn => sqlx::query_scalar("select name from names where user_id = $1")
+//!     .bind(7_i64)
+//!     .fetch_one(&mut *conn)
+//!     .await)?;
+//! assert_eq!(name, "ada");
+//! # Ok(())
+//! # }
+//! ```
 
 mod conn;
 mod consumer;

@@ -272,7 +272,7 @@ macro_rules! values {
                     .map(|id| id.to_string().into()),
                 Kind::Bytes => $row
                     .try_get::<Option<Vec<u8>>, _>(index)?
-                    .map(|bytes| hex(&bytes).into()),
+                    .map(|bytes| format!("\\x{}", hex::encode(bytes)).into()),
             };
             values.push(value.unwrap_or(Value::Null));
         }
@@ -407,14 +407,4 @@ impl Target for Sequences {
 
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// Bytes as PostgreSQL writes them.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let text = String::with_capacity(2 + bytes.len() * 2) + "\\x";
-    bytes.iter().fold(text, |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a string does not fail");
-        text
-    })
 }

@@ -39,6 +39,15 @@ impl std::ops::Deref for TestDb {
 }
 
 /// A fresh SQLite file. Synced as little as possible: tests of durability kill a process.
+///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() {
+/// let db = testkit::db::sqlite("names", &[]).await;
+/// let written: Result<_, sql::StoreError> = db.write(|tx| Box::pin(async move { Ok(tx.now()) })).await;
+/// assert!(written.is_ok());
+/// # }
+/// ```
 pub async fn sqlite(service: &'static str, migrations: &[Migration]) -> TestDb {
     sqlite_at(service, migrations, Arc::new(SystemClock)).await
 }

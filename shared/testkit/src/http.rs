@@ -146,6 +146,19 @@ pub async fn raw(address: &str, request: &[u8]) -> String {
 
 /// Looks until there is something to see.
 ///
+/// ```
+/// # #[tokio::main]
+/// # async fn main() {
+/// let mut looks = 0;
+/// let seen = testkit::http::eventually("the third look", async || {
+///     looks += 1;
+///     (looks == 3).then_some(looks)
+/// })
+/// .await;
+/// assert_eq!(seen, 3);
+/// # }
+/// ```
+///
 /// # Panics
 /// When it takes longer than anything should.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {

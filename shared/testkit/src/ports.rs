@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rand::Rng;
 
 const FROM: std::ops::Range<u16> = 10_000..20_000;
@@ -20,7 +20,7 @@ pub fn free_port() -> u16 {
 
 /// The first of `count` ports in a row that nobody listens on now.
 pub fn free_ports(count: u16) -> u16 {
-    let mut chosen = CHOSEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut chosen = CHOSEN.lock();
     for _ in 0..1000 {
         let first = rand::rng().random_range(FROM.start..FROM.end - count);
         let mut row = first..first + count;

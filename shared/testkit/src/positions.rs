@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use blocks::bus::{Positions, Record};
 use blocks::error::BoxError;
+use parking_lot::Mutex;
 
 /// Where a group stands, in memory.
 #[derive(Debug, Default)]
@@ -25,7 +25,8 @@ impl MemoryPositions {
 
     /// Says that `partition` goes on at `next`.
     pub fn set(&self, topic: &str, partition: i32, next: i64) {
-        self.lock()
+        self.next
+            .lock()
             .entry(topic.to_owned())
             .or_default()
             .insert(partition, next);
@@ -33,7 +34,7 @@ impl MemoryPositions {
 
     /// Forgets everything, as an emptied store does.
     pub fn clear(&self) {
-        self.lock().clear();
+        self.next.lock().clear();
     }
 
     /// Makes the store unreachable, or reachable again.
@@ -43,11 +44,7 @@ impl MemoryPositions {
 
     /// The next offset of each partition of `topic`.
     pub fn of(&self, topic: &str) -> BTreeMap<i32, i64> {
-        self.lock().get(topic).cloned().unwrap_or_default()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, BTreeMap<i32, i64>>> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+        self.next.lock().get(topic).cloned().unwrap_or_default()
     }
 }
 

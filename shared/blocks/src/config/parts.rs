@@ -1,8 +1,17 @@
 //! Addresses that are given in parts, as older set-ups do: `DB_HOST` and its like are taken where
 //! `DATABASE_URL` is absent.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::ConfigError;
 use super::source::Sources;
+
+/// All but what RFC 3986 calls unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// A setting that may be said in parts.
 pub(super) struct Whole {
@@ -91,12 +100,5 @@ fn port(from: &Sources, name: &'static str, usual: u16) -> Result<u16, ConfigErr
 
 /// Whatever stands in it, it is one piece of a URL.
 fn escaped(text: &str) -> String {
-    let bytes = text.bytes().map(|byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            char::from(byte).to_string()
-        } else {
-            format!("%{byte:02X}")
-        }
-    });
-    bytes.collect()
+    utf8_percent_encode(text, RESERVED).to_string()
 }

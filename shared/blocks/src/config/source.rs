@@ -6,6 +6,7 @@ use std::path::Path;
 use figment::providers::{Env, Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
+use strsim::levenshtein;
 
 use super::{AnySetting, ConfigError, Secret, Unknown, parts};
 
@@ -243,7 +244,7 @@ fn written(value: &Value) -> Option<String> {
 
 /// The setting whose name has most in common with `name`, when that is enough to suggest it.
 fn nearest(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
-    let near = names.iter().map(|known| (distance(known, name), *known));
+    let near = names.iter().map(|known| (levenshtein(known, name), *known));
     near.min()
         .filter(|(distance, known)| *distance <= (known.len() / 3).max(2))
         .map(|(_, known)| known)
@@ -253,21 +254,5 @@ fn nearest(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
 /// nearly one of ours counts, and only names of several words.
 fn mistyped(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
     let meant = nearest(name, names).filter(|known| known.contains('_'))?;
-    (distance(meant, name) <= TYPOS).then_some(meant)
-}
-
-/// Levenshtein's: how many letters must be changed, added or left out.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, letter) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, wanted) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *wanted);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
+    (levenshtein(meant, name) <= TYPOS).then_some(meant)
 }

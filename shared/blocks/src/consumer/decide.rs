@@ -37,6 +37,15 @@ pub enum Base {
 }
 
 /// Decides on version `version` of a key.
+///
+/// ```
+/// use blocks::consumer::decide::{Base, Decision, KeyState, decide};
+///
+/// let key = KeyState { known: Some(4), blocked: None };
+/// assert_eq!(decide(key, Base::First, 5), Decision::Apply);
+/// assert_eq!(decide(key, Base::First, 4), Decision::Skip);
+/// assert_eq!(decide(key, Base::First, 6), Decision::Gap);
+/// ```
 pub fn decide(key: KeyState, base: Base, version: i64) -> Decision {
     match (key.known, key.blocked) {
         (Some(known), _) if version <= known => Decision::Skip,

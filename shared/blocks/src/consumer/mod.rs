@@ -8,6 +8,7 @@ pub mod parked;
 mod run;
 mod spans;
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::bus::{Positions, Record};
-use crate::error::BoxError;
+use crate::error::{BoxError, panic_text};
 
 pub use parked::Retry;
 pub use run::{ConsumerLoop, ConsumerStatus, lag};
@@ -60,6 +61,14 @@ pub enum HandlerError {
     /// Can't be read, never will: the dead-letter topic at once.
     #[error("poison")]
     Poison(#[source] BoxError),
+}
+
+impl HandlerError {
+    /// A panic of a handler counts as a refusal.
+    pub fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let message = panic_text(panic);
+        Self::Rejected(format!("the handler panicked: {message}").into())
+    }
 }
 
 impl From<events::Malformed> for HandlerError {

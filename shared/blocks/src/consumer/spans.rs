@@ -1,7 +1,6 @@
 //! What a group's work looks like in traces and logs. All spans are of level `debug`: where nobody wants
 //! them they cost next to nothing. The trace of an event is in its log lines at every level.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use events::{Context, Envelope, header};
@@ -11,7 +10,6 @@ use tracing::{Instrument, Level, Span};
 use super::HandlerError;
 use crate::bus::Record;
 use crate::context;
-use crate::error::panic_text;
 
 /// The span around the write of a batch.
 pub(super) fn batch(group: &str, records: &[Record]) -> Span {
@@ -44,7 +42,7 @@ pub async fn handling<T>(
 ) -> Result<T, HandlerError> {
     let work = context::caused_by(&of.context, AssertUnwindSafe(work).catch_unwind());
     let done = work.instrument(event(group, record, of)).await;
-    done.unwrap_or_else(|panic| Err(panicked(&*panic)))
+    done.unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic)))
 }
 
 /// The same for `work` that waits for nothing and publishes nothing.
@@ -59,11 +57,7 @@ pub fn handling_now<T>(
 ) -> Result<T, HandlerError> {
     let work = || context::about(&of.context, || catch_unwind(AssertUnwindSafe(work)));
     let done = event(group, record, of).in_scope(work);
-    done.unwrap_or_else(|panic| Err(panicked(&*panic)))
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> HandlerError {
-    HandlerError::Rejected(format!("the handler panicked: {}", panic_text(panic)).into())
+    done.unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic)))
 }
 
 /// Says of each record that it was taken in, to whoever follows a trace through the logs.

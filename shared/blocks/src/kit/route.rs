@@ -1,9 +1,10 @@
 //! What is known of a route, so that a request has nothing to look up.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use parking_lot::RwLock;
 
 use crate::metrics::{HttpMetrics, Metrics};
 
@@ -43,7 +44,7 @@ impl RouteStats {
         status: u16,
         took: Duration,
     ) {
-        let known = self.answers.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.answers.read();
         let same = |(m, s, _): &&(&str, u16, HttpMetrics)| *m == method && *s == status;
         if let Some((_, _, answer)) = known.iter().find(same) {
             answer.record(took);
@@ -53,7 +54,7 @@ impl RouteStats {
         // Two requests may both come here: the registry gives them the same metric.
         let answer = metrics.http(self.service, method, &self.route, status);
         answer.record(took);
-        let mut known = self.answers.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.answers.write();
         known.push((method, status, answer));
     }
 }

@@ -1,7 +1,6 @@
 //! How fresh what can be read is: the latest samples, for statistics endpoints.
 
-use std::sync::{Mutex, PoisonError};
-
+use parking_lot::Mutex;
 use serde::Serialize;
 
 const SAMPLES: usize = 4096;
@@ -28,7 +27,7 @@ pub struct Quantiles {
 impl Freshness {
     /// Notes samples in ms; the oldest ones leave.
     pub fn record(&self, samples: &[i64]) {
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.0.lock();
         for sample in samples {
             let (next, sample) = (ring.next, (*sample).max(0));
             if ring.samples.len() < SAMPLES {
@@ -43,7 +42,7 @@ impl Freshness {
     /// What they say; `None` before the first sample.
     pub fn quantiles(&self) -> Option<Quantiles> {
         let mut samples = {
-            let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let ring = self.0.lock();
             ring.samples.clone()
         };
         if samples.is_empty() {

@@ -206,10 +206,10 @@ fn next_count(at_once: usize, count: usize, took: Duration) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
 
     use async_trait::async_trait;
     use events::Message;
+    use parking_lot::Mutex;
     use tokio::sync::mpsc;
     use tokio::time::timeout;
     use uuid::Uuid;
@@ -261,7 +261,7 @@ mod tests {
         async fn mark_published(&self, events: &[Published]) -> Result<(), BoxError> {
             let count = events.len();
             tokio::time::sleep(self.each * u32::try_from(count)?).await;
-            let mut marked = self.marked.lock().map_err(|_| "poisoned")?;
+            let mut marked = self.marked.lock();
             marked.push((self.began.elapsed(), count));
             Ok(())
         }
@@ -312,7 +312,7 @@ mod tests {
                 marked.unwrap();
             }
         }
-        let while_busy = std::mem::take(&mut *slow.marked.lock().unwrap());
+        let while_busy = std::mem::take(&mut *slow.marked.lock());
         let took: usize = while_busy.iter().map(|(_, count)| count).sum();
         assert!((400..600).contains(&took), "{while_busy:?}");
         let most = while_busy.iter().map(|(_, count)| *count).max();
@@ -340,7 +340,7 @@ mod tests {
         let too_many = 15;
         marks.add(&some(MOST as u128 + too_many));
         marks.make_room().await.unwrap();
-        let marked = slow.marked.lock().unwrap();
+        let marked = slow.marked.lock();
         let counts: Vec<usize> = marked.iter().map(|(_, count)| *count).collect();
         assert_eq!(counts, [10, 20]);
         assert_eq!(marks.len(), MOST - 15);
@@ -359,7 +359,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         marks.step().await.unwrap();
-        let marked = quick.marked.lock().unwrap();
+        let marked = quick.marked.lock();
         assert_eq!(marked[..], [(Duration::from_millis(250), 10)]);
     }
 }

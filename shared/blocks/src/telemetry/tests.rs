@@ -1,6 +1,7 @@
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tracing::Instrument;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -14,7 +15,7 @@ struct Sink(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
     fn flush(&mut self) -> std::io::Result<()> {
@@ -28,7 +29,7 @@ fn log(format: Format, redacts: bool, work: impl FnOnce()) -> String {
     let lines = Lines::new("rookery", format, redacts, writer);
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), work);
     drop(guard);
-    String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
+    String::from_utf8(sink.0.lock().clone()).unwrap()
 }
 
 fn traceparent() -> Traceparent {

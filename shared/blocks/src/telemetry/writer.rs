@@ -1,9 +1,11 @@
 //! Writes log lines from a thread of its own: many lines a system call, none lost.
 
 use std::io::Write;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
 
 /// What may wait before who logs must wait, too.
 const MOST_WAITING: usize = 8 << 20;
@@ -22,12 +24,6 @@ struct Shared {
     state: Mutex<State>,
     came: Condvar,
     went: Condvar,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Where lines go.
@@ -60,13 +56,9 @@ impl Writer {
     /// Takes a line. When the sink does not take what waits already, this waits: a log with holes
     /// tells lies.
     pub(super) fn write(&self, line: &[u8]) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         while state.waiting.len() > MOST_WAITING && !state.ends {
-            state = self
-                .0
-                .went
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.0.went.wait(&mut state);
         }
         state.waiting.extend_from_slice(line);
         if state.asleep {
@@ -78,7 +70,7 @@ impl Writer {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.shared.lock().ends = true;
+        self.shared.state.lock().ends = true;
         self.shared.came.notify_one();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -93,20 +85,17 @@ fn run(shared: &Shared, mut sink: impl Write) {
     let mut broken = false;
     loop {
         let ends = {
-            let mut state = shared.lock();
+            let mut state = shared.state.lock();
             while state.waiting.is_empty() && !state.ends {
                 state.asleep = true;
-                state = shared
-                    .came
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                shared.came.wait(&mut state);
             }
             state.ends
         };
         if !ends {
             std::thread::sleep(GATHER);
         }
-        std::mem::swap(&mut lines, &mut shared.lock().waiting);
+        std::mem::swap(&mut lines, &mut shared.state.lock().waiting);
         shared.went.notify_all();
         let written = sink.write_all(&lines).and_then(|()| sink.flush());
         if let Err(error) = written
@@ -117,7 +106,7 @@ fn run(shared: &Shared, mut sink: impl Write) {
         lines.clear();
         // A burst must not keep its memory for ever.
         lines.shrink_to(1 << 16);
-        let state = shared.lock();
+        let state = shared.state.lock();
         if ends && state.waiting.is_empty() {
             return;
         }
@@ -133,7 +122,7 @@ mod tests {
 
     impl Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
         fn flush(&mut self) -> std::io::Result<()> {
@@ -159,7 +148,7 @@ mod tests {
             thread.join().unwrap();
         }
         drop(guard);
-        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(sink.0.lock().clone()).unwrap();
         for thread in 0..4 {
             let start = format!("{thread} ");
             let lines: Vec<_> = text

@@ -205,6 +205,9 @@ async fn the_documentation_is_served_from_here_and_says_what_needs_a_token() {
             assert!(linked.length > 100, "{link}");
         }
     }
+    // The page has its script in a file, and the file says what to show.
+    let script = fetch(&app, "/redoc/redoc.js").await;
+    assert!(script.text.contains(r#"Redoc.init("/openapi.json""#));
     fetch(&app, "/docs/index.html")
         .await
         .is_problem(404, "not_found");

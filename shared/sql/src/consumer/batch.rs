@@ -57,7 +57,7 @@ impl Batch<'_> {
     async fn run(&mut self, tx: &mut Tx, records: &[Record]) -> Result<(), BatchError> {
         let stored = positions::stored(tx, self.shared, records).await?;
         let fresh: Vec<&Record> = {
-            let believed = self.shared.believed();
+            let believed = self.shared.believed.lock();
             for of in partitions_of(records) {
                 if believed.get(&of) > stored.get(&of) {
                     return Err(BatchError::Moved);

@@ -9,7 +9,7 @@ mod operator;
 mod positions;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::bus::{Positions, Record, TopicPartition, note_start};
@@ -19,6 +19,7 @@ use blocks::consumer::{
 };
 use blocks::error::BoxError;
 use events::{Cleanup, Envelope, Topic};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::db::Db;
@@ -27,6 +28,35 @@ use crate::on;
 use crate::tx::Tx;
 
 /// What a group does with an event.
+///
+/// ```
+/// use blocks::consumer::HandlerError;
+/// use events::Envelope;
+/// use events::users::UserDeleted;
+/// use sql::{Handler, StoreError, Tx, on};
+///
+/// struct Names;
+///
+/// #[async_trait::async_trait]
+/// impl Handler for Names {
+///     async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
+///         // What can't be read is poison: `?` says so.
+///         let Some(deleted) = event.open::<UserDeleted>().transpose()? else {
+///             return Ok(());
+///         };
+///         on!(tx, conn => sqlx::query("delete from names where user_id = $1")
+///             .bind(deleted.user_id)
+///             .execute(&mut *conn)
+///             .await
+///             .map(|_| ()))?;
+///         Ok(())
+///     }
+///
+///     async fn reset(&self, tx: &mut Tx, _topics: &[String]) -> Result<(), StoreError> {
+///         on!(tx, conn => sqlx::query("delete from names").execute(&mut *conn).await.map(|_| ()))
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Writes the effect of one event, inside the one write of its batch. It may run again after a
@@ -78,10 +108,6 @@ impl Shared {
             Some(topic) if compacted(topic) => Base::Any,
             _ => Base::First,
         }
-    }
-
-    fn believed(&self) -> std::sync::MutexGuard<'_, BTreeMap<TopicPartition, i64>> {
-        self.believed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -164,7 +190,7 @@ impl Positions for SqlConsumer {
     ) -> Result<BTreeMap<i32, i64>, BoxError> {
         let stored = self.stored_positions(topic).await?;
         Ok(note_start(
-            &mut self.shared.believed(),
+            &mut self.shared.believed.lock(),
             topic,
             partitions,
             stored,
@@ -175,7 +201,7 @@ impl Positions for SqlConsumer {
 #[async_trait]
 impl ConsumerStore for SqlConsumer {
     fn starts_over(&self) {
-        self.shared.believed().clear();
+        self.shared.believed.lock().clear();
     }
 
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {

@@ -100,7 +100,7 @@ pub(super) async fn store(
     write(tx, shared, rows, replace).await?;
     let shared = Arc::clone(shared);
     tx.after_commit(move || {
-        let mut believed = shared.believed();
+        let mut believed = shared.believed.lock();
         // Where another member went on, this one now knows; where it wrote itself, too.
         for (of, at) in stored.into_iter().chain(next) {
             believed.insert(of, at);

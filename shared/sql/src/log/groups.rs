@@ -5,13 +5,14 @@
 //! have records of one partition in hand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use blocks::bus::TopicPartition;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::topics::{TopicState, held};
+use super::topics::TopicState;
 
 /// A consumer group.
 #[derive(Default)]
@@ -48,14 +49,14 @@ impl Group {
     }
 
     pub(super) fn join(&self, id: u64, topics: Vec<Arc<TopicState>>, bell: Arc<Notify>) {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         state.members.insert(id, Member { topics, bell });
         state.share_out();
         self.changed(&state);
     }
 
     pub(super) fn leave(&self, id: u64) {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         state.members.remove(&id);
         state.owned.retain(|_, owner| *owner != id);
         state.share_out();
@@ -64,7 +65,7 @@ impl Group {
 
     /// Lets member `id` release and take what is due. It is done with all it was given before.
     pub(super) fn exchange(&self, id: u64) -> Exchange {
-        let mut state = held(&self.state);
+        let mut state = self.state.lock();
         let State {
             promised, owned, ..
         } = &mut *state;
@@ -154,7 +155,7 @@ mod tests {
     }
 
     fn loads(group: &Group) -> Vec<usize> {
-        let state = held(&group.state);
+        let state = group.state.lock();
         let count = |id: &u64| {
             state
                 .promised

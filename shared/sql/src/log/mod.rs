@@ -20,20 +20,21 @@ mod topics;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use blocks::Clock;
 use blocks::bus::{BusError, EventBus, Extent, Positions, Record, Subscription, TopicSpec};
 use events::Message;
+use parking_lot::Mutex;
 
 use self::groups::Group;
 use self::member::LogMember;
 pub use self::offsets::GroupOffset;
 use self::offsets::Offsets;
 use self::records::Arrival;
-use self::topics::{TopicState, Topics, held};
+use self::topics::{TopicState, Topics};
 use crate::db::{Db, Durability, Settings};
 use crate::error::StoreError;
 use crate::migrate::Migration;
@@ -65,7 +66,7 @@ struct Inner {
 
 impl Inner {
     fn group(&self, name: &str) -> Arc<Group> {
-        Arc::clone(held(&self.groups).entry(name.to_owned()).or_default())
+        Arc::clone(self.groups.lock().entry(name.to_owned()).or_default())
     }
 
     fn topic(&self, name: &str) -> Result<Arc<TopicState>, BusError> {

@@ -2,15 +2,15 @@
 //! and nothing is read back from it but lag.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use blocks::bus::TopicPartition;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::records::sqlite;
-use super::topics::held;
 use crate::db::Db;
 use crate::error::StoreError;
 
@@ -72,7 +72,8 @@ impl Offsets {
     }
 
     pub(super) fn all(&self) -> Vec<GroupOffset> {
-        held(&self.known)
+        self.known
+            .lock()
             .next
             .iter()
             .map(|((group, partition), next)| GroupOffset {
@@ -85,7 +86,7 @@ impl Offsets {
     }
 
     pub(super) fn set(&self, group: &str, next: &BTreeMap<TopicPartition, i64>) {
-        let mut known = held(&self.known);
+        let mut known = self.known.lock();
         for (partition, next) in next {
             let key = (group.to_owned(), partition.clone());
             if known.next.insert(key.clone(), *next) != Some(*next) {
@@ -114,7 +115,7 @@ impl Offsets {
 
 async fn flush(db: &Db, known: &Mutex<Known>) {
     let changed: Vec<(Key, i64)> = {
-        let mut known = held(known);
+        let mut known = known.lock();
         known.flushing = false;
         let keys = std::mem::take(&mut known.changed);
         keys.into_iter()
@@ -151,6 +152,6 @@ async fn flush(db: &Db, known: &Mutex<Known>) {
     if let Err(error) = written {
         // Written with the next commit instead: lag tools of another process see it a bit later.
         tracing::debug!(%error, "the offsets of consumer groups were not written down");
-        held(known).changed.extend(keys);
+        known.lock().changed.extend(keys);
     }
 }

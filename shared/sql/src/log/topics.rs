@@ -1,11 +1,12 @@
 //! What the log knows by heart of its topics: how far they reach, and their last records.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use blocks::bus::{Record, TopicSpec};
 use events::Cleanup;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 /// How many records of a partition stay in memory for members that are caught up.
@@ -23,26 +24,16 @@ pub(super) struct Topics {
 
 impl Topics {
     pub(super) fn get(&self, name: &str) -> Option<Arc<TopicState>> {
-        self.by_name
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
+        self.by_name.read().get(name).cloned()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<TopicState>> {
-        self.by_name
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect()
+        self.by_name.read().values().cloned().collect()
     }
 
     pub(super) fn add(&self, topic: TopicState) {
         self.by_name
             .write()
-            .unwrap_or_else(PoisonError::into_inner)
             .insert(topic.name.clone(), Arc::new(topic));
     }
 }
@@ -75,11 +66,11 @@ impl TopicState {
     }
 
     pub(super) fn cleanup(&self) -> Cleanup {
-        *held(&self.cleanup)
+        *self.cleanup.lock()
     }
 
     pub(super) fn set_cleanup(&self, cleanup: Cleanup) {
-        *held(&self.cleanup) = cleanup;
+        *self.cleanup.lock() = cleanup;
     }
 
     pub(super) fn is_compacted(&self) -> bool {
@@ -99,16 +90,16 @@ impl TopicState {
     }
 
     pub(super) fn listen(&self, member: u64, bell: &Arc<Notify>) {
-        held(&self.listeners).push((member, Arc::clone(bell)));
+        self.listeners.lock().push((member, Arc::clone(bell)));
     }
 
     pub(super) fn forget(&self, member: u64) {
-        held(&self.listeners).retain(|(id, _)| *id != member);
+        self.listeners.lock().retain(|(id, _)| *id != member);
     }
 
     /// Wakes whoever waits for news. A bell that nobody waits at keeps ringing until somebody does.
     pub(super) fn ring(&self) {
-        for (_, bell) in held(&self.listeners).iter() {
+        for (_, bell) in self.listeners.lock().iter() {
             bell.notify_one();
         }
     }
@@ -175,7 +166,7 @@ impl Partition {
 
     /// Takes up what was committed from `first` on, in commit order.
     pub(super) fn committed(&self, first: i64, records: Vec<Record>) {
-        let mut tail = held(&self.tail);
+        let mut tail = self.tail.lock();
         let head = self.head();
         let Some(end) = records.last().map(|record| record.offset + 1) else {
             return;
@@ -193,7 +184,7 @@ impl Partition {
 
     /// Learns from the table that the partition reaches to `head`; true when that is news.
     pub(super) fn reaches(&self, head: i64) -> bool {
-        let mut tail = held(&self.tail);
+        let mut tail = self.tail.lock();
         let news = head > self.head();
         if news {
             tail.restart(head);
@@ -204,14 +195,14 @@ impl Partition {
 
     /// Forgets the last records: some of them were removed.
     pub(super) fn drop_tail(&self) {
-        let mut tail = held(&self.tail);
+        let mut tail = self.tail.lock();
         let head = self.head();
         tail.restart(head);
     }
 
     /// Up to `max` records from `from` on, when memory reaches that far back.
     pub(super) fn recent(&self, from: i64, max: usize) -> Option<Vec<Record>> {
-        let tail = held(&self.tail);
+        let tail = self.tail.lock();
         if from < tail.from {
             return None;
         }
@@ -249,11 +240,6 @@ pub(super) fn size(record: &Record) -> usize {
         .map(|(name, value)| name.len() + value.len() + 2 * size_of::<String>())
         .sum();
     size_of::<Record>() + record.value.len() + headers
-}
-
-/// The lock, whatever became of who held it before: every change under it is complete in itself.
-pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -308,9 +294,9 @@ mod tests {
         let partition = Partition::new(1, 0);
         partition.committed(0, records(0..2000, 1));
         assert_eq!(offsets(partition.recent(0, 1)), None);
-        assert!(held(&partition.tail).records.len() <= TAIL_RECORDS);
+        assert!(partition.tail.lock().records.len() <= TAIL_RECORDS);
         partition.committed(2000, records(2000..2008, TAIL_BYTES / 4));
-        assert!(held(&partition.tail).bytes <= TAIL_BYTES);
+        assert!(partition.tail.lock().bytes <= TAIL_BYTES);
         partition.committed(2008, records(2008..2009, TAIL_BYTES + 1));
         assert_eq!(offsets(partition.recent(2008, 1)), None);
         assert_eq!(offsets(partition.recent(2009, 1)), Some(vec![]));

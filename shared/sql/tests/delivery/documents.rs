@@ -1,7 +1,7 @@
 //! The relay over a store that keeps events in documents, as one that speaks MongoDB's protocol does.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::SystemClock;
@@ -11,6 +11,7 @@ use blocks::outbox::{Depth, Lease, Outbox, Pending, Place, Published};
 use blocks::relay::Relay;
 use chrono::{DateTime, Utc};
 use events::{Message, header};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +64,7 @@ impl Outbox for Documents {
         "documents"
     }
     fn committed(&self) -> Option<mpsc::Receiver<Vec<Pending>>> {
-        self.committed.lock().unwrap().take()
+        self.committed.lock().take()
     }
     fn fell_behind(&self) -> bool {
         false
@@ -77,7 +78,7 @@ impl Outbox for Documents {
         after: Place,
         max: usize,
     ) -> Result<Vec<Pending>, BoxError> {
-        let pending = self.pending.lock().unwrap();
+        let pending = self.pending.lock();
         let documents = pending.values();
         let shown = documents.filter(|events| events.front().is_some_and(|e| e.place > after));
         let mut shown: Vec<Pending> = shown.flatten().cloned().collect();
@@ -86,12 +87,12 @@ impl Outbox for Documents {
         Ok(shown)
     }
     async fn mark_published(&self, events: &[Published]) -> Result<(), BoxError> {
-        let mut failures = self.failures.lock().unwrap();
+        let mut failures = self.failures.lock();
         if *failures > 0 {
             *failures -= 1;
             return Err("the store is away".into());
         }
-        let mut pending = self.pending.lock().unwrap();
+        let mut pending = self.pending.lock();
         for event in events {
             let document = pending.entry(event.key.clone()).or_default();
             if document.front().is_some_and(|e| e.place == event.place) {
@@ -131,7 +132,7 @@ async fn a_start_publishes_all_that_documents_hold_however_it_is_spread() {
         let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
         running.spawn(relay.run(stop.clone()));
         until("nothing is pending any more", || async {
-            let pending = outbox.pending.lock().unwrap();
+            let pending = outbox.pending.lock();
             pending.values().all(VecDeque::is_empty)
         })
         .await;

@@ -3,8 +3,8 @@
 //! publishes the same events in another order, and the process begins anew.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use blocks::bus::{EventBus, TopicSpec};
@@ -15,6 +15,7 @@ use blocks::relay::Relay;
 use blocks::{Clock, SystemClock};
 use chrono::TimeDelta;
 use events::Message;
+use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sql::log::TopicLog;
@@ -45,14 +46,14 @@ impl Chaos {
     }
 
     fn strikes(&self, one_in: u32) -> bool {
-        !self.over.load(Ordering::Relaxed) && self.rng.lock().unwrap().random_ratio(1, one_in)
+        !self.over.load(Ordering::Relaxed) && self.rng.lock().random_ratio(1, one_in)
     }
 
     fn publish(&self, batch: &[Message]) -> Publish {
         if !self.strikes(4) {
             return Publish::Accept;
         }
-        match self.rng.lock().unwrap().random_range(0..3) {
+        match self.rng.lock().random_range(0..3) {
             0 => Publish::FailBefore,
             1 => Publish::FailAfter,
             _ => Publish::FailAfterSome(batch.len() / 2),
@@ -216,7 +217,7 @@ async fn world(seed: u64, poison: bool) {
         let life = Life::begin(folder.path(), &chaos).await;
         if poison {
             let mut rng = StdRng::seed_from_u64(seed);
-            let mut poison = life.handler.refusals.poison.lock().unwrap();
+            let mut poison = life.handler.refusals.poison.lock();
             for _ in 0..4 {
                 let key = (
                     format!("c{}", rng.random_range(0..COUNTERS)),

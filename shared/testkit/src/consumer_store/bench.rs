@@ -1,7 +1,7 @@
 //! A store with the group under test in it, and random deliveries to it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use blocks::bus::Record;
 use blocks::consumer::{ApplyError, Blocked, ConsumerStore, GAP_LISTED_MS, Reason};
@@ -9,6 +9,7 @@ use blocks::error::chain;
 use blocks::{Clock as _, ManualClock};
 use chrono::TimeDelta;
 use events::{Context, Envelope, Topic};
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use sql::{FaultPoint, Faults};
@@ -136,14 +137,14 @@ impl<A: Adapter> Bench<A> {
             let first = held.entry(counter.clone()).or_insert(*value);
             *first = (*first).min(*value);
         }
-        *self.refusals.poison.lock().unwrap() = poison;
+        *self.refusals.poison.lock() = poison;
         held
     }
 
     /// Delivers as a bus would: from the store's position on, again after every failure.
     pub(super) async fn deliver(&self, plan: &Plan, records: &[Record]) {
         let script = Arc::new(Script::default());
-        script.0.lock().unwrap().0.clone_from(&plan.faults);
+        script.0.lock().0.clone_from(&plan.faults);
         self.adapter.inject(Arc::clone(&script) as _);
         let cuts = plan.cuts.iter().map(|cut| cut % (records.len() + 1));
         let mut cuts: Vec<usize> = cuts.chain([records.len()]).collect();
@@ -169,7 +170,7 @@ impl<A: Adapter> Bench<A> {
                 drop(self.store.retry_due().await);
             }
         }
-        *script.0.lock().unwrap() = (Vec::new(), None);
+        *script.0.lock() = (Vec::new(), None);
     }
 }
 
@@ -304,7 +305,7 @@ struct Script(Mutex<(Vec<Option<FaultPoint>>, Option<FaultPoint>)>);
 
 impl Faults for Script {
     fn fails(&self, point: FaultPoint) -> bool {
-        let mut script = self.0.lock().unwrap();
+        let mut script = self.0.lock();
         if point == FaultPoint::BeforeWrite {
             script.1 = script.0.pop().flatten();
         }

@@ -178,13 +178,7 @@ pub async fn two_members_that_retry_the_same_key_at_once_apply_it_once<A: Adapte
     for round in 0..10 {
         let key = format!("k{round}");
         let refused = [(key.clone(), 2)];
-        bench
-            .refusals
-            .poison
-            .lock()
-            .unwrap()
-            .rejected
-            .extend(refused);
+        bench.refusals.poison.lock().rejected.extend(refused);
         let first = bench.store.stored_positions(STEPS.name).await.unwrap();
         let first = first.get(&0).copied().unwrap_or_default();
         let records = numbered(bench.steps(&key, 5), first);

@@ -11,12 +11,13 @@ mod operator;
 mod outages;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::ManualClock;
 use blocks::consumer::{ConsumerStore, HandlerError};
 use events::{Cleanup, Envelope, Event, Message, Topic};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sql::Faults;
 
@@ -87,7 +88,7 @@ pub struct Refusals {
 impl Refusals {
     /// Refuses nothing from now on.
     pub fn cure(&self) {
-        *self.poison.lock().unwrap() = Poison::default();
+        *self.poison.lock() = Poison::default();
     }
 
     /// What the handler says to `step`.
@@ -99,7 +100,7 @@ impl Refusals {
     /// When the handler is to panic over it.
     pub fn judge(&self, step: &Stepped) -> Result<(), HandlerError> {
         // A handler that is made to panic must not take the other tests' lock with it.
-        let poison = self.poison.lock().unwrap_or_else(PoisonError::into_inner);
+        let poison = self.poison.lock();
         let of = (step.counter.clone(), step.value);
         assert!(!poison.panics.contains(&of), "a bug");
         if poison.away.contains(&of) {

@@ -13,13 +13,7 @@ pub async fn a_discarded_event_is_gone_and_the_rest_of_its_key_goes_on<A: Adapte
 ) {
     let bench = Bench::over(open().await).await;
     let refused = ("a".to_owned(), 2);
-    bench
-        .refusals
-        .poison
-        .lock()
-        .unwrap()
-        .unreadable
-        .insert(refused);
+    bench.refusals.poison.lock().unreadable.insert(refused);
     let records = bench.steps("a", 4);
     let applied = bench.store.apply(&records).await.unwrap();
     assert_eq!((applied.handled, applied.dead, applied.parked), (1, 1, 3));
@@ -184,13 +178,7 @@ pub async fn a_refused_event_is_tried_a_few_times_and_then_given_up<A: Adapter>(
 ) {
     let bench = Bench::over(open().await).await;
     let refused = ("a".to_owned(), 1);
-    bench
-        .refusals
-        .poison
-        .lock()
-        .unwrap()
-        .rejected
-        .insert(refused);
+    bench.refusals.poison.lock().rejected.insert(refused);
     bench.store.apply(&bench.steps("a", 2)).await.unwrap();
     let blocked = bench.listed().await;
     assert_eq!(
@@ -221,7 +209,7 @@ pub async fn a_handler_that_panics_holds_back_its_own_key_only<A: Adapter>(
 ) {
     let bench = Bench::over(open().await).await;
     let refused = ("bad".to_owned(), 1);
-    bench.refusals.poison.lock().unwrap().panics.insert(refused);
+    bench.refusals.poison.lock().panics.insert(refused);
     let records = numbered(vec![bench.event("bad", 1), bench.event("good", 1)], 0);
     bench.store.apply(&records).await.unwrap();
     bench.settle().await;
@@ -238,7 +226,7 @@ pub async fn a_handler_whose_provider_is_away_holds_the_batch_and_counts_nothing
 ) {
     let bench = Bench::over(open().await).await;
     let away = ("b".to_owned(), 1);
-    bench.refusals.poison.lock().unwrap().away.insert(away);
+    bench.refusals.poison.lock().away.insert(away);
     let records = numbered(vec![bench.event("a", 1), bench.event("b", 1)], 0);
     for _ in 0..10 {
         let applied = bench.store.apply(&records).await;

@@ -1,10 +1,11 @@
 //! The way to the server: one connection for reads and one for writes, each made anew when it breaks,
 //! with time-outs so short that nobody piles up behind a server that is away.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use blocks::error::BoxError;
+use parking_lot::Mutex;
 use redis::{
     Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Script,
     ServerErrorKind,
@@ -112,19 +113,19 @@ impl Link {
     /// Fails the writes that `faults` names: for tests.
     #[doc(hidden)]
     pub fn inject(&self, faults: Arc<dyn Faults>) {
-        *lock(&self.faults) = Some(faults);
+        *self.faults.lock() = Some(faults);
     }
 
     /// Fails when a fault was injected for `point`.
     pub(super) fn fault(&self, point: FaultPoint) -> Result<(), BoxError> {
-        match &*lock(&self.faults) {
+        match &*self.faults.lock() {
             Some(faults) if faults.fails(point) => Err(Injected.into()),
             _ => Ok(()),
         }
     }
 
     fn admit(&self) -> Result<(), FeedError> {
-        let mut closed_until = lock(&self.closed_until);
+        let mut closed_until = self.closed_until.lock();
         if let Some(until) = *closed_until {
             let now = Instant::now();
             if now < until {
@@ -137,7 +138,7 @@ impl Link {
 
     fn judge<T>(&self, answer: RedisResult<T>) -> Result<T, FeedError> {
         let away = answer.as_ref().is_err_and(RedisError::is_io_error);
-        let mut closed_until = lock(&self.closed_until);
+        let mut closed_until = self.closed_until.lock();
         match (away, &*closed_until) {
             (true, _) => *closed_until = Some(Instant::now() + CLOSED),
             (false, Some(_)) => *closed_until = None,
@@ -166,10 +167,6 @@ async fn invoke<T: FromRedisValue>(
         }
         answer => answer,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl From<RedisError> for FeedError {

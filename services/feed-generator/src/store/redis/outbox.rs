@@ -2,7 +2,7 @@
 //! are not handed over in memory: the sweep finds them within seconds.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -13,6 +13,7 @@ use blocks::outbox::{
 };
 use chrono::{DateTime, Utc};
 use events::{Headers, Message, header};
+use parking_lot::Mutex;
 use redis::{Pipeline, Script};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -171,10 +172,7 @@ impl Outbox for Letters {
     }
 
     fn committed(&self) -> Option<mpsc::Receiver<Vec<Pending>>> {
-        let mut hand_over = self
-            .hand_over
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut hand_over = self.hand_over.lock();
         hand_over.take()
     }
 

@@ -2,12 +2,13 @@
 //! known yet.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::error::BoxError;
 use blocks::service::Check;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use redis::Pipeline;
 
 use super::RedisFeed;
@@ -31,11 +32,7 @@ struct Known {
     names: HashMap<i64, Option<Arc<str>>>,
 }
 
-impl Names {
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+impl Names {}
 
 impl Known {
     fn of(&self, user_id: i64) -> Option<Arc<str>> {
@@ -120,7 +117,7 @@ impl RedisFeed {
     /// The entries with their authors' names as of `mark`, or later.
     async fn named(&self, entries: Vec<Rendered>, mark: String) -> Result<Vec<Named>, FeedError> {
         let mut unknown: Vec<i64> = {
-            let mut known = self.inner.names.known();
+            let mut known = self.inner.names.0.lock();
             if known.mark != mark || known.names.len() > NAMES {
                 known.names.clear();
                 known.mark.clone_from(&mark);
@@ -142,7 +139,7 @@ impl RedisFeed {
                 .map(|name| name.as_deref().map(render::name));
             read = unknown.into_iter().zip(names).collect();
         }
-        let mut known = self.inner.names.known();
+        let mut known = self.inner.names.0.lock();
         let named = entries
             .into_iter()
             .map(|entry| {

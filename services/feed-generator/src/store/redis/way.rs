@@ -3,9 +3,9 @@
 //! The client's own manager does so after a failure of the network only. Once a server did not take the
 //! password, or what listened was no Redis, it would give that answer for ever; so then it is replaced.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisError, RedisResult};
 use tokio::time::Instant;
@@ -43,7 +43,7 @@ impl Way {
 
     /// The connection as it is now.
     pub(super) fn connection(&self) -> ConnectionManager {
-        self.current().connection.clone()
+        self.current.lock().connection.clone()
     }
 
     /// Passes an answer on, and sees to it that a refusal does not stay.
@@ -51,7 +51,7 @@ impl Way {
         if let Err(error) = &answer
             && stays(error)
         {
-            let mut current = self.current();
+            let mut current = self.current.lock();
             if current.since.elapsed() >= TRY_AGAIN {
                 *current = Current {
                     connection: connection(&self.client, self.patience)?,
@@ -60,10 +60,6 @@ impl Way {
             }
         }
         answer
-    }
-
-    fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

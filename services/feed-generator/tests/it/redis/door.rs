@@ -1,8 +1,8 @@
 //! A door to a server, which a test can shut, hold, and open again.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -54,12 +54,12 @@ impl Door {
                 inside.spawn(pass(client, server.clone(), state.clone()));
             }
         });
-        *self.tasks.lock().unwrap() = Some(tasks);
+        *self.tasks.lock() = Some(tasks);
     }
 
     /// Cuts all connections and refuses new ones.
     pub async fn shut(&self) {
-        let tasks = self.tasks.lock().unwrap().take();
+        let tasks = self.tasks.lock().take();
         if let Some(mut tasks) = tasks {
             tasks.shutdown().await;
         }
@@ -73,7 +73,7 @@ impl Door {
     /// Opens it again.
     pub async fn open(&self) {
         self.state.send_replace(State::Open);
-        if self.tasks.lock().unwrap().is_some() {
+        if self.tasks.lock().is_some() {
             return;
         }
         for _ in 0..100 {

@@ -15,6 +15,7 @@ use blocks::bus::EventBus;
 use blocks::{Clock, SystemClock};
 use feed_generator::store::redis::{RedisFeed, RedisSettings};
 use feed_generator::{Feed, Settings};
+use parking_lot::Mutex;
 use redis::AsyncTypedCommands;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
@@ -44,7 +45,7 @@ pub struct TestRedis {
     pub prefix: String,
     /// The way to the server, which may be shut.
     pub door: Door,
-    faults: std::sync::Mutex<Vec<RedisFeed>>,
+    faults: Mutex<Vec<RedisFeed>>,
 }
 
 impl Backend {
@@ -70,7 +71,7 @@ impl TestRedis {
             clock,
             prefix: format!("t:{}:", SystemClock.id()),
             door: Door::to(&server()).await,
-            faults: std::sync::Mutex::default(),
+            faults: Mutex::default(),
         }
     }
 
@@ -86,12 +87,12 @@ impl TestRedis {
 
     pub fn open(&self, bus: Arc<dyn EventBus>, settings: Settings) -> Feed {
         let redis = self.feed();
-        self.faults.lock().unwrap().push(redis.clone());
+        self.faults.lock().push(redis.clone());
         Feed::on_redis(&redis, bus, settings)
     }
 
     pub fn inject(&self, faults: &Arc<dyn Faults>) {
-        for feed in &*self.faults.lock().unwrap() {
+        for feed in &*self.faults.lock() {
             feed.inject(Arc::clone(faults));
         }
     }

@@ -11,7 +11,7 @@ use mongodb::bson::Document;
 use mongodb::error::{Error, ErrorKind};
 use tokio::sync::oneshot;
 
-use super::{Mongo, POSTS, lock, stopping};
+use super::{Mongo, POSTS, stopping};
 
 /// Inserts under way at a time: enough for a server that works on several.
 const UNDER_WAY: usize = 4;
@@ -48,7 +48,7 @@ impl Mongo {
     pub(super) async fn insert(&self, document: Document, event: Pending) -> Result<(), Error> {
         let (sender, done) = oneshot::channel();
         let begins = {
-            let mut inserts = lock(&self.inner.inserts);
+            let mut inserts = self.inner.inserts.lock();
             inserts.waiting.push_back(Insert {
                 document,
                 event,
@@ -99,7 +99,7 @@ impl Mongo {
     }
 
     fn next_inserts(&self) -> Option<Vec<Insert>> {
-        let mut inserts = lock(&self.inner.inserts);
+        let mut inserts = self.inner.inserts.lock();
         if inserts.waiting.is_empty() {
             inserts.under_way -= 1;
             return None;

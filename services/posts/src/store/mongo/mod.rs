@@ -39,8 +39,8 @@ mod posts;
 mod upkeep;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -54,6 +54,7 @@ use mongodb::options::{
     Acknowledgment, ClientOptions, DatabaseOptions, IndexOptions, ReadConcern, WriteConcern,
 };
 use mongodb::{Client, Collection, Database, IndexModel};
+use parking_lot::Mutex;
 use service::settings::MONGODB_URL;
 use service::{Opened, Place};
 use sql::{FaultPoint, Faults, StoreError};
@@ -290,7 +291,7 @@ impl Mongo {
     /// wrote into our collections.
     fn complain(&self, collection: &str, id: Option<&Bson>, why: &BoxError) {
         let id = id.map(ToString::to_string).unwrap_or_default();
-        let mut complaints = lock(&self.inner.complaints);
+        let mut complaints = self.inner.complaints.lock();
         if complaints.len() < COMPLAINTS && complaints.insert(format!("{collection}/{id}")) {
             tracing::error!(
                 collection, document.id = %id, error = %why,
@@ -302,11 +303,11 @@ impl Mongo {
     /// Makes writes fail where `faults` says so. For tests of what holds when they do.
     #[doc(hidden)]
     pub fn inject(&self, faults: Arc<dyn Faults>) {
-        *lock(&self.inner.faults) = Some(faults);
+        *self.inner.faults.lock() = Some(faults);
     }
 
     fn fault(&self, point: FaultPoint) -> Result<(), StoreError> {
-        match &*lock(&self.inner.faults) {
+        match &*self.inner.faults.lock() {
             Some(faults) if faults.fails(point) => {
                 Err(StoreError::Unavailable("injected fault".into()))
             }
@@ -345,10 +346,6 @@ fn durable() -> WriteConcern {
 fn stopping() -> mongodb::error::Error {
     let why: BoxError = "the process is stopping".into();
     mongodb::error::Error::custom(why)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]

@@ -4,9 +4,9 @@
 //! that this process was told of, at once.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// For how long the name of an author is believed.
@@ -39,7 +39,7 @@ pub(super) struct Names(Mutex<HashMap<i64, Entry>>);
 impl Names {
     /// What is known of an account, and since when, unless that is too long ago.
     pub(super) fn get(&self, user_id: i64) -> Option<(Known, Instant)> {
-        let entries = self.lock();
+        let entries = self.0.lock();
         let entry = entries.get(&user_id)?;
         let fresh = entry.since.elapsed() < LASTS || entry.known == Known::Closed;
         fresh.then(|| (entry.known.clone(), entry.since))
@@ -47,13 +47,13 @@ impl Names {
 
     /// Whether an account is known to be closed.
     pub(super) fn is_closed(&self, user_id: i64) -> bool {
-        let entries = self.lock();
+        let entries = self.0.lock();
         matches!(entries.get(&user_id), Some(entry) if entry.known == Known::Closed)
     }
 
     /// Takes over what was read at `since` as of the account's event `version`. What is newer stays.
     pub(super) fn learn(&self, user_id: i64, known: Known, version: i64, since: Instant) {
-        let mut entries = self.lock();
+        let mut entries = self.0.lock();
         if let Some(entry) = entries.get(&user_id) {
             let is_newer = entry.version > version && entry.since.elapsed() < LASTS;
             if entry.known == Known::Closed || is_newer {
@@ -72,10 +72,6 @@ impl Names {
             since,
         };
         entries.insert(user_id, entry);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<i64, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::document::{date, read, time};
 use super::error::failed;
 use super::events::EventDoc;
-use super::{LETTERS, Mongo, POSTS, lease, lock};
+use super::{LETTERS, Mongo, POSTS, lease};
 
 /// Documents whose events are counted one by one.
 const COUNTED: i64 = 1000;
@@ -45,7 +45,7 @@ impl Outbox for Mongo {
     }
 
     fn committed(&self) -> Option<mpsc::Receiver<Vec<Pending>>> {
-        lock(&self.inner.committed).take()
+        self.inner.committed.lock().take()
     }
 
     fn fell_behind(&self) -> bool {

@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use blocks::SystemClock;
 use futures::TryStreamExt;
 use futures::future::join_all;
 use mongodb::bson::{Document, doc};
+use parking_lot::Mutex;
 use posts::store::PostStore;
 use posts::store::mongo::{Mongo, MongoPosts};
 use sql::StoreError;
@@ -118,7 +119,7 @@ async fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged(
         while !stop.load(Ordering::Relaxed) {
             match posts.create(draft("t"), ada(), None).await {
                 Ok(post) => {
-                    acknowledged.lock().unwrap().insert(post.id.to_string());
+                    acknowledged.lock().insert(post.id.to_string());
                     count.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(error) => {
@@ -166,7 +167,7 @@ async fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged(
     let stored: BTreeSet<String> = stored.map(str::to_owned).collect();
     let published = publishing.published().await;
     let published: BTreeSet<String> = published.into_iter().map(|event| event.subject).collect();
-    let acknowledged = acknowledged.into_inner().unwrap();
+    let acknowledged = acknowledged.into_inner();
     let lost: Vec<_> = acknowledged.difference(&stored).collect();
     assert!(lost.is_empty(), "acknowledged and not stored: {lost:?}");
     assert_eq!(stored, published);

@@ -1,10 +1,11 @@
 //! Documents that somebody else put into our collections, or half of one.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use blocks::outbox::{Outbox, Place};
 use mongodb::bson::{DateTime, Document, doc};
+use parking_lot::Mutex;
 use posts::store::mongo::MongoPosts;
 use posts::store::{Begin, Filter, PostStore};
 use uuid::Uuid;
@@ -17,7 +18,7 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -27,7 +28,7 @@ impl io::Write for Lines {
 
 impl Lines {
     fn about(&self, what: &str) -> usize {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(self.0.lock().clone()).unwrap();
         text.lines().filter(|line| line.contains(what)).count()
     }
 }

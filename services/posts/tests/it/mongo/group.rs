@@ -147,7 +147,6 @@ async fn a_crash_between_any_two_writes_of_a_batch_is_harmless() {
         .refusals
         .poison
         .lock()
-        .unwrap()
         .unreadable
         .insert(("b".to_owned(), 2));
     let order = [

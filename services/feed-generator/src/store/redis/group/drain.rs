@@ -1,7 +1,6 @@
 //! What waited goes on: after a back-off, a replay, a discard, or when the missing version came.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::PoisonError;
 
 use blocks::bus::{Record, TopicPartition};
 use blocks::consumer::decide::Base;
@@ -41,15 +40,12 @@ pub(super) async fn due(group: &Group) -> Result<i64, ApplyError> {
 pub(super) async fn filled(group: &Group) -> Result<i64, ApplyError> {
     let next = || {
         let filled = group.filled.lock();
-        filled
-            .unwrap_or_else(PoisonError::into_inner)
-            .last()
-            .cloned()
+        filled.last().cloned()
     };
     let mut told = 0;
     while let Some(key) = next() {
         told = told.max(all_of(group, &key).await?);
-        let mut filled = group.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut filled = group.filled.lock();
         filled.retain(|done| *done != key);
     }
     Ok(told)

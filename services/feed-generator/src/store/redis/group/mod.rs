@@ -16,7 +16,7 @@ mod operator;
 mod write;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::Clock;
@@ -26,6 +26,7 @@ use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, HandlerError
 use blocks::error::BoxError;
 use chrono::TimeDelta;
 use events::{Cleanup, Envelope, Topic};
+use parking_lot::Mutex;
 use redis::{Pipeline, Script};
 use sql::FaultPoint;
 use tokio::sync::Notify;
@@ -138,10 +139,6 @@ impl Group {
         }
     }
 
-    fn believed(&self) -> MutexGuard<'_, Offsets> {
-        self.believed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Runs the script: `words`, if all of `checks` hold.
     async fn run(&self, checks: &[[String; 3]], words: Words) -> Result<Answer, BoxError> {
         self.run_as(self.settings.clock.id(), checks, words).await
@@ -180,7 +177,7 @@ impl Group {
     /// When the store can't be reached.
     pub async fn look_around(&self) -> Result<(), BoxError> {
         let offsets = offsets(self.link.ask(&self.offsets_query()).await?)?;
-        let is_behind = self.believed().iter().any(|(of, next)| {
+        let is_behind = self.believed.lock().iter().any(|(of, next)| {
             let stored = offsets.get(of).copied();
             stored.unwrap_or_default() < *next
         });
@@ -238,21 +235,21 @@ impl Group {
     /// All that belongs to a batch is done, and partitions are `here`: what became of its records, and of
     /// those before whose answer was a failure.
     pub fn done(&self, here: Offsets) -> Applied {
-        self.believed().extend(here);
+        self.believed.lock().extend(here);
         self.take_untold()
     }
 
     fn goes_on_later(&self, keys: Vec<Key>) {
-        let mut filled = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut filled = self.filled.lock();
         filled.extend(keys);
     }
 
     fn told_later(&self, applied: Applied) {
-        *self.untold.lock().unwrap_or_else(PoisonError::into_inner) += applied;
+        *self.untold.lock() += applied;
     }
 
     fn take_untold(&self) -> Applied {
-        std::mem::take(&mut self.untold.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.untold.lock())
     }
 
     fn offsets_query(&self) -> Pipeline {
@@ -290,14 +287,19 @@ impl Positions for Group {
     ) -> Result<BTreeMap<i32, i64>, BoxError> {
         let offsets = offsets(self.link.ask(&self.offsets_query()).await?)?;
         let stored = of_topic(offsets, topic);
-        Ok(note_start(&mut self.believed(), topic, partitions, stored))
+        Ok(note_start(
+            &mut self.believed.lock(),
+            topic,
+            partitions,
+            stored,
+        ))
     }
 }
 
 #[async_trait]
 impl ConsumerStore for Group {
     fn starts_over(&self) {
-        self.believed().clear();
+        self.believed.lock().clear();
     }
 
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {

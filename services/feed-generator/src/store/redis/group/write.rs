@@ -33,7 +33,7 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<(i64, Off
     let mut told = 0;
     let mut parts = chunks(records).map(|records| Part::read(group, records));
     let (mut now, mut next) = (parts.next(), parts.next());
-    let mut here = group.believed().clone();
+    let mut here = group.believed.lock().clone();
     // What was known of `now` when the part before it was sent.
     let mut look = None;
     let mut before: Option<Sent<'_>> = None;

@@ -114,7 +114,7 @@ impl<'a, H: Handler> Batch<'a, H> {
             }
         }
         let fresh: Vec<&Record> = {
-            let believed = self.shared.believed();
+            let believed = self.shared.believed.lock();
             // A partition that was believed in and has no position was forgotten.
             if stored
                 .iter()

@@ -33,7 +33,7 @@ mod rows;
 mod write;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::bus::{Positions, Record, TopicPartition, note_start};
@@ -45,6 +45,7 @@ use blocks::error::BoxError;
 use events::{Cleanup, Envelope, Topic};
 use futures::TryStreamExt;
 use mongodb::bson::{Document, doc};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use sql::StoreError;
 use tokio::sync::Notify;
@@ -112,10 +113,6 @@ impl<H> Shared<H> {
             Some(topic) if compacted(topic) => Base::Any,
             _ => Base::First,
         }
-    }
-
-    fn believed(&self) -> MutexGuard<'_, BTreeMap<TopicPartition, i64>> {
-        self.believed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the group goes on in each partition.
@@ -205,7 +202,7 @@ impl<H: Handler> Positions for MongoConsumer<H> {
     ) -> Result<BTreeMap<i32, i64>, BoxError> {
         let stored = self.stored_positions(topic).await?;
         Ok(note_start(
-            &mut self.shared.believed(),
+            &mut self.shared.believed.lock(),
             topic,
             partitions,
             stored,
@@ -216,7 +213,7 @@ impl<H: Handler> Positions for MongoConsumer<H> {
 #[async_trait]
 impl<H: Handler> ConsumerStore for MongoConsumer<H> {
     fn starts_over(&self) {
-        self.shared.believed().clear();
+        self.shared.believed.lock().clear();
     }
 
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {

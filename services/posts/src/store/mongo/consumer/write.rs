@@ -46,7 +46,7 @@ impl<H: Handler> Batch<'_, H> {
         }
         mongo.fault(FaultPoint::AfterCommit)?;
         if let Some(Moves { stored, next }) = moves {
-            let mut believed = self.shared.believed();
+            let mut believed = self.shared.believed.lock();
             // Where another member went on, this one now knows; where it wrote itself, too.
             let stored = stored.into_iter().filter_map(|(of, at)| Some((of, at?)));
             believed.extend(stored.chain(next));
