@@ -12,7 +12,7 @@ use feed_generator::mirror::Bounds;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sql::FaultPoint;
-use testkit::faults::Once;
+use testkit::faults::Fails;
 
 use crate::backend::Backend;
 use crate::support::{Post, World, texts, user_created, user_deleted, user_renamed};
@@ -267,7 +267,7 @@ impl Run {
             }
             Step::DeliverAll(fault) => {
                 if let Some(point) = fault {
-                    self.world.backend.inject(Once::at(point));
+                    self.world.backend.inject(Fails::once(point));
                 }
                 self.world.settle().await;
                 self.world.assert_mirror_is_true().await;

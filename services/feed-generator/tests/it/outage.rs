@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use feed_generator::Settings;
 use feed_generator::mirror::Bounds;
 use sql::{FaultPoint, Faults, StoreError, on};
-use testkit::faults::Once;
+use testkit::faults::Fails;
 
 use crate::streams::little_memory;
 use crate::support::{Post, World, sqlite};
@@ -102,7 +102,7 @@ async fn memory_is_distrusted_only_while_the_end_of_a_commit_is_not_known() {
         let (mut world, posts) = two_posts().await;
         world.publish(&[posts[0].deleted(world.clock.now())]).await;
         let batch = world.fresh().await;
-        world.backend.inject(Once::at(point));
+        world.backend.inject(Fails::once(point));
         assert!(world.feed.consumer().store.apply(&batch).await.is_err());
         assert_eq!(held(&world), (0, false), "{point:?}");
         let shown = world.titles(STREAM).await;
@@ -150,7 +150,7 @@ async fn what_became_of_a_batch_is_told_also_when_what_follows_it_fails_first() 
         let gone: Vec<_> = posts[3..].iter().map(|post| post.deleted(start)).collect();
         world.publish(&gone).await;
         let batch = world.fresh().await;
-        world.backend.inject(Once::after(1, point));
+        world.backend.inject(Fails::after(1, point));
         let store = &world.feed.consumer().store;
         assert!(store.apply(&batch).await.is_err());
         assert_eq!(held(&world).0, 1, "what is left is true");

@@ -14,7 +14,7 @@ use blocks::outbox::{InspectOutbox, Outbox};
 use blocks::relay::Relay;
 use events::{Envelope, Event, Message, Topic, header};
 use sql::{Db, FaultPoint, Handler, SqlConsumer, StoreError, Tx, on};
-use testkit::faults::Once;
+use testkit::faults::Fails;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -215,7 +215,7 @@ async fn what_was_left_behind_is_swept_while_others_keep_writing() {
         pending(&world.db).await == 0
     })
     .await;
-    world.db.inject(Once::at(FaultPoint::AfterCommit));
+    world.db.inject(Fails::once(FaultPoint::AfterCommit));
     step(&world.db, "left".into(), false).await.unwrap_err();
     let over = Arc::new(AtomicBool::new(false));
     let mut writers = JoinSet::new();
