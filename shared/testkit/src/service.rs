@@ -31,6 +31,7 @@ use chrono::TimeDelta;
 use events::{Context, Envelope, Event};
 use http::Request;
 use http::header::CONTENT_TYPE;
+use serde_json::Value;
 use sql::Db;
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -76,6 +77,14 @@ pub fn user(id: i64) -> Caller {
         role: Role::User,
         session: Uuid::from_u128(1),
     }
+}
+
+/// A field of each item of a page.
+pub fn texts(page: &Value, field: &str) -> Vec<String> {
+    let items = page["items"].as_array().unwrap().iter();
+    items
+        .map(|item| item[field].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// See the module. The store is the test's own, so that two of these may share one.

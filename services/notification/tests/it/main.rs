@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sql::{FaultPoint, on};
 use testkit::db::{TestDb, sqlite};
 use testkit::faults::Fails;
-use testkit::service::{App, NOBODY};
+use testkit::service::{App, NOBODY, texts};
 use uuid::Uuid;
 
 const SERVICE: &str = "notification";
@@ -58,20 +58,15 @@ async fn inbox(app: &App, user_id: i64) -> Value {
 }
 
 async fn titles_of(app: &App, user_id: i64, query: &str) -> Vec<String> {
-    titles(&app.get(user_id, &format!("{INBOX}?{query}")).await.ok())
+    texts(
+        &app.get(user_id, &format!("{INBOX}?{query}")).await.ok(),
+        "title",
+    )
 }
 
 async fn unread(app: &App, user_id: i64) -> Value {
     let count = app.get(user_id, "/api/notifications/unread-count").await;
     count.ok()["unread_count"].clone()
-}
-
-fn titles(page: &Value) -> Vec<String> {
-    let items = page["items"].as_array().unwrap();
-    items
-        .iter()
-        .map(|item| item["title"].as_str().unwrap().to_owned())
-        .collect()
 }
 
 testkit::on_each_database!(
@@ -209,7 +204,7 @@ testkit::on_each_database!(
         let (mut met, mut cursor) = (Vec::new(), String::new());
         loop {
             let page = app.get(7, &format!("{INBOX}?limit=2{cursor}")).await.ok();
-            met.extend(titles(&page));
+            met.extend(texts(&page, "title"));
             assert_eq!(page["limit"], 2);
             let Some(next) = page["next_cursor"].as_str() else {
                 break;
