@@ -87,6 +87,22 @@ pub fn texts(page: &Value, field: &str) -> Vec<String> {
         .collect()
 }
 
+/// `event` as it lies on its topic at `offset`.
+pub fn record<E: Event>(clock: &dyn Clock, offset: i64, version: i64, event: &E) -> Record {
+    let (id, now) = (clock.id(), clock.now());
+    let envelope = Envelope::new(id, "test", now, version, Context::default(), event);
+    let message = envelope.unwrap().message();
+    Record {
+        topic: message.topic,
+        partition: 0,
+        offset,
+        key: Some(message.key),
+        headers: message.headers,
+        value: message.value,
+        time: message.time,
+    }
+}
+
 /// See the module. The store is the test's own, so that two of these may share one.
 pub struct App {
     /// The service.
@@ -153,18 +169,8 @@ impl App {
 
     /// `event` as it lies on its topic, after all that were made before it.
     pub fn record<E: Event>(&self, version: i64, event: &E) -> Record {
-        let (id, now) = (self.clock.id(), self.clock.now());
-        let envelope = Envelope::new(id, "test", now, version, Context::default(), event);
-        let message = envelope.unwrap().message();
-        Record {
-            topic: message.topic,
-            partition: 0,
-            offset: self.offset.fetch_add(1, Ordering::SeqCst),
-            key: Some(message.key),
-            headers: message.headers,
-            value: message.value,
-            time: message.time,
-        }
+        let offset = self.offset.fetch_add(1, Ordering::SeqCst);
+        record(&*self.clock, offset, version, event)
     }
 
     /// Gives `records` in this order to every group that reads their topic; answers how many took effect.

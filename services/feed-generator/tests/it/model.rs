@@ -13,9 +13,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use sql::FaultPoint;
 use testkit::faults::Fails;
+use testkit::service::texts;
 
 use crate::backend::Backend;
-use crate::support::{Post, World, texts, user_created, user_deleted, user_renamed};
+use crate::support::{Post, World, user_created, user_deleted, user_renamed};
 
 /// Accounts that tell their names; those from here on never do.
 const NAMED: i64 = 3;

@@ -80,7 +80,7 @@ on_each_store!(
             .await;
         world.settle().await;
         let names = async |world: &World| {
-            crate::support::texts(&world.page("/api/activity-stream/user/7").await, "username")
+            testkit::service::texts(&world.page("/api/activity-stream/user/7").await, "username")
         };
         assert_eq!(names(&world).await, ["posted-7"; 5]);
 
@@ -171,7 +171,7 @@ on_each_store!(
             let (mut seen, mut cursor, mut n) = (Vec::new(), String::new(), 100);
             loop {
                 let page = world.page(&format!("{STREAM}?limit=7{cursor}")).await;
-                seen.extend(crate::support::texts(&page, "title"));
+                seen.extend(testkit::service::texts(&page, "title"));
                 let Some(next) = page["next_cursor"].as_str() else {
                     break;
                 };

@@ -335,28 +335,9 @@ async fn a_batch_that_is_given_up_in_its_middle_leaves_nothing_in_a_commit_it_sh
 }
 
 fn record(key: &str, version: i64, offset: i64) -> Record {
-    use blocks::Clock as _;
     let event = Stepped {
         counter: key.to_owned(),
         value: version,
     };
-    let (id, now) = (SystemClock.id(), SystemClock.now());
-    let event = Envelope::new(
-        id,
-        "counter",
-        now,
-        version,
-        events::Context::default(),
-        &event,
-    );
-    let message = event.unwrap().message();
-    Record {
-        topic: message.topic,
-        partition: 0,
-        offset,
-        key: Some(message.key),
-        headers: message.headers,
-        value: message.value,
-        time: message.time,
-    }
+    testkit::service::record(&SystemClock, offset, version, &event)
 }
