@@ -15,7 +15,7 @@ pub const BOB: i64 = 2;
 pub const ROOT: i64 = 99;
 
 pub struct App {
-    app: testkit::service::App,
+    service: testkit::service::App,
     pub posts: Posts,
     pub within: Within,
 }
@@ -23,7 +23,7 @@ pub struct App {
 impl Deref for App {
     type Target = testkit::service::App;
     fn deref(&self) -> &Self::Target {
-        &self.app
+        &self.service
     }
 }
 
@@ -45,7 +45,7 @@ pub fn app_with(store: &Store, cache: bool) -> App {
         Within::Mongo(mongo) => Posts::open_mongo(mongo.clone(), settings.limits),
     };
     App {
-        app: testkit::service::App::new(service(&posts), within.clock()),
+        service: testkit::service::App::new(service(&posts), within.clock()),
         posts,
         within,
     }
@@ -68,21 +68,21 @@ pub fn caller(id: i64) -> Caller {
 
 impl App {
     pub async fn post(&self, who: i64, body: &str) -> Answer {
-        self.app.post(caller(who), "/api/posts", body).await
+        self.service.post(caller(who), "/api/posts", body).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        self.app.get(NOBODY, path).await
+        self.service.get(NOBODY, path).await
     }
 
     pub async fn put(&self, who: i64, id: &str, body: &str) -> Answer {
         let path = format!("/api/posts/{id}");
-        self.app.put(caller(who), &path, body).await
+        self.service.put(caller(who), &path, body).await
     }
 
     pub async fn delete(&self, who: i64, id: &str) -> Answer {
         let path = format!("/api/posts/{id}");
-        self.app.delete(caller(who), &path).await
+        self.service.delete(caller(who), &path).await
     }
 
     /// Publishes a post and gives its id.
