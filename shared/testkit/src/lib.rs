@@ -21,5 +21,6 @@ pub mod no_events;
 pub mod ports;
 pub mod positions;
 pub mod service;
+pub mod stack;
 pub mod stand_in;
 pub mod strangers;

@@ -7,7 +7,7 @@ use blocks::bus::Record;
 use blocks::consumer::ConsumerStore;
 use blocks::{Clock, ManualClock, SystemClock};
 use chrono::TimeDelta;
-use events::Event;
+use events::{Envelope, Event};
 use events::posts::PostCreated;
 use events::users::{UserCreated, UserDeleted, UserUpdated};
 use futures::future::join_all;
