@@ -18,7 +18,9 @@ async fn topics_that_are_delivered_twice_leave_every_projection_as_it_was() {
     fleet.stop(&consumers).await;
     // Where each group stands is forgotten; what it knows of each key is not.
     assert_eq!(fleet.redis(&["del", "feed:group:offsets"]).await, "1");
-    for schema in fleet.schemas_with("consumer_offsets").await {
+    let schemas = fleet.schemas_with("consumer_offsets").await;
+    let read = |schema: &&String| consumers.contains(&schema.trim_matches('"'));
+    for schema in schemas.iter().filter(read) {
         let deleted = format!(
             "with gone as (delete from {schema}.consumer_offsets returning 1) select count(*) from gone"
         );
