@@ -1,5 +1,6 @@
 //! One measurement: a subject, perhaps the limit it is compared with, and what it should reach.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -64,7 +65,7 @@ impl From<f64> for Side {
 #[derive(Debug, Clone)]
 pub struct Measure {
     /// Names the row; the same in each run.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// Of the values of both sides.
     pub unit: &'static str,
     /// What it should reach.
@@ -77,9 +78,14 @@ pub struct Measure {
 
 impl Measure {
     /// A value without a limit.
-    pub fn alone(what: &'static str, unit: &'static str, value: f64, target: Target) -> Self {
+    pub fn alone(
+        what: impl Into<Cow<'static, str>>,
+        unit: &'static str,
+        value: f64,
+        target: Target,
+    ) -> Self {
         Self {
-            what,
+            what: what.into(),
             unit,
             target,
             subject: value.into(),
@@ -90,7 +96,7 @@ impl Measure {
     /// Rates that were gathered in turns.
     pub fn rates(what: &'static str, subject: &Turns, limit: &Turns, target: Target) -> Self {
         Self {
-            what,
+            what: what.into(),
             unit: "/s",
             target,
             subject: subject.side(),

@@ -1,5 +1,6 @@
 //! Medians over runs, as a table for people and as JSON for machines.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub struct Report {
 }
 
 struct Row {
-    what: &'static str,
+    what: Cow<'static, str>,
     unit: &'static str,
     target: Target,
     runs: Vec<Run>,
@@ -157,7 +158,7 @@ impl Report {
         let measures = self.rows.iter().map(|row| {
             let medians = row.medians();
             JsonRow {
-                what: row.what,
+                what: &row.what,
                 unit: row.unit,
                 target: row.target,
                 met: row.target.is_met(medians.subject.value, medians.ratio),
@@ -218,7 +219,7 @@ impl Row {
             text
         };
         [
-            self.what.into(),
+            self.what.to_string(),
             value(subject.value),
             limit.map_or_else(String::new, |limit| value(limit.value)),
             ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
@@ -257,7 +258,7 @@ mod tests {
 
     fn run(subject: f64, limit: f64) -> Vec<Measure> {
         vec![Measure {
-            what: "a thing",
+            what: "a thing".into(),
             unit: "/s",
             target: Target::Ratio(0.6),
             subject: subject.into(),

@@ -11,9 +11,9 @@ use events::{Envelope, Message, topic};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, AsyncConnectionConfig};
 use runtime::fleet::kafka::{KafkaBus, Settings};
+use testkit::stack::Stack;
 
 use super::World;
-use super::stack::Stack;
 use crate::community::{CONTENT, TAGS, TITLE};
 use crate::limits;
 use crate::measure::{Measure, Target};
@@ -29,26 +29,24 @@ const OFFSETS: &str = "feed:group:offsets";
 
 pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
     let plan = world.plan;
-    for part in ["notification", "posts", "user-profile", "feed-generator"] {
-        world.stack.stop(part).await?;
-    }
-    let servers = world.stack.value("KAFKA_BOOTSTRAP_SERVERS")?;
-    let all = fill(servers, if plan.quick { 5_000 } else { BACKLOG }).await?;
-    let url = world.stack.value("REDIS_URL")?;
+    let stack = world.stack;
+    let services = stack.services();
+    stack.run(&[&["stop"], &services[..]].concat()).await?;
+    let servers = stack.value("KAFKA_BOOTSTRAP_SERVERS").await?;
+    let all = fill(&servers, if plan.quick { 5_000 } else { BACKLOG }).await?;
+    let url = stack.value("REDIS_URL").await?;
     let patient = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
-    let mut redis = redis::Client::open(url)?
+    let mut redis = redis::Client::open(&*url)?
         .get_multiplexed_async_connection_with_config(&patient)
         .await?;
     redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
-    let subject = watched(&mut world.stack, &mut redis, all).await?;
-    world.stack.stop("feed-generator").await?;
+    let subject = watched(stack, &mut redis, all).await?;
+    stack.run(&["stop", "feed-generator"]).await?;
     redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
-    let url = world.stack.value("REDIS_URL")?;
-    let servers = world.stack.value("KAFKA_BOOTSTRAP_SERVERS")?;
-    let limit = limits::consume::rate(servers, url, all).await?;
+    let limit = limits::consume::rate(&servers, &url, all).await?;
     Ok(vec![
         Measure {
-            what: "catching up / one write an event, pipelined",
+            what: "catching up / one write an event, pipelined".into(),
             unit: "/s",
             target: Target::Ratio(0.25),
             subject: subject.into(),
@@ -109,7 +107,7 @@ fn event(number: i64) -> anyhow::Result<Message> {
 /// Starts the feed-generator, and answers how many events a second it took in, from the first batch to
 /// the last.
 async fn watched(
-    stack: &mut Stack,
+    stack: &Stack,
     redis: &mut MultiplexedConnection,
     all: i64,
 ) -> anyhow::Result<f64> {
@@ -137,6 +135,6 @@ async fn watched(
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    let (rate, ()) = tokio::try_join!(watching, stack.start("feed-generator"))?;
+    let (rate, _) = tokio::try_join!(watching, stack.run(&["start", "feed-generator"]))?;
     Ok(rate)
 }

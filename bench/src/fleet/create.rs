@@ -12,7 +12,7 @@ use hyper::header::HeaderValue;
 use mongodb::Client as Mongo;
 use mongodb::bson::{Document, doc};
 
-use super::World;
+use super::{World, server};
 use crate::client::{Ask, get, signed};
 use crate::community::{TITLE, new_post, until_within};
 use crate::limits;
@@ -24,7 +24,7 @@ use crate::scenarios::CLIENTS;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
-    let mongo = Mongo::with_uri_str(world.stack.value("MONGODB_URL")?).await?;
+    let mongo = Mongo::with_uri_str(world.stack.value("MONGODB_URL").await?).await?;
     let many = "create post / insert_one, 32 clients";
     let one = "create post / insert_one, 1 client";
     let mut measures = Vec::new();
@@ -44,11 +44,11 @@ pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
 
 /// Begins again with no posts.
 pub async fn without_posts(world: &mut World<'_>) -> anyhow::Result<()> {
-    world.stack.stop("posts").await?;
-    let mongo = Mongo::with_uri_str(world.stack.value("MONGODB_URL")?).await?;
+    world.stack.run(&["stop", "posts"]).await?;
+    let mongo = Mongo::with_uri_str(world.stack.value("MONGODB_URL").await?).await?;
     mongo.database("posts").drop().await?;
     mongo.shutdown().await;
-    world.stack.start("posts").await
+    world.stack.run(&["start", "posts"]).await.map(drop)
 }
 
 async fn compare(
@@ -58,8 +58,8 @@ async fn compare(
     clients: usize,
 ) -> anyhow::Result<Measure> {
     let plan = world.plan;
-    let posts = world.stack.server("posts")?;
-    let url = world.stack.value("MONGODB_URL")?;
+    let posts = server(world.stack, "posts").await?;
+    let url = world.stack.value("MONGODB_URL").await?;
     let (mut subject, mut limit) = <(Turns, Turns)>::default();
     for _ in 0..plan.turns {
         let load = Load {
@@ -69,7 +69,7 @@ async fn compare(
         subject.ask(plan, &posts, &load).await?;
         settled(mongo).await?;
         mongo.database(limits::mongo::DATABASE).drop().await?;
-        let arguments = ["insert", "--url", url];
+        let arguments = ["insert", "--url", &url];
         limit.add(&limits::run(plan, &arguments, clients).await?, None)?;
     }
     Ok(Measure::rates(what, &subject, &limit, Target::Ratio(0.4)))
@@ -78,7 +78,7 @@ async fn compare(
 /// Posts that are all alike, by each account in turn, as Traefik passes them on: with what auth says
 /// of the caller, which holds for half a minute at least.
 async fn asks(world: &World<'_>) -> anyhow::Result<Vec<Ask>> {
-    let mut auth = world.stack.server("auth")?.connect().await?;
+    let mut auth = server(world.stack, "auth").await?.connect().await?;
     let mut asks = Vec::with_capacity(world.tokens.len());
     for token in &world.tokens {
         let validate = signed(get("/api/auth/validate")?, token)?;

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::Context;
 use tempfile::TempDir;
 use testkit::ports::free_port;
+use testkit::stack::{Stack, output, project};
 use tokio::process::Command;
 
-use super::stack::{Stack, shell};
 use crate::Plan;
 use crate::server::Server;
 
@@ -29,7 +29,8 @@ impl Edge {
     /// With the files of `traefik/`, in front of the stack's auth and of `service`, which stands for
     /// all others.
     pub async fn ours(plan: &Plan, stack: &Stack, service: &Server) -> anyhow::Result<Self> {
-        Self::whole(plan, stack, stack.value("AUTH_URL")?, service).await
+        let auth_url = stack.value("AUTH_URL").await?;
+        Self::whole(plan, stack, &auth_url, service).await
     }
 
     /// The same in front of an auth that says yes and nothing else.
@@ -49,14 +50,15 @@ impl Edge {
         service: &Server,
     ) -> anyhow::Result<Self> {
         let (mut command, port, folder) = configured(plan).await?;
-        command
-            .env("AUTH_URL", auth_url)
-            .env("FRONT_URL", stack.value("FRONT_URL")?)
-            .env("RATE_LIMIT_AVERAGE", NO_LIMIT)
-            .env("RATE_LIMIT_BURST", NO_LIMIT);
-        for name in ["USER_PROFILE", "POSTS", "FEED_GENERATOR", "NOTIFICATION"] {
+        for other in stack.services() {
+            let name = other.replace('-', "_").to_uppercase();
             command.env(format!("{name}_URL"), url(service.address));
         }
+        command
+            .env("AUTH_URL", auth_url)
+            .env("FRONT_URL", stack.value("FRONT_URL").await?)
+            .env("RATE_LIMIT_AVERAGE", NO_LIMIT)
+            .env("RATE_LIMIT_BURST", NO_LIMIT);
         Self::start(command, port, "/.well-known/jwks.json", folder).await
     }
 
@@ -114,7 +116,7 @@ async fn configured(plan: &Plan) -> anyhow::Result<(Command, u16, TempDir)> {
     let (port, secure, admin) = (free_port(), free_port(), free_port());
     let ports = [port, secure, admin].map(|port| port.to_string());
     let mut config = sourced("traefik_config \"$@\"");
-    shell(config.arg("-").arg(folder.path()).args(ports)).await?;
+    output(config.arg("-").arg(folder.path()).args(ports)).await?;
     let mut command = traefik().await?;
     command
         .arg(option("configFile", &folder.path().join(CONFIG)))
@@ -149,14 +151,14 @@ fn option(name: &str, path: &Path) -> std::ffi::OsString {
 }
 
 async fn traefik() -> anyhow::Result<Command> {
-    let path = shell(&mut sourced("fetch_traefik")).await?;
+    let path = output(&mut sourced("fetch_traefik")).await?;
     Ok(Command::new(path.trim()))
 }
 
 /// A function of `scripts/lib/traefik.sh`.
 fn sourced(call: &str) -> Command {
     let mut command = Command::new("bash");
-    command.args([
+    command.current_dir(project()).args([
         "-euc",
         &format!(". scripts/lib/say.sh; . scripts/lib/traefik.sh; {call}"),
     ]);

@@ -1,8 +1,8 @@
 //! The first page of the feed, at the feed-generator's own port, against a handler in the kit that asks
 //! the same Redis for as many entries and sends them as they are.
 
-use super::World;
 use super::freshness::filled;
+use super::{World, server};
 use crate::client::get;
 use crate::load::Load;
 use crate::measure::{Measure, Target, in_turns};
@@ -13,9 +13,9 @@ pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
     let plan = world.plan;
     let folder = plan.temp()?;
     filled(world).await?;
-    let feed = world.stack.server("feed-generator")?;
-    let redis = world.stack.value("REDIS_URL")?;
-    let lrange = Server::limit(folder.path(), &["lrange", "--url", redis]).await?;
+    let feed = server(world.stack, "feed-generator").await?;
+    let redis = world.stack.value("REDIS_URL").await?;
+    let lrange = Server::limit(folder.path(), &["lrange", "--url", &redis]).await?;
     let asked = Load::of([get("/api/activity-stream")?], CLIENTS);
     let asked_of_limit = Load::of([get("/")?], CLIENTS);
     let measure = in_turns(

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
-use super::World;
 use super::create::without_posts;
+use super::{World, server};
 use crate::client::{get, signed};
 use crate::community::{new_post, until_within};
 use crate::load::quantile_ms;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
     without_posts(world).await?;
     filled(world).await?;
-    let gateway = world.stack.server("traefik")?;
+    let gateway = server(world.stack, "traefik").await?;
     let seen = watch(world.plan, &gateway, &world.tokens[0]).await?;
     let row =
         |what, of, quantile, target| Measure::alone(what, "ms", quantile_ms(of, quantile), target);
@@ -38,7 +38,7 @@ pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
 
 /// Writes posts until the feed's first page is full, and waits until the feed has read all.
 pub async fn filled(world: &World<'_>) -> anyhow::Result<()> {
-    let mut gateway = world.stack.server("traefik")?.connect().await?;
+    let mut gateway = server(world.stack, "traefik").await?.connect().await?;
     let post = signed(new_post("A full page")?, &world.tokens[0])?;
     let (feed, stats) = (
         get("/api/activity-stream")?,

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::World;
-use super::stack::SERVICES;
+use super::{World, server};
 use crate::measure::{Measure, Target};
 
 /// Until what the start needed for a moment has been given back, and everything has had its turn that
@@ -13,24 +12,17 @@ use crate::measure::{Measure, Target};
 const SETTLE: Duration = Duration::from_secs(4);
 
 pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
-    for service in SERVICES {
-        world.stack.stop(service).await?;
-        world.stack.start(service).await?;
+    let services = world.stack.services();
+    for service in &services {
+        world.stack.run(&["restart", service]).await?;
     }
     tokio::time::sleep(SETTLE).await;
-    let rows = [
-        "memory, idle: auth",
-        "memory, idle: user-profile",
-        "memory, idle: posts",
-        "memory, idle: feed-generator",
-        "memory, idle: notification",
-    ];
-    let mut measures = Vec::with_capacity(rows.len());
-    for (what, service) in rows.into_iter().zip(SERVICES) {
-        let memory = world.stack.server(service)?.memory();
+    let mut measures = Vec::with_capacity(services.len());
+    for service in services {
+        let memory = server(world.stack, service).await?.memory();
         let memory = memory.context("the system does not say how much memory a process has")?;
         measures.push(Measure::alone(
-            what,
+            format!("memory, idle: {service}"),
             "MiB",
             memory.resident,
             Target::Below(30.0),

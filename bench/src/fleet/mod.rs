@@ -15,20 +15,20 @@ mod feed;
 mod freshness;
 mod gateway;
 mod idle;
-mod stack;
 mod validate;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ValueEnum;
+use testkit::stack::Stack;
 
 use crate::community::join;
 use crate::measure::Measure;
 use crate::report::Report;
+use crate::server::Server;
 use crate::{Options, Plan};
-
-use stack::Stack;
 
 /// One of the scenarios.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -79,22 +79,36 @@ impl fmt::Display for Scenario {
 /// What every scenario is told.
 struct World<'a> {
     plan: &'a Plan,
-    stack: Stack,
+    stack: &'a Stack,
     /// A token each account.
     tokens: Vec<String>,
 }
 
 const ACCOUNTS: usize = 4;
 
+/// A part of the stack that answers HTTP; `traefik` is where the gateway is.
+async fn server(stack: &Stack, part: &str) -> anyhow::Result<Server> {
+    let address = stack.address(part).parse()?;
+    Ok(Server::running(address, stack.pid(part).await?))
+}
+
+/// A stack that is not started yet. It is kept beside the executables, unless `STACK_DIR` says where.
+fn new_stack(plan: &Plan) -> anyhow::Result<Stack> {
+    let executables = plan.rookery.parent().context("rookery is in no folder")?;
+    let beside = || executables.with_file_name("bench-stack");
+    let folder = std::env::var_os("STACK_DIR").map_or_else(beside, PathBuf::from);
+    Stack::new(&folder, executables)
+}
+
 /// Starts a fleet, measures it, and removes it.
 pub async fn measure(options: &Options<Scenario>) -> anyhow::Result<()> {
     let plan = Plan::new(options)?;
     let mut report = Report::new("fleet", &plan.folder, plan.runs, plan.turn);
     println!("{}", report.heading());
-    let stack = Stack::new(&plan)?;
+    let stack = new_stack(&plan)?;
     let wanted = Scenario::wanted(&options.only);
     let measured = tokio::select! {
-        measured = measure_all(&plan, stack.clone(), &wanted, &mut report) => measured,
+        measured = measure_all(&plan, &stack, &wanted, &mut report) => measured,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.map_err(Into::into).and_then(|()| anyhow::bail!("interrupted"))
         }
@@ -110,12 +124,14 @@ pub async fn measure(options: &Options<Scenario>) -> anyhow::Result<()> {
 
 async fn measure_all(
     plan: &Plan,
-    mut stack: Stack,
+    stack: &Stack,
     wanted: &[Scenario],
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    stack.up().await?;
-    let mut gateway = stack.server("traefik")?.connect().await?;
+    eprintln!("starting the servers and services");
+    stack.run(&["wipe"]).await?;
+    stack.run(&["up", "--no-build"]).await?;
+    let mut gateway = server(stack, "traefik").await?.connect().await?;
     let mut tokens = Vec::with_capacity(ACCOUNTS);
     for number in 0..ACCOUNTS {
         tokens.push(join(&mut gateway, number).await?);

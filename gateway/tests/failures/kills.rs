@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::Rng;
 
 use crate::load::Writers;
-use crate::stack::{Fleet, SERVERS, SERVICES, end, shuffled};
+use crate::stack::{Fleet, end, shuffled};
 
 /// How often each service is killed.
 const ROUNDS: usize = 2;
@@ -17,7 +17,7 @@ async fn what_was_acknowledged_arrives_whichever_service_is_killed() {
     let fleet = Fleet::whole().await;
     let mut writers = Writers::of("kills");
     for round in 1..=ROUNDS {
-        for service in shuffled(SERVICES) {
+        for service in shuffled(fleet.services()) {
             let pid = fleet.pid(service).await;
             let pause = rand::rng().random_range(UNTIL_THE_KILL);
             let killed = async {
@@ -40,7 +40,7 @@ async fn what_was_acknowledged_arrives_when_everything_is_killed_at_once() {
     let mut writers = Writers::of("all")
         .write_for(&fleet, Duration::from_secs(2))
         .await;
-    let all: Vec<&str> = [&SERVERS[..], &SERVICES[..]].concat();
+    let all = [fleet.servers(), fleet.services()].concat();
     let mut pids = Vec::new();
     for part in &all {
         pids.push(fleet.pid(part).await);

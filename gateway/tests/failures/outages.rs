@@ -51,7 +51,7 @@ async fn without_kafka_writes_succeed_and_their_events_arrive_after() {
         let without = all_acknowledged_since(when_lost, &writers);
         // Of whichever service was written to; it is measured now and then.
         eventually("events wait while Kafka is away", async || {
-            for service in ["auth", "user-profile", "posts"] {
+            for service in fleet.services() {
                 if fleet.metric(service, "outbox_pending", &[]).await > 0.0 {
                     return Ok(());
                 }

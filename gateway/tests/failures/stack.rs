@@ -17,88 +17,24 @@ use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::Value;
 use testkit::community::client::Client;
 use testkit::community::events::Event;
-use testkit::ports::free_ports;
+use testkit::stack::Stack;
 use tokio::process::Command;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
-
-/// The services of the fleet.
-pub const SERVICES: [&str; 5] = [
-    "auth",
-    "user-profile",
-    "posts",
-    "feed-generator",
-    "notification",
-];
-/// The servers below them.
-pub const SERVERS: [&str; 4] = ["postgres", "redis", "kafka", "mongo"];
 
 /// How long it may take until all is well again after a fault.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The ports that `scripts/stack` wants to be told. Kafka takes the one above its own as well.
-const PORTS: [&str; 13] = [
-    "GATEWAY",
-    "GATEWAY_TLS",
-    "DASHBOARD",
-    "POSTGRES",
-    "REDIS",
-    "MONGO",
-    "FRONT",
-    "AUTH",
-    "USER_PROFILE",
-    "POSTS",
-    "FEED_GENERATOR",
-    "NOTIFICATION",
-    "KAFKA",
-];
-
-/// One for all tests.
-static STACK: LazyLock<Stack> = LazyLock::new(Stack::plan);
+/// One for all tests. The input of the other process ends with this one.
+static STACK: LazyLock<(Stack, Child)> = LazyLock::new(plan);
 /// Who has it now.
 static TURN: Mutex<()> = Mutex::const_new(());
-
-/// A stack in a folder of its own.
-pub struct Stack {
-    folder: PathBuf,
-    first_port: u16,
-    /// Where services are kept.
-    executables: PathBuf,
-    /// Its input ends with this process.
-    _end: Child,
-}
 
 /// The stack, for one test.
 pub struct Fleet {
     stack: &'static Stack,
     _turn: MutexGuard<'static, ()>,
-}
-
-impl Fleet {
-    /// All of it, and all is well.
-    pub async fn whole() -> Self {
-        let fleet = Self::borrowed().await;
-        fleet.script(&["up", "--no-build"]).await;
-        fleet.well().await;
-        fleet
-    }
-
-    /// Nothing runs, nothing is kept.
-    pub async fn empty() -> Self {
-        let fleet = Self::borrowed().await;
-        fleet.script(&["wipe"]).await;
-        fs::create_dir_all(&fleet.folder).unwrap();
-        fleet
-    }
-
-    async fn borrowed() -> Self {
-        let turn = TURN.lock().await;
-        Self {
-            stack: &STACK,
-            _turn: turn,
-        }
-    }
 }
 
 impl Deref for Fleet {
@@ -115,7 +51,7 @@ impl Drop for Fleet {
         if !std::thread::panicking() {
             return;
         }
-        for part in SERVERS.iter().chain(&SERVICES) {
+        for part in [self.servers(), self.services()].concat() {
             let log = self.log(part);
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("--- the end of the log of {part}");
@@ -126,53 +62,51 @@ impl Drop for Fleet {
     }
 }
 
-fn told_executables() -> Option<PathBuf> {
-    std::env::var_os("BIN_DIR").map(PathBuf::from)
+fn plan() -> (Stack, Child) {
+    let name = format!("rookery-fleet-{}", std::process::id());
+    let folder = std::env::temp_dir().join(name).join("stack");
+    let beside = || Path::new(env!("CARGO_BIN_EXE_rookery")).with_file_name("");
+    let executables = std::env::var_os("BIN_DIR").map_or_else(beside, PathBuf::from);
+    let stack = Stack::new(&folder, &executables).unwrap();
+    let end = "cat >/dev/null; scripts/stack wipe; rmdir \"${STACK_DIR%/stack}\"";
+    let end = stack
+        .command("bash")
+        .args(["-c", end])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    (stack, end.unwrap())
 }
 
-impl Stack {
-    fn plan() -> Self {
-        let name = format!("rookery-fleet-{}", std::process::id());
-        let folder = std::env::temp_dir().join(name).join("stack");
-        let beside = Path::new(env!("CARGO_BIN_EXE_rookery")).parent().unwrap();
-        let executables = told_executables().unwrap_or_else(|| beside.to_owned());
-        let first_port = free_ports(u16::try_from(PORTS.len()).unwrap() + 1);
-        let mut end = std::process::Command::new("bash");
-        end.args([
-            "-c",
-            "cat >/dev/null; scripts/stack wipe; rmdir \"${STACK_DIR%/stack}\"",
-        ]);
-        set_up(&mut end, &folder, first_port, &executables);
-        let end = end
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
+impl Fleet {
+    /// All of it, and all is well.
+    pub async fn whole() -> Self {
+        let fleet = Self::borrowed().await;
+        fleet.script(&["up", "--no-build"]).await;
+        fleet.well().await;
+        fleet
+    }
+
+    /// Nothing runs, nothing is kept.
+    pub async fn empty() -> Self {
+        let fleet = Self::borrowed().await;
+        fleet.script(&["wipe"]).await;
+        fs::create_dir_all(fleet.folder("")).unwrap();
+        fleet
+    }
+
+    async fn borrowed() -> Self {
+        let turn = TURN.lock().await;
         Self {
-            folder,
-            first_port,
-            executables,
-            _end: end.unwrap(),
+            stack: &STACK.0,
+            _turn: turn,
         }
     }
 
     /// Has `scripts/stack` do something; answers what it prints.
     pub async fn script(&self, arguments: &[&str]) -> String {
-        let mut command = std::process::Command::new("scripts/stack");
-        command.args(arguments).stdin(Stdio::null());
-        set_up(
-            &mut command,
-            &self.folder,
-            self.first_port,
-            &self.executables,
-        );
-        let output = Command::from(command).output().await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "scripts/stack {arguments:?}: {said}"
-        );
-        String::from_utf8(output.stdout).unwrap()
+        self.run(arguments).await.unwrap()
     }
 
     /// Starts parts and waits until they answer.
@@ -198,6 +132,15 @@ impl Stack {
         rows.trim().to_owned()
     }
 
+    /// The schemas of services that have such a table, quoted.
+    pub async fn schemas_with(&self, table: &str) -> Vec<String> {
+        let schemas =
+            format!("select quote_ident(schemaname) from pg_tables where tablename = '{table}'");
+        let schemas = self.psql(&schemas).await;
+        assert_ne!(schemas, "", "nobody has {table}");
+        schemas.lines().map(str::to_owned).collect()
+    }
+
     /// A command of Redis; answers what it says.
     pub async fn redis(&self, command: &[&str]) -> String {
         let said = self.script(&[&["redis-cli"], command].concat()).await;
@@ -206,29 +149,23 @@ impl Stack {
 
     /// The number of a part's process.
     pub async fn pid(&self, part: &str) -> u32 {
-        let name = part.replace('-', "_").to_uppercase();
-        let all = self.script(&["env"]).await;
-        let pid = all
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("{name}_PID=")))
-            .and_then(|pid| pid.parse().ok());
-        pid.unwrap_or_else(|| panic!("{part} does not run: {all}"))
+        self.stack.pid(part).await.unwrap()
     }
 
     /// `kill -9`.
     pub async fn kill(&self, part: &str) {
-        let pid = self.pid(part).await;
-        end(pid, "KILL").await;
+        end(self.pid(part).await, "KILL").await;
     }
 
-    /// The port of a part; replicas keep theirs in a file.
-    pub fn port(&self, part: &str) -> u16 {
-        let name = part.replace('-', "_").to_uppercase();
-        if let Some(number) = PORTS.iter().position(|known| *known == name) {
-            return self.first_port + u16::try_from(number).unwrap();
-        }
-        let kept = fs::read_to_string(self.folder.join(part).join("port"));
-        kept.unwrap().trim().parse().unwrap()
+    /// The environment of a part's process.
+    pub async fn environment(&self, part: &str) -> Vec<(String, String)> {
+        let pid = self.pid(part).await;
+        let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+        let set = environment
+            .split('\0')
+            .filter_map(|set| set.split_once('='));
+        set.map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     }
 
     /// Talks to the fleet as everybody does.
@@ -243,34 +180,41 @@ impl Stack {
 
     /// Where everybody talks to it.
     pub fn gateway_address(&self) -> String {
-        self.address("GATEWAY")
-    }
-
-    fn address(&self, part: &str) -> String {
-        format!("127.0.0.1:{}", self.port(part))
-    }
-
-    /// Where a part keeps its things. PostgreSQL's may be elsewhere.
-    pub fn folder(&self, part: &str) -> PathBuf {
-        self.folder.join(part)
-    }
-
-    /// What a part wrote so far.
-    pub fn log(&self, part: &str) -> String {
-        fs::read_to_string(self.folder(part).join("log")).unwrap_or_default()
+        self.address("traefik")
     }
 
     /// A metric of a process, summed over its labels that contain all of `labels`.
     pub async fn metric(&self, part: &str, name: &str, labels: &[&str]) -> f64 {
+        let values = self.metrics(part, name).await;
+        let wanted = values
+            .iter()
+            .filter(|(of, _)| labels.iter().all(|label| of.contains(label)));
+        wanted.map(|(_, value)| value).sum()
+    }
+
+    /// The services that have such a metric.
+    pub async fn services_with(&self, name: &str) -> Vec<&str> {
+        let mut services = self.services();
+        for service in self.services() {
+            if self.metrics(service, name).await.is_empty() {
+                services.retain(|other| *other != service);
+            }
+        }
+        assert!(!services.is_empty(), "nobody has {name}");
+        services
+    }
+
+    /// A metric's labels and values.
+    async fn metrics(&self, part: &str, name: &str) -> Vec<(String, f64)> {
         let page = self.direct(part).send("GET", "/metrics", None, None).await;
         let text = page.text();
-        let lines = text.lines().filter(|line| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| rest.starts_with(['{', ' ']))
-                && labels.iter().all(|label| line.contains(label))
+        let lines = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let (labels, value) = rest.rsplit_once(' ')?;
+            let is_it = labels.is_empty() || labels.starts_with('{');
+            is_it.then_some((labels.to_owned(), value.parse().ok()?))
         });
-        let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-        values.sum()
+        lines.collect()
     }
 
     /// Waits until the front says that nothing is missing anywhere.
@@ -278,7 +222,10 @@ impl Stack {
         let client = self.gateway();
         eventually("all is well", async || {
             let health = client.ask("GET", "/health", None, None).await;
-            let health = health.map(|answer| answer.body).unwrap_or_default();
+            let health = health
+                .ok()
+                .and_then(|answer| serde_json::from_slice(&answer.body).ok());
+            let health: Value = health.unwrap_or_default();
             if health["status"] == "ok" {
                 Ok(())
             } else {
@@ -331,18 +278,7 @@ impl Stack {
     }
 
     fn bus(&self) -> KafkaBus {
-        KafkaBus::new(Settings::new(self.address("KAFKA"))).unwrap()
-    }
-}
-
-/// A command of the project's folder that is about this stack.
-fn set_up(command: &mut std::process::Command, folder: &Path, first_port: u16, executables: &Path) {
-    command
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .env("STACK_DIR", folder)
-        .env("BIN_DIR", executables);
-    for (port, name) in (first_port..).zip(PORTS) {
-        command.env(format!("STACK_{name}_PORT"), port.to_string());
+        KafkaBus::new(Settings::new(self.address("kafka"))).unwrap()
     }
 }
 
@@ -377,8 +313,7 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, 
 }
 
 /// All of these, in another order each time.
-pub fn shuffled<const N: usize>(all: [&'static str; N]) -> Vec<&'static str> {
-    let mut all = all.to_vec();
+pub fn shuffled(mut all: Vec<&str>) -> Vec<&str> {
     all.shuffle(&mut rand::rng());
     all
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::load::Writers;
-use crate::stack::{Fleet, SERVERS, SERVICES, eventually, shuffled};
+use crate::stack::{Fleet, eventually, shuffled};
 
 /// How many processes there are of each.
 const REPLICAS: usize = 3;
@@ -13,7 +13,7 @@ const REPLICAS: usize = 3;
 async fn services_wait_for_their_servers_and_serve_when_they_come_with_no_hand_on_them() {
     let fleet = Fleet::empty().await;
     let mut processes = Vec::new();
-    for service in shuffled(SERVICES) {
+    for service in shuffled(fleet.services()) {
         let count = REPLICAS.to_string();
         fleet.script(&["scale", "--no-wait", service, &count]).await;
         fleet.script(&["start", "--no-wait", service]).await;
@@ -35,7 +35,7 @@ async fn services_wait_for_their_servers_and_serve_when_they_come_with_no_hand_o
         numbers.insert(process, fleet.pid(process).await);
     }
 
-    for server in shuffled(SERVERS) {
+    for server in shuffled(fleet.servers()) {
         fleet.script(&["start", server]).await;
     }
     for process in &processes {
@@ -80,11 +80,10 @@ async fn waits(fleet: &Fleet, process: &str) {
     let problem = ready.expect_problem(503, "not_ready");
     let said = problem["detail"].as_str().unwrap();
     assert!(said.contains("the database of"), "{process}: {said}");
-    let store = match process {
-        posts if posts.starts_with("posts") => "MONGODB_URL",
-        feed if feed.starts_with("feed") => "REDIS_URL",
-        _ => "DATABASE_URL",
-    };
+    let stores = ["DATABASE_URL", "MONGODB_URL", "REDIS_URL"];
+    let settings = fleet.environment(process).await;
+    let store = settings.iter().map(|(name, _)| name.as_str());
+    let store = store.clone().find(|name| stores.contains(name)).unwrap();
     eventually("it names what it waits for", async || {
         let log = fleet.log(process);
         if log.contains(store) {
@@ -98,7 +97,7 @@ async fn waits(fleet: &Fleet, process: &str) {
 
 /// Whoever was first, the others took what was there.
 async fn one_schema_and_one_key(fleet: &Fleet) {
-    for schema in ["auth", "\"user-profile\"", "notification"] {
+    for schema in fleet.schemas_with("_sqlx_migrations").await {
         let steps = format!(
             "select count(*), count(distinct version) from {schema}._sqlx_migrations where success"
         );

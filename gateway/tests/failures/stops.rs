@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::load::Writers;
-use crate::stack::{Fleet, SERVICES, eventually};
+use crate::stack::{Fleet, eventually};
 
 /// How long people write before a stop and after it.
 const A_WHILE: Duration = Duration::from_millis(700);
@@ -22,7 +22,7 @@ async fn a_service_that_is_asked_to_stop_answers_what_is_under_way_and_exits_0()
     let fleet = Fleet::whole().await;
     let caller = Caller::new(&fleet).await;
     let mut writers = Writers::of("stops");
-    for service in SERVICES {
+    for service in fleet.services() {
         let mut process = Process::instead_of(&fleet, service).await;
         let stopped = async {
             tokio::time::sleep(A_WHILE).await;
@@ -45,20 +45,17 @@ async fn a_service_that_is_asked_to_stop_answers_what_is_under_way_and_exits_0()
 
 /// A service as the stack starts it, whose end can be seen.
 struct Process {
-    service: &'static str,
+    service: String,
     child: Child,
     log: std::path::PathBuf,
 }
 
 impl Process {
     /// Takes the place of the stack's own.
-    async fn instead_of(fleet: &Fleet, service: &'static str) -> Self {
+    async fn instead_of(fleet: &Fleet, service: &str) -> Self {
         let pid = fleet.pid(service).await;
         let executable = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
-        let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
-        let environment = environment
-            .split('\0')
-            .filter_map(|set| set.split_once('='));
+        let environment = fleet.environment(service).await;
         fleet.stop(&[service]).await;
         let log = fleet.folder(service).join("asked");
         let output = File::create(&log).unwrap();
@@ -71,7 +68,7 @@ impl Process {
             .kill_on_drop(true)
             .spawn();
         let process = Self {
-            service,
+            service: service.to_owned(),
             child: child.unwrap(),
             log,
         };

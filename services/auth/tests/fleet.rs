@@ -10,14 +10,15 @@ use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use testkit::broker::Broker;
-use testkit::fleet::{Alone, Database, refusal, stops_and_names, waits_for_its_password};
+use testkit::fleet::{Alone, Database, Executable, NOWHERE, POSTGRES};
 use testkit::http::{Answer, eventually};
-use testkit::ports::free_port;
-use testkit::strangers::are_named_by_sql_service;
 use tokio::process::Command;
 
-const AUTH: &str = env!("CARGO_BIN_EXE_auth");
-const SECRET: (&str, &str) = ("SECRET_KEY", "a secret key for tests only");
+const AUTH: Executable<'_> = Executable {
+    path: env!("CARGO_BIN_EXE_auth"),
+    store: POSTGRES,
+    another: ("SECRET_KEY", "a secret key for tests only"),
+};
 const PASSWORD: &str = "correct horse battery";
 
 async fn register(auth: &Alone, name: &str) -> Answer {
@@ -70,12 +71,7 @@ async fn writes_are_served_while_the_brokers_are_away_and_their_events_arrive_af
     let broker = Broker::start();
     broker.stop();
     let database = Database::fresh().await;
-    let settings = [
-        SECRET,
-        ("DATABASE_URL", database.url.as_str()),
-        ("KAFKA_BOOTSTRAP_SERVERS", broker.address.as_str()),
-    ];
-    let auth = Alone::start(AUTH, &settings).await;
+    let auth = AUTH.start(&database.url, &broker.address).await;
     auth.ready().await;
     register(&auth, "ada").await.expect(201);
     let said = auth
@@ -88,12 +84,8 @@ async fn writes_are_served_while_the_brokers_are_away_and_their_events_arrive_af
         .send("GET", "/health/events", None, None)
         .await
         .expect_problem(503, "not_ready");
-    eventually("it says why", async || {
-        let output = auth.output();
-        (output.contains("the event bus is away") && output.contains("KAFKA_BOOTSTRAP_SERVERS"))
-            .then_some(())
-    })
-    .await;
+    auth.says(&["the event bus is away", "KAFKA_BOOTSTRAP_SERVERS"])
+        .await;
 
     broker.up();
     eventually("the event was published", async || {
@@ -184,18 +176,13 @@ async fn leave_behind(database: &Database) {
 async fn a_relay_that_was_frozen_past_its_lease_harms_nothing_when_it_wakes_up() {
     const ACCOUNTS: usize = 8;
     let (broker, database) = (Broker::start(), Database::fresh().await);
-    let settings = [
-        SECRET,
-        ("DATABASE_URL", database.url.as_str()),
-        ("KAFKA_BOOTSTRAP_SERVERS", broker.address.as_str()),
-    ];
-    let sleeper = Alone::start(AUTH, &settings).await;
+    let sleeper = AUTH.start(&database.url, &broker.address).await;
     sleeper.ready().await;
     // What looks left behind makes it the one that sweeps.
     register(&sleeper, "first").await.expect(201);
     leave_behind(&database).await;
     let (first, epoch) = eventually("it sweeps", async || lease(&database).await).await;
-    let other = Alone::start(AUTH, &settings).await;
+    let other = AUTH.start(&database.url, &broker.address).await;
     other.ready().await;
 
     // What it has committed and not published when it freezes.
@@ -240,13 +227,10 @@ async fn a_relay_that_was_frozen_past_its_lease_harms_nothing_when_it_wakes_up()
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn reaching_it_past_the_gateway_gains_nothing() {
     let database = Database::fresh().await;
-    let away = format!("127.0.0.1:{}", free_port());
-    let settings = [
-        SECRET,
-        ("DATABASE_URL", database.url.as_str()),
-        ("KAFKA_BOOTSTRAP_SERVERS", away.as_str()),
-    ];
-    let (auth, other) = tokio::join!(Alone::start(AUTH, &settings), Alone::start(AUTH, &settings));
+    let (auth, other) = tokio::join!(
+        AUTH.start(&database.url, NOWHERE),
+        AUTH.start(&database.url, NOWHERE)
+    );
     tokio::join!(auth.ready(), other.ready());
     register(&auth, "ada").await.expect(201);
     register(&other, "eve").await.expect(201);
@@ -280,12 +264,7 @@ async fn reaching_it_past_the_gateway_gains_nothing() {
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn what_a_gateway_asks_has_a_line_where_nobody_passes() {
     let database = Database::fresh().await;
-    let settings = [
-        SECRET,
-        ("DATABASE_URL", database.url.as_str()),
-        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
-    ];
-    let auth = Alone::start(AUTH, &settings).await;
+    let auth = AUTH.start(&database.url, NOWHERE).await;
     auth.ready().await;
     register(&auth, "ada").await.expect(201);
     let token = login(&auth, "ada").await;
@@ -320,13 +299,7 @@ async fn what_a_gateway_asks_has_a_line_where_nobody_passes() {
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn it_waits_for_its_database_and_says_so() {
     let database = Database::planned();
-    let away = format!("127.0.0.1:{}", free_port());
-    let settings = [
-        SECRET,
-        ("DATABASE_URL", database.url.as_str()),
-        ("KAFKA_BOOTSTRAP_SERVERS", away.as_str()),
-    ];
-    let auth = Alone::start(AUTH, &settings).await;
+    let auth = AUTH.start(&database.url, NOWHERE).await;
     let client = &auth.client;
     let problem = client.send("GET", "/ready", None, None).await;
     let problem = problem.expect_problem(503, "not_ready");
@@ -336,11 +309,7 @@ async fn it_waits_for_its_database_and_says_so() {
     );
     client.send("GET", "/health", None, None).await.expect(200);
     register(&auth, "ada").await.expect_problem(503, "starting");
-    eventually("it says what it waits for", async || {
-        let output = auth.output();
-        (output.contains("waiting for PostgreSQL") && output.contains("DATABASE_URL")).then_some(())
-    })
-    .await;
+    auth.says(&["waiting for PostgreSQL", "DATABASE_URL"]).await;
     database.create().await;
     auth.ready().await;
     register(&auth, "ada").await.expect(201);
@@ -349,23 +318,19 @@ async fn it_waits_for_its_database_and_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL, TEST_KAFKA, TEST_MONGODB_URL, TEST_REDIS_URL"]
 async fn a_server_of_the_wrong_kind_is_named_with_its_setting() {
-    are_named_by_sql_service(AUTH, SECRET).await;
+    AUTH.names_strangers_as_store().await;
+    let database = Database::fresh().await;
+    AUTH.names_strangers_as_kafka(&database.url).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn a_password_that_the_database_does_not_take_is_waited_out() {
-    let others = [SECRET, ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")];
-    waits_for_its_password(AUTH, &others).await;
+    AUTH.waits_for_its_password().await;
 }
 
 #[tokio::test]
 async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
-    let good = [
-        SECRET,
-        ("DATABASE_URL", "postgres://127.0.0.1:1/rookery"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
-    ];
     let malformed = [
         ("DATABASE_URL", "127.0.0.1:5432"),
         ("DATABASE_URL", "mysql://ada:hidden@db/x"),
@@ -382,10 +347,11 @@ async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
         ("SECRET_KEY", "short"),
         ("ENVIRONMENT", "staging"),
     ];
-    stops_and_names(AUTH, &good, &malformed).await;
+    AUTH.stops_and_names(&malformed).await;
     // Of an address in parts the part is named.
-    let parts = [SECRET, ("DB_HOST", "db"), good[2]];
-    let said = refusal(AUTH, &parts, "DB_PORT", Some("5432/tcp")).await;
+    let mut parts = AUTH.settings("", NOWHERE);
+    parts[1] = ("DB_HOST", "db");
+    let said = AUTH.refusal(&parts, "DB_PORT", Some("5432/tcp")).await;
     assert!(
         said.contains("DB_PORT") && said.contains("port number"),
         "{said}"
@@ -394,7 +360,11 @@ async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
 
 #[tokio::test]
 async fn it_says_what_it_needs() {
-    let output = Command::new(AUTH).arg("--help").output().await.unwrap();
+    let output = Command::new(AUTH.path)
+        .arg("--help")
+        .output()
+        .await
+        .unwrap();
     assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8(output.stdout).unwrap();
     for setting in [

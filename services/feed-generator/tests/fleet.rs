@@ -7,13 +7,21 @@ use redis::AsyncTypedCommands;
 use redis::aio::MultiplexedConnection;
 use runtime::fleet::kafka::{KafkaBus, Settings};
 use testkit::broker::Broker;
-use testkit::fleet::{Alone, brokers, stops_and_names};
+use testkit::fleet::{Executable, NOWHERE, Store};
 use testkit::http::eventually;
 use testkit::no_events;
-use testkit::strangers::{Strangers, TEST_REDIS_URL, server};
+use testkit::strangers::{TEST_REDIS_URL, server};
 
-const FEED: &str = env!("CARGO_BIN_EXE_feed-generator");
-const AUTH: (&str, &str) = ("AUTH_URL", "http://127.0.0.1:1");
+const FEED: Executable<'_> = Executable {
+    path: env!("CARGO_BIN_EXE_feed-generator"),
+    store: REDIS,
+    another: ("AUTH_URL", "http://127.0.0.1:1"),
+};
+const REDIS: Store = Store {
+    setting: "REDIS_URL",
+    server: TEST_REDIS_URL,
+    url: "redis://:hidden@{}",
+};
 
 async fn connection(url: &str) -> MultiplexedConnection {
     let client = redis::Client::open(url).unwrap();
@@ -37,16 +45,7 @@ async fn empty_database() -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL, TEST_KAFKA, TEST_MONGODB_URL, TEST_REDIS_URL"]
 async fn a_server_of_the_wrong_kind_is_named_with_its_setting() {
-    let kafka = brokers();
-    Strangers::to(TEST_REDIS_URL)
-        .await
-        .are_named(
-            FEED,
-            "REDIS_URL",
-            |address| format!("redis://:hidden@{address}"),
-            &[AUTH, ("KAFKA_BOOTSTRAP_SERVERS", &kafka)],
-        )
-        .await;
+    FEED.names_strangers_as_store().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,18 +66,10 @@ async fn a_password_that_redis_does_not_take_is_waited_out() {
     };
     set(&mut connection, "right").await;
     let url = format!("redis://{user}:wrong-hidden@{address}");
-    let settings = [
-        AUTH,
-        ("REDIS_URL", url.as_str()),
-        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
-    ];
-    let service = Alone::start(FEED, &settings).await;
-    eventually("it says so", async || {
-        let said = service.output();
-        let both = ["(REDIS_URL)", "Password authentication failed"];
-        both.iter().all(|part| said.contains(part)).then_some(())
-    })
-    .await;
+    let service = FEED.start(&url, NOWHERE).await;
+    service
+        .says(&["(REDIS_URL)", "Password authentication failed"])
+        .await;
     let answer = service
         .client
         .send("GET", "/api/activity-stream", None, None)
@@ -103,17 +94,12 @@ async fn a_password_that_redis_does_not_take_is_waited_out() {
 
 #[tokio::test]
 async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
-    let good = [
-        AUTH,
-        ("REDIS_URL", "redis://127.0.0.1:1"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
-    ];
     let malformed = [
         ("REDIS_URL", "127.0.0.1:6379"),
         ("REDIS_URL", "http://ada:hidden@db:6379"),
         ("REDIS_URL", "redis://ada:hidden@:port"),
     ];
-    stops_and_names(FEED, &good, &malformed).await;
+    FEED.stops_and_names(&malformed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,11 +107,6 @@ async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
 async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back() {
     let broker = Broker::start();
     let url = empty_database().await;
-    let settings = [
-        AUTH,
-        ("REDIS_URL", url.as_str()),
-        ("KAFKA_BOOTSTRAP_SERVERS", broker.address.as_str()),
-    ];
     let bus = KafkaBus::new(Settings::new(&broker.address)).unwrap();
     let post = || PostCreated {
         post_id: SystemClock.id(),
@@ -137,7 +118,7 @@ async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back()
         created_at: SystemClock.now(),
     };
     no_events::publish(&bus, &post(), [&post(), &post()]).await;
-    let service = Alone::start(FEED, &settings).await;
+    let service = FEED.start(&url, &broker.address).await;
     service.ready().await;
     eventually("the post is in the stream", async || {
         let stream = "/api/activity-stream";

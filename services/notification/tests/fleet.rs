@@ -16,14 +16,18 @@ use parking_lot::Mutex;
 use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::Value;
 use testkit::broker::Broker;
-use testkit::fleet::{Alone, Database, stops_and_names, waits_for_its_password};
+use testkit::fleet::{Alone, Database, Executable, NOWHERE, POSTGRES};
 use testkit::http::{Answer, eventually};
 use testkit::no_events;
 use testkit::ports::free_port;
 use testkit::stand_in::{AuthStandIn, serve};
-use testkit::strangers::{Strangers, are_named_by_sql_service};
+use testkit::strangers::Strangers;
 
-const NOTIFICATION: &str = env!("CARGO_BIN_EXE_notification");
+const NOTIFICATION: Executable<'_> = Executable {
+    path: env!("CARGO_BIN_EXE_notification"),
+    store: POSTGRES,
+    another: ("AUTH_URL", "http://127.0.0.1:1"),
+};
 
 fn created(id: i64) -> UserCreated {
     UserCreated {
@@ -70,18 +74,14 @@ async fn replicas_share_the_events_and_one_of_them_may_be_killed() {
     let (broker, database) = (Broker::start(), Database::fresh().await);
     let auth = AuthStandIn::start().await;
     let auth_url = auth.url();
-    let settings = [
-        ("AUTH_URL", auth_url.as_str()),
-        ("DATABASE_URL", database.url.as_str()),
-        ("KAFKA_BOOTSTRAP_SERVERS", broker.address.as_str()),
-    ];
+    let service = NOTIFICATION.with(&auth_url);
     let bus = KafkaBus::new(Settings::new(&broker.address)).unwrap();
     bus.ensure_topics(&[TopicSpec::from(&events::topic::USERS)])
         .await
         .unwrap();
     let (one, other) = tokio::join!(
-        Alone::start(NOTIFICATION, &settings),
-        Alone::start(NOTIFICATION, &settings)
+        service.start(&database.url, &broker.address),
+        service.start(&database.url, &broker.address)
     );
     tokio::join!(one.ready(), other.ready());
     // Both have partitions once both have handled something.
@@ -111,13 +111,8 @@ async fn identities_are_checked_with_keys_that_auth_publishes() {
     let database = Database::fresh().await;
     let (auth, forger) = (AuthStandIn::planned(), AuthStandIn::planned());
     let auth_url = auth.url();
-    let away = format!("127.0.0.1:{}", free_port());
-    let settings = [
-        ("AUTH_URL", auth_url.as_str()),
-        ("DATABASE_URL", database.url.as_str()),
-        ("KAFKA_BOOTSTRAP_SERVERS", away.as_str()),
-    ];
-    let service = Arc::new(Alone::start(NOTIFICATION, &settings).await);
+    let service = NOTIFICATION.with(&auth_url);
+    let service = service.start(&database.url, NOWHERE).await;
     service.ready().await;
     // Not knowing the keys is not the same as not believing.
     inbox(&service, &auth, 1)
@@ -174,29 +169,22 @@ impl Agent {
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn it_registers_with_consul_by_either_name_of_the_setting_and_works_whatever_that_says() {
     let database = Database::fresh().await;
-    let away = format!("127.0.0.1:{}", free_port());
     let port = free_port();
     let consul = format!("127.0.0.1:{port}");
-    let settings = |name| {
-        [
-            (name, consul.as_str()),
-            ("AUTH_URL", "http://127.0.0.1:1"),
-            ("DATABASE_URL", database.url.as_str()),
-            ("KAFKA_BOOTSTRAP_SERVERS", away.as_str()),
-        ]
+    let start = async |name: &str| {
+        let needed = NOTIFICATION.settings(&database.url, NOWHERE);
+        let settings = [&needed[..], &[(name, &consul)]].concat();
+        Alone::start(NOTIFICATION.path, &settings).await
     };
     // Nobody is there: it serves, says so, and is told of when somebody is.
-    let service = Alone::start(NOTIFICATION, &settings("CONSUL_HOST")).await;
+    let service = start("CONSUL_HOST").await;
     service.ready().await;
-    eventually("it says so", async || {
-        let said = service.output();
-        let both = [
+    service
+        .says(&[
             "CONSUL_HTTP_ADDR is said by CONSUL_HOST",
             "Consul (CONSUL_HTTP_ADDR)",
-        ];
-        both.iter().all(|part| said.contains(part)).then_some(())
-    })
-    .await;
+        ])
+        .await;
     let agent = Agent::at(port).await;
     eventually("it registered", async || {
         agent
@@ -208,12 +196,9 @@ async fn it_registers_with_consul_by_either_name_of_the_setting_and_works_whatev
     assert!(agent.was_asked("PUT /v1/agent/service/deregister/notification-127.0.0.1-"));
     // One that fails at everything stops nobody either.
     agent.is_broken.store(true, Ordering::SeqCst);
-    let service = Alone::start(NOTIFICATION, &settings("CONSUL_HTTP_ADDR")).await;
+    let service = start("CONSUL_HTTP_ADDR").await;
     service.ready().await;
-    eventually("it says what the agent said", async || {
-        service.output().contains("500").then_some(())
-    })
-    .await;
+    service.says(&["500"]).await;
     service.ready().await;
     assert_eq!(service.stop().await.code(), Some(0));
 }
@@ -221,24 +206,21 @@ async fn it_registers_with_consul_by_either_name_of_the_setting_and_works_whatev
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL, TEST_KAFKA, TEST_MONGODB_URL, TEST_REDIS_URL"]
 async fn a_server_of_the_wrong_kind_is_named_with_its_setting() {
-    are_named_by_sql_service(NOTIFICATION, ("AUTH_URL", "http://127.0.0.1:1")).await;
+    NOTIFICATION.names_strangers_as_store().await;
+    let database = Database::fresh().await;
+    NOTIFICATION.names_strangers_as_kafka(&database.url).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL, TEST_KAFKA, TEST_MONGODB_URL, TEST_REDIS_URL"]
 async fn whatever_is_not_auth_is_named_and_nobody_is_believed_meanwhile() {
     let database = Database::fresh().await;
-    let away = format!("127.0.0.1:{}", free_port());
     let stranger = AuthStandIn::planned();
     let strangers = Strangers::to("").await;
     let asked = strangers.servers().iter().map(async |(kind, address)| {
         let auth_url = format!("http://{address}");
-        let settings = [
-            ("AUTH_URL", auth_url.as_str()),
-            ("DATABASE_URL", database.url.as_str()),
-            ("KAFKA_BOOTSTRAP_SERVERS", away.as_str()),
-        ];
-        let service = Alone::start(NOTIFICATION, &settings).await;
+        let service = NOTIFICATION.with(&auth_url);
+        let service = service.start(&database.url, NOWHERE).await;
         service.ready().await;
         inbox(&service, &stranger, 1)
             .await
@@ -255,23 +237,14 @@ async fn whatever_is_not_auth_is_named_and_nobody_is_believed_meanwhile() {
 
 #[tokio::test]
 async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
-    let good = [
-        ("AUTH_URL", "http://127.0.0.1:1"),
-        ("DATABASE_URL", "postgres://127.0.0.1:1/rookery"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
-    ];
     let malformed = [("AUTH_URL", "127.0.0.1:8001"), ("AUTH_URL", "https://auth")];
-    stops_and_names(NOTIFICATION, &good, &malformed).await;
+    NOTIFICATION.stops_and_names(&malformed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn a_password_that_the_database_does_not_take_is_waited_out() {
-    let others = [
-        ("AUTH_URL", "http://127.0.0.1:1"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
-    ];
-    waits_for_its_password(NOTIFICATION, &others).await;
+    NOTIFICATION.waits_for_its_password().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -280,15 +253,11 @@ async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back()
     let (broker, database) = (Broker::start(), Database::fresh().await);
     let auth = AuthStandIn::start().await;
     let auth_url = auth.url();
-    let settings = [
-        ("AUTH_URL", auth_url.as_str()),
-        ("DATABASE_URL", database.url.as_str()),
-        ("KAFKA_BOOTSTRAP_SERVERS", broker.address.as_str()),
-    ];
+    let service = NOTIFICATION.with(&auth_url);
     let bus = KafkaBus::new(Settings::new(&broker.address)).unwrap();
     no_events::publish(&bus, &created(1), [&created(2), &created(3)]).await;
     publish(&bus, 4..24).await;
-    let service = Alone::start(NOTIFICATION, &settings).await;
+    let service = service.start(&database.url, &broker.address).await;
     service.ready().await;
     told_once(&service, &auth, 1..2).await;
     told_once(&service, &auth, 4..24).await;

@@ -3,41 +3,39 @@
 use events::users::UserDeleted;
 use runtime::fleet::kafka::{KafkaBus, Settings};
 use testkit::broker::Broker;
-use testkit::fleet::{Alone, Database, stops_and_names, waits_for_its_password};
+use testkit::fleet::{Database, Executable, POSTGRES};
 use testkit::http::eventually;
 use testkit::no_events;
 use testkit::stand_in::AuthStandIn;
-use testkit::strangers::are_named_by_sql_service;
 
-const PROFILES: &str = env!("CARGO_BIN_EXE_user-profile");
-const AUTH: (&str, &str) = ("AUTH_URL", "http://127.0.0.1:1");
+const PROFILES: Executable<'_> = Executable {
+    path: env!("CARGO_BIN_EXE_user-profile"),
+    store: POSTGRES,
+    another: ("AUTH_URL", "http://127.0.0.1:1"),
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL, TEST_KAFKA, TEST_MONGODB_URL, TEST_REDIS_URL"]
 async fn a_server_of_the_wrong_kind_is_named_with_its_setting() {
-    are_named_by_sql_service(PROFILES, AUTH).await;
+    PROFILES.names_strangers_as_store().await;
+    let database = Database::fresh().await;
+    PROFILES.names_strangers_as_kafka(&database.url).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn a_password_that_the_database_does_not_take_is_waited_out() {
-    let others = [AUTH, ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")];
-    waits_for_its_password(PROFILES, &others).await;
+    PROFILES.waits_for_its_password().await;
 }
 
 #[tokio::test]
 async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
-    let good = [
-        AUTH,
-        ("DATABASE_URL", "postgres://127.0.0.1:1/rookery"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1"),
-    ];
     let malformed = [
         ("AUTH_URL", "127.0.0.1:8001"),
         ("DATABASE_URL", "mysql://ada:hidden@db/x"),
         ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,"),
     ];
-    stops_and_names(PROFILES, &good, &malformed).await;
+    PROFILES.stops_and_names(&malformed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,13 +43,10 @@ async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
 async fn what_is_no_event_lands_in_the_dead_letter_topic_and_holds_nobody_back() {
     let (broker, database) = (Broker::start(), Database::fresh().await);
     let auth = AuthStandIn::start().await;
-    let auth_url = auth.url();
-    let settings = [
-        ("AUTH_URL", auth_url.as_str()),
-        ("DATABASE_URL", database.url.as_str()),
-        ("KAFKA_BOOTSTRAP_SERVERS", broker.address.as_str()),
-    ];
-    let service = Alone::start(PROFILES, &settings).await;
+    let service = PROFILES
+        .with(&auth.url())
+        .start(&database.url, &broker.address)
+        .await;
     service.ready().await;
     let profile = auth.ask(&service, 1, "POST", "/api/profile", "{}").await;
     profile.expect(201);

@@ -1,71 +1,58 @@
-//! What became of posts, on `posts-events`. Every event carries the whole state, so that the last
-//! one of a post is enough to rebuild from.
+//! What became of posts. Every event carries the whole state, so that the last one of a post is enough
+//! to rebuild from.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Event, Topic, topic};
+use crate::topic;
 
-macro_rules! post_state {
-    ($(#[$doc:meta])* $name:ident, $type:literal) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-        pub struct $name {
-            /// The post's id: the key.
-            pub post_id: Uuid,
-            /// Who wrote it.
-            pub user_id: i64,
-            /// The author's name when the event happened.
-            pub username: String,
-            /// At most 200 characters.
-            pub title: String,
-            /// As it was written: data, never interpreted.
-            pub content: String,
-            /// Normalised, in the author's order.
-            pub tags: Vec<String>,
-            /// When the post was first published.
-            #[serde(with = "crate::posts::millis")]
-            pub created_at: DateTime<Utc>,
-        }
+events! {
+    on topic::POSTS, by post_id;
 
-        impl Event for $name {
-            const TOPIC: &'static Topic = &topic::POSTS;
-            const TYPE: &'static str = $type;
-            const VERSION: u16 = 1;
-            fn subject(&self) -> String {
-                self.post_id.to_string()
-            }
-        }
-    };
-}
-
-post_state!(
     /// A post was published. The feed generator adds it to the streams.
-    PostCreated,
-    "post.created"
-);
-post_state!(
+    pub struct PostCreated = "post.created" version 1 {
+        /// The post's id: the key.
+        pub post_id: Uuid = Uuid::from_u128(7),
+        /// Who wrote it.
+        pub user_id: i64 = 3,
+        /// The author's name when the event happened.
+        pub username: String = "ada".into(),
+        /// At most 200 characters.
+        pub title: String = "Hello".into(),
+        /// As it was written: data, never interpreted.
+        pub content: String = "Grüße <b>& more</b>\n".into(),
+        /// Normalised, in the author's order.
+        pub tags: Vec<String> = vec!["rust".into()],
+        /// When the post was first published.
+        #[serde(with = "millis")]
+        pub created_at: DateTime<Utc> = crate::golden::TIME - chrono::TimeDelta::milliseconds(1),
+    }
+
     /// A post was changed. The feed generator replaces it where it stands.
-    PostUpdated,
-    "post.updated"
-);
+    pub struct PostUpdated = "post.updated" version 1 {
+        /// The post's id: the key.
+        pub post_id: Uuid = Uuid::from_u128(7),
+        /// Who wrote it.
+        pub user_id: i64 = 3,
+        /// The author's name when the event happened.
+        pub username: String = "ada".into(),
+        /// At most 200 characters.
+        pub title: String = "Hello".into(),
+        /// As it was written: data, never interpreted.
+        pub content: String = "Grüße <b>& more</b>\n".into(),
+        /// Normalised, in the author's order.
+        pub tags: Vec<String> = vec!["rust".into()],
+        /// When the post was first published.
+        #[serde(with = "millis")]
+        pub created_at: DateTime<Utc> = crate::golden::TIME - chrono::TimeDelta::milliseconds(1),
+    }
 
-/// A post was deleted: ids only, so that its content does not stay.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PostDeleted {
-    /// The post's id: the key.
-    pub post_id: Uuid,
-    /// Who had written it.
-    pub user_id: i64,
-}
-
-impl Event for PostDeleted {
-    const TOPIC: &'static Topic = &topic::POSTS;
-    const TYPE: &'static str = "post.deleted";
-    const VERSION: u16 = 1;
-    fn subject(&self) -> String {
-        self.post_id.to_string()
+    /// A post was deleted: ids only, so that its content does not stay.
+    pub struct PostDeleted = "post.deleted" version 1 {
+        /// The post's id: the key.
+        pub post_id: Uuid = Uuid::from_u128(7),
+        /// Who had written it.
+        pub user_id: i64 = 3,
     }
 }
 

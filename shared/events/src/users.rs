@@ -1,74 +1,53 @@
-//! What became of accounts, on `user.events`, keyed by the user id. The topic forgets after a week,
-//! since it carries personal data.
+//! What became of accounts. The topic forgets after a week, since it carries personal data.
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Event, Topic, topic};
+use crate::topic;
 
-macro_rules! user_event {
-    ($name:ident, $type:literal) => {
-        impl Event for $name {
-            const TOPIC: &'static Topic = &topic::USERS;
-            const TYPE: &'static str = $type;
-            const VERSION: u16 = 1;
-            fn subject(&self) -> String {
-                self.user_id.to_string()
-            }
-        }
-    };
-}
+events! {
+    on topic::USERS, by user_id;
 
-/// An account was opened. Notification welcomes it; posts and feed learn the name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserCreated {
-    /// The account: the key.
-    pub user_id: i64,
-    /// As the user writes it.
-    pub username: String,
-    /// Where mail goes.
-    pub email: String,
-    /// `admin`, `user` or `guest`.
-    pub role: String,
-}
-user_event!(UserCreated, "user.created");
+    /// An account was opened. Notification welcomes it; posts and feed learn the name.
+    pub struct UserCreated = "user.created" version 1 {
+        /// The account: the key.
+        pub user_id: i64 = 3,
+        /// As the user writes it.
+        pub username: String = "ada".into(),
+        /// Where mail goes.
+        pub email: String = "ada@example.com".into(),
+        /// `admin`, `user` or `guest`.
+        pub role: String = "user".into(),
+    }
 
-/// An account was changed. Posts and feed show the new name from then on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserUpdated {
-    /// The account: the key.
-    pub user_id: i64,
-    /// The name after the change.
-    pub username: String,
-    /// The role after the change.
-    pub role: String,
-}
-user_event!(UserUpdated, "user.updated");
+    /// An account was changed. Posts and feed show the new name from then on.
+    pub struct UserUpdated = "user.updated" version 1 {
+        /// The account: the key.
+        pub user_id: i64 = 3,
+        /// The name after the change.
+        pub username: String = "ada".into(),
+        /// The role after the change.
+        pub role: String = "user".into(),
+    }
 
-/// An account was closed. Its posts are deleted and its name is forgotten.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserDeleted {
-    /// The account: the key.
-    pub user_id: i64,
-}
-user_event!(UserDeleted, "user.deleted");
+    /// An account was closed. Its posts are deleted and its name is forgotten.
+    pub struct UserDeleted = "user.deleted" version 1 {
+        /// The account: the key.
+        pub user_id: i64 = 3,
+    }
 
-/// Somebody logged in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserAuthenticated {
-    /// The account: the key.
-    pub user_id: i64,
-    /// The session that began.
-    pub session_id: Uuid,
-}
-user_event!(UserAuthenticated, "user.authenticated");
+    /// Somebody logged in.
+    pub struct UserAuthenticated = "user.authenticated" version 1 {
+        /// The account: the key.
+        pub user_id: i64 = 3,
+        /// The session that began.
+        pub session_id: Uuid = Uuid::from_u128(9),
+    }
 
-/// A session was ended before its time: a logout, or an owner who ended it from elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserSessionRevoked {
-    /// The account: the key.
-    pub user_id: i64,
-    /// The session that ended.
-    pub session_id: Uuid,
+    /// A session was ended before its time: a logout, or an owner who ended it from elsewhere.
+    pub struct UserSessionRevoked = "user.session_revoked" version 1 {
+        /// The account: the key.
+        pub user_id: i64 = 3,
+        /// The session that ended.
+        pub session_id: Uuid = Uuid::from_u128(9),
+    }
 }
-user_event!(UserSessionRevoked, "user.session_revoked");

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use blocks::{Clock, SystemClock};
+use blocks::Clock;
+#[doc(hidden)]
+pub use blocks::{ManualClock, SystemClock};
 use sql::{Db, Durability, Migration, Settings};
 use tempfile::TempDir;
 
@@ -110,27 +112,42 @@ pub async fn postgres_at(
 /// Writes a test once for each database: `on_each_database!(a_name_is_unique, "auth", MIGRATIONS, |db| async move { … });`
 ///
 /// It becomes a module of that name with the tests `sqlite` and `postgres`; the latter is ignored
-/// where no server is named.
+/// where no server is named. With `manual_clock` before it the test is given a
+/// [`ManualClock`](blocks::ManualClock), by which the database goes, as well: `|db, clock| …`.
 #[macro_export]
 macro_rules! on_each_database {
-    ($(#[$meta:meta])* $name:ident, $service:expr, $migrations:expr, $test:expr) => {
-        $(#[$meta])*
+    (@ [$($meta:tt)*] $name:ident, $service:expr, $migrations:expr, $db:ident, $clock:ident = $of:ty, $test:expr) => {
+        $($meta)*
         mod $name {
             #[allow(unused_imports, reason = "the expression decides what it needs")]
             use super::*;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {
-                let db = $crate::db::sqlite($service, $migrations).await;
-                ($test)(db).await;
+                let $clock = std::sync::Arc::<$of>::default();
+                let $db = $crate::db::sqlite_at($service, $migrations, $clock.clone()).await;
+                $test.await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             #[ignore = "needs TEST_DATABASE_URL"]
             async fn postgres() {
-                let db = $crate::db::postgres($service, $migrations).await;
-                ($test)(db).await;
+                let $clock = std::sync::Arc::<$of>::default();
+                let $db = $crate::db::postgres_at($service, $migrations, $clock.clone()).await;
+                $test.await;
             }
         }
+    };
+    ($(#[$meta:meta])* $name:ident, $service:expr, $migrations:expr, manual_clock, $test:expr) => {
+        $crate::on_each_database!(
+            @ [$(#[$meta])*] $name, $service, $migrations,
+            db, clock = $crate::db::ManualClock, ($test)(db, clock)
+        );
+    };
+    ($(#[$meta:meta])* $name:ident, $service:expr, $migrations:expr, $test:expr) => {
+        $crate::on_each_database!(
+            @ [$(#[$meta])*] $name, $service, $migrations,
+            db, clock = $crate::db::SystemClock, ($test)(db)
+        );
     };
 }

@@ -1,35 +1,57 @@
 //! Faults for [`sql::Db::inject`] and its like.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sql::{FaultPoint, Faults};
 
-/// Fails one write at one point.
+/// Fails some of the writes that come to one point.
 #[derive(Debug)]
-pub struct Once {
+pub struct Fails {
     point: FaultPoint,
-    /// How many writes pass before.
-    pass: AtomicI64,
+    /// Which of them, counted from 0.
+    these: Range<usize>,
+    seen: AtomicUsize,
 }
 
-impl Once {
+impl Fails {
     /// The next write.
-    pub fn at(point: FaultPoint) -> Arc<Self> {
-        Self::after(0, point)
+    pub fn once(point: FaultPoint) -> Arc<Self> {
+        Self::first(1, point)
+    }
+
+    /// The next `count` writes.
+    pub fn first(count: usize, point: FaultPoint) -> Arc<Self> {
+        Self::these(0..count, point)
     }
 
     /// The one after `pass` others.
-    pub fn after(pass: i64, point: FaultPoint) -> Arc<Self> {
-        Arc::new(Self {
-            point,
-            pass: AtomicI64::new(pass),
-        })
+    pub fn after(pass: usize, point: FaultPoint) -> Arc<Self> {
+        Self::these(pass..pass + 1, point)
+    }
+
+    /// Every write.
+    pub fn always(point: FaultPoint) -> Arc<Self> {
+        Self::these(0..usize::MAX, point)
+    }
+
+    /// None: all is well again.
+    pub fn never() -> Arc<Self> {
+        Self::these(0..0, FaultPoint::BeforeWrite)
+    }
+
+    fn these(these: Range<usize>, point: FaultPoint) -> Arc<Self> {
+        let seen = AtomicUsize::new(0);
+        Arc::new(Self { point, these, seen })
     }
 }
 
-impl Faults for Once {
+impl Faults for Fails {
     fn fails(&self, point: FaultPoint) -> bool {
-        point == self.point && self.pass.fetch_sub(1, Ordering::SeqCst) == 0
+        point == self.point
+            && self
+                .these
+                .contains(&self.seen.fetch_add(1, Ordering::SeqCst))
     }
 }

@@ -129,63 +129,117 @@ impl PasswordRole {
     }
 }
 
-/// Starts `executable` with a password in `DATABASE_URL` that the server does not take, and `others`. It
-/// goes on, says so without the password, and is ready once the server takes it.
-pub async fn waits_for_its_password(executable: &str, others: &[(&str, &str)]) {
-    let role = PasswordRole::fresh(&Database::fresh().await).await;
-    let url = role.url("wrong-hidden");
-    let mut settings = others.to_vec();
-    settings.push(("DATABASE_URL", &url));
-    let service = Alone::start(executable, &settings).await;
-    eventually("it says so", async || {
-        let said = service.output();
-        let both = ["(DATABASE_URL)", "password authentication failed"];
-        both.iter().all(|part| said.contains(part)).then_some(())
-    })
-    .await;
-    assert!(!service.output().contains("hidden"), "{}", service.output());
-    role.change_password("wrong-hidden").await;
-    service.ready().await;
-    assert_eq!(service.stop().await.code(), Some(0));
+/// An address where nobody is.
+pub const NOWHERE: &str = "127.0.0.1:1";
+
+/// A kind of store.
+#[derive(Debug, Clone, Copy)]
+pub struct Store {
+    /// The setting that names it.
+    pub setting: &'static str,
+    /// Names a server for tests.
+    pub server: &'static str,
+    /// Its URL on the server `{}`.
+    pub url: &'static str,
 }
 
-/// What `executable` says when it does not start with these settings, of which `name` is absent or
-/// says something else.
-///
-/// # Panics
-/// When it starts.
-pub async fn refusal(
-    executable: &str,
-    settings: &[(&str, &str)],
-    name: &str,
-    value: Option<&str>,
-) -> String {
-    let mut command = Command::new(executable);
-    command.env_clear().env("PORT", "0").kill_on_drop(true);
-    command.envs(settings.iter().copied()).env_remove(name);
-    command.envs(value.map(|value| (name, value)));
-    let ended = tokio::time::timeout(Duration::from_secs(20), command.output()).await;
-    let ended = ended.unwrap_or_else(|_| panic!("it goes on with {name}={value:?}"));
-    let ended = ended.unwrap();
-    assert_eq!(ended.status.code(), Some(1), "{name}={value:?}");
-    String::from_utf8(ended.stderr).unwrap()
-}
+/// Where services keep their state in SQL.
+pub const POSTGRES: Store = Store {
+    setting: "DATABASE_URL",
+    server: TEST_DATABASE_URL,
+    url: "postgres://ada:hidden@{}/rookery",
+};
 
-/// Holds `executable` to start with none of `settings` missing, and with none of `malformed`: what it
-/// says names the setting, and never what is `hidden` in its value.
-pub async fn stops_and_names(
-    executable: &str,
-    settings: &[(&str, &str)],
-    malformed: &[(&str, &str)],
-) {
-    for (missing, _) in settings {
-        let said = refusal(executable, settings, missing, None).await;
-        assert!(said.contains(missing), "{missing}: {said}");
+impl Store {
+    /// Its URL on the server at `address`.
+    pub fn at(&self, address: &str) -> String {
+        self.url.replace("{}", address)
     }
-    for (name, value) in malformed {
-        let said = refusal(executable, settings, name, Some(value)).await;
-        assert!(said.contains(name), "{name}={value}: {said}");
-        assert!(!said.contains("hidden"), "{name}={value}: {said}");
+}
+
+/// The executable of a service, and what it does not start without besides Kafka.
+#[derive(Debug, Clone, Copy)]
+pub struct Executable<'a> {
+    /// Where it is.
+    pub path: &'static str,
+    /// Where it keeps its state.
+    pub store: Store,
+    /// One more, with a value that will do.
+    pub another: (&'static str, &'a str),
+}
+
+impl Executable<'_> {
+    /// The same with another value for the one setting more.
+    pub fn with<'b>(&self, value: &'b str) -> Executable<'b> {
+        Executable {
+            another: (self.another.0, value),
+            ..*self
+        }
+    }
+
+    /// All that it needs.
+    pub fn settings<'s>(&'s self, store: &'s str, kafka: &'s str) -> [(&'s str, &'s str); 3] {
+        [
+            self.another,
+            (self.store.setting, store),
+            ("KAFKA_BOOTSTRAP_SERVERS", kafka),
+        ]
+    }
+
+    /// Starts it over these servers.
+    pub async fn start(&self, store: &str, kafka: &str) -> Alone {
+        Alone::start(self.path, &self.settings(store, kafka)).await
+    }
+
+    /// Starts it over PostgreSQL, with a password that the server does not take. It goes on, says so without
+    /// the password, and is ready once the server takes it.
+    pub async fn waits_for_its_password(&self) {
+        let role = PasswordRole::fresh(&Database::fresh().await).await;
+        let service = self.start(&role.url("wrong-hidden"), NOWHERE).await;
+        service
+            .says(&["(DATABASE_URL)", "password authentication failed"])
+            .await;
+        assert!(!service.output().contains("hidden"), "{}", service.output());
+        role.change_password("wrong-hidden").await;
+        service.ready().await;
+        assert_eq!(service.stop().await.code(), Some(0));
+    }
+
+    /// What it says when it does not start, with `name` absent or saying something else.
+    ///
+    /// # Panics
+    /// When it starts.
+    pub async fn refusal(
+        &self,
+        settings: &[(&str, &str)],
+        name: &str,
+        value: Option<&str>,
+    ) -> String {
+        let mut command = Command::new(self.path);
+        command.env_clear().env("PORT", "0").kill_on_drop(true);
+        command.envs(settings.iter().copied()).env_remove(name);
+        command.envs(value.map(|value| (name, value)));
+        let ended = tokio::time::timeout(Duration::from_secs(20), command.output()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it goes on with {name}={value:?}"));
+        let ended = ended.unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{name}={value:?}");
+        String::from_utf8(ended.stderr).unwrap()
+    }
+
+    /// Holds it to start with none of its settings missing, and with none of `malformed`: what it says names
+    /// the setting, and never what is `hidden` in its value.
+    pub async fn stops_and_names(&self, malformed: &[(&str, &str)]) {
+        let store = self.store.at(NOWHERE);
+        let settings = self.settings(&store, NOWHERE);
+        for (missing, _) in &settings {
+            let said = self.refusal(&settings, missing, None).await;
+            assert!(said.contains(missing), "{missing}: {said}");
+        }
+        for (name, value) in malformed {
+            let said = self.refusal(&settings, name, Some(value)).await;
+            assert!(said.contains(name), "{name}={value}: {said}");
+            assert!(!said.contains("hidden"), "{name}={value}: {said}");
+        }
     }
 }
 
@@ -239,6 +293,15 @@ impl Alone {
         })
         .await;
         self
+    }
+
+    /// Waits until it has written all of `parts`.
+    pub async fn says(&self, parts: &[&str]) {
+        eventually("it says so", async || {
+            let said = self.output();
+            parts.iter().all(|part| said.contains(part)).then_some(())
+        })
+        .await;
     }
 
     /// What it wrote so far.

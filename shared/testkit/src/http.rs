@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Body;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -45,6 +46,15 @@ impl Client {
         }
     }
 
+    /// One that never sends a request again by itself: then nobody could count writes.
+    pub fn sending_once(address: impl Into<String>) -> Self {
+        let mut builder = legacy::Client::builder(TokioExecutor::new());
+        Self {
+            address: address.into(),
+            http: builder.retry_canceled_requests(false).build_http(),
+        }
+    }
+
     /// Where the server is.
     pub fn address(&self) -> &str {
         &self.address
@@ -58,18 +68,30 @@ impl Client {
         token: Option<&str>,
         json: Option<Value>,
     ) -> Answer {
+        let sent = self.try_send(method, path, token, json.as_ref()).await;
+        sent.unwrap()
+    }
+
+    /// [`Client::send`], where the server may be away.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        json: Option<&Value>,
+    ) -> anyhow::Result<Answer> {
         let mut request = self.request(method, path);
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        let body = match json {
-            Some(json) => {
-                request = request.header(CONTENT_TYPE, "application/json");
-                json.to_string()
-            }
-            None => String::new(),
-        };
-        self.give(request.body(body).unwrap()).await
+        if json.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let body = json.map(Value::to_string).unwrap_or_default();
+        self.try_give(request.body(body)?).await
     }
 
     /// A request to this server, for what [`Client::send`] can't say.
@@ -89,16 +111,27 @@ impl Client {
     /// When no answer came.
     pub async fn try_give(&self, request: Request<impl Into<Bytes>>) -> anyhow::Result<Answer> {
         let request = request.map(|body| Full::new(body.into()));
-        let (parts, body) = self.http.request(request).await?.into_parts();
-        Ok(Answer {
+        Answer::of(self.http.request(request).await?).await
+    }
+}
+
+impl Answer {
+    /// Reads a response to its end.
+    ///
+    /// # Errors
+    /// When it breaks off.
+    pub async fn of<B>(response: Response<B>) -> anyhow::Result<Self>
+    where
+        B: Body<Error: std::error::Error + Send + Sync + 'static>,
+    {
+        let (parts, body) = response.into_parts();
+        Ok(Self {
             status: parts.status,
             headers: parts.headers,
             body: body.collect().await?.to_bytes(),
         })
     }
-}
 
-impl Answer {
     /// The body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
@@ -117,9 +150,17 @@ impl Answer {
         self.json()
     }
 
-    /// Holds it to be a problem with this status and code, and gives what it says.
+    /// The body of an answer that says yes.
     #[track_caller]
-    pub fn expect_problem(&self, status: u16, code: &str) -> Value {
+    pub fn ok(&self) -> Value {
+        assert!(self.status.is_success(), "{}: {}", self.status, self.text());
+        assert_eq!(self.headers[CONTENT_TYPE], "application/json");
+        self.json()
+    }
+
+    /// Holds it to be a problem with this status and code, and gives the fields that it names.
+    #[track_caller]
+    pub fn problem(&self, status: u16, code: &str) -> Vec<String> {
         let problem = self.expect(status);
         assert_eq!(
             self.headers[CONTENT_TYPE], "application/problem+json",
@@ -127,6 +168,17 @@ impl Answer {
         );
         assert_eq!(problem["status"], status, "{problem}");
         assert_eq!(problem["error_code"], code, "{problem}");
+        let errors = problem["errors"].as_object();
+        errors
+            .map(|errors| errors.keys().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Holds it to be a problem as clients get it from a whole server, and gives what it says.
+    #[track_caller]
+    pub fn expect_problem(&self, status: u16, code: &str) -> Value {
+        self.problem(status, code);
+        let problem = self.json();
         for field in ["type", "title", "instance", "trace_id"] {
             assert!(problem[field].is_string(), "{field} in {problem}");
         }

@@ -20,5 +20,7 @@ pub mod lease;
 pub mod no_events;
 pub mod ports;
 pub mod positions;
+pub mod service;
+pub mod stack;
 pub mod stand_in;
 pub mod strangers;

@@ -3,14 +3,14 @@
 use axum::routing::get;
 use axum::{Json, Router};
 use blocks::identity::{AssertionClaims, ISSUER, SigningKey};
-use blocks::{Caller, Clock, Role, SystemClock};
+use blocks::{Clock, SystemClock};
 use http::{HeaderName, HeaderValue};
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::fleet::Alone;
 use crate::http::Answer;
 use crate::ports::free_port;
+use crate::service::user;
 
 /// An auth that does nothing but to say with which key it signs.
 #[derive(Debug)]
@@ -49,14 +49,7 @@ impl AuthStandIn {
 
     /// Who is calling, as the gateway says it of account `id`.
     pub fn headers(&self, id: i64) -> [(HeaderName, HeaderValue); 2] {
-        let caller = Caller {
-            id,
-            name: "ada".into(),
-            email: "".into(),
-            role: Role::User,
-            session: Uuid::from_u128(1),
-        };
-        let assertion = AssertionClaims::of(&caller, ISSUER, SystemClock.now()).sign(&self.key);
+        let assertion = AssertionClaims::of(&user(id), ISSUER, SystemClock.now()).sign(&self.key);
         [
             (HeaderName::from_static("x-user-id"), id.into()),
             (

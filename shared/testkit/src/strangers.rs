@@ -7,7 +7,7 @@ use blocks::error::chain;
 use futures::future::join_all;
 
 use crate::db::TEST_DATABASE_URL;
-use crate::fleet::{Alone, Database, TEST_KAFKA, brokers};
+use crate::fleet::{Alone, Executable, TEST_KAFKA, brokers};
 use crate::http::eventually;
 use crate::ports::free_port;
 
@@ -48,13 +48,13 @@ impl Strangers {
         }
     }
 
-    /// Starts `executable` once for each of them, with `setting` at it as `url` writes it, and `others`.
+    /// Starts `service` once for each of them, with `setting` at it as `url` writes it, and `others`.
     /// It goes on, answers, says what is wrong in a line with the name of the setting and the address
     /// and without the password `hidden`, does not say so at every attempt, and stops when it is told
     /// to.
-    pub async fn are_named(
+    async fn are_named(
         &self,
-        executable: &str,
+        service: &Executable<'_>,
         setting: &str,
         url: impl Fn(&str) -> String,
         others: &[(&str, &str)],
@@ -64,7 +64,7 @@ impl Strangers {
             async move {
                 let mut settings = others.to_vec();
                 settings.push((setting, &url));
-                let service = Alone::start(executable, &settings).await;
+                let service = Alone::start(service.path, &settings).await;
                 let about = |text: &str| {
                     let lines = text.lines().filter(|line| {
                         line.contains("WARN") && line.contains(setting) && line.contains(address)
@@ -93,27 +93,26 @@ impl Strangers {
     }
 }
 
-/// [`Strangers::are_named`] for a service that needs PostgreSQL, Kafka and `another` setting.
-pub async fn are_named_by_sql_service(executable: &str, another: (&str, &str)) {
-    let (database, kafka) = (Database::fresh().await, brokers());
-    Strangers::to(TEST_DATABASE_URL)
-        .await
-        .are_named(
-            executable,
-            "DATABASE_URL",
-            |address| format!("postgres://ada:hidden@{address}/rookery"),
-            &[another, ("KAFKA_BOOTSTRAP_SERVERS", &kafka)],
-        )
-        .await;
-    Strangers::to(TEST_KAFKA)
-        .await
-        .are_named(
-            executable,
-            "KAFKA_BOOTSTRAP_SERVERS",
-            str::to_owned,
-            &[another, ("DATABASE_URL", &database.url)],
-        )
-        .await;
+impl Executable<'_> {
+    /// Names the [`Strangers`] that it meets in place of its store.
+    pub async fn names_strangers_as_store(&self) {
+        let (store, kafka) = (self.store, brokers());
+        let settings = self.settings("", &kafka);
+        let strangers = Strangers::to(store.server).await;
+        let url = |address: &str| store.at(address);
+        strangers
+            .are_named(self, store.setting, url, &settings)
+            .await;
+    }
+
+    /// Names those that it meets in place of Kafka, with its store at `url`.
+    pub async fn names_strangers_as_kafka(&self, url: &str) {
+        let settings = self.settings(url, "");
+        let strangers = Strangers::to(TEST_KAFKA).await;
+        strangers
+            .are_named(self, "KAFKA_BOOTSTRAP_SERVERS", str::to_owned, &settings)
+            .await;
+    }
 }
 
 /// `host:port` of the server that `variable` names.

@@ -4,18 +4,20 @@ use axum::body::Body;
 use axum::extract::Request;
 use http::StatusCode;
 use serde_json::{Value, json};
-use tower::ServiceExt;
+use testkit::http::Answer;
 
 use crate::on_both;
-use crate::world::{PASSWORD, World, account, json_of};
+use crate::world::{PASSWORD, World, account};
 
 on_both!(
     registering_answers_the_account_and_tells_of_it_once,
     |world: World| async move {
         let body = json!({"email": "Ada@Example.org", "username": "Ada_1", "password": PASSWORD,
         "full_name": "Ada Lovelace", "age": 36});
-        let (status, answer) = world.send("POST", "/api/auth/register", None, &body).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        let answer = world
+            .send("POST", "/api/auth/register", None, &body)
+            .await
+            .expect(201);
         let id = answer["id"].as_i64().unwrap();
         assert_eq!(
             answer,
@@ -40,10 +42,9 @@ on_both!(
                 ("bob@example.org", "ADA", "username"),
             ] {
                 let body = json!({"email": email, "username": username, "password": PASSWORD});
-                let (status, answer) = world.send("POST", "/api/auth/register", None, &body).await;
-                assert_eq!(status, StatusCode::BAD_REQUEST);
-                assert_eq!(answer["error_code"], "user_exists");
-                assert_eq!(answer["errors"][field][0], "is taken", "{answer}");
+                let answer = world.send("POST", "/api/auth/register", None, &body).await;
+                answer.problem(400, "user_exists");
+                assert_eq!(answer.json()["errors"][field][0], "is taken");
             }
             assert_eq!(
                 world.events(id).await.len(),
@@ -70,21 +71,16 @@ on_both!(
             });
         }
         let answers = racing.join_all().await;
-        let opened: Vec<&Value> = answers
+        let opened: Vec<&Answer> = answers
             .iter()
-            .filter(|(status, _)| *status == 201)
-            .map(|(_, body)| body)
+            .filter(|answer| answer.status == 201)
             .collect();
         assert_eq!(opened.len(), 1, "{answers:?}");
-        assert!(
-            answers
-                .iter()
-                .all(|(_, body)| !body["id"].is_null() || body["error_code"] == "user_exists")
-        );
-        assert_eq!(
-            world.events(opened[0]["id"].as_i64().unwrap()).await.len(),
-            1
-        );
+        for refused in answers.iter().filter(|answer| answer.status != 201) {
+            refused.problem(400, "user_exists");
+        }
+        let id = opened[0].json()["id"].as_i64().unwrap();
+        assert_eq!(world.events(id).await.len(), 1);
     }
 );
 
@@ -182,40 +178,25 @@ fn bad_bodies() -> Vec<(&'static str, &'static str, Value, &'static str)> {
 
 #[tokio::test]
 async fn bad_input_is_a_problem_that_names_the_field_and_never_a_5xx() {
-    let world = World::open(
-        testkit::db::sqlite("auth", auth::MIGRATIONS).await,
-        std::sync::Arc::default(),
-    )
-    .await;
+    let world = World::fresh().await;
     let (_, token) = world.registered("ada").await;
     for (method, path, body, field) in bad_bodies() {
-        let (status, answer) = world.send(method, path, Some(&token), &body).await;
+        let answer = world.send(method, path, Some(&token), &body).await;
         let shown: String = body.to_string().chars().take(200).collect();
-        assert_eq!(
-            status,
-            StatusCode::BAD_REQUEST,
-            "{method} {path} {shown}: {answer}"
-        );
-        assert_eq!(
-            answer["error_code"], "validation_failed",
-            "{shown}: {answer}"
-        );
+        let named = answer.problem(400, "validation_failed");
         assert!(
-            answer["errors"][field].is_array(),
-            "{path} {field} {shown}: {answer}"
+            named.iter().any(|named| named == field),
+            "{path} {field} {shown}: {}",
+            answer.text()
         );
     }
-    let (_, me) = world.get("/api/auth/me", &token).await;
+    let me = world.get("/api/auth/me", &token).await.json();
     assert_eq!(me["username"], "ada", "nothing of all that was stored");
 }
 
 #[tokio::test]
 async fn a_body_that_is_not_json_or_too_large_is_told_so() {
-    let world = World::open(
-        testkit::db::sqlite("auth", auth::MIGRATIONS).await,
-        std::sync::Arc::default(),
-    )
-    .await;
+    let world = World::fresh().await;
     let large = json!({"username": "x".repeat(2 << 20)}).to_string();
     for (content_type, body, status, code) in [
         ("application/json", "{", 400, "malformed_json"),
@@ -240,13 +221,7 @@ async fn a_body_that_is_not_json_or_too_large_is_told_so() {
                 .header("content-type", content_type)
                 .body(Body::from(body.to_owned()))
                 .unwrap();
-            let response = world.router.clone().oneshot(request).await.unwrap();
-            assert_eq!(response.status(), status, "{path} {code}");
-            assert_eq!(
-                response.headers()["content-type"],
-                "application/problem+json"
-            );
-            assert_eq!(json_of(response).await["error_code"], code);
+            world.give(request).await.problem(status, code);
         }
     }
 }
@@ -258,8 +233,9 @@ on_both!(
         world.register("bob").await;
         world.clock.advance(chrono::TimeDelta::seconds(1));
         let put = async |body: Value| world.send("PUT", "/api/auth/me", Some(&token), &body).await;
-        let (status, me) = put(json!({"full_name": "Ada Lovelace", "age": 36})).await;
-        assert_eq!(status, StatusCode::OK);
+        let me = put(json!({"full_name": "Ada Lovelace", "age": 36}))
+            .await
+            .expect(200);
         assert_eq!(
             (&me["full_name"], &me["age"]),
             (&json!("Ada Lovelace"), &json!(36))
@@ -267,24 +243,23 @@ on_both!(
         assert_eq!(me["username"], "ada");
         assert_eq!(me["updated_at"], "2026-01-01T12:00:01.000Z");
 
-        let (_, me) = put(json!({"age": null})).await;
+        let me = put(json!({"age": null})).await.json();
         assert_eq!(
             (&me["full_name"], &me["age"]),
             (&json!("Ada Lovelace"), &json!(null))
         );
         // Its own name in another case is free; somebody else's is not.
-        assert_eq!(put(json!({"username": "ADA"})).await.1["username"], "ADA");
-        let (status, answer) = put(json!({"username": "BOB", "full_name": "Bob"})).await;
         assert_eq!(
-            (status, &answer["error_code"]),
-            (StatusCode::BAD_REQUEST, &json!("user_exists"))
+            put(json!({"username": "ADA"})).await.json()["username"],
+            "ADA"
         );
-        assert_eq!(answer["errors"]["username"][0], "is taken");
+        let taken = put(json!({"username": "BOB", "full_name": "Bob"})).await;
+        taken.problem(400, "user_exists");
+        assert_eq!(taken.json()["errors"]["username"][0], "is taken");
         // Fields that are not the owner's to change are not changed.
-        let (status, _) =
-            put(json!({"role": "admin", "email": "x@y.org", "id": 1, "age": 37})).await;
-        assert_eq!(status, StatusCode::OK);
-        let (_, me) = world.get("/api/auth/me", &token).await;
+        let theirs = json!({"role": "admin", "email": "x@y.org", "id": 1, "age": 37});
+        assert_eq!(put(theirs).await.status, 200);
+        let me = world.get("/api/auth/me", &token).await.json();
         assert_eq!(
             (&me["role"], &me["email"]),
             (&json!("user"), &json!("ada@example.org"))
@@ -294,7 +269,7 @@ on_both!(
             (&json!("Ada Lovelace"), &json!(37))
         );
         // Nothing asked, nothing changed, nothing told.
-        assert_eq!(put(json!({})).await.1["updated_at"], me["updated_at"]);
+        assert_eq!(put(json!({})).await.json()["updated_at"], me["updated_at"]);
         let events = world.events(id).await;
         let types: Vec<&str> = events.iter().map(|(kind, _)| &**kind).collect();
         assert_eq!(
@@ -326,10 +301,7 @@ on_both!(
         let name = async |token: &str| {
             let bearer = format!("Bearer {token}");
             let response = world.validate("", &[("authorization", &bearer)]).await;
-            response.headers()["x-user-name"]
-                .to_str()
-                .unwrap()
-                .to_owned()
+            response.headers["x-user-name"].to_str().unwrap().to_owned()
         };
         // Both are remembered with the old name.
         assert_eq!(
@@ -337,8 +309,8 @@ on_both!(
             ("ada".into(), "ada".into())
         );
         let body = json!({"username": "countess"});
-        let (status, _) = world.send("PUT", "/api/auth/me", Some(&first), &body).await;
-        assert_eq!(status, StatusCode::OK);
+        let answer = world.send("PUT", "/api/auth/me", Some(&first), &body).await;
+        assert_eq!(answer.status, StatusCode::OK);
         assert_eq!(
             (name(&first).await, name(&second).await),
             ("countess".into(), "countess".into())
@@ -351,11 +323,7 @@ on_both!(
 
 #[tokio::test]
 async fn an_admin_is_created_by_the_command_line_and_by_nobody_else() {
-    let world = World::open(
-        testkit::db::sqlite("auth", auth::MIGRATIONS).await,
-        std::sync::Arc::default(),
-    )
-    .await;
+    let world = World::fresh().await;
     let new = auth::NewAccount {
         email: "root@example.org".into(),
         username: "root".into(),
@@ -370,20 +338,22 @@ async fn an_admin_is_created_by_the_command_line_and_by_nobody_else() {
         "the name is taken"
     );
     let token = world.login("root").await;
-    assert_eq!(world.get("/api/auth/me", &token).await.1["role"], "admin");
+    assert_eq!(
+        world.get("/api/auth/me", &token).await.json()["role"],
+        "admin"
+    );
     let mut body = account("mallory");
     body["role"] = json!("admin");
-    let (_, answer) = world.send("POST", "/api/auth/register", None, &body).await;
+    let answer = world
+        .send("POST", "/api/auth/register", None, &body)
+        .await
+        .json();
     assert_eq!(answer["role"], "user");
 }
 
 #[tokio::test]
 async fn the_documentation_says_what_can_be_sent_and_what_is_answered() {
-    let world = World::open(
-        testkit::db::sqlite("auth", auth::MIGRATIONS).await,
-        std::sync::Arc::default(),
-    )
-    .await;
+    let world = World::fresh().await;
     let api = auth::service(&world.auth).router.split_for_parts().1;
     let api = serde_json::to_value(api).unwrap();
     let change = &api["components"]["schemas"]["ChangeMe"];

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::response::Response;
 use axum::routing::any;
 use blocks::identity::headers::{guard, is_identity};
 use blocks::identity::{AssertionVerifier, ISSUER, Jwk, KeySet};
-use blocks::{Caller, ManualClock, Role};
+use blocks::{Caller, Role};
 use chrono::TimeDelta;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
+use testkit::http::Answer;
 use tower::ServiceExt;
 
 use crate::validate::forgeries;
-use crate::world::{World, json_of, request};
+use crate::world::{World, request};
 
 const SAID: [&str; 5] = [
     "x-user-id",
@@ -33,11 +33,9 @@ struct Fleet {
 
 impl Fleet {
     async fn start() -> Self {
-        let clock = Arc::new(ManualClock::default());
-        let db = testkit::db::sqlite_at("auth", auth::MIGRATIONS, clock.clone()).await;
-        let world = World::open(db, clock).await;
+        let world = World::fresh().await;
         let jwks = request("GET", "/.well-known/jwks.json", &[]);
-        let body = json_of(world.router.clone().oneshot(jwks).await.unwrap()).await;
+        let body = world.give(jwks).await.json();
         let keys: Vec<Jwk> = serde_json::from_value(body["keys"].clone()).unwrap();
         let keys = Arc::new(KeySet::read(&keys).unwrap());
         let verifier = AssertionVerifier::new(keys, ISSUER, world.clock.clone());
@@ -56,26 +54,27 @@ impl Fleet {
 
     /// A gateway no better than it must be: it asks auth and copies the five headers of the answer
     /// over those of the request; whatever else the client sent it passes on.
-    async fn through_the_gateway(&self, mode: &str, mut request: Request) -> Response {
+    async fn through_the_gateway(&self, mode: &str, mut request: Request) -> Answer {
         let mut question = crate::world::request("GET", &format!("/api/auth/validate{mode}"), &[]);
         *question.headers_mut() = request.headers().clone();
         let method = request.method().as_str().parse().unwrap();
         question.headers_mut().insert("x-forwarded-method", method);
-        let answer = self.world.router.clone().oneshot(question).await.unwrap();
-        if answer.status() != StatusCode::OK {
+        let answer = self.world.give(question).await;
+        if answer.status != StatusCode::OK {
             return answer;
         }
         for name in SAID {
             request.headers_mut().remove(name);
-            if let Some(value) = answer.headers().get(name) {
+            if let Some(value) = answer.headers.get(name) {
                 request.headers_mut().insert(name, value.clone());
             }
         }
         self.direct(request).await
     }
 
-    async fn direct(&self, request: Request) -> Response {
-        self.service.clone().oneshot(request).await.unwrap()
+    async fn direct(&self, request: Request) -> Answer {
+        let response = self.service.clone().oneshot(request).await.unwrap();
+        Answer::of(response).await.unwrap()
     }
 }
 
@@ -91,16 +90,16 @@ async fn a_token_becomes_a_caller_behind_the_gateway() {
                 request("PUT", "/thing", &[("authorization", &bearer)]),
             )
             .await;
-        assert_eq!(json_of(response).await, format!("{id} ada user"));
+        assert_eq!(response.json(), format!("{id} ada user"));
     }
     let response = fleet
         .through_the_gateway("", request("GET", "/thing", &[]))
         .await;
-    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(response.status, StatusCode::UNAUTHORIZED);
     let response = fleet
         .through_the_gateway("?mode=optional", request("GET", "/thing", &[]))
         .await;
-    assert_eq!(json_of(response).await, Value::Null);
+    assert_eq!(response.json(), Value::Null);
 
     let guest = format!(
         "Bearer {}",
@@ -108,12 +107,12 @@ async fn a_token_becomes_a_caller_behind_the_gateway() {
     );
     let reads = request("GET", "/thing", &[("authorization", &guest)]);
     assert_eq!(
-        fleet.through_the_gateway("", reads).await.status(),
+        fleet.through_the_gateway("", reads).await.status,
         StatusCode::OK
     );
     let writes = request("POST", "/thing", &[("authorization", &guest)]);
     assert_eq!(
-        fleet.through_the_gateway("", writes).await.status(),
+        fleet.through_the_gateway("", writes).await.status,
         StatusCode::FORBIDDEN
     );
 }
@@ -173,18 +172,18 @@ async fn no_header_makes_a_request_act_for_anybody_but_its_tokens_owner() {
         for mode in ["", "?mode=optional"] {
             let with_token = request("PUT", "/thing", &authorized);
             let response = fleet.through_the_gateway(mode, with_token).await;
-            let who = json_of(response).await;
+            let who = response.json();
             assert_eq!(who, format!("{id} mallory user"), "{attempt:?}");
         }
         let without = request("PUT", "/thing", &forged);
         let response = fleet.through_the_gateway("", without).await;
-        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{attempt:?}");
+        assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{attempt:?}");
         let without = request("PUT", "/thing", &forged);
         let response = fleet.through_the_gateway("?mode=optional", without).await;
-        assert_eq!(json_of(response).await, Value::Null, "{attempt:?}");
+        assert_eq!(response.json(), Value::Null, "{attempt:?}");
         // At the service's own port, past the gateway.
         let response = fleet.direct(request("PUT", "/thing", &authorized)).await;
-        assert_eq!(json_of(response).await, Value::Null, "{attempt:?}");
+        assert_eq!(response.json(), Value::Null, "{attempt:?}");
     }
 }
 
@@ -198,9 +197,9 @@ async fn an_assertion_speaks_for_its_owner_only_and_not_for_long() {
         .world
         .validate("", &[("authorization", &bearer)])
         .await;
-    let assertion = answer.headers()["x-identity"].to_str().unwrap().to_owned();
+    let assertion = answer.headers["x-identity"].to_str().unwrap().to_owned();
     let ask = async |headers: &[(&str, &str)]| {
-        json_of(fleet.direct(request("PUT", "/thing", headers)).await).await
+        fleet.direct(request("PUT", "/thing", headers)).await.json()
     };
     let own = format!("{id} mallory user");
     assert_eq!(ask(&[("x-identity", &assertion)]).await, own);

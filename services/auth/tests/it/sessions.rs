@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::Request;
 use blocks::ManualClock;
 use chrono::TimeDelta;
 use http::StatusCode;
 use serde_json::{Value, json};
-use sql::{FaultPoint, Faults};
-use tower::ServiceExt;
+use sql::FaultPoint;
+use testkit::faults::Fails;
 use uuid::Uuid;
 
 use crate::on_both;
@@ -26,12 +25,14 @@ on_both!(
         ] {
             let mut body = who.clone();
             body["password"] = json!(PASSWORD);
-            let (status, answer) = world.send("POST", "/api/auth/login", None, &body).await;
-            assert_eq!(status, StatusCode::OK, "{who}");
+            let answer = world
+                .send("POST", "/api/auth/login", None, &body)
+                .await
+                .expect(200);
             assert_eq!(answer["token_type"], "bearer");
             assert_eq!(answer["expires_in"], 86_400);
             let token = answer["access_token"].as_str().unwrap();
-            assert_eq!(world.get("/api/auth/me", token).await.1["id"], id);
+            assert_eq!(world.get("/api/auth/me", token).await.json()["id"], id);
             assert!(!answer.to_string().contains("$argon2"));
         }
         let versions: Vec<i64> = world
@@ -57,10 +58,9 @@ on_both!(
             json!({"username": "' or 1=1 --", "password": PASSWORD}),
             json!({"username": "ada", "password": "short"}),
         ] {
-            let (status, answer) = world.send("POST", "/api/auth/login", None, &body).await;
-            assert_eq!(status, StatusCode::UNAUTHORIZED);
-            assert_eq!(answer["error_code"], "bad_credentials");
-            answers.push(answer);
+            let answer = world.send("POST", "/api/auth/login", None, &body).await;
+            answer.problem(401, "bad_credentials");
+            answers.push(answer.json());
         }
         assert!(answers.iter().all(|answer| answer == &answers[0]));
         assert_eq!(world.events(id).await.len(), 1, "nobody was authenticated");
@@ -89,29 +89,17 @@ async fn more_logins_than_fit_are_told_to_come_back() {
         let world = world.clone();
         burst.spawn(async move {
             let body = json!({"username": name, "password": PASSWORD});
-            let request = Request::post("/api/auth/login")
-                .header("content-type", "application/json")
-                .body(axum::body::Body::from(body.to_string()))
-                .unwrap();
-            let response = world.router.clone().oneshot(request).await.unwrap();
-            if response.status() == StatusCode::SERVICE_UNAVAILABLE {
-                assert_eq!(response.headers()["retry-after"], "1");
-            }
-            let status = response.status();
-            (status, crate::world::json_of(response).await)
+            world.send("POST", "/api/auth/login", None, &body).await
         });
     }
     let answers = burst.join_all().await;
-    assert!(answers.iter().any(|(status, _)| *status == StatusCode::OK));
-    let busy: Vec<_> = answers
-        .iter()
-        .filter(|(status, _)| *status != StatusCode::OK)
-        .collect();
+    let (served, busy): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert!(!served.is_empty());
     assert!(!busy.is_empty());
-    assert!(
-        busy.iter()
-            .all(|(status, body)| *status == 503 && body["error_code"] == "busy")
-    );
+    for answer in busy {
+        answer.problem(503, "busy");
+        assert_eq!(answer.headers["retry-after"], "1");
+    }
     world.login("ada").await; // and it goes on
 }
 
@@ -122,19 +110,18 @@ on_both!(
             let (id, first) = world.registered("ada").await;
             let second = world.login("ada").await;
             assert!(world.accepts(&first).await && world.accepts(&second).await);
-            let (status, _) = world
+            let answer = world
                 .send("POST", "/api/auth/logout", Some(&first), &Value::Null)
                 .await;
-            assert_eq!(status, StatusCode::OK);
+            assert_eq!(answer.status, StatusCode::OK);
             assert!(!world.accepts(&first).await);
             assert!(world.accepts(&second).await);
-            let (status, answer) = world.get("/api/auth/me", &first).await;
-            assert_eq!(status, StatusCode::UNAUTHORIZED);
-            assert_eq!(answer["error_code"], "invalid_token");
-            let (status, _) = world
+            let refused = world.get("/api/auth/me", &first).await;
+            refused.problem(401, "invalid_token");
+            let answer = world
                 .send("POST", "/api/auth/logout", Some(&first), &Value::Null)
                 .await;
-            assert_eq!(status, StatusCode::UNAUTHORIZED);
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
             let events = world.events(id).await;
             assert_eq!(
                 events.last().unwrap(),
@@ -198,7 +185,10 @@ on_both!(
         assert!(!world.accepts(&token).await);
         // The next login clears away what expired.
         let fresh = world.login("ada").await;
-        assert_eq!(world.get("/api/auth/sessions", &fresh).await.1["total"], 1);
+        assert_eq!(
+            world.get("/api/auth/sessions", &fresh).await.json()["total"],
+            1
+        );
     }
 );
 
@@ -211,8 +201,7 @@ on_both!(
             world.clock.advance(TimeDelta::seconds(1));
             world.login("ada").await;
         }
-        let (status, all) = world.get("/api/auth/sessions", &mine).await;
-        assert_eq!(status, StatusCode::OK);
+        let all = world.get("/api/auth/sessions", &mine).await.expect(200);
         assert_eq!(
             (&all["total"], &all["next_cursor"]),
             (&json!(5), &json!(null))
@@ -232,7 +221,7 @@ on_both!(
         let mut seen = Vec::new();
         let mut path = "/api/auth/sessions?limit=2".to_owned();
         loop {
-            let (_, page) = world.get(&path, &mine).await;
+            let page = world.get(&path, &mine).await.json();
             seen.extend(ids(&page));
             world.login("ada").await;
             let Some(cursor) = page["next_cursor"].as_str() else {
@@ -241,21 +230,21 @@ on_both!(
             path = format!("/api/auth/sessions?limit=2&cursor={cursor}");
         }
         assert_eq!(seen, all_ids);
-        let (_, skipped) = world.get("/api/auth/sessions?skip=3&limit=3", &mine).await;
+        let skipped = world
+            .get("/api/auth/sessions?skip=3&limit=3", &mine)
+            .await
+            .json();
         assert_eq!(ids(&skipped), all_ids[..3], "three were added in front");
 
         let end = async |token: &str, id: &str| {
             let path = format!("/api/auth/sessions/{id}");
             world.send("DELETE", &path, Some(token), &Value::Null).await
         };
-        let (status, answer) = end(&other, &all_ids[0]).await;
+        let refused = end(&other, &all_ids[0]).await;
+        refused.problem(404, "session_not_found");
+        assert_eq!(end(&mine, &all_ids[0]).await.status, StatusCode::OK);
         assert_eq!(
-            (status, &answer["error_code"]),
-            (StatusCode::NOT_FOUND, &json!("session_not_found"))
-        );
-        assert_eq!(end(&mine, &all_ids[0]).await.0, StatusCode::OK);
-        assert_eq!(
-            end(&mine, &all_ids[0]).await.0,
+            end(&mine, &all_ids[0]).await.status,
             StatusCode::NOT_FOUND,
             "it has ended"
         );
@@ -267,10 +256,10 @@ on_both!(
             "%F0%9F%98%80",
             "' or 1=1 --".replace(' ', "%20").as_str(),
         ] {
-            assert_eq!(end(&mine, id).await.0, StatusCode::NOT_FOUND, "{id}");
+            assert_eq!(end(&mine, id).await.status, StatusCode::NOT_FOUND, "{id}");
         }
         // One's own, which is a logout.
-        assert_eq!(end(&mine, &all_ids[4]).await.0, StatusCode::OK);
+        assert_eq!(end(&mine, &all_ids[4]).await.status, StatusCode::OK);
         assert!(!world.accepts(&mine).await);
         assert!(world.accepts(&other).await);
     }
@@ -278,11 +267,7 @@ on_both!(
 
 #[tokio::test]
 async fn pages_out_of_range_are_refused_and_name_the_parameter() {
-    let world = World::open(
-        testkit::db::sqlite("auth", auth::MIGRATIONS).await,
-        Arc::default(),
-    )
-    .await;
+    let world = World::fresh().await;
     let (_, token) = world.registered("ada").await;
     for (query, field) in [
         ("limit=0", "limit"),
@@ -296,10 +281,10 @@ async fn pages_out_of_range_are_refused_and_name_the_parameter() {
         ("cursor=eyJ4IjoxfQ", "cursor"),
         ("cursor=IjEi", "cursor"),
     ] {
-        let (status, answer) = world
+        let answer = world
             .get(&format!("/api/auth/sessions?{query}"), &token)
-            .await;
-        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}: {answer}");
+            .await
+            .expect(400);
         assert!(answer["errors"][field].is_array(), "{query}: {answer}");
     }
 }
@@ -314,10 +299,10 @@ on_both!(
             let world = world.clone();
             busy.spawn(async move {
                 let token = world.login("ada").await;
-                let (status, _) = world
+                let answer = world
                     .send("POST", "/api/auth/logout", Some(&token), &Value::Null)
                     .await;
-                assert_eq!(status, StatusCode::OK);
+                assert_eq!(answer.status, StatusCode::OK);
             });
         }
         busy.join_all().await;
@@ -332,7 +317,7 @@ on_both!(
             world
                 .send("POST", "/api/auth/register", None, &account("bob"))
                 .await
-                .0
+                .status
                 .is_success()
         );
     }
@@ -346,25 +331,17 @@ on_both!(
         for name in ["ada", "nobody"] {
             for _ in 0..10 {
                 let body = json!({"username": name, "password": "wrong horse battery"});
-                let (status, _) = world.send("POST", "/api/auth/login", None, &body).await;
-                assert_eq!(status, StatusCode::UNAUTHORIZED);
+                let answer = world.send("POST", "/api/auth/login", None, &body).await;
+                assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
             }
             // Now the right password is not even looked at.
             let body = json!({"username": name, "password": PASSWORD});
-            let request = Request::post("/api/auth/login")
-                .header("content-type", "application/json")
-                .body(axum::body::Body::from(body.to_string()))
-                .unwrap();
-            let response = world.router.clone().oneshot(request).await.unwrap();
-            let wait = response.headers()["retry-after"].clone();
-            let status = response.status();
-            answers.push((status, wait, crate::world::json_of(response).await));
+            let answer = world.send("POST", "/api/auth/login", None, &body).await;
+            answer.problem(429, "too_many_attempts");
+            answers.push((answer.headers["retry-after"].clone(), answer.json()));
         }
-        let (status, wait, answer) = &answers[0];
-        assert_eq!(*status, StatusCode::TOO_MANY_REQUESTS);
-        assert_eq!(answer["error_code"], "too_many_attempts");
         assert_eq!(answers[0], answers[1], "whether or not it exists");
-        let wait: i64 = wait.to_str().unwrap().parse().unwrap();
+        let wait: i64 = answers[0].0.to_str().unwrap().parse().unwrap();
         world.register("bob").await;
         world.login("bob").await; // nobody else has to wait
         world.clock.advance(TimeDelta::seconds(wait));
@@ -372,8 +349,8 @@ on_both!(
         // It begins anew: another ten.
         for wanted in [[401; 10].as_slice(), &[429]].concat() {
             let body = json!({"username": "ada", "password": "wrong horse battery"});
-            let (status, _) = world.send("POST", "/api/auth/login", None, &body).await;
-            assert_eq!(status, wanted);
+            let answer = world.send("POST", "/api/auth/login", None, &body).await;
+            assert_eq!(answer.status, wanted);
         }
     }
 );
@@ -390,7 +367,7 @@ on_both!(
         let last = world.login("ada").await;
         assert!(!world.accepts(&first).await);
         assert!(world.accepts(&second).await && world.accepts(&last).await);
-        let (_, all) = world.get("/api/auth/sessions", &last).await;
+        let all = world.get("/api/auth/sessions", &last).await.json();
         assert_eq!(all["total"], 100);
         let events = world.events(id).await;
         let versions: Vec<i64> = events.iter().map(|(_, version)| *version).collect();
@@ -401,24 +378,6 @@ on_both!(
         assert!(!world.accepts(&first).await && world.accepts(&second).await);
     }
 );
-
-/// Fails every write at one point.
-struct At(FaultPoint);
-
-impl Faults for At {
-    fn fails(&self, point: FaultPoint) -> bool {
-        point == self.0
-    }
-}
-
-/// Fails nothing.
-struct Never;
-
-impl Faults for Never {
-    fn fails(&self, _: FaultPoint) -> bool {
-        false
-    }
-}
 
 on_both!(
     a_logout_whose_commit_is_unknown_is_judged_by_what_the_store_says,
@@ -437,19 +396,19 @@ on_both!(
                     .send("POST", "/api/auth/logout", Some(&token), &Value::Null)
                     .await
             };
-            world.db.db.inject(Arc::new(At(point)));
-            assert_eq!(logout().await.0, StatusCode::SERVICE_UNAVAILABLE);
-            world.db.db.inject(Arc::new(Never));
+            world.db.inject(Fails::always(point));
+            assert_eq!(logout().await.status, StatusCode::SERVICE_UNAVAILABLE);
+            world.db.inject(Fails::never());
             assert_eq!(world.accepts(&token).await, !ended, "{point:?}");
             assert!(world.accepts(&other).await);
             // The client tries again.
             let again = if ended { 401 } else { 200 };
-            assert_eq!(logout().await.0, again, "{point:?}");
+            assert_eq!(logout().await.status, again, "{point:?}");
             assert!(!world.accepts(&token).await);
 
-            world.db.db.inject(Arc::new(At(point)));
+            world.db.inject(Fails::always(point));
             assert!(auth::commands::end_sessions(&world.auth, id).await.is_err());
-            world.db.db.inject(Arc::new(Never));
+            world.db.inject(Fails::never());
             assert_eq!(world.accepts(&other).await, !ended, "{point:?}");
         }
     }

@@ -9,34 +9,28 @@ use blocks::context::{RequestContext, scope};
 use blocks::identity::{AccessClaims, AssertionClaims, Jwk, KeySet, SigningKey};
 use blocks::kit::{Kit, Limits};
 use blocks::metrics::Metrics;
-use blocks::{Clock, ManualClock, Role};
+use blocks::{Clock, Role};
 use chrono::TimeDelta;
 use http::StatusCode;
 use serde_json::{Value, json};
-use tower::ServiceExt;
+use testkit::service::{App, NOBODY};
 
 use crate::on_both;
-use crate::world::{SECRET, World, json_of, request, settings};
+use crate::world::{SECRET, World, request, settings};
 
 fn bearer(token: &str) -> [(&'static str, String); 1] {
     [("authorization", format!("Bearer {token}"))]
 }
 
-async fn world() -> World {
-    let clock = Arc::new(ManualClock::default());
-    let db = testkit::db::sqlite_at("auth", MIGRATIONS, clock.clone()).await;
-    World::open(db, clock).await
-}
-
 #[tokio::test]
 async fn validate_says_who_it_is_in_headers_and_by_an_assertion_for_half_a_minute() {
-    let world = world().await;
+    let world = World::fresh().await;
     let (id, token) = world.registered("Ada").await;
     let ask = async || {
         let [(name, value)] = bearer(&token);
         let response = world.validate("", &[(name, &value)]).await;
-        assert_eq!(response.status(), StatusCode::OK);
-        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(response.status, StatusCode::OK);
+        let header = |name: &str| response.headers[name].to_str().unwrap().to_owned();
         assert_eq!(header("x-user-id"), id.to_string());
         assert_eq!(header("x-user-name"), "Ada");
         assert_eq!(header("x-user-email"), "Ada@example.org");
@@ -67,31 +61,30 @@ async fn validate_says_who_it_is_in_headers_and_by_an_assertion_for_half_a_minut
 
 #[tokio::test]
 async fn without_a_token_required_refuses_and_optional_lets_pass_without_identity() {
-    let world = world().await;
+    let world = World::fresh().await;
     for query in ["", "?mode=required", "?x=1&mode=required"] {
         let response = world.validate(query, &[]).await;
-        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{query}");
-        assert_eq!(response.headers()["www-authenticate"], "Bearer");
-        assert_eq!(json_of(response).await["error_code"], "unauthenticated");
+        response.problem(401, "unauthenticated");
+        assert_eq!(response.headers["www-authenticate"], "Bearer");
     }
     let response = world.validate("?mode=optional", &[]).await;
-    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.status, StatusCode::OK);
     assert!(
         !response
-            .headers()
+            .headers
             .keys()
             .any(|name| name.as_str().starts_with("x-"))
     );
     for query in ["?mode=", "?mode=none", "?mode=optional&mode=strip"] {
         let response = world.validate(query, &[]).await;
-        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{query}");
-        assert!(json_of(response).await["errors"]["mode"].is_array());
+        assert_eq!(response.status, StatusCode::BAD_REQUEST, "{query}");
+        assert!(response.json()["errors"]["mode"].is_array());
     }
 }
 
 #[tokio::test]
 async fn a_guest_may_only_read_by_the_forwarded_method_and_not_by_the_question() {
-    let world = world().await;
+    let world = World::fresh().await;
     let guest = world.with_role("gast", Role::Guest).await;
     let user = world.with_role("ada", Role::User).await;
     let ask = async |token: &str, methods: &[&str]| {
@@ -104,7 +97,7 @@ async fn a_guest_may_only_read_by_the_forwarded_method_and_not_by_the_question()
         world.validate("", &headers).await
     };
     for good in [&[][..], &["GET"], &["HEAD"], &["OPTIONS"]] {
-        assert_eq!(ask(&guest, good).await.status(), StatusCode::OK, "{good:?}");
+        assert_eq!(ask(&guest, good).await.status, StatusCode::OK, "{good:?}");
     }
     let bad: [&[&str]; 8] = [
         &["POST"],
@@ -118,10 +111,9 @@ async fn a_guest_may_only_read_by_the_forwarded_method_and_not_by_the_question()
     ];
     for methods in bad {
         let response = ask(&guest, methods).await;
-        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{methods:?}");
-        assert_eq!(json_of(response).await["error_code"], "guest_read_only");
+        response.problem(403, "guest_read_only");
         assert_eq!(
-            ask(&user, methods).await.status(),
+            ask(&user, methods).await.status,
             StatusCode::OK,
             "{methods:?}"
         );
@@ -130,10 +122,10 @@ async fn a_guest_may_only_read_by_the_forwarded_method_and_not_by_the_question()
 
 #[tokio::test]
 async fn a_gateway_gets_no_ids_with_a_good_answer_and_whoever_reads_it_himself_does() {
-    let mut world = world().await;
+    let mut world = World::fresh().await;
     let (_, token) = world.registered("Ada").await;
     let kit = Kit::new("auth", Limits::default(), Metrics::new());
-    world.router = kit.wrap(world.router.clone());
+    world.app.router = kit.wrap(world.app.router.clone());
     let of_gateway = ("x-forwarded-uri", "/api/posts");
     let good = format!("Bearer {token}");
     let good = ("authorization", &*good);
@@ -146,15 +138,15 @@ async fn a_gateway_gets_no_ids_with_a_good_answer_and_whoever_reads_it_himself_d
         ("", &[of_gateway], 401, true),
     ] {
         let answer = world.validate(query, headers).await;
-        assert_eq!(answer.status(), status, "{query} {headers:?}");
-        let found = ids.map(|id| answer.headers().contains_key(id));
+        assert_eq!(answer.status, status, "{query} {headers:?}");
+        let found = ids.map(|id| answer.headers.contains_key(id));
         assert_eq!(found, [has_ids; 3], "{query} {headers:?}");
     }
 }
 
 #[tokio::test]
 async fn a_refusal_names_the_path_that_was_asked_for_and_not_that_of_the_question() {
-    let world = world().await;
+    let world = World::fresh().await;
     let question = || {
         Arc::new(RequestContext {
             path: "/api/auth/validate".into(),
@@ -170,17 +162,13 @@ async fn a_refusal_names_the_path_that_was_asked_for_and_not_that_of_the_questio
         (&[], "/api/auth/validate"),
     ] {
         let refusal = scope(question(), world.validate("", forwarded)).await;
-        assert_eq!(
-            json_of(refusal).await["instance"],
-            instance,
-            "{forwarded:?}"
-        );
+        assert_eq!(refusal.json()["instance"], instance, "{forwarded:?}");
     }
 }
 
 #[tokio::test]
 async fn a_forwarded_path_that_could_mean_two_things_is_refused_whoever_asks() {
-    let world = world().await;
+    let world = World::fresh().await;
     let (_, token) = world.registered("ada").await;
     let value = format!("Bearer {token}");
     let ask = async |uris: &[&str], authorized: bool| {
@@ -200,7 +188,7 @@ async fn a_forwarded_path_that_could_mean_two_things_is_refused_whoever_asks() {
         &["https://example.org/api/posts"],
     ] {
         for authorized in [true, false] {
-            let status = ask(good, authorized).await.status();
+            let status = ask(good, authorized).await.status;
             assert_eq!(status, StatusCode::OK, "{good:?}");
         }
     }
@@ -218,8 +206,8 @@ async fn a_forwarded_path_that_could_mean_two_things_is_refused_whoever_asks() {
     ] {
         for authorized in [true, false] {
             let response = ask(bad, authorized).await;
-            assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{bad:?}");
-            assert_eq!(json_of(response).await["error_code"], "bad_path");
+            assert_eq!(response.status, StatusCode::BAD_REQUEST, "{bad:?}");
+            response.problem(400, "bad_path");
         }
     }
 }
@@ -298,41 +286,34 @@ pub fn forgeries(world: &World, good: &str, id: i64) -> Vec<(&'static str, Strin
 
 #[tokio::test]
 async fn a_token_that_is_not_exactly_ours_is_refused_in_both_modes() {
-    let world = world().await;
+    let world = World::fresh().await;
     let (id, token) = world.registered("ada").await;
     assert!(world.accepts(&token).await);
     for (what, forged) in forgeries(&world, &token, id) {
         let [(name, value)] = bearer(&forged);
         for query in ["", "?mode=optional"] {
             let response = world.validate(query, &[(name, &value)]).await;
-            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{what}");
-            assert_eq!(
-                response.headers()["content-type"],
-                "application/problem+json"
-            );
-            assert_eq!(
-                json_of(response).await["error_code"],
-                "invalid_token",
-                "{what}"
-            );
+            assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{what}");
+            response.problem(401, "invalid_token");
         }
-        let (status, _) = world.get("/api/auth/me", &forged).await;
-        assert_eq!(status, StatusCode::UNAUTHORIZED, "{what}, in process");
+        let answer = world.get("/api/auth/me", &forged).await;
+        assert_eq!(
+            answer.status,
+            StatusCode::UNAUTHORIZED,
+            "{what}, in process"
+        );
     }
     // The assertion that validate gives out is not a token either.
     let [(name, value)] = bearer(&token);
     let response = world.validate("", &[(name, &value)]).await;
-    let assertion = response.headers()["x-identity"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    let assertion = response.headers["x-identity"].to_str().unwrap().to_owned();
     assert!(!world.accepts(&assertion).await);
     assert!(world.accepts(&token).await);
 }
 
 #[tokio::test]
 async fn another_installations_tokens_are_refused_and_so_are_other_issuers_of_this_one() {
-    let (here, there) = (world().await, world().await);
+    let (here, there) = (World::fresh().await, World::fresh().await);
     here.registered("ada").await;
     let (_, theirs) = there.registered("ada").await;
     assert!(there.accepts(&theirs).await);
@@ -354,7 +335,7 @@ async fn another_installations_tokens_are_refused_and_so_are_other_issuers_of_th
 
 #[tokio::test]
 async fn a_token_of_a_session_that_is_not_stored_is_refused() {
-    let world = world().await;
+    let world = World::fresh().await;
     let (id, token) = world.registered("ada").await;
     assert!(world.accepts(&token).await);
     let mut again = World::open(
@@ -393,9 +374,9 @@ on_both!(
     |world: World| async move {
         let (_, token) = world.registered("ada").await;
         let jwks = request("GET", "/.well-known/jwks.json", &[]);
-        let response = world.router.clone().oneshot(jwks).await.unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
-        let body = json_of(response).await;
+        let response = world.give(jwks).await;
+        assert_eq!(response.status, StatusCode::OK);
+        let body = response.json();
         assert_eq!(body["keys"].as_array().unwrap().len(), 1);
         assert!(
             body["keys"][0]["d"].is_null() && body["keys"][0]["k"].is_null(),
@@ -456,12 +437,9 @@ on_both!(
         world.register("ada").await;
         let body = json!({"username": "ada", "password": crate::world::PASSWORD});
         for maker in &started {
-            let router = auth::service(maker).router.split_for_parts().0;
-            let request = axum::extract::Request::post("/api/auth/login")
-                .header("content-type", "application/json")
-                .body(axum::body::Body::from(body.to_string()))
-                .unwrap();
-            let answer = json_of(router.oneshot(request).await.unwrap()).await;
+            let app = App::new(auth::service(maker), world.clock.clone());
+            let answer = app.post(NOBODY, "/api/auth/login", &body.to_string()).await;
+            let answer = answer.expect(200);
             let token = answer["access_token"].as_str().unwrap();
             for reader in &started {
                 assert!(reader.identify(token).await.is_ok());
@@ -472,7 +450,7 @@ on_both!(
 
 #[tokio::test]
 async fn a_key_is_published_before_it_signs_and_shown_until_it_is_retired() {
-    let mut world = world().await;
+    let mut world = World::fresh().await;
     let (_, before) = world.registered("ada").await;
     // The stored key moves into the future and is copied as the one before it: sealed under its id,
     // it can't be copied under another.
@@ -491,7 +469,7 @@ async fn a_key_is_published_before_it_signs_and_shown_until_it_is_retired() {
     world.restart().await;
     let shown = async |world: &World| {
         let jwks = request("GET", "/.well-known/jwks.json", &[]);
-        let body = json_of(world.router.clone().oneshot(jwks).await.unwrap()).await;
+        let body = world.give(jwks).await.json();
         body["keys"].as_array().unwrap().len()
     };
     assert_eq!(shown(&world).await, 2, "one signs, one will");
@@ -527,7 +505,7 @@ async fn a_key_is_published_before_it_signs_and_shown_until_it_is_retired() {
 
 #[tokio::test]
 async fn a_key_row_under_another_id_is_refused_at_start() {
-    let world = world().await;
+    let world = World::fresh().await;
     world
         .db
         .db

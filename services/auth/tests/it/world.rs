@@ -4,19 +4,15 @@ use std::sync::Arc;
 
 use auth::passwords::Cost;
 use auth::{Auth, MIGRATIONS, NewAccount, Settings};
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::response::Response;
 use blocks::gateway::{Gateway, Table};
-use blocks::outbox::{Outbox, Place};
 use blocks::{Clock, ManualClock, Role};
-use chrono::TimeDelta;
-use events::header;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use testkit::db::TestDb;
-use tower::ServiceExt;
+use testkit::http::Answer;
+use testkit::service::{App, NOBODY};
 
 pub const SECRET: &str = "a secret key for tests only";
 pub const PASSWORD: &str = "correct horse battery";
@@ -25,24 +21,15 @@ pub const PASSWORD: &str = "correct horse battery";
 #[macro_export]
 macro_rules! on_both {
     ($name:ident, $test:expr) => {
-        mod $name {
-            use super::*;
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                let clock = std::sync::Arc::new(blocks::ManualClock::default());
-                let db = testkit::db::sqlite_at("auth", auth::MIGRATIONS, clock.clone()).await;
+        testkit::on_each_database!(
+            $name,
+            "auth",
+            auth::MIGRATIONS,
+            manual_clock,
+            async |db: testkit::db::TestDb, clock: std::sync::Arc<blocks::ManualClock>| {
                 ($test)($crate::world::World::open(db, clock).await).await;
             }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            #[ignore = "needs TEST_DATABASE_URL"]
-            async fn postgres() {
-                let clock = std::sync::Arc::new(blocks::ManualClock::default());
-                let db = testkit::db::postgres_at("auth", auth::MIGRATIONS, clock.clone()).await;
-                ($test)($crate::world::World::open(db, clock).await).await;
-            }
-        }
+        );
     };
 }
 
@@ -50,7 +37,7 @@ pub struct World {
     pub db: TestDb,
     pub clock: Arc<ManualClock>,
     pub auth: Auth,
-    pub router: Router,
+    pub app: App,
 }
 
 /// An `async move` block that uses one field takes that field alone, and the folder of the database
@@ -73,6 +60,13 @@ pub fn settings() -> Settings {
 }
 
 impl World {
+    /// On SQLite.
+    pub async fn fresh() -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let db = testkit::db::sqlite_at("auth", MIGRATIONS, clock.clone()).await;
+        Self::open(db, clock).await
+    }
+
     pub async fn open(db: TestDb, clock: Arc<ManualClock>) -> Self {
         Self::open_with(db, clock, settings()).await
     }
@@ -81,22 +75,21 @@ impl World {
         let auth = Auth::open(db.db.clone(), settings, clock.clone())
             .await
             .unwrap();
-        let router = router(&auth);
+        let app = app(&auth, clock.clone());
         Self {
             db,
             clock,
             auth,
-            router,
+            app,
         }
     }
 
     /// The same database under a process that knows nothing yet.
     pub async fn restart(&mut self) {
         let clock: Arc<dyn Clock> = self.clock.clone();
-        self.auth = Auth::open(self.db.db.clone(), settings(), clock)
-            .await
-            .unwrap();
-        self.router = router(&self.auth);
+        let opened = Auth::open(self.db.db.clone(), settings(), clock.clone()).await;
+        self.auth = opened.unwrap();
+        self.app = app(&self.auth, clock);
     }
 
     /// Opens an account named `name` at `<name>@example.org`.
@@ -107,17 +100,16 @@ impl World {
     pub async fn register_as(&self, name: &str, email: &str) -> i64 {
         let mut body = account(name);
         body["email"] = json!(email);
-        let (status, answer) = self.send("POST", "/api/auth/register", None, &body).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
-        answer["id"].as_i64().unwrap()
+        let answer = self.send("POST", "/api/auth/register", None, &body).await;
+        answer.expect(201)["id"].as_i64().unwrap()
     }
 
     /// Logs in as `name`; answers the token.
     pub async fn login(&self, name: &str) -> String {
         let body = json!({"username": name, "password": PASSWORD});
-        let (status, answer) = self.send("POST", "/api/auth/login", None, &body).await;
-        assert_eq!(status, StatusCode::OK, "{answer}");
-        answer["access_token"].as_str().unwrap().to_owned()
+        let answer = self.send("POST", "/api/auth/login", None, &body).await;
+        let token = &answer.expect(200)["access_token"];
+        token.as_str().unwrap().to_owned()
     }
 
     pub async fn registered(&self, name: &str) -> (i64, String) {
@@ -146,47 +138,40 @@ impl World {
         path: &str,
         token: Option<&str>,
         body: &Value,
-    ) -> (StatusCode, Value) {
-        let mut request = Request::builder().method(method).uri(path);
-        if let Some(token) = token {
-            request = request.header("authorization", format!("Bearer {token}"));
+    ) -> Answer {
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let mut headers: Vec<(&str, &str)> = Vec::new();
+        headers.extend(bearer.iter().map(|bearer| ("authorization", &**bearer)));
+        let mut request = request(method, path, &headers);
+        if !body.is_null() {
+            let json = HeaderValue::from_static("application/json");
+            request.headers_mut().insert("content-type", json);
+            *request.body_mut() = Body::from(body.to_string());
         }
-        let request = if body.is_null() {
-            request.body(Body::empty())
-        } else {
-            request
-                .header("content-type", "application/json")
-                .body(Body::from(body.to_string()))
-        };
-        let response = self.router.clone().oneshot(request.unwrap()).await.unwrap();
-        (response.status(), json_of(response).await)
+        self.give(request).await
     }
 
-    pub async fn get(&self, path: &str, token: &str) -> (StatusCode, Value) {
+    pub async fn get(&self, path: &str, token: &str) -> Answer {
         self.send("GET", path, Some(token), &Value::Null).await
     }
 
+    /// Sends `request` as it is.
+    pub async fn give(&self, request: Request) -> Answer {
+        self.app.give(request, NOBODY).await
+    }
+
     /// What auth answers a gateway.
-    pub async fn validate(&self, query: &str, headers: &[(&str, &str)]) -> Response {
+    pub async fn validate(&self, query: &str, headers: &[(&str, &str)]) -> Answer {
         let path = format!("/api/auth/validate{query}");
-        self.router
-            .clone()
-            .oneshot(request("GET", &path, headers))
-            .await
-            .unwrap()
+        self.give(request("GET", &path, headers)).await
     }
 
     /// Whether a gateway lets `token` pass.
     pub async fn accepts(&self, token: &str) -> bool {
         let bearer = format!("Bearer {token}");
-        let required = self
-            .validate("", &[("authorization", &bearer)])
-            .await
-            .status();
-        let optional = self
-            .validate("?mode=optional", &[("authorization", &bearer)])
-            .await
-            .status();
+        let headers = [("authorization", bearer.as_str())];
+        let required = self.validate("", &headers).await.status;
+        let optional = self.validate("?mode=optional", &headers).await.status;
         assert_eq!(
             required, optional,
             "a token is good or bad, whatever the mode"
@@ -196,33 +181,22 @@ impl World {
 
     /// The events of an account so far, as type and version.
     pub async fn events(&self, id: i64) -> Vec<(String, i64)> {
-        let later = self.clock.now() + TimeDelta::days(365);
-        let pending = self
-            .db
-            .db
-            .pending(Some(later), Place::START, 1000)
-            .await
-            .unwrap();
-        let mut events: Vec<(String, i64)> = pending
-            .iter()
-            .filter(|event| event.message.key == id.to_string())
-            .map(|event| {
-                let find = |name: &str| {
-                    let mut headers = event.message.headers.iter();
-                    headers.find(|(key, _)| key == name).unwrap().1.clone()
-                };
-                (find(header::TYPE), find(header::SEQUENCE).parse().unwrap())
-            })
+        let events = self.app.outbox().await.into_iter();
+        let mut events: Vec<(String, i64)> = events
+            .filter(|event| event.subject == id.to_string())
+            .map(|event| (event.event_type, event.sequence))
             .collect();
         events.sort_by_key(|(_, version)| *version);
         events
     }
 }
 
-fn router(auth: &Auth) -> Router {
-    let service = auth::service(auth);
-    let table = Table::of([&service]).unwrap();
-    Gateway::new(table, Arc::new(auth.clone())).wrap(service.router.split_for_parts().0)
+/// Behind a gateway in process.
+fn app(auth: &Auth, clock: Arc<dyn Clock>) -> App {
+    let mut app = App::new(auth::service(auth), clock);
+    let table = Table::of([&app.service]).unwrap();
+    app.router = Gateway::new(table, Arc::new(auth.clone())).wrap(app.router.clone());
+    app
 }
 
 /// What registers `name`.
@@ -247,13 +221,6 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Request {
             .append(name, HeaderValue::from_str(value).unwrap());
     }
     request
-}
-
-pub async fn json_of(response: Response) -> Value {
-    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX)
-        .await
-        .unwrap();
-    serde_json::from_slice(&bytes).unwrap_or(Value::Null)
 }
 
 /// The schema is the one that the service gives to its process.

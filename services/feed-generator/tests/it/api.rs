@@ -1,6 +1,7 @@
 //! The endpoints: who may read, what bad input gets, what the statistics say.
 
-use feed_generator::{ROUTES, Settings};
+use feed_generator::Settings;
+use testkit::service::{NOBODY, texts};
 
 use crate::backend::Backend;
 use crate::on_each_store;
@@ -16,13 +17,13 @@ async fn everybody_may_read_the_streams_unless_they_are_not_public() {
     .await;
     for path in ["", "/user/7", "/stats"] {
         let uri = format!("/api/activity-stream{path}");
-        assert_eq!(open.get(None, &uri).await.0, 200, "{uri}");
-        assert_eq!(closed.get(Some(7), &uri).await.0, 200, "{uri}");
-        let (status, problem) = closed.get(None, &uri).await;
-        assert_eq!(status, 401, "{uri}");
-        assert_eq!(problem["error_code"], "unauthenticated");
+        assert_eq!(open.get(NOBODY, &uri).await.status, 200, "{uri}");
+        assert_eq!(closed.get(7, &uri).await.status, 200, "{uri}");
+        let refused = closed.get(NOBODY, &uri).await;
+        refused.problem(401, "unauthenticated");
     }
-    assert_eq!(open.get(None, "/api/activity-stream/user").await.0, 401);
+    let own = open.get(NOBODY, "/api/activity-stream/user").await;
+    own.problem(401, "unauthenticated");
 }
 
 #[tokio::test]
@@ -37,7 +38,7 @@ async fn the_own_stream_is_the_callers() {
         .await;
     world.settle().await;
     for (caller, title) in [(7, "hers"), (8, "his")] {
-        let (_, page) = world.get(Some(caller), "/api/activity-stream/user").await;
+        let page = world.get(caller, "/api/activity-stream/user").await.ok();
         assert_eq!(page["items"][0]["title"], title);
         assert_eq!(page["total"], 1);
     }
@@ -63,10 +64,10 @@ async fn a_page_says_where_it_is_and_where_the_next_one_starts() {
     let page = world
         .page(&format!("/api/activity-stream?limit=2&cursor={next}"))
         .await;
-    assert_eq!(crate::support::texts(&page, "title"), ["1"]);
+    assert_eq!(texts(&page, "title"), ["1"]);
     assert_eq!(page["next_cursor"], serde_json::Value::Null);
     let page = world.page("/api/activity-stream?limit=2&skip=1").await;
-    assert_eq!(crate::support::texts(&page, "title"), ["2", "1"]);
+    assert_eq!(texts(&page, "title"), ["2", "1"]);
     assert_eq!((&page["limit"], &page["skip"]), (&2.into(), &1.into()));
 }
 
@@ -89,10 +90,8 @@ async fn bad_input_names_the_parameter() {
     ] {
         for path in ["", "/user", "/user/7"] {
             let uri = format!("/api/activity-stream{path}?{query}");
-            let (status, problem) = world.get(Some(7), &uri).await;
-            assert_eq!(status, 400, "{uri}: {problem}");
-            assert_eq!(problem["error_code"], "validation_failed");
-            assert!(problem["errors"][parameter].is_array(), "{uri}: {problem}");
+            let named = world.get(7, &uri).await.problem(400, "validation_failed");
+            assert_eq!(named, [parameter], "{uri}");
         }
     }
     let beyond = "/api/activity-stream?skip=10000";
@@ -116,11 +115,10 @@ async fn a_malformed_account_is_not_found_and_an_unknown_one_has_no_activity() {
         "0",
         "-0",
     ] {
-        let (status, problem) = world
-            .get(None, &format!("/api/activity-stream/user/{id}"))
-            .await;
-        assert_eq!(status, 404, "{id}: {problem}");
-        assert_eq!(problem["error_code"], "not_found");
+        world
+            .get(NOBODY, &format!("/api/activity-stream/user/{id}"))
+            .await
+            .problem(404, "not_found");
     }
     for id in ["7", "9223372036854775807"] {
         assert_eq!(
@@ -168,25 +166,12 @@ on_each_store!(statistics_are_measured, |store: Backend| async move {
     assert_eq!(stats["redis_connected"], false);
     assert_eq!(stats["global_activity_count"], serde_json::Value::Null);
     assert_eq!(stats["consumer_lag"], serde_json::Value::Null);
-    let (refused, problem) = world.get(None, "/api/activity-stream").await;
-    assert_eq!(refused, 503);
-    assert_eq!(problem["error_code"], "store_unavailable");
+    let refused = world.get(NOBODY, "/api/activity-stream").await;
+    refused.problem(503, "store_unavailable");
 });
 
 #[tokio::test]
 async fn every_endpoint_has_a_route_and_is_documented() {
     let world = sqlite(Settings::default()).await;
-    let service = feed_generator::service(&world.feed);
-    let documented = service
-        .router
-        .get_openapi()
-        .paths
-        .paths
-        .keys()
-        .map(String::as_str);
-    let mut documented: Vec<&str> = documented.collect();
-    let mut routed: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
-    documented.sort_unstable();
-    routed.sort_unstable();
-    assert_eq!(documented, routed);
+    world.app().assert_routes_are_documented();
 }

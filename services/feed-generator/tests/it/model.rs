@@ -12,10 +12,11 @@ use feed_generator::mirror::Bounds;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use sql::FaultPoint;
-use testkit::faults::Once;
+use testkit::faults::Fails;
+use testkit::service::texts;
 
 use crate::backend::Backend;
-use crate::support::{Post, World, texts, user_created, user_deleted, user_renamed};
+use crate::support::{Post, World, user_created, user_deleted, user_renamed};
 
 /// Accounts that tell their names; those from here on never do.
 const NAMED: i64 = 3;
@@ -267,7 +268,7 @@ impl Run {
             }
             Step::DeliverAll(fault) => {
                 if let Some(point) = fault {
-                    self.world.backend.inject(Once::at(point));
+                    self.world.backend.inject(Fails::once(point));
                 }
                 self.world.settle().await;
                 self.world.assert_mirror_is_true().await;

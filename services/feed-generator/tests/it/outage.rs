@@ -1,35 +1,15 @@
 //! What a store that is away for a while costs, and what it does not.
 
-use std::sync::Arc;
-
 use chrono::TimeDelta;
 use feed_generator::Settings;
 use feed_generator::mirror::Bounds;
-use sql::{FaultPoint, Faults, StoreError, on};
-use testkit::faults::Once;
+use sql::{FaultPoint, StoreError, on};
+use testkit::faults::Fails;
 
 use crate::streams::little_memory;
 use crate::support::{Post, World, sqlite};
 
 const STREAM: &str = "/api/activity-stream";
-
-/// Fails no write.
-struct Nothing;
-
-impl Faults for Nothing {
-    fn fails(&self, _: FaultPoint) -> bool {
-        false
-    }
-}
-
-/// Fails every write.
-struct Always(FaultPoint);
-
-impl Faults for Always {
-    fn fails(&self, point: FaultPoint) -> bool {
-        point == self.0
-    }
-}
 
 /// Two posts that are shown.
 async fn two_posts() -> (World, [Post; 2]) {
@@ -51,16 +31,14 @@ async fn memory_goes_on_answering_when_a_write_was_not_begun() {
     let (mut world, posts) = two_posts().await;
     world.publish(&[posts[0].deleted(world.clock.now())]).await;
     let batch = world.fresh().await;
-    world
-        .backend
-        .inject(Arc::new(Always(FaultPoint::BeforeWrite)));
+    world.backend.inject(Fails::always(FaultPoint::BeforeWrite));
     for _ in 0..3 {
         let store = &world.feed.consumer().store;
         assert!(store.apply(&batch).await.is_err());
         assert!(store.reset(&["posts-events".to_owned()]).await.is_err());
         assert_eq!(held(&world), (2, true));
     }
-    world.backend.inject(Arc::new(Nothing));
+    world.backend.inject(Fails::never());
     world.settle().await;
     assert_eq!(world.titles(STREAM).await, ["two"]);
     world.assert_mirror_is_true().await;
@@ -102,7 +80,7 @@ async fn memory_is_distrusted_only_while_the_end_of_a_commit_is_not_known() {
         let (mut world, posts) = two_posts().await;
         world.publish(&[posts[0].deleted(world.clock.now())]).await;
         let batch = world.fresh().await;
-        world.backend.inject(Once::at(point));
+        world.backend.inject(Fails::once(point));
         assert!(world.feed.consumer().store.apply(&batch).await.is_err());
         assert_eq!(held(&world), (0, false), "{point:?}");
         let shown = world.titles(STREAM).await;
@@ -150,7 +128,7 @@ async fn what_became_of_a_batch_is_told_also_when_what_follows_it_fails_first() 
         let gone: Vec<_> = posts[3..].iter().map(|post| post.deleted(start)).collect();
         world.publish(&gone).await;
         let batch = world.fresh().await;
-        world.backend.inject(Once::after(1, point));
+        world.backend.inject(Fails::after(1, point));
         let store = &world.feed.consumer().store;
         assert!(store.apply(&batch).await.is_err());
         assert_eq!(held(&world).0, 1, "what is left is true");

@@ -5,7 +5,7 @@ use feed_generator::Settings;
 use feed_generator::mirror::Bounds;
 use feed_generator::rebuild::Progress;
 use sql::FaultPoint;
-use testkit::faults::Once;
+use testkit::faults::Fails;
 
 use crate::backend::Backend;
 use crate::on_each_store;
@@ -80,7 +80,7 @@ on_each_store!(
             .await;
         world.settle().await;
         let names = async |world: &World| {
-            crate::support::texts(&world.page("/api/activity-stream/user/7").await, "username")
+            testkit::service::texts(&world.page("/api/activity-stream/user/7").await, "username")
         };
         assert_eq!(names(&world).await, ["posted-7"; 5]);
 
@@ -171,7 +171,7 @@ on_each_store!(
             let (mut seen, mut cursor, mut n) = (Vec::new(), String::new(), 100);
             loop {
                 let page = world.page(&format!("{STREAM}?limit=7{cursor}")).await;
-                seen.extend(crate::support::texts(&page, "title"));
+                seen.extend(testkit::service::texts(&page, "title"));
                 let Some(next) = page["next_cursor"].as_str() else {
                     break;
                 };
@@ -200,7 +200,7 @@ async fn the_mirror_equals_the_tables_after_a_commit_that_failed_or_was_not_answ
             world
                 .publish(&[post.message(), Post::new(2, 7, "two", now).message()])
                 .await;
-            world.backend.inject(Once::at(point));
+            world.backend.inject(Fails::once(point));
             world.settle().await;
             assert_eq!(world.titles(STREAM).await, ["two", "one"]);
             world
@@ -209,7 +209,7 @@ async fn the_mirror_equals_the_tables_after_a_commit_that_failed_or_was_not_answ
                     user_created(7, "anna", now),
                 ])
                 .await;
-            world.backend.inject(Once::at(point));
+            world.backend.inject(Fails::once(point));
             world.settle().await;
             assert_eq!(world.titles(STREAM).await, ["two", "one, again"]);
             assert_eq!(world.page(STREAM).await["items"][0]["username"], "anna");
@@ -304,7 +304,7 @@ on_each_store!(
             let posts = [Post::new(1, 7, "one", now), Post::new(2, 8, "two", now)];
             world.publish(&posts.each_ref().map(Post::message)).await;
             world.settle().await;
-            world.backend.inject(Once::after(pass, point));
+            world.backend.inject(Fails::after(pass, point));
             let begun = world.feed.rebuild().await.is_ok() || point == FaultPoint::AfterCommit;
             world.rewind().await;
             assert_eq!(world.titles(STREAM).await, ["two", "one"]);

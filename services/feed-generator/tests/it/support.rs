@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
+use blocks::Clock;
 use blocks::bus::{EventBus, Record, TopicPartition, TopicSpec};
 use blocks::consumer::ApplyError;
-use blocks::{Caller, Clock, Role};
 use chrono::{DateTime, Utc};
 use events::posts::{PostCreated, PostDeleted, PostUpdated};
 use events::users::{UserCreated, UserDeleted, UserUpdated};
@@ -16,12 +14,12 @@ use events::{Context, Envelope, Event, Message, topic};
 use feed_generator::consumer::TOPICS;
 use feed_generator::mirror::Mirror;
 use feed_generator::{Feed, MIGRATIONS, Settings};
-use http::{Request, StatusCode};
 use serde_json::Value;
 use sql::Durability;
 use sql::log::TopicLog;
 use testkit::db::TestDb;
-use tower::ServiceExt;
+use testkit::http::Answer;
+use testkit::service::{App, Who, texts};
 use uuid::Uuid;
 
 use crate::backend::Backend;
@@ -164,29 +162,17 @@ impl World {
         }
     }
 
-    pub fn router(&self) -> Router {
-        feed_generator::service(&self.feed)
-            .router
-            .split_for_parts()
-            .0
+    pub fn app(&self) -> App {
+        App::new(feed_generator::service(&self.feed), Arc::clone(&self.clock))
     }
 
-    pub async fn get(&self, caller: Option<i64>, uri: &str) -> (StatusCode, Value) {
-        let mut request = Request::get(uri).body(Body::empty()).unwrap();
-        if let Some(id) = caller {
-            request.extensions_mut().insert(caller_of(id));
-        }
-        let response = self.router().oneshot(request).await.unwrap();
-        let status = response.status();
-        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        (status, serde_json::from_slice(&body).unwrap())
+    pub async fn get(&self, who: impl Who, uri: &str) -> Answer {
+        self.app().get(who, uri).await
     }
 
     /// A page that is there.
     pub async fn page(&self, uri: &str) -> Value {
-        let (status, page) = self.get(Some(1), uri).await;
-        assert_eq!(status, 200, "{uri}: {page}");
-        page
+        self.get(1, uri).await.ok()
     }
 
     /// The titles of a page.
@@ -232,24 +218,6 @@ async fn open_log(folder: &Path, clock: &Arc<dyn Clock>) -> TopicLog {
     let specs: Vec<TopicSpec> = TOPICS.iter().map(TopicSpec::from).collect();
     log.ensure_topics(&specs).await.unwrap();
     log
-}
-
-pub fn texts(page: &Value, field: &str) -> Vec<String> {
-    let items = page["items"].as_array().unwrap();
-    items
-        .iter()
-        .map(|item| item[field].as_str().unwrap().to_owned())
-        .collect()
-}
-
-pub fn caller_of(id: i64) -> Caller {
-    Caller {
-        id,
-        name: "somebody".into(),
-        email: "".into(),
-        role: Role::User,
-        session: Uuid::nil(),
-    }
 }
 
 pub async fn sqlite(settings: Settings) -> World {

@@ -4,155 +4,69 @@
     reason = "a test that can't be set up should say where"
 )]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-
-use axum::body::{Body, to_bytes};
 use blocks::bus::Record;
-use blocks::{Caller, Role};
 use chrono::DateTime;
 use events::users::{UserAuthenticated, UserCreated, UserDeleted, UserUpdated};
-use events::{Context, Envelope, Event};
-use http::{Method, Request, StatusCode};
-use notification::{MIGRATIONS, Notifications, ROUTES, service};
+use notification::{MIGRATIONS, Notifications, service};
 use serde_json::{Value, json};
-use sql::{FaultPoint, Faults, on};
-use testkit::db::TestDb;
-use tower::ServiceExt;
+use sql::{FaultPoint, on};
+use testkit::db::{TestDb, sqlite};
+use testkit::faults::Fails;
+use testkit::service::{App, NOBODY, texts};
 use uuid::Uuid;
 
 const SERVICE: &str = "notification";
 const INBOX: &str = "/api/notifications";
 
-struct World {
-    db: TestDb,
-    notifications: Notifications,
-    offset: AtomicI64,
+fn app(db: &TestDb) -> App {
+    App::on(db, service(&Notifications::open(db.db.clone())))
 }
 
-impl World {
-    fn new(db: TestDb) -> Self {
-        let notifications = Notifications::open(db.db.clone());
-        Self {
-            db,
-            notifications,
-            offset: AtomicI64::new(0),
-        }
-    }
-
-    fn record<E: Event>(&self, event: &E, version: i64) -> Record {
-        let time = DateTime::from_timestamp_millis(1_767_268_800_000).unwrap();
-        let message = Envelope::new(
-            Uuid::new_v4(),
-            "test",
-            time,
-            version,
-            Context::default(),
-            event,
-        )
-        .unwrap()
-        .message();
-        Record {
-            topic: message.topic,
-            partition: 0,
-            offset: self.offset.fetch_add(1, Ordering::SeqCst),
-            key: Some(message.key),
-            headers: message.headers,
-            value: message.value,
-            time,
-        }
-    }
-
-    fn created(&self, user_id: i64, username: &str) -> Record {
-        let event = UserCreated {
-            user_id,
-            username: username.into(),
-            email: "somebody@example.test".into(),
-            role: "user".into(),
-        };
-        self.record(&event, 1)
-    }
-
-    async fn apply(&self, records: &[Record]) {
-        self.notifications
-            .consumer()
-            .store
-            .apply(records)
-            .await
-            .unwrap();
-    }
-
-    async fn welcome(&self, user_id: i64) {
-        self.apply(&[self.created(user_id, &format!("user-{user_id}"))])
-            .await;
-    }
-
-    /// Puts something more into an inbox than there is an event for.
-    async fn tell(&self, user_id: i64, about: &str) {
-        let about = about.to_owned();
-        self.db
-            .write(move |tx| {
-                Box::pin(async move {
-                    let (id, now) = (tx.id(), tx.now());
-                    on!(tx, conn => sqlx::query(
-                        "insert into notifications (id, user_id, kind, about, title, body, created_at)
-                         values ($1, $2, 'test', $3, $3, '', $4)")
-                        .bind(id).bind(user_id).bind(about).bind(now)
-                        .execute(&mut *conn).await.map(|_| ()))
-                })
-            })
-            .await
-            .map_err(|error: sql::StoreError| error)
-            .unwrap();
-    }
-
-    async fn call(&self, method: Method, caller: Option<i64>, uri: &str) -> (StatusCode, Value) {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(uri)
-            .body(Body::empty())
-            .unwrap();
-        if let Some(id) = caller {
-            request.extensions_mut().insert(Caller {
-                id,
-                name: "somebody".into(),
-                email: "".into(),
-                role: Role::User,
-                session: Uuid::nil(),
-            });
-        }
-        let router = service(&self.notifications).router.split_for_parts().0;
-        let response = router.oneshot(request).await.unwrap();
-        let status = response.status();
-        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        (status, serde_json::from_slice(&body).unwrap())
-    }
-
-    async fn get(&self, caller: i64, uri: &str) -> Value {
-        let (status, body) = self.call(Method::GET, Some(caller), uri).await;
-        assert_eq!(status, 200, "{uri}: {body}");
-        body
-    }
-
-    async fn post(&self, caller: i64, uri: &str) -> (StatusCode, Value) {
-        self.call(Method::POST, Some(caller), uri).await
-    }
-
-    async fn titles(&self, caller: i64, query: &str) -> Vec<String> {
-        titles(&self.get(caller, &format!("{INBOX}?{query}")).await)
-    }
-
-    async fn unread(&self, caller: i64) -> Value {
-        self.get(caller, "/api/notifications/unread-count").await["unread_count"].clone()
-    }
+fn created(app: &App, user_id: i64, username: &str) -> Record {
+    let event = UserCreated {
+        user_id,
+        username: username.into(),
+        email: "somebody@example.test".into(),
+        role: "user".into(),
+    };
+    app.record(1, &event)
 }
 
-fn titles(page: &Value) -> Vec<String> {
-    let items = page["items"].as_array().unwrap();
-    items
-        .iter()
-        .map(|item| item["title"].as_str().unwrap().to_owned())
-        .collect()
+async fn welcome(app: &App, user_id: i64) {
+    app.deliver(&[created(app, user_id, &format!("user-{user_id}"))])
+        .await;
+}
+
+/// Puts something more into an inbox than there is an event for.
+async fn tell(db: &TestDb, user_id: i64, about: &str) {
+    let about = about.to_owned();
+    let told = db.write(move |tx| {
+        Box::pin(async move {
+            let (id, now) = (tx.id(), tx.now());
+            on!(tx, conn => sqlx::query(
+                "insert into notifications (id, user_id, kind, about, title, body, created_at)
+                 values ($1, $2, 'test', $3, $3, '', $4)")
+                .bind(id).bind(user_id).bind(about).bind(now)
+                .execute(&mut *conn).await.map(|_| ()))
+        })
+    });
+    told.await.map_err(|error: sql::StoreError| error).unwrap();
+}
+
+async fn inbox(app: &App, user_id: i64) -> Value {
+    app.get(user_id, INBOX).await.ok()
+}
+
+async fn titles_of(app: &App, user_id: i64, query: &str) -> Vec<String> {
+    texts(
+        &app.get(user_id, &format!("{INBOX}?{query}")).await.ok(),
+        "title",
+    )
+}
+
+async fn unread(app: &App, user_id: i64) -> Value {
+    let count = app.get(user_id, "/api/notifications/unread-count").await;
+    count.ok()["unread_count"].clone()
 }
 
 testkit::on_each_database!(
@@ -160,19 +74,19 @@ testkit::on_each_database!(
     SERVICE,
     MIGRATIONS,
     |db: TestDb| async move {
-        let world = World::new(db);
-        let created = world.created(7, "anna");
-        world.apply(std::slice::from_ref(&created)).await;
+        let app = app(&db);
+        let first = created(&app, 7, "anna");
+        app.deliver(std::slice::from_ref(&first)).await;
         // The same record again, the same event at another place, a new reading of the whole topic.
-        world.apply(std::slice::from_ref(&created)).await;
-        let again = world.created(7, "anna");
-        world.apply(std::slice::from_ref(&again)).await;
-        let store = &world.notifications.consumer().store;
+        app.deliver(std::slice::from_ref(&first)).await;
+        let again = created(&app, 7, "anna");
+        app.deliver(std::slice::from_ref(&again)).await;
+        let store = app.group();
         store.reset(&["user.events".to_owned()]).await.unwrap();
         store.starts_over();
-        world.apply(&[created, again]).await;
+        app.deliver(&[first, again]).await;
 
-        let page = world.get(7, INBOX).await;
+        let page = inbox(&app, 7).await;
         assert_eq!(page["total"], 1);
         let item = &page["items"][0];
         assert_eq!(item["kind"], "welcome");
@@ -193,31 +107,16 @@ testkit::on_each_database!(
     }
 );
 
-struct LoseTheAnswer(AtomicI64);
-
-impl Faults for LoseTheAnswer {
-    fn fails(&self, point: FaultPoint) -> bool {
-        point == FaultPoint::AfterCommit && self.0.fetch_sub(1, Ordering::SeqCst) > 0
-    }
-}
-
 #[tokio::test]
 async fn a_commit_that_was_not_answered_welcomes_nobody_twice() {
-    let world = World::new(testkit::db::sqlite(SERVICE, MIGRATIONS).await);
-    world.db.inject(Arc::new(LoseTheAnswer(AtomicI64::new(1))));
-    let batch = [world.created(7, "anna"), world.created(8, "ben")];
-    assert!(
-        world
-            .notifications
-            .consumer()
-            .store
-            .apply(&batch)
-            .await
-            .is_err()
-    );
-    world.apply(&batch).await;
+    let db = sqlite(SERVICE, MIGRATIONS).await;
+    let app = app(&db);
+    db.inject(Fails::once(FaultPoint::AfterCommit));
+    let batch = [created(&app, 7, "anna"), created(&app, 8, "ben")];
+    assert!(app.group().apply(&batch).await.is_err());
+    app.deliver(&batch).await;
     for user in [7, 8] {
-        assert_eq!(world.get(user, INBOX).await["total"], 1);
+        assert_eq!(inbox(&app, user).await["total"], 1);
     }
 }
 
@@ -226,9 +125,9 @@ testkit::on_each_database!(
     SERVICE,
     MIGRATIONS,
     |db: TestDb| async move {
-        let world = World::new(db);
-        world.welcome(7).await;
-        world.welcome(8).await;
+        let app = app(&db);
+        welcome(&app, 7).await;
+        welcome(&app, 8).await;
         let renamed = UserUpdated {
             user_id: 7,
             username: "anne".into(),
@@ -238,15 +137,13 @@ testkit::on_each_database!(
             user_id: 7,
             session_id: Uuid::nil(),
         };
-        world
-            .apply(&[world.record(&renamed, 2), world.record(&entered, 3)])
+        app.deliver(&[app.record(2, &renamed), app.record(3, &entered)])
             .await;
-        assert_eq!(world.get(7, INBOX).await["total"], 1);
-        world
-            .apply(&[world.record(&UserDeleted { user_id: 7 }, 4)])
+        assert_eq!(inbox(&app, 7).await["total"], 1);
+        app.deliver(&[app.record(4, &UserDeleted { user_id: 7 })])
             .await;
-        assert_eq!(world.get(7, INBOX).await["total"], 0);
-        assert_eq!(world.get(8, INBOX).await["total"], 1);
+        assert_eq!(inbox(&app, 7).await["total"], 0);
+        assert_eq!(inbox(&app, 8).await["total"], 1);
     }
 );
 
@@ -255,46 +152,40 @@ testkit::on_each_database!(
     SERVICE,
     MIGRATIONS,
     |db: TestDb| async move {
-        let world = World::new(db);
-        world.welcome(7).await;
-        world.tell(7, "more").await;
-        assert_eq!(world.unread(7).await, 2);
-        let page = world.get(7, "/api/notifications?unread=true").await;
+        let app = app(&db);
+        welcome(&app, 7).await;
+        tell(&db, 7, "more").await;
+        assert_eq!(unread(&app, 7).await, 2);
+        let page = app.get(7, "/api/notifications?unread=true").await.ok();
         let id = page["items"][1]["id"].as_str().unwrap().to_owned();
         let read = format!("{INBOX}/{id}/read");
 
-        let (status, problem) = world.post(8, &read).await;
-        assert_eq!(
-            (status, &problem["error_code"]),
-            (StatusCode::NOT_FOUND, &json!("notification_not_found"))
-        );
-        assert_eq!(world.unread(7).await, 2);
+        let read = async |user: i64| app.post(user, &read, "").await;
+        read(8).await.problem(404, "notification_not_found");
+        assert_eq!(unread(&app, 7).await, 2);
 
-        let (status, marked) = world.post(7, &read).await;
-        assert_eq!(status, 200);
+        let marked = read(7).await.expect(200);
         assert_eq!(marked["id"], id);
         assert!(marked["read_at"].is_string());
         assert_eq!(
-            world.post(7, &read).await,
-            (status, marked),
+            read(7).await.expect(200),
+            marked,
             "the time of reading stays"
         );
-        assert_eq!(world.unread(7).await, 1);
-        assert_eq!(world.titles(7, "unread=false").await, ["Welcome, user-7!"]);
-        assert_eq!(world.titles(7, "unread=true").await, ["more"]);
+        assert_eq!(unread(&app, 7).await, 1);
+        assert_eq!(
+            titles_of(&app, 7, "unread=false").await,
+            ["Welcome, user-7!"]
+        );
+        assert_eq!(titles_of(&app, 7, "unread=true").await, ["more"]);
 
-        world.welcome(8).await;
-        let read_all = "/api/notifications/read-all";
-        assert_eq!(
-            world.post(7, read_all).await,
-            (StatusCode::OK, json!({"marked_read": 1}))
-        );
-        assert_eq!(
-            world.post(7, read_all).await,
-            (StatusCode::OK, json!({"marked_read": 0}))
-        );
-        assert_eq!(world.unread(7).await, 0);
-        assert_eq!(world.unread(8).await, 1);
+        welcome(&app, 8).await;
+        for marked in [1, 0] {
+            let all = app.post(7, &format!("{INBOX}/read-all"), "").await;
+            assert_eq!(all.expect(200), json!({"marked_read": marked}));
+        }
+        assert_eq!(unread(&app, 7).await, 0);
+        assert_eq!(unread(&app, 8).await, 1);
     }
 );
 
@@ -303,47 +194,50 @@ testkit::on_each_database!(
     SERVICE,
     MIGRATIONS,
     |db: TestDb| async move {
-        let world = World::new(db);
+        let app = app(&db);
         for n in 1..=5 {
-            world.tell(7, &n.to_string()).await;
+            tell(&db, 7, &n.to_string()).await;
         }
-        world.tell(8, "somebody else's").await;
-        assert_eq!(world.titles(7, "").await, ["5", "4", "3", "2", "1"]);
-        assert_eq!(world.titles(7, "limit=2&skip=3").await, ["2", "1"]);
+        tell(&db, 8, "somebody else's").await;
+        assert_eq!(titles_of(&app, 7, "").await, ["5", "4", "3", "2", "1"]);
+        assert_eq!(titles_of(&app, 7, "limit=2&skip=3").await, ["2", "1"]);
         let (mut met, mut cursor) = (Vec::new(), String::new());
         loop {
-            let page = world.get(7, &format!("{INBOX}?limit=2{cursor}")).await;
-            met.extend(titles(&page));
+            let page = app.get(7, &format!("{INBOX}?limit=2{cursor}")).await.ok();
+            met.extend(texts(&page, "title"));
             assert_eq!(page["limit"], 2);
             let Some(next) = page["next_cursor"].as_str() else {
                 break;
             };
             cursor = format!("&cursor={next}");
-            world.tell(7, &format!("new {}", met.len())).await;
+            tell(&db, 7, &format!("new {}", met.len())).await;
         }
         assert_eq!(met, ["5", "4", "3", "2", "1"]);
-        assert_eq!(world.get(7, INBOX).await["total"], 7);
+        assert_eq!(inbox(&app, 7).await["total"], 7);
     }
 );
 
 #[tokio::test]
 async fn nobody_gets_in_without_signing_in() {
-    let world = World::new(testkit::db::sqlite(SERVICE, MIGRATIONS).await);
+    let db = sqlite(SERVICE, MIGRATIONS).await;
+    let app = app(&db);
     for (method, path) in [
-        (Method::GET, ""),
-        (Method::GET, "/unread-count"),
-        (Method::POST, "/read-all"),
-        (Method::POST, "/00000000-0000-7000-8000-000000000000/read"),
+        ("GET", ""),
+        ("GET", "/unread-count"),
+        ("POST", "/read-all"),
+        ("POST", "/00000000-0000-7000-8000-000000000000/read"),
     ] {
-        let (status, problem) = world.call(method, None, &format!("{INBOX}{path}")).await;
-        assert_eq!(status, 401, "{path}");
-        assert_eq!(problem["error_code"], "unauthenticated");
+        let path = format!("{INBOX}{path}");
+        app.send(method, &path, NOBODY, "")
+            .await
+            .problem(401, "unauthenticated");
     }
 }
 
 #[tokio::test]
 async fn bad_input_names_the_parameter_and_a_malformed_id_is_not_found() {
-    let world = World::new(testkit::db::sqlite(SERVICE, MIGRATIONS).await);
+    let db = sqlite(SERVICE, MIGRATIONS).await;
+    let app = app(&db);
     for (query, parameter) in [
         ("limit=0", "limit"),
         ("limit=1000", "limit"),
@@ -358,38 +252,22 @@ async fn bad_input_names_the_parameter_and_a_malformed_id_is_not_found() {
             "cursor",
         ),
     ] {
-        let (status, problem) = world
-            .call(Method::GET, Some(7), &format!("{INBOX}?{query}"))
-            .await;
-        assert_eq!(status, 400, "{query}: {problem}");
-        assert!(
-            !problem["errors"][parameter].is_null(),
-            "{query}: {problem}"
-        );
+        let answer = app.get(7, &format!("{INBOX}?{query}")).await;
+        let named = answer.problem(400, "validation_failed");
+        assert_eq!(named, [parameter], "{query}");
     }
     for id in ["x", "1", "%00", "00000000-0000-7000-8000-000000000000"] {
-        let (status, problem) = world.post(7, &format!("{INBOX}/{id}/read")).await;
-        assert_eq!(status, 404, "{id}: {problem}");
-        assert_eq!(problem["error_code"], "notification_not_found");
+        app.post(7, &format!("{INBOX}/{id}/read"), "")
+            .await
+            .problem(404, "notification_not_found");
     }
-    let page = world.get(7, &format!("{INBOX}?skip=10000")).await;
+    let page = app.get(7, &format!("{INBOX}?skip=10000")).await.ok();
     assert_eq!(page["items"], json!([]));
 }
 
 #[tokio::test]
 async fn every_endpoint_has_a_route_and_is_documented() {
-    let world = World::new(testkit::db::sqlite(SERVICE, MIGRATIONS).await);
-    let service = service(&world.notifications);
-    let documented = service
-        .router
-        .get_openapi()
-        .paths
-        .paths
-        .keys()
-        .map(String::as_str);
-    let mut documented: Vec<&str> = documented.collect();
-    let mut routed: Vec<&str> = ROUTES.iter().map(|route| route.path).collect();
-    documented.sort_unstable();
-    routed.sort_unstable();
-    assert_eq!(documented, routed);
+    let db = sqlite(SERVICE, MIGRATIONS).await;
+    let app = app(&db);
+    app.assert_routes_are_documented();
 }

@@ -28,8 +28,8 @@ on_each_store!(
             })
         );
         assert_eq!(
-            app.get(&format!("/api/posts/{id}")).await.text,
-            created.text
+            app.get(&format!("/api/posts/{id}")).await.text(),
+            created.text()
         );
 
         let changed = app.put(ADA, &id, r#"{"title":"Bye"}"#).await.ok();
@@ -40,7 +40,7 @@ on_each_store!(
         assert_eq!(app.shown(&id).await, expected);
 
         let deleted = app.delete(ADA, &id).await;
-        assert_eq!(deleted.text, r#"{"message":"Post deleted successfully"}"#);
+        assert_eq!(deleted.text(), r#"{"message":"Post deleted successfully"}"#);
         assert_eq!(deleted.status, 200);
         app.get(&format!("/api/posts/{id}"))
             .await

@@ -1,7 +1,7 @@
 //! Whatever comes in, the answer is a problem that names the field, and never a 5xx.
 
-use axum::http::Method;
 use blocks::extract::Cursor;
+use testkit::service::NOBODY;
 use uuid::Uuid;
 
 use crate::harness::{ADA, app, caller};
@@ -188,23 +188,17 @@ on_each_store!(
         let app = app(&db);
         let id = app.published(ADA, "t", &[]).await;
         let one = format!("/api/posts/{id}");
-        app.send(Method::POST, "/api/posts", None, "{}")
+        app.send("POST", "/api/posts", NOBODY, "{}")
             .await
             .problem(401, "unauthenticated");
-        app.send(Method::PUT, &one, None, "{}")
+        app.send("PUT", &one, NOBODY, "{}")
             .await
             .problem(401, "unauthenticated");
-        app.send(Method::DELETE, &one, None, "")
+        app.send("DELETE", &one, NOBODY, "")
             .await
             .problem(401, "unauthenticated");
-        let mut plain = axum::http::Request::post("/api/posts")
-            .body(axum::body::Body::from("{}"))
-            .unwrap();
-        plain.extensions_mut().insert(caller(ADA));
-        let answer = tower::ServiceExt::oneshot(app.router.clone(), plain)
-            .await
-            .unwrap();
-        assert_eq!(answer.status(), 415);
+        let plain = axum::http::Request::post("/api/posts").body("{}").unwrap();
+        assert_eq!(app.give(plain, caller(ADA)).await.status, 415);
         assert_eq!(app.outbox().await.len(), 1);
     }
 );

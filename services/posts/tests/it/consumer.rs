@@ -6,7 +6,7 @@ use events::users::{UserAuthenticated, UserCreated, UserDeleted, UserUpdated};
 use posts::removal::PAGE;
 use uuid::Uuid;
 
-use crate::harness::{ADA, BOB, accounts_trace, app, record};
+use crate::harness::{ADA, BOB, app};
 use crate::stores::Store;
 
 fn created(user_id: i64, username: &str) -> UserCreated {
@@ -36,20 +36,17 @@ on_each_store!(
         assert_eq!(app.shown(&id).await["username"], "ada");
         app.get("/api/posts").await.ok();
         let records = [
-            record(&app, 1, 0, &created(ADA, "ada")),
-            record(
-                &app,
+            app.record(1, &created(ADA, "ada")),
+            app.record(
                 2,
-                1,
                 &UserAuthenticated {
                     user_id: ADA,
                     session_id: Uuid::nil(),
                 },
             ),
-            record(&app, 3, 2, &renamed(ADA, "countess")),
+            app.record(3, &renamed(ADA, "countess")),
         ];
-        assert_eq!(app.hear(&records).await, 3);
-        assert_eq!(app.hear(&records).await, 0);
+        assert_eq!(app.deliver_twice(&records).await, 3);
         assert_eq!(app.shown(&id).await["username"], "countess");
         for query in ["", "?limit=5", "?tag=t"] {
             let page = app.get(&format!("/api/posts{query}")).await.ok();
@@ -90,11 +87,10 @@ on_each_store!(
             app.shown(id).await;
         }
         let closed = [
-            record(&app, 1, 0, &created(ADA, "ada")),
-            record(&app, 2, 1, &UserDeleted { user_id: ADA }),
+            app.record(1, &created(ADA, "ada")),
+            app.record(2, &UserDeleted { user_id: ADA }),
         ];
-        assert_eq!(app.hear(&closed).await, 2);
-        assert_eq!(app.hear(&closed).await, 0);
+        assert_eq!(app.deliver_twice(&closed).await, 2);
         for id in &mine {
             app.get(&format!("/api/posts/{id}"))
                 .await
@@ -110,8 +106,8 @@ on_each_store!(
         let traces: Vec<Traceparent> = traces.collect();
         assert_eq!(traces.len(), mine.len(), "those that the closing caused");
         for trace in traces {
-            assert_eq!(trace.trace_id(), accounts_trace().trace_id());
-            assert_ne!(trace.span_id(), accounts_trace().span_id());
+            assert_eq!(trace.trace_id(), testkit::service::trace().trace_id());
+            assert_ne!(trace.span_id(), testkit::service::trace().span_id());
         }
         assert_eq!(app.history(&gone).await.len(), 2);
         let page = app.get("/api/posts").await.ok();
@@ -128,10 +124,7 @@ on_each_store!(
             .await
             .problem(404, "post_not_found");
         // A late event does not bring the name back.
-        assert_eq!(
-            app.hear(&[record(&app, 3, 2, &renamed(ADA, "ada"))]).await,
-            1
-        );
+        assert_eq!(app.deliver(&[app.record(3, &renamed(ADA, "ada"))]).await, 1);
         app.post(ADA, r#"{"title":"t","content":"c"}"#)
             .await
             .problem(403, "account_deleted");
@@ -145,10 +138,10 @@ on_each_store!(
         let app = app(&db);
         for user in 1..=20 {
             app.published(user, "t", &["t"]).await;
-            let offset = user - 1;
-            let closed = [record(&app, 1, offset, &UserDeleted { user_id: user })];
+            let closed = [app.record(1, &UserDeleted { user_id: user })];
             let post = || app.post(user, r#"{"title":"t","content":"c","tags":["t"]}"#);
-            let (a, b, _, c, d) = tokio::join!(post(), post(), app.hear(&closed), post(), post());
+            let (a, b, _, c, d) =
+                tokio::join!(post(), post(), app.deliver(&closed), post(), post());
             for answer in [a, b, c, d] {
                 assert!([201, 403].contains(&answer.status.as_u16()), "{answer:?}");
             }
@@ -166,7 +159,7 @@ on_each_store!(
             app.published(ADA, "t", &["t"]).await;
         }
         assert_eq!(app.posts.removal().drain().await.unwrap(), 0);
-        app.hear(&[record(&app, 1, 0, &UserDeleted { user_id: ADA })])
+        app.deliver(&[app.record(1, &UserDeleted { user_id: ADA })])
             .await;
         let left = app.get("/api/posts").await.ok()["total"].as_u64().unwrap();
         assert_eq!(left, count as u64 - PAGE.unsigned_abs());
@@ -192,22 +185,22 @@ on_each_store!(
         let app = app(&db);
         let id = app.published(ADA, "t", &[]).await;
         let records = [
-            record(&app, 1, 0, &created(ADA, "first")),
-            record(&app, 2, 1, &renamed(ADA, "second")),
+            app.record(1, &created(ADA, "first")),
+            app.record(2, &renamed(ADA, "second")),
         ];
-        app.hear(&records).await;
-        app.consumer
+        app.deliver(&records).await;
+        app.group()
             .reset(&["user.events".to_owned()])
             .await
             .unwrap();
         // A name that the log forgot stays.
         assert_eq!(app.shown(&id).await["username"], "second");
         // The member is told that its store moved, and asks where it stands.
-        assert!(app.consumer.apply(&records).await.is_err());
-        app.consumer.starts_over();
-        let positions = app.consumer.begin_at("user.events", &[0]).await;
+        assert!(app.group().apply(&records).await.is_err());
+        app.group().starts_over();
+        let positions = app.group().begin_at("user.events", &[0]).await;
         assert!(positions.unwrap().is_empty());
-        assert_eq!(app.hear(&records).await, 2);
+        assert_eq!(app.deliver(&records).await, 2);
         assert_eq!(app.shown(&id).await["username"], "second");
     }
 );

@@ -1,18 +1,12 @@
-//! Requests that are past the gateway, and a look into the outbox.
+//! The service over any of its stores, and posts as their authors write them.
 
-use std::sync::Arc;
+use std::ops::Deref;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::http::{Method, Request, StatusCode, header};
-use blocks::consumer::ConsumerStore;
-use blocks::outbox::{Outbox, Place};
-use blocks::{Caller, Clock, Role};
-use events::{Envelope, Event};
+use blocks::{Caller, Role};
 use posts::{Posts, Settings, service};
 use serde_json::{Value, json};
-use tower::ServiceExt;
-use uuid::Uuid;
+use testkit::http::Answer;
+use testkit::service::{NOBODY, user};
 
 use crate::stores::{Store, Within};
 
@@ -21,12 +15,16 @@ pub const BOB: i64 = 2;
 pub const ROOT: i64 = 99;
 
 pub struct App {
-    pub router: Router,
-    pub consumer: Arc<dyn ConsumerStore>,
+    service: testkit::service::App,
     pub posts: Posts,
-    pub outbox: Arc<dyn Outbox>,
-    pub clock: Arc<dyn Clock>,
     pub within: Within,
+}
+
+impl Deref for App {
+    type Target = testkit::service::App;
+    fn deref(&self) -> &Self::Target {
+        &self.service
+    }
 }
 
 /// The service with its memory, as one process runs it.
@@ -46,14 +44,9 @@ pub fn app_with(store: &Store, cache: bool) -> App {
         #[cfg(feature = "fleet")]
         Within::Mongo(mongo) => Posts::open_mongo(mongo.clone(), settings.limits),
     };
-    let mut service = service(&posts);
-    let consumer = service.consumers.remove(0).store;
     App {
-        router: Router::from(service.router),
-        consumer,
+        service: testkit::service::App::new(service(&posts), within.clock()),
         posts,
-        outbox: service.outbox.unwrap(),
-        clock: within.clock(),
         within,
     }
 }
@@ -67,102 +60,29 @@ pub fn caller(id: i64) -> Caller {
         _ => ("somebody", Role::User),
     };
     Caller {
-        id,
         name: name.into(),
-        email: "".into(),
         role,
-        session: Uuid::from_u128(1),
-    }
-}
-
-#[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub content_type: String,
-    pub text: String,
-}
-
-impl Answer {
-    #[track_caller]
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.text).expect(&self.text)
-    }
-
-    #[track_caller]
-    pub fn ok(&self) -> Value {
-        assert!(self.status.is_success(), "{}: {}", self.status, self.text);
-        assert_eq!(self.content_type, "application/json");
-        self.json()
-    }
-
-    /// Checks that it is a problem of that kind and gives the fields that it names.
-    #[track_caller]
-    pub fn problem(&self, status: u16, error_code: &str) -> Vec<String> {
-        assert_eq!(self.status, status, "{}", self.text);
-        assert_eq!(self.content_type, "application/problem+json");
-        let body = self.json();
-        assert_eq!(body["error_code"], error_code, "{}", self.text);
-        let errors = body["errors"].as_object();
-        errors
-            .map(|errors| errors.keys().cloned().collect())
-            .unwrap_or_default()
+        ..user(id)
     }
 }
 
 impl App {
-    pub async fn send(&self, method: Method, path: &str, who: Option<i64>, body: &str) -> Answer {
-        self.send_keyed(method, path, who, body, &[]).await
-    }
-
-    pub async fn send_keyed(
-        &self,
-        method: Method,
-        path: &str,
-        who: Option<i64>,
-        body: &str,
-        keys: &[&[u8]],
-    ) -> Answer {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::CONTENT_TYPE, "application/json");
-        for key in keys {
-            request = request.header("Idempotency-Key", *key);
-        }
-        let mut request = request.body(Body::from(body.to_owned())).unwrap();
-        if let Some(id) = who {
-            request.extensions_mut().insert(caller(id));
-        }
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let status = response.status();
-        let content_type = response.headers().get(header::CONTENT_TYPE);
-        let content_type = content_type
-            .map_or("", |value| value.to_str().unwrap())
-            .to_owned();
-        let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        Answer {
-            status,
-            content_type,
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
-        }
-    }
-
     pub async fn post(&self, who: i64, body: &str) -> Answer {
-        self.send(Method::POST, "/api/posts", Some(who), body).await
+        self.service.post(caller(who), "/api/posts", body).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
-        self.send(Method::GET, path, None, "").await
+        self.service.get(NOBODY, path).await
     }
 
     pub async fn put(&self, who: i64, id: &str, body: &str) -> Answer {
-        self.send(Method::PUT, &format!("/api/posts/{id}"), Some(who), body)
-            .await
+        let path = format!("/api/posts/{id}");
+        self.service.put(caller(who), &path, body).await
     }
 
     pub async fn delete(&self, who: i64, id: &str) -> Answer {
-        self.send(Method::DELETE, &format!("/api/posts/{id}"), Some(who), "")
-            .await
+        let path = format!("/api/posts/{id}");
+        self.service.delete(caller(who), &path).await
     }
 
     /// Publishes a post and gives its id.
@@ -176,27 +96,6 @@ impl App {
         self.get(&format!("/api/posts/{id}")).await.ok()
     }
 
-    /// What waits to be published, in the order of the commits.
-    pub async fn outbox(&self) -> Vec<Envelope> {
-        let far = self.clock.now() + chrono::TimeDelta::days(1);
-        let pending = self.outbox.pending(Some(far), Place::START, 10_000);
-        let pending = pending.await.unwrap();
-        pending
-            .iter()
-            .map(|pending| {
-                let message = &pending.message;
-                assert_eq!(message.topic, "posts-events");
-                Envelope::read(
-                    &message.topic,
-                    Some(&message.key),
-                    &message.headers,
-                    &message.value,
-                )
-                .unwrap()
-            })
-            .collect()
-    }
-
     /// Type and version of the events about a post.
     pub async fn history(&self, id: &str) -> Vec<(String, i64)> {
         let events = self.outbox().await.into_iter();
@@ -204,35 +103,5 @@ impl App {
             .filter(|event| event.subject == id)
             .map(|event| (event.event_type, event.sequence))
             .collect()
-    }
-
-    /// Delivers events of accounts.
-    pub async fn hear(&self, records: &[blocks::bus::Record]) -> u64 {
-        self.consumer.apply(records).await.unwrap().handled
-    }
-}
-
-/// The trace that events of accounts belong to.
-pub fn accounts_trace() -> events::Traceparent {
-    events::Traceparent::new(0xacc0, 1)
-}
-
-/// A record of `event` as it lies on its topic.
-pub fn record<E: Event>(app: &App, version: i64, offset: i64, event: &E) -> blocks::bus::Record {
-    let clock = &app.clock;
-    let context = events::Context {
-        traceparent: Some(accounts_trace()),
-        ..events::Context::default()
-    };
-    let envelope = Envelope::new(clock.id(), "auth", clock.now(), version, context, event).unwrap();
-    let message = envelope.message();
-    blocks::bus::Record {
-        topic: message.topic,
-        partition: 0,
-        offset,
-        key: Some(message.key),
-        headers: message.headers,
-        value: message.value,
-        time: message.time,
     }
 }

@@ -2,24 +2,27 @@
 
 use std::sync::Arc;
 
-use axum::http::Method;
+use axum::http::Request;
 use blocks::ManualClock;
 use chrono::TimeDelta;
+use testkit::http::Answer;
 
-use crate::harness::{ADA, Answer, App, BOB, app};
+use crate::harness::{ADA, App, BOB, app, caller};
 use crate::stores::Store;
 
 const BODY: &str = r#"{"title":"t","content":"c","tags":["a"]}"#;
 
+async fn with_keys(app: &App, who: i64, body: &str, keys: &[&[u8]]) -> Answer {
+    let mut request = Request::post("/api/posts").header("content-type", "application/json");
+    for key in keys {
+        request = request.header("Idempotency-Key", *key);
+    }
+    app.give(request.body(body.to_owned()).unwrap(), caller(who))
+        .await
+}
+
 async fn keyed(app: &App, who: i64, body: &str, key: &str) -> Answer {
-    app.send_keyed(
-        Method::POST,
-        "/api/posts",
-        Some(who),
-        body,
-        &[key.as_bytes()],
-    )
-    .await
+    with_keys(app, who, body, &[key.as_bytes()]).await
 }
 
 on_each_store!(
@@ -32,7 +35,7 @@ on_each_store!(
             keyed(&app, ADA, BODY, "k")
         );
         assert_eq!(a.status, 201);
-        assert_eq!((&a.text, &a.text), (&b.text, &c.text));
+        assert_eq!((&a.text(), &a.text()), (&b.text(), &c.text()));
         assert_eq!((b.status, c.status), (a.status, a.status));
         assert_eq!(app.outbox().await.len(), 1);
         // Spelled otherwise, it is the same post that is asked for.
@@ -43,11 +46,11 @@ on_each_store!(
             "k",
         )
         .await;
-        assert_eq!(spelled.text, a.text);
+        assert_eq!(spelled.text(), a.text());
         // The answer stays what it was, whatever became of the post.
         let id = a.ok()["id"].as_str().unwrap().to_owned();
         app.put(ADA, &id, r#"{"title":"new"}"#).await.ok();
-        assert_eq!(keyed(&app, ADA, BODY, "k").await.text, a.text);
+        assert_eq!(keyed(&app, ADA, BODY, "k").await.text(), a.text());
 
         keyed(&app, ADA, r#"{"title":"u","content":"c"}"#, "k")
             .await
@@ -75,9 +78,7 @@ on_each_store!(
             &[long.as_bytes()],
             &[b"a", b"a"],
         ] {
-            let answer = app
-                .send_keyed(Method::POST, "/api/posts", Some(ADA), BODY, keys)
-                .await;
+            let answer = with_keys(&app, ADA, BODY, keys).await;
             assert_eq!(
                 answer.problem(400, "validation_failed"),
                 ["Idempotency-Key"]
@@ -92,15 +93,15 @@ async fn a_key_is_forgotten_after_a_day(clock: Arc<ManualClock>, db: Store) {
     let first = keyed(&app, ADA, BODY, "k").await;
     keyed(&app, ADA, BODY, "other").await.ok();
     clock.advance(TimeDelta::hours(24) - TimeDelta::milliseconds(1));
-    assert_eq!(keyed(&app, ADA, BODY, "k").await.text, first.text);
+    assert_eq!(keyed(&app, ADA, BODY, "k").await.text(), first.text());
     clock.advance(TimeDelta::milliseconds(1));
     let second = keyed(&app, ADA, r#"{"title":"u","content":"c"}"#, "k").await;
     assert_eq!(second.status, 201);
     assert_eq!(
         keyed(&app, ADA, r#"{"title":"u","content":"c"}"#, "k")
             .await
-            .text,
-        second.text
+            .text(),
+        second.text()
     );
     // The forgotten ones are gone.
     assert_eq!(app.within.keys_left().await, 1);

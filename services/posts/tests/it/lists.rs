@@ -1,16 +1,13 @@
 //! Lists: newest first, by page and by cursor, filtered.
 
 use serde_json::{Value, json};
+use testkit::service::texts;
 
 use crate::harness::{ADA, App, BOB, app};
 use crate::stores::Store;
 
 fn titles(page: &Value) -> Vec<String> {
-    let items = page["items"].as_array().unwrap();
-    items
-        .iter()
-        .map(|item| item["title"].as_str().unwrap().to_owned())
-        .collect()
+    texts(page, "title")
 }
 
 async fn list(app: &App, query: &str) -> Value {

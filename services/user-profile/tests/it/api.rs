@@ -4,7 +4,7 @@ use serde_json::json;
 use testkit::db::TestDb;
 use user_profile::{MIGRATIONS, NAME};
 
-use crate::harness::app;
+use crate::{PROFILE, app, published};
 
 const FULL: &str = r#"{"first_name":"Ada","last_name":"Lovelace","dob":"1815-12-10"}"#;
 const EVERYTHING: &str = r#"{"first_name":"Ada","last_name":"L","dob":"1990-02-28","address":"Way 1",
@@ -16,53 +16,55 @@ testkit::on_each_database!(
     NAME,
     MIGRATIONS,
     async |db: TestDb| {
-        let app = app(db);
-        app.get(1, "/api/profile")
-            .await
-            .problem(404, "profile_not_found");
+        let app = app(&db);
+        app.get(1, PROFILE).await.problem(404, "profile_not_found");
 
-        let created = app.post(1, EVERYTHING).await;
-        assert_eq!(created.status, 201, "{}", created.text);
+        let created = app.post(1, PROFILE, EVERYTHING).await;
+        assert_eq!(created.status, 201, "{}", created.text());
         let id = created.json()["id"].as_i64().unwrap();
         assert!(
             created
-                .text
+                .text()
                 .starts_with(&format!("{{\"id\":{id},\"user_id\":1,")),
             "{}",
-            created.text
+            created.text()
         );
         assert_eq!(created.json()["dob"], "1990-02-28");
-        assert_eq!(app.get(1, "/api/profile").await.text, created.text);
+        assert_eq!(app.get(1, PROFILE).await.text(), created.text());
 
-        let changed = app.put(1, r#"{"bio":null,"city":"Bonn"}"#).await;
+        let changed = app.put(1, PROFILE, r#"{"bio":null,"city":"Bonn"}"#).await;
         assert_eq!(changed.status, 200);
         let mut expected = created.json();
         expected["bio"] = json!(null);
         expected["city"] = json!("Bonn");
         expected["updated_at"] = changed.json()["updated_at"].clone();
         assert_eq!(changed.json(), expected);
-        assert_eq!(app.get(1, "/api/profile").await.text, changed.text);
+        assert_eq!(app.get(1, PROFILE).await.text(), changed.text());
 
-        let deleted = app.delete(1).await;
+        let deleted = app.delete(1, PROFILE).await;
         assert_eq!(
-            (deleted.status.as_u16(), deleted.text.as_str()),
+            (deleted.status.as_u16(), deleted.text().as_str()),
             (200, r#"{"message":"Profile deleted successfully"}"#)
         );
-        app.get(1, "/api/profile")
+        app.get(1, PROFILE).await.problem(404, "profile_not_found");
+        app.put(1, PROFILE, "{}")
             .await
             .problem(404, "profile_not_found");
-        app.put(1, "{}").await.problem(404, "profile_not_found");
-        app.put(1, r#"{"bio":"x"}"#)
+        app.put(1, PROFILE, r#"{"bio":"x"}"#)
             .await
             .problem(404, "profile_not_found");
-        app.delete(1).await.problem(404, "profile_not_found");
+        app.delete(1, PROFILE)
+            .await
+            .problem(404, "profile_not_found");
 
-        let again = app.post(1, "{}").await.json()["id"].as_i64().unwrap();
+        let again = app.post(1, PROFILE, "{}").await.json()["id"]
+            .as_i64()
+            .unwrap();
         assert_ne!(again, id);
         let event =
             |id: i64, what: &str, version| (id.to_string(), format!("profile.{what}"), version);
         assert_eq!(
-            app.outbox().await,
+            published(&app).await,
             [
                 event(id, "created", 1),
                 event(id, "updated", 2),
@@ -78,12 +80,12 @@ testkit::on_each_database!(
     NAME,
     MIGRATIONS,
     async |db: TestDb| {
-        let app = app(db);
+        let app = app(&db);
         let answers = [
-            app.post(1, "{}"),
-            app.post(1, "{}"),
-            app.post(1, "{}"),
-            app.post(1, "{}"),
+            app.post(1, PROFILE, "{}"),
+            app.post(1, PROFILE, "{}"),
+            app.post(1, PROFILE, "{}"),
+            app.post(1, PROFILE, "{}"),
         ];
         let [a, b, c, d] = answers;
         let (a, b, c, d) = tokio::join!(a, b, c, d);
@@ -105,9 +107,9 @@ testkit::on_each_database!(
     NAME,
     MIGRATIONS,
     async |db: TestDb| {
-        let app = app(db);
-        let own = app.post(1, EVERYTHING).await;
-        assert_eq!(app.get(1, "/api/profile/1").await.text, own.text);
+        let app = app(&db);
+        let own = app.post(1, PROFILE, EVERYTHING).await;
+        assert_eq!(app.get(1, "/api/profile/1").await.text(), own.text());
         let seen = app.get(2, "/api/profile/1").await;
         assert_eq!(seen.status, 200);
         let body = seen.json();
@@ -116,9 +118,9 @@ testkit::on_each_database!(
             (&json!(1), &json!("Ada"))
         );
         for private in ["dob", "address", "zip_code", "phone", "preferences"] {
-            assert!(body.get(private).is_none(), "{private}: {}", seen.text);
+            assert!(body.get(private).is_none(), "{private}: {}", seen.text());
         }
-        assert!(seen.text.starts_with("{\"id\":"), "{}", seen.text);
+        assert!(seen.text().starts_with("{\"id\":"), "{}", seen.text());
     }
 );
 
@@ -127,7 +129,7 @@ testkit::on_each_database!(
     NAME,
     MIGRATIONS,
     async |db: TestDb| {
-        let app = app(db);
+        let app = app(&db);
         for (user, json) in [
             r#"{"b":1,"a":2,"b":3}"#,
             "1.0",
@@ -143,21 +145,21 @@ testkit::on_each_database!(
         {
             let user = i64::try_from(user).unwrap();
             let created = app
-                .post(user, &format!(r#"{{"preferences":{json}}}"#))
+                .post(user, PROFILE, &format!(r#"{{"preferences":{json}}}"#))
                 .await;
-            assert_eq!(created.status, 201, "{json}: {}", created.text);
+            assert_eq!(created.status, 201, "{json}: {}", created.text());
             let shown = format!("\"preferences\":{json},");
-            assert!(created.text.contains(&shown), "{}", created.text);
+            assert!(created.text().contains(&shown), "{}", created.text());
             assert!(
-                app.get(user, "/api/profile").await.text.contains(&shown),
+                app.get(user, PROFILE).await.text().contains(&shown),
                 "{json}"
             );
         }
-        let cleared = app.put(0, r#"{"preferences":null}"#).await;
+        let cleared = app.put(0, PROFILE, r#"{"preferences":null}"#).await;
         assert!(
-            cleared.text.contains("\"preferences\":null,"),
+            cleared.text().contains("\"preferences\":null,"),
             "{}",
-            cleared.text
+            cleared.text()
         );
     }
 );
@@ -167,10 +169,13 @@ testkit::on_each_database!(
     NAME,
     MIGRATIONS,
     async |db: TestDb| {
-        let app = app(db);
-        let created = app.post(1, "{}").await;
-        assert_eq!(app.put(1, "{}").await.text, created.text);
-        assert_eq!(app.put(1, r#"{"unknown":1}"#).await.text, created.text);
+        let app = app(&db);
+        let created = app.post(1, PROFILE, "{}").await;
+        assert_eq!(app.put(1, PROFILE, "{}").await.text(), created.text());
+        assert_eq!(
+            app.put(1, PROFILE, r#"{"unknown":1}"#).await.text(),
+            created.text()
+        );
         assert_eq!(app.outbox().await.len(), 1);
     }
 );
@@ -180,18 +185,18 @@ testkit::on_each_database!(
     NAME,
     MIGRATIONS,
     async |db: TestDb| {
-        let app = app(db);
-        app.post(1, "{}").await;
+        let app = app(&db);
+        app.post(1, PROFILE, "{}").await;
         let (a, b, c, d) = tokio::join!(
-            app.put(1, r#"{"first_name":"a"}"#),
-            app.put(1, r#"{"last_name":"b"}"#),
-            app.put(1, r#"{"city":"c"}"#),
-            app.put(1, r#"{"bio":"d"}"#),
+            app.put(1, PROFILE, r#"{"first_name":"a"}"#),
+            app.put(1, PROFILE, r#"{"last_name":"b"}"#),
+            app.put(1, PROFILE, r#"{"city":"c"}"#),
+            app.put(1, PROFILE, r#"{"bio":"d"}"#),
         );
         for answer in [a, b, c, d] {
-            assert_eq!(answer.status, 200, "{}", answer.text);
+            assert_eq!(answer.status, 200, "{}", answer.text());
         }
-        let body = app.get(1, "/api/profile").await.json();
+        let body = app.get(1, PROFILE).await.json();
         assert_eq!(
             [
                 &body["first_name"],
@@ -205,7 +210,7 @@ testkit::on_each_database!(
             .outbox()
             .await
             .into_iter()
-            .map(|(_, _, version)| version)
+            .map(|event| event.sequence)
             .collect();
         assert_eq!(versions, [1, 2, 3, 4, 5]);
     }
@@ -216,9 +221,11 @@ testkit::on_each_database!(
     NAME,
     MIGRATIONS,
     async |db: TestDb| {
-        let app = app(db);
+        let app = app(&db);
         assert_eq!(
-            app.post(1, FULL).await.problem(400, "validation_failed"),
+            app.post(1, PROFILE, FULL)
+                .await
+                .problem(400, "validation_failed"),
             ["dob"]
         );
         assert!(app.outbox().await.is_empty());

@@ -1,18 +1,18 @@
 //! Whatever comes in, the answer is a problem that names the field, and never a 5xx.
 
-use axum::http::Method;
 use testkit::db::TestDb;
+use testkit::service::NOBODY;
 use user_profile::{MIGRATIONS, NAME};
 
-use crate::harness::{app, caller};
+use crate::{PROFILE, app};
 
 testkit::on_each_database!(
     a_bad_body_is_refused_by_name,
     NAME,
     MIGRATIONS,
     async |db: TestDb| {
-        let app = app(db);
-        app.post(1, r#"{"city":"Ulm"}"#).await;
+        let app = app(&db);
+        app.post(1, PROFILE, r#"{"city":"Ulm"}"#).await;
         let long = "x".repeat(3000);
         let cases = [
             (r#"{"first_name":1}"#.to_owned(), "first_name"),
@@ -47,9 +47,9 @@ testkit::on_each_database!(
         for (body, field) in &cases {
             for user in [1, 2] {
                 let answer = if user == 1 {
-                    app.put(user, body).await
+                    app.put(user, PROFILE, body).await
                 } else {
-                    app.post(user, body).await
+                    app.post(user, PROFILE, body).await
                 };
                 assert_eq!(answer.problem(400, "validation_failed"), [*field], "{body}");
             }
@@ -61,15 +61,23 @@ testkit::on_each_database!(
             "{\"preferences\":[1,}",
             "{\"city\":\"\u{1}\"}",
         ] {
-            app.put(1, body).await.problem(400, "malformed_json");
-            app.post(2, body).await.problem(400, "malformed_json");
+            app.put(1, PROFILE, body)
+                .await
+                .problem(400, "malformed_json");
+            app.post(2, PROFILE, body)
+                .await
+                .problem(400, "malformed_json");
         }
         // Two fields at once are both named.
         let both = app
-            .put(1, r#"{"dob":"x","zip_code":"123456789012345678901"}"#)
+            .put(
+                1,
+                PROFILE,
+                r#"{"dob":"x","zip_code":"123456789012345678901"}"#,
+            )
             .await;
         assert_eq!(both.problem(400, "validation_failed"), ["dob", "zip_code"]);
-        assert_eq!(app.get(1, "/api/profile").await.json()["city"], "Ulm");
+        assert_eq!(app.get(1, PROFILE).await.json()["city"], "Ulm");
         assert_eq!(app.outbox().await.len(), 1);
     }
 );
@@ -79,8 +87,8 @@ testkit::on_each_database!(
     NAME,
     MIGRATIONS,
     async |db: TestDb| {
-        let app = app(db);
-        app.post(1, "{}").await;
+        let app = app(&db);
+        app.post(1, PROFILE, "{}").await;
         for id in [
             "2",
             "0",
@@ -106,22 +114,16 @@ testkit::on_each_database!(
     NAME,
     MIGRATIONS,
     async |db: TestDb| {
-        let app = app(db);
-        for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
-            app.send(method, "/api/profile", None, "{}")
+        let app = app(&db);
+        for method in ["GET", "POST", "PUT", "DELETE"] {
+            app.send(method, PROFILE, NOBODY, "{}")
                 .await
                 .problem(401, "unauthenticated");
         }
-        app.send(Method::GET, "/api/profile/1", None, "")
+        app.get(NOBODY, "/api/profile/1")
             .await
             .problem(401, "unauthenticated");
-        let mut text = axum::http::Request::post("/api/profile")
-            .body(axum::body::Body::from("{}"))
-            .unwrap();
-        text.extensions_mut().insert(caller(1));
-        let answer = tower::ServiceExt::oneshot(app.router.clone(), text)
-            .await
-            .unwrap();
-        assert_eq!(answer.status(), 415);
+        let text = axum::http::Request::post(PROFILE).body("{}").unwrap();
+        assert_eq!(app.give(text, 1).await.status, 415);
     }
 );

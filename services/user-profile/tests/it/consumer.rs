@@ -4,16 +4,16 @@ use events::users::{UserCreated, UserDeleted};
 use testkit::db::TestDb;
 use user_profile::{MIGRATIONS, NAME};
 
-use crate::harness::{app, record};
+use crate::{PROFILE, app, published};
 
 testkit::on_each_database!(
     a_closed_account_leaves_no_profile_behind,
     NAME,
     MIGRATIONS,
     async |db: TestDb| {
-        let app = app(db);
-        let id = app.post(1, "{}").await.json()["id"].to_string();
-        app.post(2, "{}").await;
+        let app = app(&db);
+        let id = app.post(1, PROFILE, "{}").await.json()["id"].to_string();
+        app.post(2, PROFILE, "{}").await;
         let created = UserCreated {
             user_id: 1,
             username: "a".into(),
@@ -21,25 +21,25 @@ testkit::on_each_database!(
             role: "user".into(),
         };
         let records = [
-            record(&app.db, 1, 0, &created),
-            record(&app.db, 2, 1, &UserDeleted { user_id: 1 }),
+            app.record(1, &created),
+            app.record(2, &UserDeleted { user_id: 1 }),
         ];
-        assert_eq!(app.consumer.apply(&records).await.unwrap().handled, 2);
-        // Delivery is at least once.
-        assert_eq!(app.consumer.apply(&records).await.unwrap().handled, 0);
+        assert_eq!(app.deliver_twice(&records).await, 2);
 
         app.get(2, "/api/profile/1")
             .await
             .problem(404, "profile_not_found");
-        assert_eq!(app.get(2, "/api/profile").await.status, 200);
-        let outbox = app.outbox().await;
+        assert_eq!(app.get(2, PROFILE).await.status, 200);
+        let outbox = published(&app).await;
         assert_eq!(
             outbox.last().unwrap(),
             &(id, "profile.deleted".to_owned(), 2)
         );
         assert_eq!(outbox.len(), 3);
         // Its token may not have ended yet.
-        app.post(1, "{}").await.problem(403, "account_deleted");
+        app.post(1, PROFILE, "{}")
+            .await
+            .problem(403, "account_deleted");
     }
 );
 
@@ -48,10 +48,12 @@ testkit::on_each_database!(
     NAME,
     MIGRATIONS,
     async |db: TestDb| {
-        let app = app(db);
-        let closed = record(&app.db, 1, 0, &UserDeleted { user_id: 7 });
-        assert_eq!(app.consumer.apply(&[closed]).await.unwrap().handled, 1);
+        let app = app(&db);
+        let closed = app.record(1, &UserDeleted { user_id: 7 });
+        assert_eq!(app.deliver(&[closed]).await, 1);
         assert!(app.outbox().await.is_empty());
-        app.post(7, "{}").await.problem(403, "account_deleted");
+        app.post(7, PROFILE, "{}")
+            .await
+            .problem(403, "account_deleted");
     }
 );

@@ -1,10 +1,27 @@
 //! Profiles over HTTP, in the store, and in what they do about closed accounts.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test says what it expected by where it fails"
-)]
 
 mod api;
 mod bad_input;
 mod consumer;
-mod harness;
+
+use testkit::db::TestDb;
+use testkit::service::App;
+use user_profile::domain::Limits;
+use user_profile::{Profiles, service};
+
+const PROFILE: &str = "/api/profile";
+
+fn app(db: &TestDb) -> App {
+    App::on(
+        db,
+        service(&Profiles::open(db.db.clone(), Limits::default())),
+    )
+}
+
+/// Key, type and version of what is published, in the order of the commits.
+async fn published(app: &App) -> Vec<(String, String, i64)> {
+    let events = app.drain().await.into_iter();
+    events
+        .map(|event| (event.subject, event.event_type, event.sequence))
+        .collect()
+}

@@ -12,7 +12,7 @@ use blocks::outbox::{Depth, Lease, Outbox, Pending, Place, Published};
 use blocks::relay::Relay;
 use chrono::{DateTime, TimeDelta, Utc};
 use sql::{Db, FaultPoint};
-use testkit::faults::Once;
+use testkit::faults::Fails;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -71,7 +71,7 @@ impl Outbox for Reluctant {
     ) -> Result<Vec<Pending>, BoxError> {
         if self.is_busy {
             // Committed, and handed over to nobody here.
-            self.db.inject(Once::at(FaultPoint::AfterCommit));
+            self.db.inject(Fails::once(FaultPoint::AfterCommit));
             step(&self.db, "others".into(), false).await.unwrap_err();
         }
         if before.is_some() {
@@ -120,7 +120,7 @@ async fn what_only_waits_for_its_mark_is_not_taken_for_left_behind_and_hides_not
     until("all are published", || async { bus.count() == 3 }).await;
 
     clock.advance(TimeDelta::seconds(10));
-    db.inject(Once::at(FaultPoint::AfterCommit));
+    db.inject(Fails::once(FaultPoint::AfterCommit));
     step(&db, "left".into(), false).await.unwrap_err();
     let before = looks();
     until("it was looked at again", || async { looks() > before + 1 }).await;

@@ -15,7 +15,7 @@ use blocks::relay::Relay;
 use events::{Envelope, Event, Message, Topic, header};
 use parking_lot::Mutex;
 use sql::{Db, FaultPoint, Handler, SqlConsumer, StoreError, Tx, on};
-use testkit::faults::Once;
+use testkit::faults::Fails;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -213,7 +213,7 @@ async fn what_was_left_behind_is_swept_while_others_keep_writing() {
         pending(&world.db).await == 0
     })
     .await;
-    world.db.inject(Once::at(FaultPoint::AfterCommit));
+    world.db.inject(Fails::once(FaultPoint::AfterCommit));
     step(&world.db, "left".into(), false).await.unwrap_err();
     let over = Arc::new(AtomicBool::new(false));
     let mut writers = JoinSet::new();
@@ -333,28 +333,9 @@ async fn a_batch_that_is_given_up_in_its_middle_leaves_nothing_in_a_commit_it_sh
 }
 
 fn record(key: &str, version: i64, offset: i64) -> Record {
-    use blocks::Clock as _;
     let event = Stepped {
         counter: key.to_owned(),
         value: version,
     };
-    let (id, now) = (SystemClock.id(), SystemClock.now());
-    let event = Envelope::new(
-        id,
-        "counter",
-        now,
-        version,
-        events::Context::default(),
-        &event,
-    );
-    let message = event.unwrap().message();
-    Record {
-        topic: message.topic,
-        partition: 0,
-        offset,
-        key: Some(message.key),
-        headers: message.headers,
-        value: message.value,
-        time: message.time,
-    }
+    testkit::service::record(&SystemClock, offset, version, &event)
 }

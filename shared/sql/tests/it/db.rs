@@ -8,7 +8,7 @@ use events::posts::PostCreated;
 use futures::future::join_all;
 use sql::{Db, FaultPoint, StoreError};
 use testkit::db::TestDb;
-use testkit::faults::Once;
+use testkit::faults::Fails;
 use testkit::on_each_database;
 use uuid::Uuid;
 
@@ -332,7 +332,7 @@ on_each_database!(
         let hooks = Arc::default();
         let mut handed_over = db.committed().unwrap();
         for point in [FaultPoint::BeforeWrite, FaultPoint::BeforeCommit] {
-            db.inject(Once::at(point));
+            db.inject(Fails::once(point));
             let error = write(&db, 1, false, &hooks).await.unwrap_err();
             assert!(
                 matches!(error, Failed::Store(StoreError::Unavailable(_))),
@@ -356,7 +356,7 @@ on_each_database!(
     |db: TestDb| async move {
         let hooks = Arc::default();
         let mut handed_over = db.committed().unwrap();
-        db.inject(Once::at(FaultPoint::AfterCommit));
+        db.inject(Fails::once(FaultPoint::AfterCommit));
         write(&db, 1, false, &hooks).await.unwrap_err();
         assert_eq!(notes(&db).await, [1]);
         assert_eq!(pending(&db).await, [1]);
@@ -374,7 +374,7 @@ on_each_database!(
     NOTES,
     |db: TestDb| async move {
         let hooks = Arc::default();
-        db.inject(Once::at(FaultPoint::BeforeCommit));
+        db.inject(Fails::once(FaultPoint::BeforeCommit));
         let outcomes = join_all((0..20).map(|id| write(&db, id, false, &hooks))).await;
         let there: Vec<i64> = outcomes.into_iter().filter_map(Result::ok).collect();
         assert!(there.len() < 20);

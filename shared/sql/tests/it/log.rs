@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,12 +11,13 @@ use blocks::bus::{BusError, EventBus, Extent, TopicPartition, TopicSpec};
 use events::Cleanup;
 use futures::future::join_all;
 use sql::log::{GroupOffset, TopicLog};
-use sql::{Durability, FaultPoint, Faults};
+use sql::{Durability, FaultPoint};
 use tempfile::TempDir;
 use testkit::bus::{
     Adapter, Guarantees, by_key, expected, fresh_group, fresh_topic, member, message, messages,
     take,
 };
+use testkit::faults::Fails;
 use testkit::positions::MemoryPositions;
 use tokio::time::timeout;
 
@@ -66,20 +66,6 @@ pub(crate) async fn open(folder: &Path) -> TopicLog {
 
 testkit::bus_contract!(LogAdapter::open());
 
-/// Fails the first `0` times at a point.
-struct Fails(FaultPoint, AtomicUsize);
-
-impl Faults for Fails {
-    fn fails(&self, point: FaultPoint) -> bool {
-        let left = |left: usize| left.checked_sub(1);
-        point == self.0
-            && self
-                .1
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
-                .is_ok()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_not_committed_is_never_shown_and_its_offsets_are_not_given_twice() {
     let mut adapter = LogAdapter::open().await;
@@ -90,7 +76,7 @@ async fn what_was_not_committed_is_never_shown_and_its_offsets_are_not_given_twi
     adapter
         .log
         .db()
-        .inject(Arc::new(Fails(FaultPoint::BeforeCommit, 2.into())));
+        .inject(Fails::first(2, FaultPoint::BeforeCommit));
     for _ in 0..2 {
         let error = bus
             .publish(&messages(&topic, &["lost"], 5))
@@ -128,7 +114,7 @@ async fn what_was_committed_without_an_answer_reaches_who_waits() {
     adapter
         .log
         .db()
-        .inject(Arc::new(Fails(FaultPoint::AfterCommit, 1.into())));
+        .inject(Fails::once(FaultPoint::AfterCommit));
     bus.publish(&messages(&topic, &["a", "b", "c"], 4))
         .await
         .unwrap_err();

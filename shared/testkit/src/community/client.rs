@@ -1,40 +1,17 @@
 //! Requests to a server that may be gone before it answers.
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy::Client as Hyper;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+
+use crate::http::{self, Answer};
 
 /// No answer of the service came: nobody knows what became of the request.
 #[derive(Debug)]
 pub struct Gone;
 
-/// What was answered.
-#[derive(Debug)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// Null where there was no JSON.
-    pub body: Value,
-}
-
-impl Answer {
-    /// The body of an answer that must have been `status`.
-    #[track_caller]
-    pub fn expect(self, status: u16) -> Value {
-        assert_eq!(self.status.as_u16(), status, "{}", self.body);
-        self.body
-    }
-}
-
 /// An HTTP client that keeps its connections.
 #[derive(Clone)]
 pub struct Client {
-    address: String,
-    http: Hyper<HttpConnector, Full<bytes::Bytes>>,
+    http: http::Client,
     /// Something between the two answers when the service does not.
     is_behind_a_gateway: bool,
 }
@@ -42,13 +19,8 @@ pub struct Client {
 impl Client {
     /// For the server at `address`: `127.0.0.1:8000`.
     pub fn new(address: &str) -> Self {
-        // It must not send a write again by itself: then nobody could count.
-        let http = Hyper::builder(TokioExecutor::new())
-            .retry_canceled_requests(false)
-            .build_http();
         Self {
-            address: address.to_owned(),
-            http,
+            http: http::Client::sending_once(address),
             is_behind_a_gateway: false,
         }
     }
@@ -77,7 +49,7 @@ impl Client {
         let is_away = match answer.status.as_u16() {
             502..=504 => true,
             // Traefik has just started and has not read its routes yet.
-            404 => answer.body.is_null(),
+            404 => serde_json::from_slice::<Value>(&answer.body).is_err(),
             _ => false,
         };
         if self.is_behind_a_gateway && is_away {
@@ -97,22 +69,8 @@ impl Client {
         token: Option<&str>,
         json: Option<&Value>,
     ) -> Result<Answer, Gone> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("http://{}{path}", self.address));
-        if let Some(token) = token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
-        if json.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        let body = json.map(Value::to_string).unwrap_or_default();
-        let request = request.body(Full::from(body)).unwrap();
-        let answer = self.http.request(request).await.map_err(|_| Gone)?;
-        let status = answer.status();
-        let bytes = answer.into_body().collect().await.map_err(|_| Gone)?;
-        let body = serde_json::from_slice(&bytes.to_bytes()).unwrap_or(Value::Null);
-        Ok(Answer { status, body })
+        let answer = self.http.try_send(method, path, token, json).await;
+        answer.map_err(|_| Gone)
     }
 
     /// What a server that nobody kills answers to a GET.

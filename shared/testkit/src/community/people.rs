@@ -9,7 +9,8 @@ use rand::seq::IteratorRandom;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Answer, Client, Gone};
+use super::client::{Client, Gone};
+use crate::http::Answer;
 
 const PASSWORD: &str = "correct horse battery staple";
 /// How soon a writer tries something else when nobody answers.

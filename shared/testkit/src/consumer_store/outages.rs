@@ -7,7 +7,7 @@ use blocks::consumer::{ApplyError, ConsumerStore};
 use sql::FaultPoint;
 
 use super::{Adapter, Bench, STEPS, numbered};
-use crate::faults::Once;
+use crate::faults::Fails;
 
 /// Told to forget, it forgets effect, versions and positions together.
 pub async fn a_store_that_was_reset_asks_to_be_read_from_the_start<A: Adapter>(
@@ -86,7 +86,7 @@ pub async fn what_can_not_be_read_waits_once_wherever_its_batch_fails<A: Adapter
         let mut bad = bench.event("a", round);
         bad.headers.clear();
         let records = numbered(vec![bad, bench.event("a", round)], 2 * (round - 1));
-        bench.adapter.inject(Once::at(FaultPoint::BeforeCommit));
+        bench.adapter.inject(Fails::once(FaultPoint::BeforeCommit));
         let failed = bench.store.apply(&records).await;
         assert!(
             matches!(failed, Err(ApplyError::Unavailable(_))),

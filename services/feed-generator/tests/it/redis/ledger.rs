@@ -17,7 +17,7 @@ use feed_generator::store::redis::words::Words;
 use redis::AsyncTypedCommands;
 use sql::{FaultPoint, Faults};
 use testkit::consumer_store::{Adapter, Bench, GROUP, Refusals, Stepped, numbered};
-use testkit::faults::Once;
+use testkit::faults::Fails;
 
 use super::{connection, empty, server};
 
@@ -196,7 +196,7 @@ async fn a_batch_of_several_writes_has_each_effect_once_and_in_order_whichever_o
     ] {
         let bench = Bench::over(RedisLedger::new()).await;
         let records = several(&bench);
-        bench.adapter.inject(Once::after(times - 1, point));
+        bench.adapter.inject(Fails::after(times - 1, point));
         let mut failures = 0;
         while let Err(error) = bench.store.apply(&records).await {
             assert!(matches!(error, ApplyError::Unavailable(_)), "{error}");

@@ -4,20 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use blocks::consumer::ConsumerLoop;
 use blocks::metrics::Metrics;
 use events::Message;
 use feed_generator::{Feed, Settings};
-use http::Request;
-use http::header::RETRY_AFTER;
+use testkit::service::{NOBODY, texts};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 use super::{TestRedis, empty};
 use crate::backend::Backend;
-use crate::support::{Post, World, texts, user_created};
+use crate::support::{Post, World, user_created};
 
 const STREAM: &str = "/api/activity-stream?limit=100";
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -81,11 +78,10 @@ pub async fn shows(world: &World, wanted: &BTreeSet<String>) {
     let mut shown = Err(http::StatusCode::OK);
     let came = tokio::time::timeout(PATIENCE, async {
         loop {
-            let (status, page) = world.get(Some(1), STREAM).await;
-            shown = if status == 200 {
-                Ok(texts(&page, "title").into_iter().collect::<BTreeSet<_>>())
-            } else {
-                Err(status)
+            let page = world.get(1, STREAM).await;
+            shown = match page.status.as_u16() {
+                200 => Ok(BTreeSet::from_iter(texts(&page.json(), "title"))),
+                _ => Err(page.status),
             };
             if shown.as_ref() == Ok(wanted) {
                 return;
@@ -105,19 +101,15 @@ pub fn titles(numbers: impl IntoIterator<Item = u16>) -> BTreeSet<String> {
 async fn all_are_refused(world: &World) {
     let mut readers = JoinSet::new();
     for _ in 0..100 {
-        let router = world.router();
-        readers.spawn(async move {
-            let request = Request::get(STREAM).body(Body::empty()).unwrap();
-            let answer = router.oneshot(request).await.unwrap();
-            (answer.status(), answer.headers().get(RETRY_AFTER).cloned())
-        });
+        let app = world.app();
+        readers.spawn(async move { app.get(NOBODY, STREAM).await });
     }
     let refused = tokio::time::timeout(PATIENCE, readers.join_all())
         .await
         .unwrap();
-    for (status, retry_after) in refused {
-        assert_eq!(status, 503);
-        assert_eq!(retry_after.unwrap(), "1");
+    for answer in refused {
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.headers["retry-after"], "1");
     }
 }
 

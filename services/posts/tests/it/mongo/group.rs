@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use blocks::ManualClock;
@@ -16,6 +15,7 @@ use posts::store::mongo::Mongo;
 use posts::store::mongo::consumer::{Handler, MongoConsumer};
 use sql::{FaultPoint, Faults, StoreError};
 use testkit::consumer_store::{Adapter, Bench, GROUP, Refusals, Stepped, numbered};
+use testkit::faults::Fails;
 
 use crate::stores::{connect, fresh_url};
 
@@ -123,20 +123,6 @@ impl Adapter for MongoLedger {
     }
 }
 
-/// Breaks off the first so many batches, each after another step.
-struct BreakOff(AtomicUsize);
-
-impl Faults for BreakOff {
-    fn fails(&self, point: FaultPoint) -> bool {
-        let left = |left: usize| left.checked_sub(1);
-        point == FaultPoint::BeforeCommit
-            && self
-                .0
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
-                .is_ok()
-    }
-}
-
 #[tokio::test]
 #[ignore = "needs TEST_MONGODB_URL"]
 async fn a_crash_between_any_two_writes_of_a_batch_is_harmless() {
@@ -163,7 +149,7 @@ async fn a_crash_between_any_two_writes_of_a_batch_is_harmless() {
     for batch in [&records[..2], &records[2..]] {
         bench
             .adapter
-            .inject(Arc::new(BreakOff(AtomicUsize::new(STEPS))));
+            .inject(Fails::first(STEPS, FaultPoint::BeforeCommit));
         for crash in 0..STEPS {
             let applied = bench.store.apply(batch).await;
             assert!(applied.is_err(), "crash {crash}: {applied:?}");
@@ -193,7 +179,7 @@ async fn a_crash_between_any_two_writes_of_a_batch_is_harmless() {
     );
     bench
         .adapter
-        .inject(Arc::new(BreakOff(AtomicUsize::new(STEPS))));
+        .inject(Fails::first(STEPS, FaultPoint::BeforeCommit));
     for blocked in bench.listed().await {
         assert!(bench.store.replay(blocked.id).await.unwrap());
     }

@@ -9,7 +9,7 @@ use blocks::{Clock, ManualClock, SystemClock};
 use chrono::TimeDelta;
 use events::posts::PostCreated;
 use events::users::{UserCreated, UserDeleted, UserUpdated};
-use events::{Context, Envelope, Event};
+use events::{Envelope, Event};
 use futures::future::join_all;
 use mongodb::bson::{Document, doc};
 use posts::domain::Limits;
@@ -40,18 +40,7 @@ fn open(mongo: &Mongo) -> Posts {
 }
 
 fn record<E: Event>(version: i64, event: &E) -> Record {
-    let (id, now) = (SystemClock.id(), SystemClock.now());
-    let event = Envelope::new(id, "auth", now, version, Context::default(), event).unwrap();
-    let message = event.message();
-    Record {
-        topic: message.topic,
-        partition: 0,
-        offset: version,
-        key: Some(message.key),
-        headers: message.headers,
-        value: message.value,
-        time: message.time,
-    }
+    testkit::service::record(&SystemClock, version, version, event)
 }
 
 fn renamed(version: i64, name: &str) -> Record {
