@@ -47,6 +47,11 @@ pub enum Begin {
 
 /// Where posts are kept.
 ///
+/// Elsewhere a command begins the write and store functions take its `tx`. Here a method is one whole
+/// write, and the SQL adapter begins it: MongoDB changes one document at a time, so there is no write
+/// of several statements that both adapters could hand out. What is decided over several calls
+/// (read, change, compare the version) is in `commands`, once for both.
+///
 /// Whatever the adapter, these hold, and the tests in `tests/it/store.rs` check them:
 /// - a write and the event it causes are one, and the event's version is the post's;
 /// - a write about a version that is no longer the last one changes nothing and says so;

@@ -1,4 +1,4 @@
-//! What profiles can be told.
+//! What profiles can be told. Each is one write: the state and the event that tells of it.
 
 use blocks::Caller;
 
@@ -17,7 +17,25 @@ pub async fn create(
 ) -> Result<Profile, ProfileError> {
     let mut fields = Fields::default();
     Changes::new(request, profiles.limits(), profiles.today())?.apply(&mut fields);
-    store::create(profiles.db(), caller.id, fields).await
+    let user_id = caller.id;
+    profiles
+        .db()
+        .write(move |tx| {
+            Box::pin(async move {
+                if !store::claim(tx, user_id).await? {
+                    return Err(ProfileError::AccountDeleted);
+                }
+                let added = store::add(tx, user_id, fields).await;
+                added.map_err(|error| {
+                    if error.is_unique("user_profiles", "user_id") {
+                        ProfileError::Exists
+                    } else {
+                        ProfileError::Store(error)
+                    }
+                })
+            })
+        })
+        .await
 }
 
 /// Changes the caller's profile. Where nothing is asked for, nothing is written.
@@ -33,7 +51,16 @@ pub async fn update(
     if changes.is_empty() {
         return queries::of_user(profiles, caller.id).await;
     }
-    store::update(profiles.db(), caller.id, changes).await
+    let user_id = caller.id;
+    profiles
+        .db()
+        .write(move |tx| {
+            Box::pin(async move {
+                let changed = store::change(tx, user_id, changes).await?;
+                changed.ok_or(ProfileError::NotFound)
+            })
+        })
+        .await
 }
 
 /// Deletes the caller's profile.
@@ -41,5 +68,14 @@ pub async fn update(
 /// # Errors
 /// See [`ProfileError`].
 pub async fn delete(profiles: &Profiles, caller: &Caller) -> Result<(), ProfileError> {
-    store::delete(profiles.db(), caller.id).await
+    let user_id = caller.id;
+    profiles
+        .db()
+        .write(move |tx| {
+            Box::pin(async move {
+                let removed = store::remove(tx, user_id).await?;
+                removed.then_some(()).ok_or(ProfileError::NotFound)
+            })
+        })
+        .await
 }
