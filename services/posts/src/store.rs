@@ -7,7 +7,7 @@ pub mod mongo;
 mod sql;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use blocks::extract::Keyset;
 use events::posts::{PostDeleted, PostUpdated};
 use uuid::Uuid;
 
@@ -25,24 +25,6 @@ pub struct Filter {
     pub user_id: Option<i64>,
     /// Only those with a tag, normalised.
     pub tag: Option<String>,
-}
-
-/// A post's place in every list: newest first, by creation and id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// When it was created.
-    pub created_at: DateTime<Utc>,
-    /// Its id.
-    pub id: Uuid,
-}
-
-/// Where in a list to begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begin {
-    /// After this many.
-    Skip(i64),
-    /// With the first that is older than this place.
-    After(Place),
 }
 
 /// Where posts are kept.
@@ -90,18 +72,19 @@ pub trait PostStore: Send + Sync + 'static {
     /// When the store failed.
     async fn get(&self, id: Uuid) -> Result<Option<Post>, StoreError>;
 
-    /// Up to `limit` posts, newest first.
+    /// Up to `limit` posts, newest first, after `skip` of those that stand after `after`.
     ///
     /// # Errors
     /// When the store failed.
     async fn newest(
         &self,
         filter: &Filter,
-        begin: Begin,
+        after: Keyset,
+        skip: i64,
         limit: i64,
     ) -> Result<Vec<Post>, StoreError>;
 
-    /// How many there are.
+    /// How many there are, counted up to [`COUNTED_ROWS`](blocks::extract::COUNTED_ROWS).
     ///
     /// # Errors
     /// When the store failed.

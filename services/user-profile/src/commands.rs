@@ -56,8 +56,8 @@ pub async fn update(
         .db()
         .write(move |tx| {
             Box::pin(async move {
-                let changed = store::change(tx, user_id, changes).await?;
-                changed.ok_or(ProfileError::NotFound)
+                let profile = store::change(tx, user_id, changes).await?;
+                profile.ok_or(ProfileError::NotFound)
             })
         })
         .await

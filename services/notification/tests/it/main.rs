@@ -326,6 +326,59 @@ testkit::on_each_database!(
     }
 );
 
+testkit::on_each_database!(
+    a_total_is_counted_up_to_ten_thousand,
+    SERVICE,
+    MIGRATIONS,
+    |db: TestDb| async move {
+        let world = World::new(db);
+        fill(&world, 10_000).await;
+        world.tell(7, "one more").await;
+        let page = world.get(7, &format!("{INBOX}?limit=1")).await;
+        assert_eq!(
+            (&page["total"], &page["total_is_at_least"]),
+            (&10_000.into(), &true.into())
+        );
+        assert_eq!(world.unread(7).await, 10_001);
+        let last = world
+            .get(7, &format!("{INBOX}?limit=2&skip=10000&unread=true"))
+            .await;
+        assert_eq!(last["items"].as_array().unwrap().len(), 1);
+        let none = world.get(7, &format!("{INBOX}?unread=false")).await;
+        assert_eq!(
+            (&none["total"], none.get("total_is_at_least")),
+            (&0.into(), None)
+        );
+    }
+);
+
+/// Tells user 7 of `count` things at once, long ago.
+async fn fill(world: &World, count: i64) {
+    world
+        .db
+        .write(move |tx| {
+            Box::pin(async move {
+                let ids: Vec<Uuid> = (0..count).map(|_| tx.id()).collect();
+                let at = DateTime::from_timestamp_millis(1_000_000_000_000).unwrap();
+                for id in ids {
+                    on!(tx, conn => sqlx::query(
+                        "insert into notifications (id, user_id, kind, about, title, body, created_at)
+                         values ($1, 7, 'test', $2, 't', 'b', $3)",
+                    )
+                    .bind(id)
+                    .bind(id.to_string())
+                    .bind(at)
+                    .execute(&mut *conn)
+                    .await
+                    .map(|_| ()))?;
+                }
+                Ok::<_, sql::StoreError>(())
+            })
+        })
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn nobody_gets_in_without_signing_in() {
     let world = World::new(testkit::db::sqlite(SERVICE, MIGRATIONS).await);

@@ -65,21 +65,8 @@ pub(super) async fn list(
 }
 
 async fn page_body(posts: &Posts, filter: &Filter, page: &Page) -> Result<Bytes, PostError> {
-    let Listing {
-        items,
-        total,
-        limit,
-        skip,
-        next_cursor,
-    } = queries::newest(posts, filter, page).await?;
-    let items: Vec<PostView> = items.into_iter().map(PostView::from).collect();
-    Ok(encode(&Listing {
-        items,
-        total,
-        limit,
-        skip,
-        next_cursor,
-    }))
+    let listing = queries::newest(posts, filter, page).await?;
+    Ok(encode(&listing.map(PostView::from)))
 }
 
 /// Shows a post.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use blocks::extract::{COUNTED_ROWS, Keyset};
 use chrono::{DateTime, Utc};
 use events::posts::{PostDeleted, PostUpdated};
 use sql::{Db, StoreError, Tx, on};
@@ -10,7 +11,7 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::idempotency::{self, Claim, Record};
-use super::{Begin, Filter, PostStore, authors};
+use super::{Filter, PostStore, authors};
 use crate::cache::Cache;
 use crate::domain::{Author, Draft, Post};
 use crate::error::PostError;
@@ -178,10 +179,22 @@ impl PostStore for SqlPosts {
     async fn newest(
         &self,
         filter: &Filter,
-        begin: Begin,
+        after: Keyset,
+        skip: i64,
         limit: i64,
     ) -> Result<Vec<Post>, StoreError> {
-        let statement = page_statement(filter, begin);
+        let List { of, id, parameters } = List::of(filter);
+        let [ms, post_id, limited, skipped] = [1, 2, 3, 4].map(|next| parameters + next);
+        // The places are found first, in an index that has all that is needed for it, so that passing
+        // over many posts reads no content.
+        let statement = format!(
+            "select {COLUMNS}
+             from (select created_at, {id} as post_id from {of}
+                    and (created_at, {id}) < (${ms}, ${post_id})
+                order by created_at desc, {id} desc limit ${limited} offset ${skipped}) l
+             join posts p on p.id = l.post_id join authors a on a.user_id = p.user_id
+             order by l.created_at desc, l.post_id desc"
+        );
         let mut reader = self.db.read().await?;
         let rows: Vec<Row> = on!(reader, conn => {
             let mut query = sqlx::query_as(AssertSqlSafe(statement));
@@ -191,77 +204,62 @@ impl PostStore for SqlPosts {
             if let Some(user_id) = filter.user_id {
                 query = query.bind(user_id);
             }
-            let query = match begin {
-                Begin::Skip(skip) => query.bind(skip),
-                Begin::After(place) => query.bind(place.created_at).bind(place.id),
-            };
-            query.bind(limit).fetch_all(&mut *conn).await
+            query
+                .bind(after.at())
+                .bind(after.id)
+                .bind(limit)
+                .bind(skip)
+                .fetch_all(&mut *conn)
+                .await
         })?;
         rows.into_iter().map(Post::try_from).collect()
     }
 
     async fn count(&self, filter: &Filter) -> Result<i64, StoreError> {
-        let statement = match (&filter.tag, filter.user_id) {
-            (None, None) => "select count(*) from posts where deleted_at is null",
-            (None, Some(_)) => {
-                "select count(*) from posts where user_id = $1 and deleted_at is null"
-            }
-            (Some(_), None) => "select count(*) from post_tags where tag = $1",
-            (Some(_), Some(_)) => "select count(*) from post_tags where tag = $1 and user_id = $2",
-        };
+        let List { of, parameters, .. } = List::of(filter);
+        let limited = parameters + 1;
+        let statement =
+            format!("select count(*) from (select 1 as one from {of} limit ${limited}) counted");
         let mut reader = self.db.read().await?;
         on!(reader, conn => {
-            let mut query = sqlx::query_scalar(statement);
+            let mut query = sqlx::query_scalar(AssertSqlSafe(statement));
             if let Some(tag) = &filter.tag {
                 query = query.bind(tag);
             }
             if let Some(user_id) = filter.user_id {
                 query = query.bind(user_id);
             }
-            query.fetch_one(&mut *conn).await
+            query.bind(COUNTED_ROWS).fetch_one(&mut *conn).await
         })
     }
 }
 
-/// The statement of a page; its parameters are the tag, the author, where it begins, and the limit.
-///
-/// The places are found first, in an index that has all that is needed for it, so that passing over
-/// many posts reads no content.
-fn page_statement(filter: &Filter, begin: Begin) -> String {
-    let mut parameters = 0;
-    let mut next = || {
-        parameters += 1;
-        format!("${parameters}")
-    };
-    let mut conditions = Vec::new();
-    // By tag, the table of tags has the order too, and only posts that stand.
-    let (list, id) = if filter.tag.is_some() {
-        conditions.push(format!("tag = {}", next()));
-        ("post_tags", "post_id")
-    } else {
-        conditions.push("deleted_at is null".to_owned());
-        ("posts", "id")
-    };
-    if filter.user_id.is_some() {
-        conditions.push(format!("user_id = {}", next()));
+/// What a list is read from: a table with an index in the list's order that has all that is asked for.
+/// Parameters are the tag and the author.
+struct List {
+    of: &'static str,
+    id: &'static str,
+    parameters: usize,
+}
+
+impl List {
+    fn of(filter: &Filter) -> Self {
+        let (of, id, parameters) = match (&filter.tag, filter.user_id) {
+            (None, None) => ("posts where deleted_at is null", "id", 0),
+            (None, Some(_)) => ("posts where user_id = $1 and deleted_at is null", "id", 1),
+            // The table of tags has only posts that stand.
+            (Some(_), None) => ("post_tags where tag = $1", "post_id", 1),
+            // An author has fewer posts than a tag.
+            (Some(_), Some(_)) => (
+                "posts where user_id = $2 and deleted_at is null and exists (
+                    select 1 from post_tags t where t.tag = $1
+                        and t.created_at = posts.created_at and t.post_id = posts.id)",
+                "id",
+                2,
+            ),
+        };
+        Self { of, id, parameters }
     }
-    let skip = match begin {
-        Begin::Skip(_) => format!("offset {}", next()),
-        Begin::After(_) => {
-            let (created_at, post_id) = (next(), next());
-            conditions.push(format!("(created_at, {id}) < ({created_at}, {post_id})"));
-            String::new()
-        }
-    };
-    let limit = next();
-    let conditions = conditions.join(" and ");
-    format!(
-        "select {COLUMNS}
-         from (select created_at, {id} as post_id from {list} where {conditions}
-            order by created_at desc, {id} desc limit {limit} {skip}) l
-         join posts p on p.id = l.post_id join authors a on a.user_id = p.user_id
-         order by l.created_at desc, l.post_id desc"
-    )
 }
 
 /// Inserts the post with the version 1 and gives the author's name of now; `None`, and nothing is

@@ -3,6 +3,7 @@
 
 mod caller;
 mod json;
+mod keyset;
 mod page;
 mod patch;
 mod path;
@@ -11,7 +12,8 @@ mod query;
 pub use caller::Admin;
 pub(crate) use json::{BodyLimit, too_large};
 pub use json::{DEFAULT_BODY_LIMIT, ValidJson};
-pub use page::{Cursor, Listing, MAX_LIMIT, MAX_SKIP, Page};
+pub use keyset::Keyset;
+pub use page::{COUNTED_ROWS, Cursor, Listing, MAX_LIMIT, MAX_SKIP, MAX_TOTAL, Page};
 pub use patch::Patch;
 pub use path::ValidPath;
 pub use query::ValidQuery;

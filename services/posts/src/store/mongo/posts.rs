@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use blocks::context;
+use blocks::extract::{COUNTED_ROWS, Keyset};
 use blocks::outbox::Pending;
 use chrono::{DateTime, Utc};
 use events::Context;
@@ -21,7 +22,7 @@ use crate::domain::{Author, Draft, Post};
 use crate::error::PostError;
 use crate::idempotency::{KEPT, KeyedRequest};
 use crate::removal::PAGE;
-use crate::store::{Begin, Filter, PostStore};
+use crate::store::{Filter, PostStore};
 
 /// How often a key that was forgotten a moment ago is taken anew.
 const ATTEMPTS: usize = 16;
@@ -195,28 +196,25 @@ impl PostStore for MongoPosts {
     async fn newest(
         &self,
         filter: &Filter,
-        begin: Begin,
+        after: Keyset,
+        skip: i64,
         limit: i64,
     ) -> Result<Vec<Post>, StoreError> {
         let mut wanted = standing(filter);
-        let skip = match begin {
-            Begin::Skip(skip) => u64::try_from(skip).unwrap_or_default(),
-            Begin::After(place) => {
-                let (at, id) = (date(place.created_at), place.id.to_string());
-                let before = [
-                    doc! {"created_at": {"$lt": at}},
-                    doc! {"created_at": at, "_id": {"$lt": id}},
-                ];
-                wanted.insert("$or", before.to_vec());
-                0
-            }
-        };
+        if after != Keyset::TOP {
+            let (at, id) = (date(after.at()), after.id.to_string());
+            let before = [
+                doc! {"created_at": {"$lt": at}},
+                doc! {"created_at": at, "_id": {"$lt": id}},
+            ];
+            wanted.insert("$or", before.to_vec());
+        }
         let found = self
             .0
             .collection(POSTS)
             .find(wanted)
             .sort(doc! {"created_at": -1, "_id": -1})
-            .skip(skip)
+            .skip(u64::try_from(skip).unwrap_or_default())
             .limit(limit)
             .projection(shown())
             .await
@@ -232,7 +230,8 @@ impl PostStore for MongoPosts {
 
     async fn count(&self, filter: &Filter) -> Result<i64, StoreError> {
         let posts = self.0.collection(POSTS);
-        let count = posts.count_documents(standing(filter)).await;
+        let most = u64::try_from(COUNTED_ROWS).unwrap_or_default();
+        let count = posts.count_documents(standing(filter)).limit(most).await;
         Ok(i64::try_from(count.map_err(failed)?).unwrap_or(i64::MAX))
     }
 }

@@ -1,5 +1,6 @@
 //! Several processes on one database, which only know of each other what is in there.
 
+use blocks::extract::Keyset;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use posts::domain::Limits;
 use posts::error::PostError;
 use posts::idempotency::KeyedRequest;
 use posts::store::mongo::{Mongo, MongoPosts};
-use posts::store::{Begin, Filter, PostStore};
+use posts::store::{Filter, PostStore};
 use posts::{Posts, service};
 
 use super::{PATIENCE, ada, create, draft, retitle};
@@ -149,7 +150,7 @@ async fn a_rename_that_another_process_hears_of_shows_at_once_and_soon_in_events
         let all = Filter::default();
         let page = posts
             .store()
-            .newest(&all, Begin::Skip(0), 10)
+            .newest(&all, Keyset::TOP, 0, 10)
             .await
             .unwrap();
         assert!(
