@@ -24,7 +24,6 @@ pub mod commands;
 pub mod consumer;
 pub mod domain;
 pub mod error;
-pub mod idempotency;
 pub mod queries;
 pub mod removal;
 pub mod store;
@@ -56,6 +55,7 @@ pub const NAME: &str = "posts";
 pub const MIGRATIONS: &[Migration] = &[
     sql::migration!(1001, "posts", "0001_posts.sql"),
     sql::migration!(1002, "tags follow posts", "0002_tags_follow_posts.sql"),
+    sql::migration!(1003, "keys in one table", "0003_keys_in_one_table.sql"),
 ];
 
 /// The gateway's rule for each endpoint.

@@ -1,13 +1,12 @@
 //! The port to where posts are kept: state and event in one write, whatever the technology.
 
 pub mod authors;
-mod idempotency;
 #[cfg(feature = "fleet")]
 pub mod mongo;
 mod sql;
 
 use async_trait::async_trait;
-use blocks::extract::Keyset;
+use blocks::extract::{KeyedRequest, Keyset};
 use events::posts::{PostDeleted, PostUpdated};
 use uuid::Uuid;
 
@@ -16,7 +15,6 @@ use ::sql::StoreError;
 
 use crate::domain::{Author, Draft, Post};
 use crate::error::PostError;
-use crate::idempotency::KeyedRequest;
 
 /// Which posts a list is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +44,7 @@ pub trait PostStore: Send + Sync + 'static {
     /// the account is known. With `request`, the same one again gives the post as it was published.
     ///
     /// # Errors
-    /// [`PostError::AccountDeleted`], [`PostError::KeyReused`], or that the store failed.
+    /// [`PostError::AccountDeleted`], [`PostError::Key`], or that the store failed.
     async fn create(
         &self,
         draft: Draft,

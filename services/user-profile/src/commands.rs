@@ -1,12 +1,17 @@
 //! What profiles can be told. Each is one write: the state and the event that tells of it.
 
 use blocks::Caller;
+use blocks::extract::IdempotencyKey;
+use sql::{Tx, idempotency};
 
-use crate::domain::{Changes, Fields, Profile, Request};
+use crate::domain::{Added, Changes, Fields, Profile, Request};
 use crate::error::ProfileError;
 use crate::{Profiles, queries, store};
 
-/// Writes the caller's profile for the first time.
+/// The operation that idempotency keys of new profiles belong to.
+const CREATE: &str = "profile.create";
+
+/// Writes the caller's profile for the first time; with a key, once however often it is asked for.
 ///
 /// # Errors
 /// See [`ProfileError`].
@@ -14,28 +19,38 @@ pub async fn create(
     profiles: &Profiles,
     caller: &Caller,
     request: Request,
+    key: IdempotencyKey,
 ) -> Result<Profile, ProfileError> {
     let mut fields = Fields::default();
     Changes::new(request, profiles.limits(), profiles.today())?.apply(&mut fields);
+    let request = key.request(&fields);
     let user_id = caller.id;
     profiles
         .db()
         .write(move |tx| {
             Box::pin(async move {
-                if !store::claim(tx, user_id).await? {
-                    return Err(ProfileError::AccountDeleted);
-                }
-                let added = store::add(tx, user_id, fields).await;
-                added.map_err(|error| {
-                    if error.is_unique("user_profiles", "user_id") {
-                        ProfileError::Exists
-                    } else {
-                        ProfileError::Store(error)
-                    }
-                })
+                let asked = fields.clone();
+                let added = idempotency::once(tx, (CREATE, user_id), request, move |tx| {
+                    Box::pin(add(tx, user_id, asked))
+                });
+                Ok(added.await?.profile(user_id, fields))
             })
         })
         .await
+}
+
+async fn add(tx: &mut Tx, user_id: i64, fields: Fields) -> Result<Added, ProfileError> {
+    if !store::claim(tx, user_id).await? {
+        return Err(ProfileError::AccountDeleted);
+    }
+    let added = store::add(tx, user_id, &fields).await;
+    added.map_err(|error| {
+        if error.is_unique("user_profiles", "user_id") {
+            ProfileError::Exists
+        } else {
+            ProfileError::Store(error)
+        }
+    })
 }
 
 /// Changes the caller's profile. Where nothing is asked for, nothing is written.

@@ -3,10 +3,10 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use events::profiles::{ProfileCreated, ProfileDeleted, ProfileUpdated};
 use serde_json::value::RawValue;
-use sql::{Db, StoreError, Tx, on};
+use sql::{Db, StoreError, Tx, idempotency, on};
 use sqlx::AssertSqlSafe;
 
-use crate::domain::{Changes, Fields, Profile};
+use crate::domain::{Added, Changes, Fields, Profile};
 
 const COLUMNS: &str = "id, user_id, first_name, last_name, dob, address, city, state, zip_code,
     country, phone, bio, preferences, version, created_at, updated_at";
@@ -61,21 +61,17 @@ impl TryFrom<Row> for Profile {
 ///
 /// # Errors
 /// A second one breaks the constraint `user_profiles_user_id_key`.
-pub async fn add(tx: &mut Tx, user_id: i64, fields: Fields) -> Result<Profile, StoreError> {
-    let (now, version) = (tx.now(), 1);
-    let profile_id = insert(tx, user_id, &fields, now).await?;
+pub async fn add(tx: &mut Tx, user_id: i64, fields: &Fields) -> Result<Added, StoreError> {
+    let created_at = tx.now();
+    let profile_id = insert(tx, user_id, fields, created_at).await?;
     let event = ProfileCreated {
         profile_id,
         user_id,
     };
-    tx.publish(&event, version).await?;
-    Ok(Profile {
+    tx.publish(&event, Added::VERSION).await?;
+    Ok(Added {
         id: profile_id,
-        user_id,
-        fields,
-        version,
-        created_at: now,
-        updated_at: now,
+        created_at,
     })
 }
 
@@ -115,7 +111,7 @@ pub async fn of_user(db: &Db, user_id: i64) -> Result<Option<Profile>, StoreErro
     row.map(Profile::try_from).transpose()
 }
 
-/// Closes an account: its profile goes, and it writes none any more.
+/// Closes an account: its profile and its keys go, and it writes none any more.
 ///
 /// # Errors
 /// When the store failed.
@@ -131,6 +127,7 @@ pub async fn close(tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
     .execute(&mut *conn)
     .await
     .map(|_| ()))?;
+    idempotency::forget(tx, user_id).await?;
     remove(tx, user_id).await.map(|_| ())
 }
 

@@ -12,6 +12,7 @@ mod db;
 mod dialect;
 mod error;
 mod faults;
+pub mod idempotency;
 pub mod log;
 mod migrate;
 mod outbox;

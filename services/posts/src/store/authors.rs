@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use events::posts::PostDeleted;
-use sql::{Db, StoreError, Tx, on};
+use sql::{Db, StoreError, Tx, idempotency, on};
 use uuid::Uuid;
 
-use super::idempotency;
 use crate::cache::Cache;
 use crate::domain::Author;
 use crate::removal::{ClosedAccounts, Removed};

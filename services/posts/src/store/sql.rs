@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use blocks::extract::{COUNTED_ROWS, Keyset};
+use blocks::extract::{COUNTED_ROWS, KeyedRequest, Keyset};
 use chrono::{DateTime, Utc};
 use events::posts::{PostDeleted, PostUpdated};
-use sql::{Db, StoreError, Tx, on};
+use serde::{Deserialize, Serialize};
+use sql::{Db, StoreError, Tx, idempotency, on};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::idempotency::{self, Claim, Record};
 use super::{Filter, PostStore, authors};
 use crate::cache::Cache;
 use crate::domain::{Author, Draft, Post};
 use crate::error::PostError;
-use crate::idempotency::KeyedRequest;
 
 const COLUMNS: &str = "p.id, p.user_id, a.username, p.title, p.content, p.tags, p.created_at,
     p.updated_at, p.version";
+
+/// The operation that idempotency keys of new posts belong to.
+const CREATE: &str = "posts.create";
 
 /// Posts in a service's own database.
 pub struct SqlPosts {
@@ -77,42 +79,20 @@ impl PostStore for SqlPosts {
         self.db
             .write(move |tx| {
                 Box::pin(async move {
-                    let (id, now) = (tx.id(), tx.now());
-                    if let Some(request) = request {
-                        let record = Record {
-                            post_id: id,
-                            username: author.name.clone(),
-                            created_at: now,
-                        };
-                        match idempotency::claim(tx, author.id, &request, record).await? {
-                            Claim::New => {}
-                            Claim::Seen(Record {
-                                post_id,
-                                username,
-                                created_at,
-                            }) => {
-                                let author = Author {
-                                    name: username,
-                                    ..author
-                                };
-                                return Ok(draft.publish(post_id, author, created_at).0);
-                            }
-                            Claim::Other => return Err(PostError::KeyReused),
-                        }
-                    }
-                    let mut name = insert(tx, id, author.id, &draft, now).await?;
-                    if name.is_none() {
-                        authors::introduce(tx, &author).await?;
-                        name = insert(tx, id, author.id, &draft, now).await?;
-                    }
+                    let (asked, user_id) = (draft.clone(), author.id);
+                    let published = idempotency::once(tx, (CREATE, user_id), request, move |tx| {
+                        Box::pin(publish(tx, asked, author, cache))
+                    });
+                    let Published {
+                        post_id,
+                        username,
+                        created_at,
+                    } = published.await?;
                     let author = Author {
-                        name: name.ok_or(PostError::AccountDeleted)?,
-                        ..author
+                        id: user_id,
+                        name: username,
                     };
-                    let (post, event) = draft.publish(id, author, now);
-                    tx.publish(&event, post.version).await?;
-                    tell(tx, cache, id);
-                    Ok(post)
+                    Ok(draft.publish(post_id, author, created_at).0)
                 })
             })
             .await
@@ -232,6 +212,42 @@ impl PostStore for SqlPosts {
             query.bind(COUNTED_ROWS).fetch_one(&mut *conn).await
         })
     }
+}
+
+/// What the answer to a request to publish is made of, besides the request.
+#[derive(Serialize, Deserialize)]
+struct Published {
+    #[serde(with = "uuid::serde::simple")]
+    post_id: Uuid,
+    username: String,
+    created_at: DateTime<Utc>,
+}
+
+async fn publish(
+    tx: &mut Tx,
+    draft: Draft,
+    author: Author,
+    cache: Option<Arc<Cache>>,
+) -> Result<Published, PostError> {
+    let (id, now) = (tx.id(), tx.now());
+    let mut name = insert(tx, id, author.id, &draft, now).await?;
+    if name.is_none() {
+        authors::introduce(tx, &author).await?;
+        name = insert(tx, id, author.id, &draft, now).await?;
+    }
+    let username = name.ok_or(PostError::AccountDeleted)?;
+    let author = Author {
+        name: username.clone(),
+        ..author
+    };
+    let (post, event) = draft.publish(id, author, now);
+    tx.publish(&event, post.version).await?;
+    tell(tx, cache, id);
+    Ok(Published {
+        post_id: id,
+        username,
+        created_at: now,
+    })
 }
 
 /// What a list is read from: a table with an index in the list's order that has all that is asked for.

@@ -4,7 +4,7 @@ mod views;
 
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
-use blocks::extract::ValidJson;
+use blocks::extract::{IdempotencyKey, ValidJson};
 use blocks::{Caller, Problem};
 use http::StatusCode;
 use http::request::Parts;
@@ -46,6 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for UserId {
 /// Writes the caller's profile for the first time.
 #[utoipa::path(post, path = "/api/profile", operation_id = "profile.create", tag = "profile",
     request_body = ProfileRequest,
+    params(IdempotencyKey),
     responses(
         (status = 201, description = "It is written.", body = ProfileView),
         (status = 400, description = "`profile_exists`, `validation_failed`, `malformed_json`",
@@ -54,14 +55,19 @@ impl<S: Send + Sync> FromRequestParts<S> for UserId {
             body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`account_deleted`",
             body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`idempotency_key_in_flight`: the same request is under way.",
+            body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`idempotency_key_reused`: the key came with another request.",
+            body = Problem, content_type = "application/problem+json"),
     ))]
 #[tracing::instrument(name = "profile.create", level = "debug", skip_all, fields(user.id = caller.id))]
 async fn create(
     State(profiles): State<Profiles>,
     caller: Caller,
+    key: IdempotencyKey,
     ValidJson(request): ValidJson<ProfileRequest>,
 ) -> Result<(StatusCode, Json<ProfileView>), ProfileError> {
-    let profile = commands::create(&profiles, &caller, request.into()).await?;
+    let profile = commands::create(&profiles, &caller, request.into(), key).await?;
     Ok((StatusCode::CREATED, Json(profile.into())))
 }
 

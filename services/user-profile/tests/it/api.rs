@@ -1,15 +1,54 @@
 //! What an owner and others see.
 
+use axum::http::Method;
+use events::users::UserDeleted;
 use serde_json::json;
 use testkit::db::TestDb;
 use user_profile::{MIGRATIONS, NAME};
 
-use crate::harness::app;
+use crate::harness::{Answer, App, app, caller, record};
 
 const FULL: &str = r#"{"first_name":"Ada","last_name":"Lovelace","dob":"1815-12-10"}"#;
 const EVERYTHING: &str = r#"{"first_name":"Ada","last_name":"L","dob":"1990-02-28","address":"Way 1",
     "city":"Ulm","state":"BW","zip_code":"89073","country":"DE","phone":"+49 731","bio":"Hi",
     "preferences":{"theme":"dark"}}"#;
+
+async fn keyed(app: &App, user: i64, body: &str, key: &str) -> Answer {
+    let headers = [("Idempotency-Key", key)];
+    let who = Some(caller(user));
+    app.send_with(Method::POST, "/api/profile", who, body, &headers)
+        .await
+}
+
+testkit::on_each_database!(
+    the_same_first_profile_under_a_key_is_written_once,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(db);
+        let (a, b) = tokio::join!(
+            keyed(&app, 1, EVERYTHING, "k"),
+            keyed(&app, 1, EVERYTHING, "k")
+        );
+        assert_eq!((a.status.as_u16(), &a.text), (201, &b.text));
+        app.put(1, r#"{"bio":"new"}"#).await;
+        assert_eq!(keyed(&app, 1, EVERYTHING, "k").await.text, a.text);
+        assert_eq!(app.outbox().await.len(), 2);
+        keyed(&app, 1, r#"{"bio":"other"}"#, "k")
+            .await
+            .problem(422, "idempotency_key_reused");
+        keyed(&app, 1, EVERYTHING, "l")
+            .await
+            .problem(400, "profile_exists");
+        assert_eq!(keyed(&app, 2, "{}", "k").await.status, 201);
+        // What a closed account asked for is forgotten with it.
+        let closed = record(&app.db, 1, 0, &UserDeleted { user_id: 1 });
+        app.consumer.apply(&[closed]).await.unwrap();
+        keyed(&app, 1, EVERYTHING, "k")
+            .await
+            .problem(403, "account_deleted");
+    }
+);
 
 testkit::on_each_database!(
     a_profile_is_written_read_changed_and_deleted,

@@ -2,6 +2,7 @@
 //! problem that names the field or the parameter; never a plain text and never a 5xx.
 
 mod caller;
+mod idempotency;
 mod json;
 mod keyset;
 mod page;
@@ -10,6 +11,7 @@ mod path;
 mod query;
 
 pub use caller::Admin;
+pub use idempotency::{IdempotencyKey, KeyRefused, KeyedRequest, MAX_KEY_BYTES};
 pub(crate) use json::{BodyLimit, too_large};
 pub use json::{DEFAULT_BODY_LIMIT, ValidJson};
 pub use keyset::Keyset;

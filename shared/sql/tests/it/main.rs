@@ -5,6 +5,7 @@
 )]
 
 mod db;
+mod idempotency;
 mod lease;
 mod log;
 mod outbox;

@@ -2,7 +2,7 @@
 //!
 //! | from | to |
 //! |---|---|
-//! | `posts` with their `idempotency_records` | `posts`, tombstones too |
+//! | `posts` with their `idempotency_keys` | `posts`, tombstones too |
 //! | `authors` | `authors`; one that was closed says so, and whether posts are left |
 //! | `consumer_versions`, `parked_keys`, `inbox_messages` | see [`super::consumer`] |
 //!
@@ -155,11 +155,15 @@ impl Side for Posts {
     async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
         let mut reader = self.0.read().await?;
         let mut found = sqlx::query_as::<_, PostRow>(
-            "select p.id, p.user_id, a.username, p.title, p.content, p.tags, p.version,
+            "with r as materialized (
+                select user_id, key, fingerprint, created_at,
+                    answer ->> 'post_id' as post_id, answer ->> 'username' as username
+                from idempotency_keys where operation = 'posts.create')
+             select p.id, p.user_id, a.username, p.title, p.content, p.tags, p.version,
                 p.created_at, p.updated_at, p.deleted_at, r.key as request_key, r.fingerprint,
                 r.username as request_username, r.created_at as request_at
              from posts p join authors a on a.user_id = p.user_id
-             left join idempotency_records r on r.post_id = p.id and r.user_id = p.user_id
+             left join r on r.post_id = lower(hex(p.id)) and r.user_id = p.user_id
              order by p.id",
         )
         .fetch(sqlite(&mut reader)?);

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use blocks::context;
-use blocks::extract::{COUNTED_ROWS, Keyset};
+use blocks::extract::{COUNTED_ROWS, KeyRefused, KeyedRequest, Keyset};
 use blocks::outbox::Pending;
 use chrono::{DateTime, Utc};
 use events::Context;
@@ -20,7 +20,6 @@ use super::names::{Known, LASTS};
 use super::{Mongo, POSTS, authors, closing};
 use crate::domain::{Author, Draft, Post};
 use crate::error::PostError;
-use crate::idempotency::{KEPT, KeyedRequest};
 use crate::removal::PAGE;
 use crate::store::{Filter, PostStore};
 
@@ -60,7 +59,7 @@ impl MongoPosts {
         let Some(before) = found.request else {
             return Ok(None);
         };
-        if time(before.created_at) <= self.now() - KEPT {
+        if time(before.created_at) <= self.now() - KeyedRequest::KEPT {
             // Named by its time, too: another request may have taken the key meanwhile.
             let forgotten = doc! {
                 "_id": &found.id, "request.id": id, "request.created_at": before.created_at,
@@ -70,7 +69,7 @@ impl MongoPosts {
             return Ok(None);
         }
         if before.fingerprint != request.fingerprint {
-            return Err(PostError::KeyReused);
+            return Err(KeyRefused::Reused.into());
         }
         let post_id =
             Uuid::try_parse(&found.id).map_err(|error| StoreError::Rejected(Box::new(error)))?;

@@ -1,6 +1,6 @@
 //! Several processes on one database, which only know of each other what is in there.
 
-use blocks::extract::Keyset;
+use blocks::extract::{KeyRefused, KeyedRequest, Keyset};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,6 @@ use futures::future::join_all;
 use mongodb::bson::{Document, doc};
 use posts::domain::Limits;
 use posts::error::PostError;
-use posts::idempotency::KeyedRequest;
 use posts::store::mongo::{Mongo, MongoPosts};
 use posts::store::{Filter, PostStore};
 use posts::{Posts, service};
@@ -101,7 +100,7 @@ async fn a_key_that_two_processes_are_asked_under_at_once_gives_one_post() {
     let (one, two) = (MongoPosts::new(one), MongoPosts::new(two));
     for round in 0..10 {
         let ask = async |posts: &MongoPosts, title: &str| {
-            let request = KeyedRequest::new(format!("k{round}"), &draft(title));
+            let request = KeyedRequest::new(format!("k{round}"), &draft(title).parts());
             posts.create(draft(title), ada(), Some(request)).await
         };
         let answers = tokio::join!(
@@ -117,7 +116,7 @@ async fn a_key_that_two_processes_are_asked_under_at_once_gives_one_post() {
         assert_eq!(ids[0], ids[1]);
         let refused = answers
             .iter()
-            .filter(|answer| matches!(answer, Err(PostError::KeyReused)));
+            .filter(|answer| matches!(answer, Err(PostError::Key(KeyRefused::Reused))));
         assert_eq!(refused.count(), 2);
     }
     assert_eq!(one.count(&Filter::default()).await.unwrap(), 10);
