@@ -23,10 +23,6 @@ use crate::{Posts, commands};
             body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`account_deleted`",
             body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`idempotency_key_in_flight`: the same request is under way.",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`idempotency_key_reused`: the key came with another request.",
-            body = Problem, content_type = "application/problem+json"),
     ))]
 #[tracing::instrument(name = "posts.create", level = "debug", skip_all, fields(user.id = caller.id))]
 pub(super) async fn create(

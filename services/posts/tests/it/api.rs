@@ -1,5 +1,6 @@
 //! Writing and reading posts.
 
+use axum::http::Request;
 use events::posts::{PostCreated, PostDeleted, PostUpdated};
 use serde_json::json;
 
@@ -137,5 +138,37 @@ on_each_store!(
                 .collect();
             assert_eq!(versions, [1, 2, 3, 4, 5, 6]);
         }
+    }
+);
+
+on_each_store!(
+    a_reader_that_has_a_post_is_told_so_until_it_changes,
+    async |db: Store| {
+        let app = app(&db);
+        let id = app.published(ADA, "t", &[]).await;
+        let path = format!("/api/posts/{id}");
+        let ask = async |method: &str, tag: &str| {
+            let request = Request::builder().method(method).uri(&path);
+            let request = request.header("If-None-Match", tag);
+            app.ask(request, None, "").await
+        };
+        let first = app.get(&path).await;
+        assert_eq!(first.status, 200);
+        for method in ["GET", "HEAD"] {
+            let same = ask(method, &first.etag).await;
+            assert_eq!((same.status.as_u16(), &*same.text), (304, ""), "{method}");
+            assert_eq!(same.etag, first.etag);
+        }
+        let head = ask("HEAD", "\"other\"").await;
+        assert_eq!(
+            (head.status.as_u16(), &*head.text, &head.etag),
+            (200, "", &first.etag)
+        );
+        app.put(ADA, &id, r#"{"title":"new"}"#).await.ok();
+        let changed = ask("GET", &first.etag).await;
+        assert_eq!(changed.ok()["title"], "new");
+        assert_ne!(changed.etag, first.etag);
+        app.delete(ADA, &id).await.ok();
+        ask("GET", "*").await.problem(404, "post_not_found");
     }
 );

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
+use axum::http::request::Builder;
 use axum::http::{Method, Request, StatusCode, header};
 use blocks::consumer::ConsumerStore;
 use blocks::outbox::{Outbox, Place};
@@ -79,6 +80,7 @@ pub fn caller(id: i64) -> Caller {
 pub struct Answer {
     pub status: StatusCode,
     pub content_type: String,
+    pub etag: String,
     pub text: String,
 }
 
@@ -129,6 +131,10 @@ impl App {
         for key in keys {
             request = request.header("Idempotency-Key", *key);
         }
+        self.ask(request, who, body).await
+    }
+
+    pub async fn ask(&self, request: Builder, who: Option<i64>, body: &str) -> Answer {
         let mut request = request.body(Body::from(body.to_owned())).unwrap();
         if let Some(id) = who {
             request.extensions_mut().insert(caller(id));
@@ -139,10 +145,13 @@ impl App {
         let content_type = content_type
             .map_or("", |value| value.to_str().unwrap())
             .to_owned();
+        let etag = response.headers().get(header::ETAG);
+        let etag = etag.map_or("", |value| value.to_str().unwrap()).to_owned();
         let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         Answer {
             status,
             content_type,
+            etag,
             text: String::from_utf8(bytes.to_vec()).unwrap(),
         }
     }

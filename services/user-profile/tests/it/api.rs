@@ -263,3 +263,29 @@ testkit::on_each_database!(
         assert!(app.outbox().await.is_empty());
     }
 );
+
+#[tokio::test]
+async fn a_reader_that_has_a_profile_is_told_so() {
+    let app = app(testkit::db::sqlite(NAME, MIGRATIONS).await);
+    app.post(1, r#"{"first_name":"Ada"}"#).await;
+    let same = app
+        .send_with(
+            Method::GET,
+            "/api/profile",
+            Some(caller(1)),
+            "",
+            &[("If-None-Match", "*")],
+        )
+        .await;
+    assert_eq!((same.status.as_u16(), &*same.text), (304, ""));
+    let other = app
+        .send_with(
+            Method::GET,
+            "/api/profile/1",
+            Some(caller(2)),
+            "",
+            &[("If-None-Match", "\"x\"")],
+        )
+        .await;
+    assert_eq!(other.json()["first_name"], "Ada");
+}

@@ -2,6 +2,7 @@
 //! problem that names the field or the parameter; never a plain text and never a 5xx.
 
 mod caller;
+mod etag;
 mod idempotency;
 mod json;
 mod keyset;
@@ -11,6 +12,7 @@ mod path;
 mod query;
 
 pub use caller::Admin;
+pub use etag::{IfNoneMatch, Tagged};
 pub use idempotency::{IdempotencyKey, KeyRefused, KeyedRequest, MAX_KEY_BYTES};
 pub(crate) use json::{BodyLimit, too_large};
 pub use json::{DEFAULT_BODY_LIMIT, ValidJson};
