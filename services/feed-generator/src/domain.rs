@@ -4,7 +4,7 @@ use blocks::FieldErrors;
 use blocks::extract::{Cursor, Keyset, Page};
 use chrono::{DateTime, Utc};
 use events::posts::{PostCreated, PostDeleted, PostUpdated};
-use events::users::{UserCreated, UserDeleted, UserUpdated};
+use events::users::AccountChange;
 use events::{Envelope, Event, Malformed};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -110,29 +110,16 @@ impl Change {
                 }
             };
         }
-        macro_rules! name {
-            ($type:ty) => {
-                if let Some(user) = event.open::<$type>() {
-                    let user = user?;
-                    return Ok(Some(Self::Name {
-                        user_id: user.user_id,
-                        username: user.username,
-                    }));
-                }
-            };
-        }
         put!(PostCreated);
         put!(PostUpdated);
-        name!(UserCreated);
-        name!(UserUpdated);
         if let Some(post) = event.open::<PostDeleted>() {
             let PostDeleted { post_id, user_id } = post?;
             return Ok(Some(Self::Remove { post_id, user_id }));
         }
-        if let Some(user) = event.open::<UserDeleted>() {
-            return Ok(Some(Self::Forget(user?.user_id)));
-        }
-        Ok(None)
+        Ok(AccountChange::of(event)?.map(|change| match change {
+            AccountChange::Named { user_id, username } => Self::Name { user_id, username },
+            AccountChange::Closed { user_id } => Self::Forget(user_id),
+        }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The port to where posts are kept: state and event in one write, whatever the technology.
 
-pub mod authors;
+pub mod closed;
 #[cfg(feature = "fleet")]
 pub mod mongo;
 mod sql;

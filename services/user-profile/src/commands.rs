@@ -2,7 +2,7 @@
 
 use blocks::Caller;
 use blocks::extract::IdempotencyKey;
-use sql::{Tx, idempotency};
+use sql::{Tx, accounts, idempotency};
 
 use crate::domain::{Added, Changes, Fields, Profile, Request};
 use crate::error::ProfileError;
@@ -40,7 +40,8 @@ pub async fn create(
 }
 
 async fn add(tx: &mut Tx, user_id: i64, fields: Fields) -> Result<Added, ProfileError> {
-    if !store::claim(tx, user_id).await? {
+    accounts::introduce(tx, user_id, "").await?;
+    if !accounts::hold_open(tx, user_id).await? {
         return Err(ProfileError::AccountDeleted);
     }
     let added = store::add(tx, user_id, &fields).await;

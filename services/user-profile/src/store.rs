@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use events::profiles::{ProfileCreated, ProfileDeleted, ProfileUpdated};
 use serde_json::value::RawValue;
-use sql::{Db, StoreError, Tx, idempotency, on};
+use sql::{Db, StoreError, Tx, on};
 use sqlx::AssertSqlSafe;
 
 use crate::domain::{Added, Changes, Fields, Profile};
@@ -109,43 +109,6 @@ pub async fn of_user(db: &Db, user_id: i64) -> Result<Option<Profile>, StoreErro
         .fetch_optional(&mut *conn)
         .await)?;
     row.map(Profile::try_from).transpose()
-}
-
-/// Closes an account: its profile and its keys go, and it writes none any more.
-///
-/// # Errors
-/// When the store failed.
-pub async fn close(tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
-    let now = tx.now();
-    on!(tx, conn => sqlx::query(
-        "insert into accounts (user_id, closed_at) values ($1, $2)
-         on conflict (user_id) do update set closed_at = excluded.closed_at
-         where accounts.closed_at is null",
-    )
-    .bind(user_id)
-    .bind(now)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))?;
-    idempotency::forget(tx, user_id).await?;
-    remove(tx, user_id).await.map(|_| ())
-}
-
-/// Locks the account until the end of the write; false when it is closed. One that is being closed at
-/// the same moment is either closed before, or its closing finds this write's profile.
-///
-/// # Errors
-/// When the store failed.
-pub async fn claim(tx: &mut Tx, user_id: i64) -> Result<bool, StoreError> {
-    let closed_at: Option<DateTime<Utc>> = on!(tx, conn => sqlx::query_scalar(
-        "insert into accounts (user_id) values ($1)
-         on conflict (user_id) do update set closed_at = accounts.closed_at
-         returning closed_at",
-    )
-    .bind(user_id)
-    .fetch_one(&mut *conn)
-    .await)?;
-    Ok(closed_at.is_none())
 }
 
 async fn insert(

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Event, Topic, topic};
+use crate::{Envelope, Event, Malformed, Topic, topic};
 
 macro_rules! user_event {
     ($name:ident, $type:literal) => {
@@ -72,3 +72,38 @@ pub struct UserSessionRevoked {
     pub session_id: Uuid,
 }
 user_event!(UserSessionRevoked, "user.session_revoked");
+
+/// What an event is to the services that show an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountChange {
+    /// It has this name now.
+    Named {
+        /// The account.
+        user_id: i64,
+        /// Its name.
+        username: String,
+    },
+    /// It was closed.
+    Closed {
+        /// The account.
+        user_id: i64,
+    },
+}
+
+impl AccountChange {
+    /// What `event` changes; `None` for types that change neither.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn of(event: &Envelope) -> Result<Option<Self>, Malformed> {
+        let named = |user_id, username| Some(Self::Named { user_id, username });
+        if let Some(created) = event.open::<UserCreated>() {
+            return created.map(|user| named(user.user_id, user.username));
+        }
+        if let Some(updated) = event.open::<UserUpdated>() {
+            return updated.map(|user| named(user.user_id, user.username));
+        }
+        let closed = event.open::<UserDeleted>().transpose()?;
+        Ok(closed.map(|UserDeleted { user_id }| Self::Closed { user_id }))
+    }
+}

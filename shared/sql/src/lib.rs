@@ -6,6 +6,7 @@
 //!
 //! The same statement text runs on both databases; see [`on!`].
 
+pub mod accounts;
 mod conn;
 mod consumer;
 mod db;

@@ -7,11 +7,11 @@ use blocks::extract::{COUNTED_ROWS, KeyedRequest, Keyset};
 use chrono::{DateTime, Utc};
 use events::posts::{PostDeleted, PostUpdated};
 use serde::{Deserialize, Serialize};
-use sql::{Db, StoreError, Tx, idempotency, on};
+use sql::{Db, StoreError, Tx, accounts, idempotency, on};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{Filter, PostStore, authors};
+use super::{Filter, PostStore};
 use crate::cache::Cache;
 use crate::domain::{Author, Draft, Post};
 use crate::error::PostError;
@@ -147,7 +147,7 @@ impl PostStore for SqlPosts {
         let row: Option<Row> = on!(reader, conn => sqlx::query_as(
             "select p.id, p.user_id, a.username, p.title, p.content, p.tags, p.created_at,
                 p.updated_at, p.version
-             from posts p join authors a on a.user_id = p.user_id
+             from posts p join accounts a on a.user_id = p.user_id
              where p.id = $1 and p.deleted_at is null",
         )
         .bind(id)
@@ -172,7 +172,7 @@ impl PostStore for SqlPosts {
              from (select created_at, {id} as post_id from {of}
                     and (created_at, {id}) < (${ms}, ${post_id})
                 order by created_at desc, {id} desc limit ${limited} offset ${skipped}) l
-             join posts p on p.id = l.post_id join authors a on a.user_id = p.user_id
+             join posts p on p.id = l.post_id join accounts a on a.user_id = p.user_id
              order by l.created_at desc, l.post_id desc"
         );
         let mut reader = self.db.read().await?;
@@ -232,7 +232,7 @@ async fn publish(
     let (id, now) = (tx.id(), tx.now());
     let mut name = insert(tx, id, author.id, &draft, now).await?;
     if name.is_none() {
-        authors::introduce(tx, &author).await?;
+        accounts::introduce(tx, author.id, &author.name).await?;
         name = insert(tx, id, author.id, &draft, now).await?;
     }
     let username = name.ok_or(PostError::AccountDeleted)?;
@@ -293,9 +293,9 @@ async fn insert(
     let lock = tx.dialect().for_share();
     let statement = format!(
         "insert into posts (id, user_id, title, content, tags, version, created_at, updated_at)
-         select $1, user_id, $3, $4, $5, 1, $6, $6 from authors
-            where user_id = $2 and deleted_at is null{lock}
-         returning (select username from authors where user_id = $2)"
+         select $1, user_id, $3, $4, $5, 1, $6, $6 from accounts
+            where user_id = $2 and closed_at is null{lock}
+         returning (select username from accounts where user_id = $2)"
     );
     on!(tx, conn => sqlx::query_scalar(AssertSqlSafe(statement))
         .bind(id)
