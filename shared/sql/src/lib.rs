@@ -7,6 +7,7 @@
 //! The same statement text runs on both databases; see [`on!`].
 
 pub mod accounts;
+pub mod claims;
 mod conn;
 mod consumer;
 mod db;

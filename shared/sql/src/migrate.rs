@@ -44,10 +44,11 @@ macro_rules! migration {
     };
 }
 
-/// The tables of outbox, inbox and lease, and of idempotency keys.
+/// The tables of outbox, inbox and lease, of idempotency keys, and of claims.
 const DELIVERY: &[Migration] = &[
     migration!(1, "delivery", "0001_delivery.sql"),
     migration!(2, "idempotency keys", "0002_idempotency.sql"),
+    migration!(3, "claims", "0003_claims.sql"),
 ];
 
 pub(crate) fn sqlite(own: &[Migration], with_delivery: bool) -> Migrator {

@@ -4,6 +4,7 @@
     reason = "a test that can't be set up should say where"
 )]
 
+mod claims;
 mod db;
 mod idempotency;
 mod lease;
