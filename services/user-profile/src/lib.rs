@@ -101,7 +101,12 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
 
 /// The service over `profiles`.
 pub fn service(profiles: &Profiles) -> Service {
-    let accounts = SqlConsumer::new(profiles.db.clone(), NAME, CONSUMES, Arc::new(Accounts(Owners)));
+    let accounts = SqlConsumer::new(
+        profiles.db.clone(),
+        NAME,
+        CONSUMES,
+        Arc::new(Accounts(Owners)),
+    );
     Service {
         consumers: vec![accounts.consumer()],
         ..DEFINITION.over(&profiles.db, api::router(profiles.clone()))
