@@ -19,7 +19,7 @@ use blocks::health::Health;
 use blocks::kit::{Kit, Limits};
 use blocks::metrics::Metrics;
 use blocks::service::Check;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 use utoipa::openapi::OpenApi;
@@ -100,13 +100,19 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         .allow_headers([
             AUTHORIZATION,
             CONTENT_TYPE,
+            IF_NONE_MATCH,
             name("idempotency-key"),
             name("x-correlation-id"),
             name("x-request-id"),
             name("traceparent"),
             name("tracestate"),
         ])
-        .expose_headers([RETRY_AFTER, name("x-correlation-id"), name("x-request-id")])
+        .expose_headers([
+            ETAG,
+            RETRY_AFTER,
+            name("x-correlation-id"),
+            name("x-request-id"),
+        ])
         .max_age(PREFLIGHT_AGE);
     if origins.iter().any(|origin| origin == "*") {
         return Some(cors.allow_origin(Any));

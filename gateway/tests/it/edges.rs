@@ -282,6 +282,31 @@ async fn paths_with_tricks_in_them_are_refused_before_any_rule_is_looked_up() {
 }
 
 #[tokio::test]
+async fn a_packed_answer_is_known_again_by_its_tag() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    let (_, ada) = rookery.join("ada").await;
+    let post = json!({"title": "t", "content": "c".repeat(5000)});
+    let post = rookery.post("/api/posts", Some(&ada), post).await;
+    let path = format!("/api/posts/{}", post.json()["id"].as_str().unwrap());
+    let get = async |tag: &str| {
+        let request = rookery.client.request("GET", &path);
+        let request = request
+            .header("accept-encoding", "gzip")
+            .header("if-none-match", tag);
+        rookery.client.give(request.body("").unwrap()).await
+    };
+    let packed = get("").await;
+    assert_eq!(packed.headers["content-encoding"], "gzip");
+    let tag = packed.headers["etag"].to_str().unwrap();
+    for tag in [tag.to_owned(), format!("W/{tag}")] {
+        let same = get(&tag).await;
+        assert_eq!((same.status.as_u16(), same.body.len()), (304, 0));
+        assert!(!same.headers.contains_key("content-encoding"));
+    }
+}
+
+#[tokio::test]
 async fn large_answers_are_packed_where_the_client_takes_it() {
     let folder = Folder::new();
     let rookery = folder.serve().await;

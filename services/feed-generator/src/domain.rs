@@ -1,10 +1,10 @@
 //! What the streams are: their order, their length, and what each event changes. No I/O.
 
 use blocks::FieldErrors;
-use blocks::extract::{Cursor, Page};
+use blocks::extract::{Cursor, Keyset, Page};
 use chrono::{DateTime, Utc};
 use events::posts::{PostCreated, PostDeleted, PostUpdated};
-use events::users::{UserCreated, UserDeleted, UserUpdated};
+use events::users::AccountChange;
 use events::{Envelope, Event, Malformed};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -33,28 +33,6 @@ impl Stream {
     }
 }
 
-/// Where a post stands in a stream: by its creation, the greatest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
-    /// When the post was created, in ms since 1970.
-    pub created_ms: i64,
-    /// Tells apart what was created in the same millisecond.
-    pub post_id: Uuid,
-}
-
-impl Place {
-    /// Before (newer than) every post: the end of the year 9999.
-    pub const TOP: Self = Self {
-        created_ms: 253_402_300_799_999,
-        post_id: Uuid::max(),
-    };
-
-    /// The time as the stores keep it.
-    pub fn created_at(self) -> DateTime<Utc> {
-        DateTime::from_timestamp_millis(self.created_ms).unwrap_or(DateTime::<Utc>::MAX_UTC)
-    }
-}
-
 /// A post as its latest event left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -80,11 +58,8 @@ pub struct Entry {
 
 impl Entry {
     /// Where it stands.
-    pub fn place(&self) -> Place {
-        Place {
-            created_ms: self.created_at.timestamp_millis(),
-            post_id: self.post_id,
-        }
+    pub fn place(&self) -> Keyset {
+        Keyset::new(self.created_at, self.post_id)
     }
 }
 
@@ -135,29 +110,16 @@ impl Change {
                 }
             };
         }
-        macro_rules! name {
-            ($type:ty) => {
-                if let Some(user) = event.open::<$type>() {
-                    let user = user?;
-                    return Ok(Some(Self::Name {
-                        user_id: user.user_id,
-                        username: user.username,
-                    }));
-                }
-            };
-        }
         put!(PostCreated);
         put!(PostUpdated);
-        name!(UserCreated);
-        name!(UserUpdated);
         if let Some(post) = event.open::<PostDeleted>() {
             let PostDeleted { post_id, user_id } = post?;
             return Ok(Some(Self::Remove { post_id, user_id }));
         }
-        if let Some(user) = event.open::<UserDeleted>() {
-            return Ok(Some(Self::Forget(user?.user_id)));
-        }
-        Ok(None)
+        Ok(AccountChange::of(event)?.map(|change| match change {
+            AccountChange::Named { user_id, username } => Self::Name { user_id, username },
+            AccountChange::Closed { user_id } => Self::Forget(user_id),
+        }))
     }
 }
 
@@ -167,7 +129,7 @@ pub enum Start {
     /// After that many of the newest.
     Skip(usize),
     /// After this place.
-    After(Place),
+    After(Keyset),
 }
 
 /// A cursor's content: the last item's place, and how many items the reader has had, so that a walk
@@ -205,24 +167,16 @@ impl Window {
                 given: skip,
             });
         };
-        let Position(created_ms, post_id, given) = cursor.decode()?;
-        let years = -Place::TOP.created_ms..=Place::TOP.created_ms;
-        if !years.contains(&created_ms) || given > stream.length() {
-            return Err(FieldErrors::one(
-                "cursor",
-                "is not a next_cursor of this list",
-            ));
+        let Position(ms, id, given) = cursor.decode()?;
+        match Keyset::try_from((ms, id)) {
+            Ok(last) if given <= stream.length() => Ok(Self {
+                stream,
+                limit,
+                start: Start::After(last),
+                given,
+            }),
+            _ => Err(Cursor::unknown()),
         }
-        let start = Start::After(Place {
-            created_ms,
-            post_id,
-        });
-        Ok(Self {
-            stream,
-            limit,
-            start,
-            given,
-        })
     }
 
     /// How many items it may show: the stream ends somewhere.
@@ -236,6 +190,22 @@ impl Window {
         self.given.saturating_add(shown) < self.stream.length()
     }
 
+    /// How many to read: one more than it shows says whether the stream goes on.
+    pub fn rows(&self) -> usize {
+        match self.take() {
+            0 => 0,
+            take => take + 1,
+        }
+    }
+
+    /// Cuts off of `read` what is not shown; true when the stream goes on after it.
+    pub fn cut<T>(&self, read: &mut Vec<T>) -> bool {
+        let take = self.take();
+        let more = read.len() > take && self.goes_on_after(take);
+        read.truncate(take);
+        more
+    }
+
     /// As it is echoed.
     pub fn skip(&self) -> usize {
         match self.start {
@@ -245,10 +215,10 @@ impl Window {
     }
 
     /// The cursor of the next page when this one ends with `last` after `shown` items.
-    pub fn next(&self, last: Place, shown: usize) -> Cursor {
+    pub fn next(&self, last: Keyset, shown: usize) -> Cursor {
         Cursor::encode(&Position(
-            last.created_ms,
-            last.post_id,
+            last.ms,
+            last.id,
             self.given.saturating_add(shown),
         ))
     }
@@ -283,9 +253,9 @@ mod tests {
             },
         )
         .unwrap();
-        let last = Place {
-            created_ms: 5,
-            post_id: Uuid::from_u128(9),
+        let last = Keyset {
+            ms: 5,
+            id: Uuid::from_u128(9),
         };
         let page = Page {
             limit: 60,

@@ -263,7 +263,7 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
     };
     #[cfg(feature = "fleet")]
     if !on.is_embedded() {
-        return store::redis::open(on, settings).await;
+        return store::redis::open(on, settings);
     }
     let db = on.database(&DEFINITION).await?;
     let feed = Feed::open(db.clone(), on.bus(), settings).await?;

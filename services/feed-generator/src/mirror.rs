@@ -2,6 +2,7 @@
 //! that run after each commit, in commit order, and answers only what it holds completely: anything
 //! else is the store's to answer.
 
+use blocks::extract::Keyset;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::domain::{GLOBAL_LENGTH, Place, Start, Stream, Window};
+use crate::domain::{GLOBAL_LENGTH, Start, Stream, Window};
 use crate::render::{Named, Rendered, Slice};
 
 /// How much is held.
@@ -49,12 +50,12 @@ pub struct Mirror {
 
 #[derive(Debug, Default)]
 struct State {
-    entries: BTreeMap<Place, Arc<Rendered>>,
-    places: HashMap<Uuid, Place>,
+    entries: BTreeMap<Keyset, Arc<Rendered>>,
+    places: HashMap<Uuid, Keyset>,
     /// Those with an entry here.
     authors: HashMap<i64, Author>,
     /// Entries up to this place may be missing; `None`: the whole stream is here.
-    missing: Option<Place>,
+    missing: Option<Keyset>,
     bytes: usize,
     /// Counts changes: what was read before one must not be kept after it.
     changes: u64,
@@ -65,7 +66,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Author {
     name: Option<Arc<str>>,
-    places: BTreeSet<Place>,
+    places: BTreeSet<Keyset>,
 }
 
 /// What the mirror answers.
@@ -87,7 +88,7 @@ impl Mirror {
     /// An empty mirror that knows that it holds nothing.
     pub fn new(bounds: Bounds) -> Self {
         let state = State {
-            missing: Some(Place::TOP),
+            missing: Some(Keyset::TOP),
             ..State::default()
         };
         Self {
@@ -99,7 +100,7 @@ impl Mirror {
     /// A post is there in this state, by an author with this name.
     pub fn put(&self, entry: Arc<Rendered>, name: Option<Arc<str>>) {
         let mut state = self.state.lock();
-        state.take_out(entry.place().post_id);
+        state.take_out(entry.place().id);
         state.changed(Some(entry.user_id()));
         state.insert(entry, name);
         state.trim(&self.bounds);
@@ -131,7 +132,7 @@ impl Mirror {
             .get(&user_id)
             .map(|author| author.places.clone());
         for place in places.unwrap_or_default() {
-            state.take_out(place.post_id);
+            state.take_out(place.id);
         }
     }
 
@@ -149,8 +150,8 @@ impl Mirror {
         }
         if !complete {
             // The oldest one is given up for a bound: everything above it is here.
-            let bound = oldest.unwrap_or(Place::TOP);
-            state.take_out(bound.post_id);
+            let bound = oldest.unwrap_or(Keyset::TOP);
+            state.take_out(bound.id);
             state.missing = Some(bound);
         }
         state.trim(&self.bounds);
@@ -264,7 +265,7 @@ impl State {
         author.name = name;
         author.places.insert(place);
         self.bytes += entry.size();
-        self.places.insert(place.post_id, place);
+        self.places.insert(place.id, place);
         self.entries.insert(place, entry);
     }
 
@@ -288,7 +289,7 @@ impl State {
             let Some((&oldest, _)) = self.entries.first_key_value() else {
                 break;
             };
-            self.take_out(oldest.post_id);
+            self.take_out(oldest.id);
             self.missing = Some(oldest);
         }
     }
@@ -321,7 +322,6 @@ impl State {
         };
         let range = (Bound::Unbounded, below);
         let take = window.take();
-        // One more than asked for says whether the stream goes on.
         let mut items: Vec<Named> = match window.stream {
             Stream::Global => self
                 .entries
@@ -348,8 +348,7 @@ impl State {
                 return None;
             }
         }
-        let more = items.len() > take && window.goes_on_after(take);
-        items.truncate(take);
+        let more = window.cut(&mut items);
         Some(Slice { items, total, more })
     }
 }
@@ -362,11 +361,11 @@ mod tests {
     use crate::domain::Entry;
 
     fn entry(n: u128, user_id: i64) -> Arc<Rendered> {
-        let created_at = Place {
-            created_ms: 1,
-            post_id: Uuid::nil(),
+        let created_at = Keyset {
+            ms: 1,
+            id: Uuid::nil(),
         }
-        .created_at();
+        .at();
         Arc::new(Rendered::of(&Entry {
             post_id: Uuid::from_u128(n),
             user_id,
@@ -504,7 +503,7 @@ mod tests {
             let (held, complete) = mirror.content();
             let places: Vec<u128> = held
                 .iter()
-                .map(|(entry, _)| entry.place().post_id.as_u128())
+                .map(|(entry, _)| entry.place().id.as_u128())
                 .collect();
             assert_eq!((places, complete), (vec![4, 3], false));
             // What stands below them is not taken in: something between may be missing.

@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use blocks::extract::Cursor;
+use blocks::extract::{Cursor, Keyset};
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::domain::{Entry, Place, Window};
+use crate::domain::{Entry, Window};
 
 /// An entry, rendered.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rendered {
-    place: Place,
+    place: Keyset,
     user_id: i64,
     /// JSON text: the name to show when the account has not told one.
     username: Box<str>,
@@ -80,7 +80,7 @@ impl Rendered {
     #[cfg(feature = "fleet")]
     pub fn text(&self) -> String {
         let body = self.tail.strip_suffix('}').unwrap_or(&self.tail);
-        let created = events::timestamp(self.place.created_at());
+        let created = events::timestamp(self.place.at());
         format!(
             r#"{}{}{body}{CREATED}{created}"}}"#,
             self.head, self.username
@@ -102,9 +102,9 @@ impl Rendered {
         let (tail, created) = rest.get(name..)?.rsplit_once(CREATED)?;
         let created = chrono::DateTime::parse_from_rfc3339(created.strip_suffix("\"}")?).ok()?;
         Some(Self {
-            place: Place {
-                created_ms: created.timestamp_millis(),
-                post_id,
+            place: Keyset {
+                ms: created.timestamp_millis(),
+                id: post_id,
             },
             user_id: user.parse().ok()?,
             username: rest.get(..name)?.into(),
@@ -114,7 +114,7 @@ impl Rendered {
     }
 
     /// Where it stands.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> Keyset {
         self.place
     }
 
@@ -178,6 +178,17 @@ mod tests {
     use crate::api::Item;
     use crate::domain::Stream;
 
+    fn listing(items: Vec<Item>, total: i64, page: &Page, next: Option<Cursor>) -> Listing<Item> {
+        Listing {
+            items,
+            total,
+            total_is_at_least: false,
+            limit: page.limit,
+            skip: page.skip,
+            next_cursor: next.map(|next| next.as_str().to_owned()),
+        }
+    }
+
     #[test]
     fn a_page_is_byte_for_byte_what_its_documented_types_would_give() {
         let time = DateTime::from_timestamp_millis(1_767_268_800_120).unwrap();
@@ -218,7 +229,7 @@ mod tests {
             more: true,
         };
         let next = Some(window.next(entry.place(), 2));
-        let expected = Listing::new(vec![item("n\"ew"), item("o\"ld")], 9, &page, next);
+        let expected = listing(vec![item("n\"ew"), item("o\"ld")], 9, &page, next);
         assert_eq!(
             slice.render(&window),
             serde_json::to_string(&expected).unwrap()
@@ -229,7 +240,7 @@ mod tests {
             total: 0,
             more: false,
         };
-        let expected = Listing::<Item>::new(vec![], 0, &page, None);
+        let expected = listing(vec![], 0, &page, None);
         assert_eq!(
             last.render(&window),
             serde_json::to_string(&expected).unwrap()

@@ -93,12 +93,7 @@ async fn list(
     ValidQuery(filter): ValidQuery<ListFilter>,
 ) -> Result<Json<Listing<NotificationView>>, NotificationError> {
     let inbox = queries::inbox(&notifications, caller.id, filter.unread, &page).await?;
-    let items = inbox
-        .items
-        .into_iter()
-        .map(NotificationView::from)
-        .collect();
-    Ok(Json(Listing::new(items, inbox.total, &page, inbox.next)))
+    Ok(Json(inbox.map(NotificationView::from)))
 }
 
 /// Counts the caller's unread notifications.

@@ -35,11 +35,10 @@ use sql::{Db, Migration};
 pub const NAME: &str = "notification";
 
 /// Its schema.
-pub const MIGRATIONS: &[Migration] = &[sql::migration!(
-    1001,
-    "notifications",
-    "0001_notifications.sql"
-)];
+pub const MIGRATIONS: &[Migration] = &[
+    sql::migration!(1001, "notifications", "0001_notifications.sql"),
+    sql::migration!(1002, "counts", "0002_counts.sql"),
+];
 
 /// The gateway's rule for each endpoint.
 pub const ROUTES: &[Route] = &[

@@ -1,38 +1,11 @@
 //! What an inbox can be asked.
 
-use blocks::FieldErrors;
-use blocks::extract::{Cursor, Page};
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use blocks::extract::{COUNTED_ROWS, Keyset, Listing, Page};
 
 use crate::Notifications;
 use crate::domain::Notification;
 use crate::error::NotificationError;
-use crate::store::{self, Filter, Place};
-
-/// The last ms of the year 9999: every notification is older.
-const TOP_MS: i64 = 253_402_300_799_999;
-
-/// A cursor's content: the last item's place.
-#[derive(Serialize, Deserialize)]
-struct Position(i64, Uuid);
-
-fn place(Position(ms, id): Position) -> Option<Place> {
-    let time = DateTime::<Utc>::from_timestamp_millis(ms)?;
-    (-TOP_MS..=TOP_MS).contains(&ms).then_some((time, id))
-}
-
-/// A part of an inbox.
-#[derive(Debug)]
-pub struct Inbox {
-    /// The notifications, newest first.
-    pub items: Vec<Notification>,
-    /// How many the whole list has.
-    pub total: i64,
-    /// Where the next page starts.
-    pub next: Option<Cursor>,
-}
+use crate::store::{self, Filter};
 
 /// A page of a user's notifications, newest first; `unread` chooses only unread or only read ones.
 ///
@@ -43,26 +16,15 @@ pub async fn inbox(
     user_id: i64,
     unread: Option<bool>,
     page: &Page,
-) -> Result<Inbox, NotificationError> {
-    let start = match &page.cursor {
-        Some(cursor) => cursor.decode()?,
-        None => Position(TOP_MS, Uuid::max()),
-    };
-    let after = place(start)
-        .ok_or_else(|| FieldErrors::one("cursor", "is not a next_cursor of this list"))?;
+) -> Result<Listing<Notification>, NotificationError> {
+    let after = page.after()?.unwrap_or(Keyset::TOP);
     let filter = Filter { user_id, unread };
     let mut reader = notifications.db().read().await?;
-    let total = store::count(&mut reader, filter).await?;
-    // One more than asked for says whether the list goes on.
-    let mut items = store::newest(&mut reader, filter, after, page.skip, page.limit + 1).await?;
-    let limit = usize::try_from(page.limit).unwrap_or_default();
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items
-        .last()
-        .filter(|_| more)
-        .map(|last| Cursor::encode(&Position(last.created_at.timestamp_millis(), last.id)));
-    Ok(Inbox { items, total, next })
+    let total = store::count(&mut reader, filter, COUNTED_ROWS).await?;
+    let rows = store::newest(&mut reader, filter, after, page.skip, page.rows()).await?;
+    Ok(Listing::of(rows, total, page, |last| {
+        Keyset::new(last.created_at, last.id)
+    }))
 }
 
 /// How many notifications a user has not read.
@@ -74,12 +36,9 @@ pub async fn unread_count(
     user_id: i64,
 ) -> Result<i64, NotificationError> {
     let mut reader = notifications.db().read().await?;
-    Ok(store::count(
-        &mut reader,
-        Filter {
-            user_id,
-            unread: Some(true),
-        },
-    )
-    .await?)
+    let unread = Filter {
+        user_id,
+        unread: Some(true),
+    };
+    Ok(store::count(&mut reader, unread, i64::MAX).await?)
 }

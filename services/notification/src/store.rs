@@ -1,5 +1,6 @@
 //! Notifications in SQL tables: the statements, in the order of a notification's life.
 
+use blocks::extract::Keyset;
 use chrono::{DateTime, Utc};
 use sql::{Reader, StoreError, Tx, on};
 use sqlx::AssertSqlSafe;
@@ -77,14 +78,11 @@ impl Filter {
     }
 }
 
-/// Where a notification stands in its list.
-pub(crate) type Place = (DateTime<Utc>, Uuid);
-
 /// Up to `limit` notifications, newest first, after `skip` of those that stand after `after`.
 pub(crate) async fn newest(
     reader: &mut Reader,
     filter: Filter,
-    after: Place,
+    after: Keyset,
     skip: i64,
     limit: i64,
 ) -> Result<Vec<Notification>, StoreError> {
@@ -96,8 +94,8 @@ pub(crate) async fn newest(
     );
     let rows: Vec<Row> = on!(reader, conn => sqlx::query_as(AssertSqlSafe(statement))
         .bind(filter.user_id)
-        .bind(after.0)
-        .bind(after.1)
+        .bind(after.at())
+        .bind(after.id)
         .bind(limit)
         .bind(skip)
         .fetch_all(&mut *conn)
@@ -105,14 +103,19 @@ pub(crate) async fn newest(
     Ok(rows.into_iter().map(Notification::from).collect())
 }
 
-/// How many there are.
-pub(crate) async fn count(reader: &mut Reader, filter: Filter) -> Result<i64, StoreError> {
+/// How many there are, counted up to `most`.
+pub(crate) async fn count(
+    reader: &mut Reader,
+    filter: Filter,
+    most: i64,
+) -> Result<i64, StoreError> {
     let statement = format!(
-        "select count(*) from notifications where {}",
+        "select count(*) from (select 1 as one from notifications where {} limit $2) counted",
         filter.condition()
     );
     on!(reader, conn => sqlx::query_scalar(AssertSqlSafe(statement))
         .bind(filter.user_id)
+        .bind(most)
         .fetch_one(&mut *conn)
         .await)
 }

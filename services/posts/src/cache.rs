@@ -6,6 +6,7 @@
 //!
 //! It sees the commits of its own process only. Where several processes write, there is none.
 
+use blocks::extract::Tagged;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quick_cache::Weighter;
@@ -22,9 +23,9 @@ const ENTRY_BYTES: u64 = 96;
 #[derive(Clone)]
 struct ByBytes;
 
-impl Weighter<Uuid, Bytes> for ByBytes {
-    fn weight(&self, _: &Uuid, body: &Bytes) -> u64 {
-        ENTRY_BYTES + body.len() as u64
+impl Weighter<Uuid, Tagged> for ByBytes {
+    fn weight(&self, _: &Uuid, answer: &Tagged) -> u64 {
+        ENTRY_BYTES + answer.body().len() as u64
     }
 }
 
@@ -37,7 +38,7 @@ struct Front {
 
 /// The answers of one process.
 pub struct Cache {
-    posts: Entries<Uuid, Bytes, ByBytes>,
+    posts: Entries<Uuid, Tagged, ByBytes>,
     front: Mutex<Front>,
 }
 
@@ -59,15 +60,15 @@ impl Cache {
     pub async fn post<E>(
         &self,
         id: Uuid,
-        read: impl Future<Output = Result<Bytes, E>>,
-    ) -> Result<Bytes, E> {
+        read: impl Future<Output = Result<Tagged, E>>,
+    ) -> Result<Tagged, E> {
         match self.posts.get_value_or_guard_async(&id).await {
-            Ok(body) => Ok(body),
+            Ok(answer) => Ok(answer),
             Err(claim) => {
-                let body = read.await?;
+                let answer = read.await?;
                 // Refused when a commit took the claim away: then the next one reads.
-                let _ = claim.insert(body.clone());
-                Ok(body)
+                let _ = claim.insert(answer.clone());
+                Ok(answer)
             }
         }
     }
@@ -118,9 +119,13 @@ mod tests {
 
     const ID: Uuid = Uuid::from_u128(1);
 
+    fn tagged(body: &'static [u8]) -> Tagged {
+        Bytes::from_static(body).into()
+    }
+
     async fn read(cache: &Cache, body: &'static str) -> Bytes {
-        let body = async { Ok::<_, Infallible>(Bytes::from_static(body.as_bytes())) };
-        cache.post(ID, body).await.unwrap()
+        let answer = async { Ok::<_, Infallible>(tagged(body.as_bytes())) };
+        cache.post(ID, answer).await.unwrap().body().clone()
     }
 
     #[tokio::test]
@@ -143,9 +148,9 @@ mod tests {
             let cache = Cache::default();
             let overtaken = async {
                 commit(&cache);
-                Ok::<_, Infallible>(Bytes::from_static(b"old"))
+                Ok::<_, Infallible>(tagged(b"old"))
             };
-            assert_eq!(cache.post(ID, overtaken).await.unwrap(), "old");
+            assert_eq!(cache.post(ID, overtaken).await.unwrap().body(), "old");
             assert_eq!(read(&cache, "new").await, "new");
             let overtaken = async {
                 commit(&cache);
@@ -160,14 +165,15 @@ mod tests {
     #[tokio::test]
     async fn a_failed_reader_leaves_its_place_to_the_next() {
         let cache = Cache::default();
-        assert_eq!(cache.post(ID, async { Err("away") }).await, Err("away"));
+        let failed = cache.post(ID, async { Err("away") }).await;
+        assert_eq!(failed.unwrap_err(), "away");
         assert_eq!(read(&cache, "new").await, "new");
     }
 
     #[tokio::test]
     async fn it_holds_no_more_than_its_capacity() {
         let cache = Cache::default();
-        let body = Bytes::from(vec![b'x'; 64 << 10]);
+        let body = Tagged::from(Bytes::from(vec![b'x'; 64 << 10]));
         for id in 0..1000 {
             let read = async { Ok::<_, Infallible>(body.clone()) };
             cache.post(Uuid::from_u128(id), read).await.unwrap();

@@ -1,12 +1,12 @@
 //! What posts can be told.
 
 use blocks::Caller;
+use blocks::extract::IdempotencyKey;
 use uuid::Uuid;
 
 use crate::Posts;
 use crate::domain::{Author, Changes, Draft, Post};
 use crate::error::PostError;
-use crate::idempotency::KeyedRequest;
 
 /// How often a change is tried anew when others changed the post in between. Somebody succeeds each
 /// time, so this many writers may meet.
@@ -20,9 +20,9 @@ pub async fn create(
     posts: &Posts,
     caller: &Caller,
     draft: Draft,
-    key: Option<String>,
+    key: IdempotencyKey,
 ) -> Result<Post, PostError> {
-    let request = key.map(|key| KeyedRequest::new(key, &draft));
+    let request = key.request(&draft.parts());
     let author = Author {
         id: caller.id,
         name: caller.name.as_ref().to_owned(),

@@ -1,7 +1,7 @@
 //! What can be wrong, and what a client is told of it.
 
+use blocks::extract::KeyRefused;
 use blocks::{AsProblem, FieldErrors, Problem};
-use http::StatusCode;
 use sql::StoreError;
 
 /// Why a request about posts was not done.
@@ -19,9 +19,9 @@ pub enum PostError {
     /// The account was closed; its token has not ended yet.
     #[error("the account was deleted")]
     AccountDeleted,
-    /// The key came with another request before.
-    #[error("the idempotency key was used for another request")]
-    KeyReused,
+    /// Something is wrong with the request's key.
+    #[error(transparent)]
+    Key(#[from] KeyRefused),
     /// Others changed the post again and again in the meantime.
     #[error("the post is being changed by others")]
     Contended,
@@ -42,11 +42,7 @@ impl AsProblem for PostError {
             Self::AccountDeleted => {
                 Problem::forbidden("account_deleted", "this account was deleted")
             }
-            Self::KeyReused => Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency_key_reused",
-                "this Idempotency-Key came with another request before; use a new one",
-            ),
+            Self::Key(refused) => refused.problem(),
             Self::Contended => Problem::conflict(
                 "post_contended",
                 "others keep changing this post; read it and try again",

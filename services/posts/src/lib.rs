@@ -3,7 +3,7 @@
 //! ```text
 //! POST /api/posts ─ api ─ commands ─ store ─┬─ posts, post_tags      one atomic write
 //!                                           └─ outbox_messages ─ relay ─▶ topic `posts-events`
-//! topic `user.events` ─ consumer ─ authors: names as they are now, accounts that were closed
+//! topic `user.events` ─ consumer ─ accounts: names as they are now, accounts that were closed
 //! ```
 //!
 //! | owns      | posts, their tags, their authors' names, idempotency keys |
@@ -24,7 +24,6 @@ pub mod commands;
 pub mod consumer;
 pub mod domain;
 pub mod error;
-pub mod idempotency;
 pub mod queries;
 pub mod removal;
 pub mod store;
@@ -38,13 +37,14 @@ use blocks::{Clock, Route, Service};
 use chrono::{DateTime, Utc};
 use events::{Topic, topic};
 use service::{Definition, Opened, Place, Size, Store};
+use sql::accounts::Accounts;
 use sql::{Db, Migration, SqlConsumer};
 
 use crate::cache::Cache;
-use crate::consumer::Accounts;
+use crate::consumer::Authors;
 use crate::domain::Limits;
 use crate::removal::Removal;
-use crate::store::authors::SqlAccounts;
+use crate::store::closed::SqlAccounts;
 #[cfg(feature = "fleet")]
 use crate::store::mongo::{self, Mongo, MongoPosts, Upkeep};
 use crate::store::{PostStore, SqlPosts};
@@ -56,6 +56,8 @@ pub const NAME: &str = "posts";
 pub const MIGRATIONS: &[Migration] = &[
     sql::migration!(1001, "posts", "0001_posts.sql"),
     sql::migration!(1002, "tags follow posts", "0002_tags_follow_posts.sql"),
+    sql::migration!(1003, "keys in one table", "0003_keys_in_one_table.sql"),
+    sql::migration!(1004, "accounts", "0004_accounts.sql"),
 ];
 
 /// The gateway's rule for each endpoint.
@@ -104,7 +106,8 @@ impl Posts {
         let store = Arc::new(SqlPosts::new(db.clone(), cache.clone()));
         let accounts = SqlAccounts::new(db.clone(), cache.clone());
         let removal = Arc::new(Removal::new(Arc::new(accounts)));
-        let accounts = Arc::new(Accounts::new(cache.clone(), Arc::clone(&removal)));
+        let authors = Authors::new(cache.clone(), Arc::clone(&removal));
+        let accounts = Arc::new(Accounts(authors));
         let consumer = SqlConsumer::new(db.clone(), NAME, CONSUMES, accounts).consumer();
         Self {
             inner: Arc::new(Inner {

@@ -1,22 +1,12 @@
 //! What posts can be asked.
 
-use blocks::FieldErrors;
-use blocks::extract::{Cursor, Listing, Page};
-use chrono::DateTime;
-use serde::{Deserialize, Serialize};
+use blocks::extract::{Keyset, Listing, Page};
 use uuid::Uuid;
 
 use crate::Posts;
 use crate::domain::Post;
 use crate::error::PostError;
-use crate::store::{Begin, Filter, Place};
-
-/// The end of the year 9999: databases know no time far beyond it.
-const LAST_MILLIS: i64 = 253_402_300_799_999;
-
-/// A [`Place`] as it stands in a cursor.
-#[derive(Serialize, Deserialize)]
-struct Position(i64, Uuid);
+use crate::store::Filter;
 
 /// The post, unless it was deleted or never was.
 ///
@@ -35,33 +25,19 @@ pub async fn newest(
     filter: &Filter,
     page: &Page,
 ) -> Result<Listing<Post>, PostError> {
-    let begin = match &page.cursor {
-        Some(cursor) => Begin::After(place(cursor)?),
-        None => Begin::Skip(page.skip),
-    };
+    let after = page.after()?.unwrap_or(Keyset::TOP);
     let total = posts.store().count(filter).await?;
-    if matches!(begin, Begin::Skip(skip) if skip >= total) {
-        // Walking over all of them would find nothing.
-        return Ok(Listing::new(Vec::new(), total, page, None));
-    }
-    // One more than asked for tells whether there is a next page.
-    let mut items = posts.store().newest(filter, begin, page.limit + 1).await?;
-    let limit = usize::try_from(page.limit).unwrap_or_default();
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items
-        .last()
-        .filter(|_| more)
-        .map(|last| Cursor::encode(&Position(last.created_at.timestamp_millis(), last.id)));
-    Ok(Listing::new(items, total, page, next))
-}
-
-fn place(cursor: &Cursor) -> Result<Place, FieldErrors> {
-    let Position(millis, id) = cursor.decode()?;
-    (0..=LAST_MILLIS)
-        .contains(&millis)
-        .then(|| DateTime::from_timestamp_millis(millis))
-        .flatten()
-        .map(|created_at| Place { created_at, id })
-        .ok_or_else(|| FieldErrors::one("cursor", "is not a next_cursor of this list"))
+    // Beyond the end, walking over all of them would find nothing.
+    let rows = if page.skip >= total {
+        Vec::new()
+    } else {
+        let rows = posts
+            .store()
+            .newest(filter, after, page.skip, page.rows())
+            .await;
+        rows?
+    };
+    Ok(Listing::of(rows, total, page, |last| {
+        Keyset::new(last.created_at, last.id)
+    }))
 }

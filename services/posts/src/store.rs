@@ -1,13 +1,12 @@
 //! The port to where posts are kept: state and event in one write, whatever the technology.
 
-pub mod authors;
-mod idempotency;
+pub mod closed;
 #[cfg(feature = "fleet")]
 pub mod mongo;
 mod sql;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use blocks::extract::{KeyedRequest, Keyset};
 use events::posts::{PostDeleted, PostUpdated};
 use uuid::Uuid;
 
@@ -16,7 +15,6 @@ use ::sql::StoreError;
 
 use crate::domain::{Author, Draft, Post};
 use crate::error::PostError;
-use crate::idempotency::KeyedRequest;
 
 /// Which posts a list is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,25 +25,12 @@ pub struct Filter {
     pub tag: Option<String>,
 }
 
-/// A post's place in every list: newest first, by creation and id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// When it was created.
-    pub created_at: DateTime<Utc>,
-    /// Its id.
-    pub id: Uuid,
-}
-
-/// Where in a list to begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Begin {
-    /// After this many.
-    Skip(i64),
-    /// With the first that is older than this place.
-    After(Place),
-}
-
 /// Where posts are kept.
+///
+/// Elsewhere a command begins the write and store functions take its `tx`. Here a method is one whole
+/// write, and the SQL adapter begins it: MongoDB changes one document at a time, so there is no write
+/// of several statements that both adapters could hand out. What is decided over several calls
+/// (read, change, compare the version) is in `commands`, once for both.
 ///
 /// Whatever the adapter, these hold, and the tests in `tests/it/store.rs` check them:
 /// - a write and the event it causes are one, and the event's version is the post's;
@@ -59,7 +44,7 @@ pub trait PostStore: Send + Sync + 'static {
     /// the account is known. With `request`, the same one again gives the post as it was published.
     ///
     /// # Errors
-    /// [`PostError::AccountDeleted`], [`PostError::KeyReused`], or that the store failed.
+    /// [`PostError::AccountDeleted`], [`PostError::Key`], or that the store failed.
     async fn create(
         &self,
         draft: Draft,
@@ -85,18 +70,19 @@ pub trait PostStore: Send + Sync + 'static {
     /// When the store failed.
     async fn get(&self, id: Uuid) -> Result<Option<Post>, StoreError>;
 
-    /// Up to `limit` posts, newest first.
+    /// Up to `limit` posts, newest first, after `skip` of those that stand after `after`.
     ///
     /// # Errors
     /// When the store failed.
     async fn newest(
         &self,
         filter: &Filter,
-        begin: Begin,
+        after: Keyset,
+        skip: i64,
         limit: i64,
     ) -> Result<Vec<Post>, StoreError>;
 
-    /// How many there are.
+    /// How many there are, counted up to [`COUNTED_ROWS`](blocks::extract::COUNTED_ROWS).
     ///
     /// # Errors
     /// When the store failed.

@@ -1,12 +1,17 @@
-//! What profiles can be told.
+//! What profiles can be told. Each is one write: the state and the event that tells of it.
 
 use blocks::Caller;
+use blocks::extract::IdempotencyKey;
+use sql::{Tx, accounts, idempotency};
 
-use crate::domain::{Changes, Fields, Profile, Request};
+use crate::domain::{Added, Changes, Fields, Profile, Request};
 use crate::error::ProfileError;
 use crate::{Profiles, queries, store};
 
-/// Writes the caller's profile for the first time.
+/// The operation that idempotency keys of new profiles belong to.
+const CREATE: &str = "profile.create";
+
+/// Writes the caller's profile for the first time; with a key, once however often it is asked for.
 ///
 /// # Errors
 /// See [`ProfileError`].
@@ -14,10 +19,39 @@ pub async fn create(
     profiles: &Profiles,
     caller: &Caller,
     request: Request,
+    key: IdempotencyKey,
 ) -> Result<Profile, ProfileError> {
     let mut fields = Fields::default();
     Changes::new(request, profiles.limits(), profiles.today())?.apply(&mut fields);
-    store::create(profiles.db(), caller.id, fields).await
+    let request = key.request(&fields);
+    let user_id = caller.id;
+    profiles
+        .db()
+        .write(move |tx| {
+            Box::pin(async move {
+                let asked = fields.clone();
+                let added = idempotency::once(tx, (CREATE, user_id), request, move |tx| {
+                    Box::pin(add(tx, user_id, asked))
+                });
+                Ok(added.await?.profile(user_id, fields))
+            })
+        })
+        .await
+}
+
+async fn add(tx: &mut Tx, user_id: i64, fields: Fields) -> Result<Added, ProfileError> {
+    accounts::introduce(tx, user_id, "").await?;
+    if !accounts::hold_open(tx, user_id).await? {
+        return Err(ProfileError::AccountDeleted);
+    }
+    let added = store::add(tx, user_id, &fields).await;
+    added.map_err(|error| {
+        if error.is_unique("user_profiles", "user_id") {
+            ProfileError::Exists
+        } else {
+            ProfileError::Store(error)
+        }
+    })
 }
 
 /// Changes the caller's profile. Where nothing is asked for, nothing is written.
@@ -33,7 +67,16 @@ pub async fn update(
     if changes.is_empty() {
         return queries::of_user(profiles, caller.id).await;
     }
-    store::update(profiles.db(), caller.id, changes).await
+    let user_id = caller.id;
+    profiles
+        .db()
+        .write(move |tx| {
+            Box::pin(async move {
+                let profile = store::change(tx, user_id, changes).await?;
+                profile.ok_or(ProfileError::NotFound)
+            })
+        })
+        .await
 }
 
 /// Deletes the caller's profile.
@@ -41,5 +84,14 @@ pub async fn update(
 /// # Errors
 /// See [`ProfileError`].
 pub async fn delete(profiles: &Profiles, caller: &Caller) -> Result<(), ProfileError> {
-    store::delete(profiles.db(), caller.id).await
+    let user_id = caller.id;
+    profiles
+        .db()
+        .write(move |tx| {
+            Box::pin(async move {
+                let removed = store::remove(tx, user_id).await?;
+                removed.then_some(()).ok_or(ProfileError::NotFound)
+            })
+        })
+        .await
 }

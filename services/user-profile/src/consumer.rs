@@ -1,27 +1,19 @@
 //! What profiles do when something becomes of an account: a closed one leaves none behind.
 
 use async_trait::async_trait;
-use blocks::consumer::HandlerError;
-use events::Envelope;
-use events::users::UserDeleted;
-use sql::{Handler, StoreError, Tx};
+use sql::accounts::Follower;
+use sql::{StoreError, Tx};
 
 use crate::store;
 
 /// Deletes the profiles of closed accounts.
-pub struct Accounts;
+pub struct Owners;
 
 #[async_trait]
-impl Handler for Accounts {
-    async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
-        if let Some(deleted) = event.open::<UserDeleted>() {
-            store::close(tx, deleted?.user_id).await?;
-        }
-        Ok(())
-    }
+impl Follower for Owners {
+    const NAMES: bool = false;
 
-    /// Nothing to empty: that an account was closed stays true, and the log forgets it after a week.
-    async fn reset(&self, _: &mut Tx, _: &[String]) -> Result<(), StoreError> {
-        Ok(())
+    async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
+        store::remove(tx, user_id).await.map(|_| ())
     }
 }

@@ -3,6 +3,7 @@
 use blocks::FieldErrors;
 use blocks::extract::Patch;
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// How much a profile may hold: characters as Unicode counts them, bytes for preferences.
@@ -50,7 +51,7 @@ impl Default for Limits {
 }
 
 /// What a profile says; everything may be absent.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Fields {
     /// Given name.
     pub first_name: Option<String>,
@@ -91,6 +92,32 @@ pub struct Profile {
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
+}
+
+/// What a new profile is, besides what it says.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Added {
+    /// Its id.
+    pub id: i64,
+    /// When it was written.
+    pub created_at: DateTime<Utc>,
+}
+
+impl Added {
+    /// Its version.
+    pub const VERSION: i64 = 1;
+
+    /// The profile.
+    pub fn profile(self, user_id: i64, fields: Fields) -> Profile {
+        Profile {
+            id: self.id,
+            user_id,
+            fields,
+            version: Self::VERSION,
+            created_at: self.created_at,
+            updated_at: self.created_at,
+        }
+    }
 }
 
 /// What somebody asks a profile to say, not yet checked.

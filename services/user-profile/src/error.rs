@@ -1,5 +1,6 @@
 //! What can be wrong, and what a client is told of it.
 
+use blocks::extract::KeyRefused;
 use blocks::{AsProblem, FieldErrors, Problem};
 use sql::StoreError;
 
@@ -18,6 +19,9 @@ pub enum ProfileError {
     /// The account was closed; its token has not ended yet.
     #[error("the account was deleted")]
     AccountDeleted,
+    /// Something is wrong with the request's key.
+    #[error(transparent)]
+    Key(#[from] KeyRefused),
     /// The store failed.
     #[error("profile store failed")]
     Store(#[from] StoreError),
@@ -35,6 +39,7 @@ impl AsProblem for ProfileError {
             Self::AccountDeleted => {
                 Problem::forbidden("account_deleted", "this account was deleted")
             }
+            Self::Key(refused) => refused.problem(),
             Self::Store(error) => error.problem(),
         }
     }

@@ -31,16 +31,20 @@ use blocks::{Route, Service};
 use chrono::NaiveDate;
 use events::{Topic, topic};
 use service::{Definition, Opened, Place};
+use sql::accounts::Accounts;
 use sql::{Db, Migration, SqlConsumer};
 
-use crate::consumer::Accounts;
+use crate::consumer::Owners;
 use crate::domain::Limits;
 
 /// The service's name: its folder, schema and consumer group.
 pub const NAME: &str = "user-profile";
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = &[sql::migration!(1001, "profiles", "0001_profiles.sql")];
+pub const MIGRATIONS: &[Migration] = &[
+    sql::migration!(1001, "profiles", "0001_profiles.sql"),
+    sql::migration!(1002, "accounts", "0002_accounts.sql"),
+];
 
 /// The gateway's rule for each endpoint.
 pub const ROUTES: &[Route] = &[
@@ -97,7 +101,12 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
 
 /// The service over `profiles`.
 pub fn service(profiles: &Profiles) -> Service {
-    let accounts = SqlConsumer::new(profiles.db.clone(), NAME, CONSUMES, Arc::new(Accounts));
+    let accounts = SqlConsumer::new(
+        profiles.db.clone(),
+        NAME,
+        CONSUMES,
+        Arc::new(Accounts(Owners)),
+    );
     Service {
         consumers: vec![accounts.consumer()],
         ..DEFINITION.over(&profiles.db, api::router(profiles.clone()))

@@ -1,4 +1,4 @@
-//! Profiles in the service's database: state and event in one write.
+//! Profiles in the service's database: the statements of a write that its caller began.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use events::profiles::{ProfileCreated, ProfileDeleted, ProfileUpdated};
@@ -6,8 +6,7 @@ use serde_json::value::RawValue;
 use sql::{Db, StoreError, Tx, on};
 use sqlx::AssertSqlSafe;
 
-use crate::domain::{Changes, Fields, Profile};
-use crate::error::ProfileError;
+use crate::domain::{Added, Changes, Fields, Profile};
 
 const COLUMNS: &str = "id, user_id, first_name, last_name, dob, address, city, state, zip_code,
     country, phone, bio, preferences, version, created_at, updated_at";
@@ -58,82 +57,44 @@ impl TryFrom<Row> for Profile {
     }
 }
 
-/// Writes the first profile of an account.
+/// Adds the first profile of an account, as version 1, with its event.
 ///
 /// # Errors
-/// [`ProfileError::Exists`], [`ProfileError::AccountDeleted`], or that the store failed.
-pub async fn create(db: &Db, user_id: i64, fields: Fields) -> Result<Profile, ProfileError> {
-    db.write(move |tx| {
-        Box::pin(async move {
-            claim(tx, user_id).await?;
-            let now = tx.now();
-            let id = insert(tx, user_id, &fields, now).await.map_err(|error| {
-                if error.is_unique("user_profiles", "user_id") {
-                    ProfileError::Exists
-                } else {
-                    ProfileError::Store(error)
-                }
-            })?;
-            let version = 1;
-            tx.publish(
-                &ProfileCreated {
-                    profile_id: id,
-                    user_id,
-                },
-                version,
-            )
-            .await?;
-            Ok(Profile {
-                id,
-                user_id,
-                fields,
-                version,
-                created_at: now,
-                updated_at: now,
-            })
-        })
+/// A second one breaks the constraint `user_profiles_user_id_key`.
+pub async fn add(tx: &mut Tx, user_id: i64, fields: &Fields) -> Result<Added, StoreError> {
+    let created_at = tx.now();
+    let profile_id = insert(tx, user_id, fields, created_at).await?;
+    let event = ProfileCreated {
+        profile_id,
+        user_id,
+    };
+    tx.publish(&event, Added::VERSION).await?;
+    Ok(Added {
+        id: profile_id,
+        created_at,
     })
-    .await
 }
 
-/// Makes the account's profile say what was asked for.
+/// Applies `changes` to the account's profile, where there is one, with its event.
 ///
 /// # Errors
-/// [`ProfileError::NotFound`], or that the store failed.
-pub async fn update(db: &Db, user_id: i64, changes: Changes) -> Result<Profile, ProfileError> {
-    db.write(move |tx| {
-        Box::pin(async move {
-            let mut profile = next_version(tx, user_id)
-                .await?
-                .ok_or(ProfileError::NotFound)?;
-            changes.apply(&mut profile.fields);
-            replace(tx, &profile).await?;
-            let event = ProfileUpdated {
-                profile_id: profile.id,
-                user_id,
-            };
-            tx.publish(&event, profile.version).await?;
-            Ok(profile)
-        })
-    })
-    .await
-}
-
-/// Deletes the account's profile.
-///
-/// # Errors
-/// [`ProfileError::NotFound`], or that the store failed.
-pub async fn delete(db: &Db, user_id: i64) -> Result<(), ProfileError> {
-    db.write(move |tx| {
-        Box::pin(async move {
-            if remove(tx, user_id).await? {
-                Ok(())
-            } else {
-                Err(ProfileError::NotFound)
-            }
-        })
-    })
-    .await
+/// When the store failed.
+pub async fn change(
+    tx: &mut Tx,
+    user_id: i64,
+    changes: Changes,
+) -> Result<Option<Profile>, StoreError> {
+    let Some(mut profile) = next_version(tx, user_id).await? else {
+        return Ok(None);
+    };
+    changes.apply(&mut profile.fields);
+    replace(tx, &profile).await?;
+    let event = ProfileUpdated {
+        profile_id: profile.id,
+        user_id,
+    };
+    tx.publish(&event, profile.version).await?;
+    Ok(Some(profile))
 }
 
 /// The account's profile.
@@ -148,43 +109,6 @@ pub async fn of_user(db: &Db, user_id: i64) -> Result<Option<Profile>, StoreErro
         .fetch_optional(&mut *conn)
         .await)?;
     row.map(Profile::try_from).transpose()
-}
-
-/// Closes an account: its profile goes, and it writes none any more.
-///
-/// # Errors
-/// When the store failed.
-pub async fn close(tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
-    let now = tx.now();
-    on!(tx, conn => sqlx::query(
-        "insert into accounts (user_id, closed_at) values ($1, $2)
-         on conflict (user_id) do update set closed_at = excluded.closed_at
-         where accounts.closed_at is null",
-    )
-    .bind(user_id)
-    .bind(now)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))?;
-    remove(tx, user_id).await.map(|_| ())
-}
-
-/// Locks the account until the end of the write, unless it is closed: an account that is being
-/// closed at the same moment is either closed before or finds this write's profile.
-async fn claim(tx: &mut Tx, user_id: i64) -> Result<(), ProfileError> {
-    let closed_at: Option<DateTime<Utc>> = on!(tx, conn => sqlx::query_scalar(
-        "insert into accounts (user_id) values ($1)
-         on conflict (user_id) do update set closed_at = accounts.closed_at
-         returning closed_at",
-    )
-    .bind(user_id)
-    .fetch_one(&mut *conn)
-    .await)?;
-    if closed_at.is_some() {
-        Err(ProfileError::AccountDeleted)
-    } else {
-        Ok(())
-    }
 }
 
 async fn insert(
@@ -263,7 +187,11 @@ async fn replace(tx: &mut Tx, profile: &Profile) -> Result<(), StoreError> {
     .map(|_| ()))
 }
 
-async fn remove(tx: &mut Tx, user_id: i64) -> Result<bool, StoreError> {
+/// Deletes the account's profile, with its event; false when there is none.
+///
+/// # Errors
+/// When the store failed.
+pub async fn remove(tx: &mut Tx, user_id: i64) -> Result<bool, StoreError> {
     let removed: Option<(i64, i64)> = on!(tx, conn => sqlx::query_as(
         "delete from user_profiles where user_id = $1 returning id, version",
     )

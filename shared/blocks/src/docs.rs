@@ -12,7 +12,9 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Info, OpenApi, Paths, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{
+    ContentBuilder, HeaderBuilder, Info, OpenApi, Paths, Ref, RefOr, ResponseBuilder,
+};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::problem::{self, Problem};
@@ -108,8 +110,35 @@ fn secure(operation: &mut Operation, mode: Mode) {
     }
 }
 
-/// What every operation may answer without its handler having a say.
+/// What every operation may answer without its handler having a say, and what the headers bring that
+/// it takes.
 fn around(operation: &mut Operation) {
+    let takes = |header: &str| {
+        let mut parameters = operation.parameters.iter().flatten();
+        parameters.any(|taken| matches!(taken, RefOr::T(taken) if taken.name == header))
+    };
+    let (conditional, keyed) = (takes("If-None-Match"), takes("Idempotency-Key"));
+    let responses = &mut operation.responses.responses;
+    if let Some(RefOr::T(ok)) = responses.get_mut("200").filter(|_| conditional) {
+        let tag = HeaderBuilder::new().description(Some("Names this state of it."));
+        ok.headers.insert("ETag".into(), tag.build().into());
+        let same = ResponseBuilder::new().description("It is as `If-None-Match` says.");
+        responses.insert("304".into(), RefOr::T(same.build()));
+    }
+    if keyed {
+        for (status, description) in [
+            (
+                "409",
+                "`idempotency_key_in_flight`: the same request is under way",
+            ),
+            (
+                "422",
+                "`idempotency_key_reused`: the key came with another request",
+            ),
+        ] {
+            add(operation, status, description);
+        }
+    }
     if operation.request_body.is_some() {
         for (status, description) in [
             ("408", "`body_timeout`: the body did not arrive in time"),

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::topic;
+use crate::{Envelope, Malformed, topic};
 
 events! {
     on topic::USERS, by user_id;
@@ -49,5 +49,40 @@ events! {
         pub user_id: i64 = 3,
         /// The session that ended.
         pub session_id: Uuid = Uuid::from_u128(9),
+    }
+}
+
+/// What an event is to the services that show an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountChange {
+    /// It has this name now.
+    Named {
+        /// The account.
+        user_id: i64,
+        /// Its name.
+        username: String,
+    },
+    /// It was closed.
+    Closed {
+        /// The account.
+        user_id: i64,
+    },
+}
+
+impl AccountChange {
+    /// What `event` changes; `None` for types that change neither.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn of(event: &Envelope) -> Result<Option<Self>, Malformed> {
+        let named = |user_id, username| Some(Self::Named { user_id, username });
+        if let Some(created) = event.open::<UserCreated>() {
+            return created.map(|user| named(user.user_id, user.username));
+        }
+        if let Some(updated) = event.open::<UserUpdated>() {
+            return updated.map(|user| named(user.user_id, user.username));
+        }
+        let closed = event.open::<UserDeleted>().transpose()?;
+        Ok(closed.map(|UserDeleted { user_id }| Self::Closed { user_id }))
     }
 }

@@ -50,6 +50,15 @@ impl StoreError {
         }
     }
 
+    /// Whether PostgreSQL gave up waiting for somebody's lock.
+    pub(crate) fn is_lock_timeout(&self) -> bool {
+        let Self::Unavailable(error) = self else {
+            return false;
+        };
+        matches!(error.downcast_ref(), Some(sqlx::Error::Database(error))
+            if error.code().as_deref() == Some("55P03"))
+    }
+
     /// Says that the store is away, for a reason of our own.
     pub(crate) fn away(why: &'static str) -> Self {
         Self::Unavailable(why.into())

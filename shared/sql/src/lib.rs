@@ -47,12 +47,15 @@
 //! # }
 //! ```
 
+pub mod accounts;
+pub mod claims;
 mod conn;
 mod consumer;
 mod db;
 mod dialect;
 mod error;
 mod faults;
+pub mod idempotency;
 pub mod log;
 mod migrate;
 mod outbox;

@@ -44,8 +44,12 @@ macro_rules! migration {
     };
 }
 
-/// The tables of outbox, inbox and lease.
-const DELIVERY: &[Migration] = &[migration!(1, "delivery", "0001_delivery.sql")];
+/// The tables of outbox, inbox and lease, of idempotency keys, and of claims.
+const DELIVERY: &[Migration] = &[
+    migration!(1, "delivery", "0001_delivery.sql"),
+    migration!(2, "idempotency keys", "0002_idempotency.sql"),
+    migration!(3, "claims", "0003_claims.sql"),
+];
 
 pub(crate) fn sqlite(own: &[Migration], with_delivery: bool) -> Migrator {
     migrator(own, with_delivery, |step| step.sqlite)

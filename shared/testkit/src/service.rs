@@ -141,8 +141,22 @@ impl App {
 
     /// Sends `body` as JSON.
     pub async fn send(&self, method: &str, path: &str, who: impl Who, body: &str) -> Answer {
-        let request = Request::builder().method(method).uri(path);
-        let request = request.header(CONTENT_TYPE, "application/json");
+        self.send_with(method, path, who, body, &[]).await
+    }
+
+    /// [`App::send`] with more headers.
+    pub async fn send_with(
+        &self,
+        method: &str,
+        path: &str,
+        who: impl Who,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in [&[(CONTENT_TYPE.as_str(), "application/json")], headers].concat() {
+            request = request.header(name, value);
+        }
         self.give(request.body(body.to_owned()).unwrap(), who).await
     }
 

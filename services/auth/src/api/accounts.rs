@@ -2,7 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use blocks::extract::{Patch, ValidJson};
+use axum::response::Response;
+use blocks::extract::{IfNoneMatch, Patch, Tagged, ValidJson};
 use blocks::{Caller, Problem, Role};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -126,6 +127,7 @@ pub(super) async fn register(
 /// Shows the caller's account.
 #[utoipa::path(
     get, path = "/api/auth/me", operation_id = "auth.me", tag = "auth",
+    params(IfNoneMatch),
     responses(
         (status = 200, description = "the account", body = AccountView),
         (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
@@ -135,8 +137,10 @@ pub(super) async fn register(
 pub(super) async fn me(
     State(auth): State<Auth>,
     caller: Caller,
-) -> Result<Json<AccountView>, AuthError> {
-    Ok(Json(queries::account(&auth, caller.id).await?.into()))
+    seen: IfNoneMatch,
+) -> Result<Response, AuthError> {
+    let account = queries::account(&auth, caller.id).await?;
+    Ok(seen.answer(Tagged::json(&AccountView::from(account))))
 }
 
 /// Changes the caller's name, full name or age.

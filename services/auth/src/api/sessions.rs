@@ -137,8 +137,7 @@ pub(super) async fn list(
         created_at: events::timestamp(session.created_at),
         expires_at: events::timestamp(session.expires_at),
     };
-    let items = found.items.into_iter().map(view).collect();
-    Ok(Json(Listing::new(items, found.total, &page, found.next)))
+    Ok(Json(found.map(view)))
 }
 
 /// Ends one of the caller's sessions. Its token is refused from the answer on.

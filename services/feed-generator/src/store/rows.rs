@@ -1,13 +1,14 @@
 //! Entries as they lie in the tables.
 
 use ::sql::{Conn, Reader, StoreError, Tx, on};
+use blocks::extract::Keyset;
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
 use std::sync::Arc;
 use uuid::Uuid;
 
-use crate::domain::{Entry, Place, Stream};
+use crate::domain::{Entry, Stream};
 use crate::mirror::Mirror;
 use crate::render::{self, Named, Rendered};
 
@@ -82,7 +83,7 @@ fn of_stream(stream: Stream, parameter: &str) -> (String, Option<i64>) {
 pub(crate) async fn entries<S: Source>(
     source: &mut S,
     stream: Stream,
-    after: Place,
+    after: Keyset,
     skip: usize,
     limit: usize,
 ) -> Result<Vec<Named>, StoreError> {
@@ -101,8 +102,8 @@ pub(crate) async fn entries<S: Source>(
     let skip = i64::try_from(skip).unwrap_or(i64::MAX);
     let rows: Vec<Row> = on!(source, conn => {
         let query = sqlx::query_as(AssertSqlSafe(statement))
-            .bind(after.created_at())
-            .bind(after.post_id)
+            .bind(after.at())
+            .bind(after.id)
             .bind(limit)
             .bind(skip);
         let query = match user {
@@ -156,7 +157,7 @@ pub(crate) async fn newest<S: Source>(
     let mut newest: Vec<Named> = Vec::new();
     let mut size = 0;
     loop {
-        let after = newest.last().map_or(Place::TOP, |(last, _)| last.place());
+        let after = newest.last().map_or(Keyset::TOP, |(last, _)| last.place());
         let chunk = entries(source, Stream::Global, after, 0, CHUNK).await?;
         let is_last = chunk.len() < CHUNK;
         size += chunk.iter().map(|(entry, _)| entry.size()).sum::<usize>();

@@ -1,6 +1,7 @@
 //! The streams in SQL tables with their newest entries in memory: for one process. The memory
 //! follows the writes of this process only; a fleet needs an adapter that all of it shares.
 
+use blocks::extract::Keyset;
 use std::sync::Arc;
 
 use ::sql::{Db, StoreError};
@@ -11,7 +12,7 @@ use bytes::Bytes;
 
 use super::rows::{self, newest};
 use super::{Counts, FeedStore};
-use crate::domain::{Place, Start, Stream, Window};
+use crate::domain::{Start, Stream, Window};
 use crate::error::FeedError;
 use crate::mirror::{Look, Mirror};
 use crate::rebuild::{self, Targets};
@@ -39,19 +40,16 @@ impl SqlFeed {
     /// The window as the tables have it.
     async fn read(&self, window: &Window) -> Result<Slice, StoreError> {
         let (after, skip) = match window.start {
-            Start::Skip(skip) => (Place::TOP, skip),
+            Start::Skip(skip) => (Keyset::TOP, skip),
             Start::After(place) => (place, 0),
         };
-        let take = window.take();
         let mut reader = self.db.read().await?;
         let total = rows::total(&mut reader, window.stream).await?;
-        // One more than asked for says whether the stream goes on.
-        let mut items = match take {
+        let mut items = match window.rows() {
             0 => Vec::new(),
-            _ => rows::entries(&mut reader, window.stream, after, skip, take + 1).await?,
+            rows => rows::entries(&mut reader, window.stream, after, skip, rows).await?,
         };
-        let more = items.len() > take && window.goes_on_after(take);
-        items.truncate(take);
+        let more = window.cut(&mut items);
         Ok(Slice { items, total, more })
     }
 }

@@ -73,7 +73,7 @@ testkit::on_each_database!(
     a_new_account_is_welcomed_by_its_name_once_however_often_the_event_comes,
     SERVICE,
     MIGRATIONS,
-    |db: TestDb| async move {
+    async |db: TestDb| {
         let app = app(&db);
         let first = created(&app, 7, "anna");
         app.deliver(std::slice::from_ref(&first)).await;
@@ -124,7 +124,7 @@ testkit::on_each_database!(
     a_closed_account_leaves_no_inbox_and_other_events_tell_nothing,
     SERVICE,
     MIGRATIONS,
-    |db: TestDb| async move {
+    async |db: TestDb| {
         let app = app(&db);
         welcome(&app, 7).await;
         welcome(&app, 8).await;
@@ -151,7 +151,7 @@ testkit::on_each_database!(
     reading_is_noted_once_and_only_by_the_owner,
     SERVICE,
     MIGRATIONS,
-    |db: TestDb| async move {
+    async |db: TestDb| {
         let app = app(&db);
         welcome(&app, 7).await;
         tell(&db, 7, "more").await;
@@ -193,7 +193,7 @@ testkit::on_each_database!(
     pages_are_newest_first_and_a_walk_by_cursor_meets_each_once_while_more_come,
     SERVICE,
     MIGRATIONS,
-    |db: TestDb| async move {
+    async |db: TestDb| {
         let app = app(&db);
         for n in 1..=5 {
             tell(&db, 7, &n.to_string()).await;
@@ -216,6 +216,57 @@ testkit::on_each_database!(
         assert_eq!(inbox(&app, 7).await["total"], 7);
     }
 );
+
+testkit::on_each_database!(
+    a_total_is_counted_up_to_ten_thousand,
+    SERVICE,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        fill(&db, 10_000).await;
+        tell(&db, 7, "one more").await;
+        let page = app.get(7, &format!("{INBOX}?limit=1")).await.ok();
+        assert_eq!(
+            (&page["total"], &page["total_is_at_least"]),
+            (&10_000.into(), &true.into())
+        );
+        assert_eq!(unread(&app, 7).await, 10_001);
+        let end = format!("{INBOX}?limit=2&skip=10000&unread=true");
+        let last = app.get(7, &end).await.ok();
+        assert_eq!(last["items"].as_array().unwrap().len(), 1);
+        let none = app.get(7, &format!("{INBOX}?unread=false")).await.ok();
+        assert_eq!(
+            (&none["total"], none.get("total_is_at_least")),
+            (&0.into(), None)
+        );
+    }
+);
+
+/// Tells user 7 of `count` things at once, long ago.
+async fn fill(db: &TestDb, count: i64) {
+    db
+        .write(move |tx| {
+            Box::pin(async move {
+                let ids: Vec<Uuid> = (0..count).map(|_| tx.id()).collect();
+                let at = DateTime::from_timestamp_millis(1_000_000_000_000).unwrap();
+                for id in ids {
+                    on!(tx, conn => sqlx::query(
+                        "insert into notifications (id, user_id, kind, about, title, body, created_at)
+                         values ($1, 7, 'test', $2, 't', 'b', $3)",
+                    )
+                    .bind(id)
+                    .bind(id.to_string())
+                    .bind(at)
+                    .execute(&mut *conn)
+                    .await
+                    .map(|_| ()))?;
+                }
+                Ok::<_, sql::StoreError>(())
+            })
+        })
+        .await
+        .unwrap();
+}
 
 #[tokio::test]
 async fn nobody_gets_in_without_signing_in() {

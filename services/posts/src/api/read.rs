@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use blocks::extract::{Listing, Page, ValidQuery};
+use blocks::extract::{IfNoneMatch, Listing, Page, Tagged, ValidQuery};
 use blocks::{FieldErrors, Problem};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -65,26 +65,13 @@ pub(super) async fn list(
 }
 
 async fn page_body(posts: &Posts, filter: &Filter, page: &Page) -> Result<Bytes, PostError> {
-    let Listing {
-        items,
-        total,
-        limit,
-        skip,
-        next_cursor,
-    } = queries::newest(posts, filter, page).await?;
-    let items: Vec<PostView> = items.into_iter().map(PostView::from).collect();
-    Ok(encode(&Listing {
-        items,
-        total,
-        limit,
-        skip,
-        next_cursor,
-    }))
+    let listing = queries::newest(posts, filter, page).await?;
+    Ok(encode(&listing.map(PostView::from)))
 }
 
 /// Shows a post.
 #[utoipa::path(get, path = "/api/posts/{id}", operation_id = "posts.get", tag = "posts",
-    params(("id" = Uuid, Path, description = "The post's id.")),
+    params(("id" = Uuid, Path, description = "The post's id."), IfNoneMatch),
     responses(
         (status = 200, description = "The post.", body = PostView),
         (status = 404, description = "`post_not_found`: unknown, deleted, or no id of a post.",
@@ -94,14 +81,15 @@ async fn page_body(posts: &Posts, filter: &Filter, page: &Page) -> Result<Bytes,
 pub(super) async fn get(
     State(posts): State<Posts>,
     PostId(id): PostId,
+    seen: IfNoneMatch,
 ) -> Result<Response, PostError> {
     let read = async {
         let post = queries::get(&posts, id).await?;
-        Ok::<_, PostError>(encode(&PostView::from(post)))
+        Ok::<_, PostError>(Tagged::json(&PostView::from(post)))
     };
-    let body = match posts.cache() {
+    let post = match posts.cache() {
         Some(cache) => cache.post(id, read).await?,
         None => read.await?,
     };
-    Ok(send(body))
+    Ok(seen.answer(post))
 }

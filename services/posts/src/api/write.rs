@@ -2,23 +2,19 @@
 
 use axum::Json;
 use axum::extract::State;
-use blocks::extract::ValidJson;
+use blocks::extract::{IdempotencyKey, ValidJson};
 use blocks::{Caller, FieldErrors, Problem};
 use http::StatusCode;
 
 use super::{ChangedPost, Message, NewPost, PostId, PostView};
 use crate::domain::{Changes, Draft};
 use crate::error::PostError;
-use crate::idempotency::IdempotencyKey;
 use crate::{Posts, commands};
 
 /// Publishes a post as the caller.
 #[utoipa::path(post, path = "/api/posts", operation_id = "posts.create", tag = "posts",
     request_body = NewPost,
-    params(("Idempotency-Key" = Option<String>, Header,
-        description = "Your own name for this request: sent again within 24 hours, it is answered \
-            as before and publishes nothing. 1 to 255 visible ASCII characters.",
-        min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
+    params(IdempotencyKey),
     responses(
         (status = 201, description = "It is published.", body = PostView),
         (status = 400, description = "`validation_failed`, `malformed_json`",
@@ -27,14 +23,12 @@ use crate::{Posts, commands};
             body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`account_deleted`",
             body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`idempotency_key_reused`: the key came with another request.",
-            body = Problem, content_type = "application/problem+json"),
     ))]
 #[tracing::instrument(name = "posts.create", level = "debug", skip_all, fields(user.id = caller.id))]
 pub(super) async fn create(
     State(posts): State<Posts>,
     caller: Caller,
-    IdempotencyKey(key): IdempotencyKey,
+    key: IdempotencyKey,
     ValidJson(new): ValidJson<NewPost>,
 ) -> Result<(StatusCode, Json<PostView>), PostError> {
     let draft = Draft::new(&new.title, new.content, &new.tags, posts.limits())?;

@@ -3,21 +3,24 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use blocks::extract::{COUNTED_ROWS, KeyedRequest, Keyset};
 use chrono::{DateTime, Utc};
 use events::posts::{PostDeleted, PostUpdated};
-use sql::{Db, StoreError, Tx, on};
+use serde::{Deserialize, Serialize};
+use sql::{Db, StoreError, Tx, accounts, idempotency, on};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::idempotency::{self, Claim, Record};
-use super::{Begin, Filter, PostStore, authors};
+use super::{Filter, PostStore};
 use crate::cache::Cache;
 use crate::domain::{Author, Draft, Post};
 use crate::error::PostError;
-use crate::idempotency::KeyedRequest;
 
 const COLUMNS: &str = "p.id, p.user_id, a.username, p.title, p.content, p.tags, p.created_at,
     p.updated_at, p.version";
+
+/// The operation that idempotency keys of new posts belong to.
+const CREATE: &str = "posts.create";
 
 /// Posts in a service's own database.
 pub struct SqlPosts {
@@ -76,42 +79,20 @@ impl PostStore for SqlPosts {
         self.db
             .write(move |tx| {
                 Box::pin(async move {
-                    let (id, now) = (tx.id(), tx.now());
-                    if let Some(request) = request {
-                        let record = Record {
-                            post_id: id,
-                            username: author.name.clone(),
-                            created_at: now,
-                        };
-                        match idempotency::claim(tx, author.id, &request, record).await? {
-                            Claim::New => {}
-                            Claim::Seen(Record {
-                                post_id,
-                                username,
-                                created_at,
-                            }) => {
-                                let author = Author {
-                                    name: username,
-                                    ..author
-                                };
-                                return Ok(draft.publish(post_id, author, created_at).0);
-                            }
-                            Claim::Other => return Err(PostError::KeyReused),
-                        }
-                    }
-                    let mut name = insert(tx, id, author.id, &draft, now).await?;
-                    if name.is_none() {
-                        authors::introduce(tx, &author).await?;
-                        name = insert(tx, id, author.id, &draft, now).await?;
-                    }
+                    let (asked, user_id) = (draft.clone(), author.id);
+                    let published = idempotency::once(tx, (CREATE, user_id), request, move |tx| {
+                        Box::pin(publish(tx, asked, author, cache))
+                    });
+                    let Published {
+                        post_id,
+                        username,
+                        created_at,
+                    } = published.await?;
                     let author = Author {
-                        name: name.ok_or(PostError::AccountDeleted)?,
-                        ..author
+                        id: user_id,
+                        name: username,
                     };
-                    let (post, event) = draft.publish(id, author, now);
-                    tx.publish(&event, post.version).await?;
-                    tell(tx, cache, id);
-                    Ok(post)
+                    Ok(draft.publish(post_id, author, created_at).0)
                 })
             })
             .await
@@ -166,7 +147,7 @@ impl PostStore for SqlPosts {
         let row: Option<Row> = on!(reader, conn => sqlx::query_as(
             "select p.id, p.user_id, a.username, p.title, p.content, p.tags, p.created_at,
                 p.updated_at, p.version
-             from posts p join authors a on a.user_id = p.user_id
+             from posts p join accounts a on a.user_id = p.user_id
              where p.id = $1 and p.deleted_at is null",
         )
         .bind(id)
@@ -178,10 +159,22 @@ impl PostStore for SqlPosts {
     async fn newest(
         &self,
         filter: &Filter,
-        begin: Begin,
+        after: Keyset,
+        skip: i64,
         limit: i64,
     ) -> Result<Vec<Post>, StoreError> {
-        let statement = page_statement(filter, begin);
+        let List { of, id, parameters } = List::of(filter);
+        let [ms, post_id, limited, skipped] = [1, 2, 3, 4].map(|next| parameters + next);
+        // The places are found first, in an index that has all that is needed for it, so that passing
+        // over many posts reads no content.
+        let statement = format!(
+            "select {COLUMNS}
+             from (select created_at, {id} as post_id from {of}
+                    and (created_at, {id}) < (${ms}, ${post_id})
+                order by created_at desc, {id} desc limit ${limited} offset ${skipped}) l
+             join posts p on p.id = l.post_id join accounts a on a.user_id = p.user_id
+             order by l.created_at desc, l.post_id desc"
+        );
         let mut reader = self.db.read().await?;
         let rows: Vec<Row> = on!(reader, conn => {
             let mut query = sqlx::query_as(AssertSqlSafe(statement));
@@ -191,77 +184,98 @@ impl PostStore for SqlPosts {
             if let Some(user_id) = filter.user_id {
                 query = query.bind(user_id);
             }
-            let query = match begin {
-                Begin::Skip(skip) => query.bind(skip),
-                Begin::After(place) => query.bind(place.created_at).bind(place.id),
-            };
-            query.bind(limit).fetch_all(&mut *conn).await
+            query
+                .bind(after.at())
+                .bind(after.id)
+                .bind(limit)
+                .bind(skip)
+                .fetch_all(&mut *conn)
+                .await
         })?;
         rows.into_iter().map(Post::try_from).collect()
     }
 
     async fn count(&self, filter: &Filter) -> Result<i64, StoreError> {
-        let statement = match (&filter.tag, filter.user_id) {
-            (None, None) => "select count(*) from posts where deleted_at is null",
-            (None, Some(_)) => {
-                "select count(*) from posts where user_id = $1 and deleted_at is null"
-            }
-            (Some(_), None) => "select count(*) from post_tags where tag = $1",
-            (Some(_), Some(_)) => "select count(*) from post_tags where tag = $1 and user_id = $2",
-        };
+        let List { of, parameters, .. } = List::of(filter);
+        let limited = parameters + 1;
+        let statement =
+            format!("select count(*) from (select 1 as one from {of} limit ${limited}) counted");
         let mut reader = self.db.read().await?;
         on!(reader, conn => {
-            let mut query = sqlx::query_scalar(statement);
+            let mut query = sqlx::query_scalar(AssertSqlSafe(statement));
             if let Some(tag) = &filter.tag {
                 query = query.bind(tag);
             }
             if let Some(user_id) = filter.user_id {
                 query = query.bind(user_id);
             }
-            query.fetch_one(&mut *conn).await
+            query.bind(COUNTED_ROWS).fetch_one(&mut *conn).await
         })
     }
 }
 
-/// The statement of a page; its parameters are the tag, the author, where it begins, and the limit.
-///
-/// The places are found first, in an index that has all that is needed for it, so that passing over
-/// many posts reads no content.
-fn page_statement(filter: &Filter, begin: Begin) -> String {
-    let mut parameters = 0;
-    let mut next = || {
-        parameters += 1;
-        format!("${parameters}")
-    };
-    let mut conditions = Vec::new();
-    // By tag, the table of tags has the order too, and only posts that stand.
-    let (list, id) = if filter.tag.is_some() {
-        conditions.push(format!("tag = {}", next()));
-        ("post_tags", "post_id")
-    } else {
-        conditions.push("deleted_at is null".to_owned());
-        ("posts", "id")
-    };
-    if filter.user_id.is_some() {
-        conditions.push(format!("user_id = {}", next()));
+/// What the answer to a request to publish is made of, besides the request.
+#[derive(Serialize, Deserialize)]
+struct Published {
+    #[serde(with = "uuid::serde::simple")]
+    post_id: Uuid,
+    username: String,
+    created_at: DateTime<Utc>,
+}
+
+async fn publish(
+    tx: &mut Tx,
+    draft: Draft,
+    author: Author,
+    cache: Option<Arc<Cache>>,
+) -> Result<Published, PostError> {
+    let (id, now) = (tx.id(), tx.now());
+    let mut name = insert(tx, id, author.id, &draft, now).await?;
+    if name.is_none() {
+        accounts::introduce(tx, author.id, &author.name).await?;
+        name = insert(tx, id, author.id, &draft, now).await?;
     }
-    let skip = match begin {
-        Begin::Skip(_) => format!("offset {}", next()),
-        Begin::After(_) => {
-            let (created_at, post_id) = (next(), next());
-            conditions.push(format!("(created_at, {id}) < ({created_at}, {post_id})"));
-            String::new()
-        }
+    let username = name.ok_or(PostError::AccountDeleted)?;
+    let author = Author {
+        name: username.clone(),
+        ..author
     };
-    let limit = next();
-    let conditions = conditions.join(" and ");
-    format!(
-        "select {COLUMNS}
-         from (select created_at, {id} as post_id from {list} where {conditions}
-            order by created_at desc, {id} desc limit {limit} {skip}) l
-         join posts p on p.id = l.post_id join authors a on a.user_id = p.user_id
-         order by l.created_at desc, l.post_id desc"
-    )
+    let (post, event) = draft.publish(id, author, now);
+    tx.publish(&event, post.version).await?;
+    tell(tx, cache, id);
+    Ok(Published {
+        post_id: id,
+        username,
+        created_at: now,
+    })
+}
+
+/// What a list is read from: a table with an index in the list's order that has all that is asked for.
+/// Parameters are the tag and the author.
+struct List {
+    of: &'static str,
+    id: &'static str,
+    parameters: usize,
+}
+
+impl List {
+    fn of(filter: &Filter) -> Self {
+        let (of, id, parameters) = match (&filter.tag, filter.user_id) {
+            (None, None) => ("posts where deleted_at is null", "id", 0),
+            (None, Some(_)) => ("posts where user_id = $1 and deleted_at is null", "id", 1),
+            // The table of tags has only posts that stand.
+            (Some(_), None) => ("post_tags where tag = $1", "post_id", 1),
+            // An author has fewer posts than a tag.
+            (Some(_), Some(_)) => (
+                "posts where user_id = $2 and deleted_at is null and exists (
+                    select 1 from post_tags t where t.tag = $1
+                        and t.created_at = posts.created_at and t.post_id = posts.id)",
+                "id",
+                2,
+            ),
+        };
+        Self { of, id, parameters }
+    }
 }
 
 /// Inserts the post with the version 1 and gives the author's name of now; `None`, and nothing is
@@ -279,9 +293,9 @@ async fn insert(
     let lock = tx.dialect().for_share();
     let statement = format!(
         "insert into posts (id, user_id, title, content, tags, version, created_at, updated_at)
-         select $1, user_id, $3, $4, $5, 1, $6, $6 from authors
-            where user_id = $2 and deleted_at is null{lock}
-         returning (select username from authors where user_id = $2)"
+         select $1, user_id, $3, $4, $5, 1, $6, $6 from accounts
+            where user_id = $2 and closed_at is null{lock}
+         returning (select username from accounts where user_id = $2)"
     );
     on!(tx, conn => sqlx::query_scalar(AssertSqlSafe(statement))
         .bind(id)

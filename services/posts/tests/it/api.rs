@@ -2,6 +2,8 @@
 
 use events::posts::{PostCreated, PostDeleted, PostUpdated};
 use serde_json::json;
+use testkit::http::Answer;
+use testkit::service::NOBODY;
 
 use crate::harness::{ADA, BOB, ROOT, app, app_with};
 use crate::stores::Store;
@@ -137,5 +139,42 @@ on_each_store!(
                 .collect();
             assert_eq!(versions, [1, 2, 3, 4, 5, 6]);
         }
+    }
+);
+
+on_each_store!(
+    a_reader_that_has_a_post_is_told_so_until_it_changes,
+    async |db: Store| {
+        let app = app(&db);
+        let id = app.published(ADA, "t", &[]).await;
+        let path = format!("/api/posts/{id}");
+        let ask = async |method: &str, tag: &str| {
+            let tag = [("If-None-Match", tag)];
+            app.send_with(method, &path, NOBODY, "", &tag).await
+        };
+        let etag = |of: &Answer| of.headers["etag"].to_str().unwrap().to_owned();
+        let first = app.get(&path).await;
+        let tag = etag(&first);
+        assert_eq!(first.status, 200);
+        for method in ["GET", "HEAD"] {
+            let same = ask(method, &tag).await;
+            assert_eq!(
+                (same.status.as_u16(), same.body.len()),
+                (304, 0),
+                "{method}"
+            );
+            assert_eq!(etag(&same), tag);
+        }
+        let head = ask("HEAD", "\"other\"").await;
+        assert_eq!(
+            (head.status.as_u16(), head.body.len(), &etag(&head)),
+            (200, 0, &tag)
+        );
+        app.put(ADA, &id, r#"{"title":"new"}"#).await.ok();
+        let changed = ask("GET", &tag).await;
+        assert_ne!(etag(&changed), tag);
+        assert_eq!(changed.ok()["title"], "new");
+        app.delete(ADA, &id).await.ok();
+        ask("GET", "*").await.problem(404, "post_not_found");
     }
 );

@@ -5,6 +5,10 @@ use std::sync::Arc;
 use axum::http::Request;
 use blocks::ManualClock;
 use chrono::TimeDelta;
+use posts::{MIGRATIONS, NAME};
+use sql::{Dialect, StoreError, on};
+use sqlx::AssertSqlSafe;
+use testkit::db::TestDb;
 use testkit::http::Answer;
 
 use crate::harness::{ADA, App, BOB, app, caller};
@@ -130,3 +134,48 @@ async fn a_key_is_forgotten_after_a_day_in_mongodb() {
     let store = Store::mongodb_at(clock.clone()).await;
     a_key_is_forgotten_after_a_day(clock, store).await;
 }
+
+testkit::on_each_database!(
+    keys_of_an_earlier_version_are_answered_as_before,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let within = db.db.clone();
+        let store = Store::Sql(db);
+        let app = app(&store);
+        let first = keyed(&app, ADA, BODY, "k").await;
+        // The table as it was, with what was asked for in it.
+        let before = "create table idempotency_records (user_id bigint, key text, fingerprint text,
+                post_id {uuid}, username text, created_at {time});
+            insert into idempotency_records
+                select k.user_id, k.key, k.fingerprint, p.id, 'ada', p.created_at
+                from idempotency_keys k join posts p on p.user_id = k.user_id;
+            delete from idempotency_keys";
+        let migration = MIGRATIONS.iter().find(|step| step.version == 1003).unwrap();
+        let (types, copy) = match within.dialect() {
+            Dialect::Sqlite => (["blob", "text"], migration.sqlite),
+            Dialect::Postgres => (["uuid", "timestamptz"], migration.postgres),
+        };
+        let before = before
+            .replace("{uuid}", types[0])
+            .replace("{time}", types[1]);
+        for text in [before, copy.to_owned()] {
+            let done: Result<(), StoreError> = within
+                .write(|tx| {
+                    Box::pin(async move {
+                        on!(tx, conn => sqlx::raw_sql(AssertSqlSafe(text))
+                            .execute(&mut *conn)
+                            .await
+                            .map(|_| ()))
+                    })
+                })
+                .await;
+            done.unwrap();
+        }
+        assert_eq!(keyed(&app, ADA, BODY, "k").await.body, first.body);
+        assert_eq!(app.outbox().await.len(), 1);
+        keyed(&app, ADA, r#"{"title":"u","content":"c"}"#, "k")
+            .await
+            .problem(422, "idempotency_key_reused");
+    }
+);

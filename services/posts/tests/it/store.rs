@@ -1,8 +1,9 @@
 //! What holds for every adapter of the port, asked of it directly.
 
 use blocks::FieldErrors;
+use blocks::extract::Keyset;
 use posts::domain::{Author, Changes, Draft, Limits, Post};
-use posts::store::{Begin, Filter, Place, PostStore};
+use posts::store::{Filter, PostStore};
 use uuid::Uuid;
 
 use crate::harness::{App, app};
@@ -77,7 +78,7 @@ on_each_store!(what_was_stored_comes_back, async |db: Store| {
             user_id: None,
             tag: Some(tag),
         };
-        let found = store.newest(&filter, Begin::Skip(0), 10).await.unwrap();
+        let found = store.newest(&filter, Keyset::TOP, 0, 10).await.unwrap();
         assert_eq!(found, std::slice::from_ref(&post));
         assert_eq!(store.count(&filter).await.unwrap(), 1);
     }
@@ -101,15 +102,12 @@ on_each_store!(
         made.sort_by_key(|post| std::cmp::Reverse((post.created_at, post.id)));
         for tag in [None, Some("t".to_owned())] {
             let filter = Filter { user_id: None, tag };
-            let mut begin = Begin::Skip(0);
+            let mut after = Keyset::TOP;
             let mut seen = Vec::new();
             loop {
-                let page = store.newest(&filter, begin, 1).await.unwrap();
+                let page = store.newest(&filter, after, 0, 1).await.unwrap();
                 let Some(last) = page.last() else { break };
-                begin = Begin::After(Place {
-                    created_at: last.created_at,
-                    id: last.id,
-                });
+                after = Keyset::new(last.created_at, last.id);
                 seen.extend(page);
             }
             assert_eq!(seen, made);

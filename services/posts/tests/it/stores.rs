@@ -109,7 +109,7 @@ impl Within {
                     "select (select count(*) from posts
                             where title <> '' or content <> '' or tags <> '[]')
                         + (select count(*) from post_tags)
-                        + (select count(*) from idempotency_records)",
+                        + (select count(*) from idempotency_keys)",
                 )
                 .fetch_one(&mut *conn)
                 .await)
@@ -130,7 +130,7 @@ impl Within {
         match self {
             Self::Sql(db) => {
                 let mut reader = db.read().await.unwrap();
-                on!(reader, conn => sqlx::query_scalar("select count(*) from idempotency_records")
+                on!(reader, conn => sqlx::query_scalar("select count(*) from idempotency_keys")
                     .fetch_one(&mut *conn)
                     .await)
                 .unwrap()

@@ -4,7 +4,8 @@ mod views;
 
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
-use blocks::extract::ValidJson;
+use axum::response::Response;
+use blocks::extract::{IdempotencyKey, IfNoneMatch, Tagged, ValidJson};
 use blocks::{Caller, Problem};
 use http::StatusCode;
 use http::request::Parts;
@@ -46,6 +47,7 @@ impl<S: Send + Sync> FromRequestParts<S> for UserId {
 /// Writes the caller's profile for the first time.
 #[utoipa::path(post, path = "/api/profile", operation_id = "profile.create", tag = "profile",
     request_body = ProfileRequest,
+    params(IdempotencyKey),
     responses(
         (status = 201, description = "It is written.", body = ProfileView),
         (status = 400, description = "`profile_exists`, `validation_failed`, `malformed_json`",
@@ -59,14 +61,16 @@ impl<S: Send + Sync> FromRequestParts<S> for UserId {
 async fn create(
     State(profiles): State<Profiles>,
     caller: Caller,
+    key: IdempotencyKey,
     ValidJson(request): ValidJson<ProfileRequest>,
 ) -> Result<(StatusCode, Json<ProfileView>), ProfileError> {
-    let profile = commands::create(&profiles, &caller, request.into()).await?;
+    let profile = commands::create(&profiles, &caller, request.into(), key).await?;
     Ok((StatusCode::CREATED, Json(profile.into())))
 }
 
 /// Shows the caller's own profile.
 #[utoipa::path(get, path = "/api/profile", operation_id = "profile.own", tag = "profile",
+    params(IfNoneMatch),
     responses(
         (status = 200, description = "The profile.", body = ProfileView),
         (status = 401, description = "`unauthenticated`",
@@ -78,8 +82,10 @@ async fn create(
 async fn own(
     State(profiles): State<Profiles>,
     caller: Caller,
-) -> Result<Json<ProfileView>, ProfileError> {
-    Ok(Json(queries::of_user(&profiles, caller.id).await?.into()))
+    seen: IfNoneMatch,
+) -> Result<Response, ProfileError> {
+    let profile = queries::of_user(&profiles, caller.id).await?;
+    Ok(seen.answer(Tagged::json(&ProfileView::from(profile))))
 }
 
 /// Changes the caller's profile: any subset of its fields; null clears.
@@ -130,7 +136,7 @@ async fn delete(
 /// Shows the profile of an account: all of it to its owner, the public part to others.
 #[utoipa::path(get, path = "/api/profile/{user_id}", operation_id = "profile.of_user",
     tag = "profile",
-    params(("user_id" = i64, Path, description = "The account.", minimum = 1)),
+    params(("user_id" = i64, Path, description = "The account.", minimum = 1), IfNoneMatch),
     responses(
         (status = 200, description = "The profile, as far as the caller may see it.",
             body = VisibleProfile),
@@ -144,12 +150,14 @@ async fn of_user(
     State(profiles): State<Profiles>,
     UserId(user_id): UserId,
     caller: Caller,
-) -> Result<Json<VisibleProfile>, ProfileError> {
+    seen: IfNoneMatch,
+) -> Result<Response, ProfileError> {
     let profile = queries::of_user(&profiles, user_id).await?;
     // What is private stays so for admins, too: nothing they do needs it.
-    Ok(Json(if caller.id == user_id {
+    let visible = if caller.id == user_id {
         VisibleProfile::Own(profile.into())
     } else {
         VisibleProfile::Other(profile.into())
-    }))
+    };
+    Ok(seen.answer(Tagged::json(&visible)))
 }

@@ -1,7 +1,10 @@
 //! What an owner and others see.
 
+use events::users::UserDeleted;
 use serde_json::json;
 use testkit::db::TestDb;
+use testkit::http::Answer;
+use testkit::service::App;
 use user_profile::{MIGRATIONS, NAME};
 
 use crate::{PROFILE, app, published};
@@ -10,6 +13,41 @@ const FULL: &str = r#"{"first_name":"Ada","last_name":"Lovelace","dob":"1815-12-
 const EVERYTHING: &str = r#"{"first_name":"Ada","last_name":"L","dob":"1990-02-28","address":"Way 1",
     "city":"Ulm","state":"BW","zip_code":"89073","country":"DE","phone":"+49 731","bio":"Hi",
     "preferences":{"theme":"dark"}}"#;
+
+async fn keyed(app: &App, user: i64, body: &str, key: &str) -> Answer {
+    let headers = [("Idempotency-Key", key)];
+    app.send_with("POST", PROFILE, user, body, &headers).await
+}
+
+testkit::on_each_database!(
+    the_same_first_profile_under_a_key_is_written_once,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        let (a, b) = tokio::join!(
+            keyed(&app, 1, EVERYTHING, "k"),
+            keyed(&app, 1, EVERYTHING, "k")
+        );
+        assert_eq!((a.status.as_u16(), &a.body), (201, &b.body));
+        app.put(1, PROFILE, r#"{"bio":"new"}"#).await.ok();
+        assert_eq!(keyed(&app, 1, EVERYTHING, "k").await.body, a.body);
+        assert_eq!(app.outbox().await.len(), 2);
+        keyed(&app, 1, r#"{"bio":"other"}"#, "k")
+            .await
+            .problem(422, "idempotency_key_reused");
+        keyed(&app, 1, EVERYTHING, "l")
+            .await
+            .problem(400, "profile_exists");
+        assert_eq!(keyed(&app, 2, "{}", "k").await.status, 201);
+        // What a closed account asked for is forgotten with it.
+        let closed = app.record(1, &UserDeleted { user_id: 1 });
+        app.deliver(&[closed]).await;
+        keyed(&app, 1, EVERYTHING, "k")
+            .await
+            .problem(403, "account_deleted");
+    }
+);
 
 testkit::on_each_database!(
     a_profile_is_written_read_changed_and_deleted,
@@ -231,3 +269,15 @@ testkit::on_each_database!(
         assert!(app.outbox().await.is_empty());
     }
 );
+
+#[tokio::test]
+async fn a_reader_that_has_a_profile_is_told_so() {
+    let app = app(&testkit::db::sqlite(NAME, MIGRATIONS).await);
+    app.post(1, PROFILE, r#"{"first_name":"Ada"}"#).await.ok();
+    let known = [("If-None-Match", "*")];
+    let same = app.send_with("GET", PROFILE, 1, "", &known).await;
+    assert_eq!((same.status.as_u16(), same.body.len()), (304, 0));
+    let another = [("If-None-Match", "\"x\"")];
+    let other = app.send_with("GET", "/api/profile/1", 2, "", &another);
+    assert_eq!(other.await.ok()["first_name"], "Ada");
+}

@@ -2,16 +2,22 @@
 //! problem that names the field or the parameter; never a plain text and never a 5xx.
 
 mod caller;
+mod etag;
+mod idempotency;
 mod json;
+mod keyset;
 mod page;
 mod patch;
 mod path;
 mod query;
 
 pub use caller::Admin;
+pub use etag::{IfNoneMatch, Tagged};
+pub use idempotency::{IdempotencyKey, KeyRefused, KeyedRequest, MAX_KEY_BYTES};
 pub(crate) use json::{BodyLimit, too_large};
 pub use json::{DEFAULT_BODY_LIMIT, ValidJson};
-pub use page::{Cursor, Listing, MAX_LIMIT, MAX_SKIP, Page};
+pub use keyset::Keyset;
+pub use page::{COUNTED_ROWS, Cursor, Listing, MAX_LIMIT, MAX_SKIP, MAX_TOTAL, Page};
 pub use patch::Patch;
 pub use path::ValidPath;
 pub use query::ValidQuery;

@@ -20,6 +20,10 @@ pub const MAX_LIMIT: i64 = 100;
 /// The most items that are passed over: a store walks over each of them, while a cursor leads
 /// straight to its place.
 pub const MAX_SKIP: i64 = 10_000;
+/// The greatest total: no list is counted further, so that a page costs no more in a long list.
+pub const MAX_TOTAL: i64 = MAX_SKIP;
+/// How many rows a store counts at most: the last one says that there are more than [`MAX_TOTAL`].
+pub const COUNTED_ROWS: i64 = MAX_TOTAL + 1;
 /// Ours have under 200 bytes.
 const MAX_CURSOR_BYTES: usize = 1024;
 
@@ -46,6 +50,19 @@ impl Default for Page {
 }
 
 impl Page {
+    /// The key of the last item before this page; `None` on a first one.
+    ///
+    /// # Errors
+    /// Names the parameter `cursor` when it is not one of ours.
+    pub fn after<K: DeserializeOwned>(&self) -> Result<Option<K>, FieldErrors> {
+        self.cursor.as_ref().map(Cursor::decode).transpose()
+    }
+
+    /// How many rows to read for it: one more than it shows says whether there is a next page.
+    pub fn rows(&self) -> i64 {
+        self.limit + 1
+    }
+
     fn parse(query: &str) -> Result<Self, FieldErrors> {
         let mut page = Self::default();
         let mut skip = None;
@@ -54,7 +71,7 @@ impl Page {
                 "limit" => page.limit = number("limit", &value, 1, MAX_LIMIT)?,
                 "skip" => skip = Some(number("skip", &value, 0, MAX_SKIP)?),
                 "cursor" if value.is_empty() || value.len() > MAX_CURSOR_BYTES => {
-                    return Err(bad_cursor());
+                    return Err(Cursor::unknown());
                 }
                 "cursor" => page.cursor = Some(Cursor(value.into_owned())),
                 _ => {}
@@ -157,12 +174,19 @@ impl Cursor {
     /// # Errors
     /// Names the parameter `cursor` when it is not one of ours.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, FieldErrors> {
-        let json = URL_SAFE_NO_PAD.decode(&self.0).map_err(|_| bad_cursor())?;
+        let json = URL_SAFE_NO_PAD
+            .decode(&self.0)
+            .map_err(|_| Self::unknown())?;
         // A NUL would reach a statement as a parameter.
         if json.windows(6).any(|six| six == b"\\u0000") {
-            return Err(bad_cursor());
+            return Err(Self::unknown());
         }
-        serde_json::from_slice(&json).map_err(|_| bad_cursor())
+        serde_json::from_slice(&json).map_err(|_| Self::unknown())
+    }
+
+    /// The complaint about one that is not of this list.
+    pub fn unknown() -> FieldErrors {
+        FieldErrors::one("cursor", "is not a next_cursor of this list")
     }
 
     /// As it is sent.
@@ -171,17 +195,17 @@ impl Cursor {
     }
 }
 
-fn bad_cursor() -> FieldErrors {
-    FieldErrors::one("cursor", "is not a next_cursor of this list")
-}
-
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Listing<T> {
     /// The items of this page.
     pub items: Vec<T>,
-    /// How many items the whole list has.
+    /// How many items the whole list has, counted up to 10,000.
+    #[schema(minimum = 0, maximum = 10_000)]
     pub total: i64,
+    /// True where the list has more items than `total` says; absent otherwise.
+    #[serde(skip_serializing_if = "is_false")]
+    pub total_is_at_least: bool,
     /// The most this page could have.
     pub limit: i64,
     /// How many were passed over.
@@ -190,15 +214,81 @@ pub struct Listing<T> {
     pub next_cursor: Option<String>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 impl<T> Listing<T> {
-    /// The answer to `page`.
-    pub fn new(items: Vec<T>, total: i64, page: &Page, next: Option<Cursor>) -> Self {
+    /// The answer to `page`, of up to [`Page::rows`] rows with the key of each, in a list with `counted`
+    /// rows: up to [`COUNTED_ROWS`].
+    pub fn of<K: Serialize>(
+        mut rows: Vec<T>,
+        counted: i64,
+        page: &Page,
+        key: impl Fn(&T) -> K,
+    ) -> Self {
+        let limit = usize::try_from(page.limit).unwrap_or_default();
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let last = rows.last().filter(|_| more);
         Self {
-            items,
-            total,
+            next_cursor: last.map(|last| Cursor::encode(&key(last)).0),
+            items: rows,
+            total: counted.min(MAX_TOTAL),
+            total_is_at_least: counted > MAX_TOTAL,
             limit: page.limit,
             skip: page.skip,
-            next_cursor: next.map(|cursor| cursor.0),
         }
+    }
+
+    /// The same page with other items.
+    pub fn map<U>(self, each: impl FnMut(T) -> U) -> Listing<U> {
+        Listing {
+            items: self.items.into_iter().map(each).collect(),
+            total: self.total,
+            total_is_at_least: self.total_is_at_least,
+            limit: self.limit,
+            skip: self.skip,
+            next_cursor: self.next_cursor,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_total_is_exact_up_to_its_limit_and_then_says_that_it_is_not() {
+        let page = Page::default();
+        let listing = |counted| Listing::of(vec![7], counted, &page, |last| *last);
+        let exact = serde_json::to_value(listing(MAX_TOTAL)).unwrap();
+        assert_eq!(exact["total"], 10_000);
+        assert!(exact.get("total_is_at_least").is_none());
+        let more = serde_json::to_value(listing(COUNTED_ROWS)).unwrap();
+        assert_eq!(
+            (&more["total"], &more["total_is_at_least"]),
+            (&10_000.into(), &true.into())
+        );
+    }
+
+    #[test]
+    fn a_row_too_many_is_not_shown_and_makes_a_next_page() {
+        let page = Page {
+            limit: 2,
+            ..Page::default()
+        };
+        let listing = |rows| Listing::of(rows, 3, &page, |last| *last);
+        let last = listing(vec![9, 8]);
+        assert_eq!((last.items, last.next_cursor), (vec![9, 8], None));
+        let first = listing(vec![9, 8, 7]).map(|row| row * 10);
+        assert_eq!(first.items, [90, 80]);
+        let next = Page {
+            cursor: first.next_cursor.map(Cursor),
+            ..page.clone()
+        };
+        assert_eq!(next.after().unwrap(), Some(8));
+        assert_eq!(page.after::<i64>().unwrap(), None);
     }
 }

@@ -37,6 +37,9 @@ impl OperatorKey {
     }
 
     /// A new assertion, for one request.
+    ///
+    /// # Panics
+    /// Never: three plain values are JSON.
     pub fn assertion(&self, now: DateTime<Utc>) -> String {
         let claims = Claims {
             aud: AUDIENCE.to_owned(),

@@ -4,7 +4,9 @@
     reason = "a test that can't be set up should say where"
 )]
 
+mod claims;
 mod db;
+mod idempotency;
 mod lease;
 mod log;
 mod outbox;

@@ -72,7 +72,7 @@ struct Inner {
 }
 
 /// Opens the streams in the server of `on`, which is not waited for: readers get 503 meanwhile.
-pub(crate) async fn open(on: &dyn Place, settings: Settings) -> anyhow::Result<Opened> {
+pub(crate) fn open(on: &dyn Place, settings: Settings) -> anyhow::Result<Opened> {
     let redis = RedisFeed::new(RedisSettings {
         url: on.needs(&REDIS_URL)?.expose().to_owned(),
         prefix: String::new(),

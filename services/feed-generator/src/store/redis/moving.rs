@@ -10,6 +10,7 @@
 //! given up stays so, and the streams show what they showed before it has read anything. What the
 //! streams no longer keep they take from the log when they need it, as always.
 
+use blocks::extract::Keyset;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ use super::projection::{KEPT, member};
 use super::words::Words;
 use crate::NAME;
 use crate::consumer::TOPICS;
-use crate::domain::{Entry, Place, Stream};
+use crate::domain::{Entry, Stream};
 use crate::render::Rendered;
 use crate::store::rows::NOT_CLOSED;
 
@@ -121,9 +122,9 @@ fn name(stream: Stream) -> String {
 
 /// An entry of a stream, newest first. Behind all of them comes the bound.
 fn entry(of: Stream, entry: &Rendered) -> Row {
-    let Place {
-        created_ms,
-        post_id,
+    let Keyset {
+        ms: created_ms,
+        id: post_id,
     } = entry.place();
     let key = [
         Field::Number(number(of)),
@@ -273,9 +274,9 @@ impl Here {
             let row = if place <= kept {
                 entry(of, &shown)
             } else {
-                let Place {
-                    created_ms,
-                    post_id,
+                let Keyset {
+                    ms: created_ms,
+                    id: post_id,
                 } = shown.place();
                 bound(of, format!("{created_ms} {}", member(post_id, user)))
             };
@@ -436,7 +437,7 @@ impl There {
         let mut rows = Vec::with_capacity(entries.len() + 1);
         for (entry_text, of_index) in entries.iter().zip(members) {
             let shown = Rendered::read(entry_text).ok_or("an entry that is none of ours")?;
-            if of_index != member(shown.place().post_id, shown.user_id()) {
+            if of_index != member(shown.place().id, shown.user_id()) {
                 return Err(format!("stream {name} and its index differ").into());
             }
             rows.push(entry(of, &shown));
@@ -497,9 +498,9 @@ impl There {
             };
             if kind == 0 {
                 let entry = Rendered::read(&row.text).ok_or("an entry that is none of ours")?;
-                let Place {
-                    created_ms,
-                    post_id,
+                let Keyset {
+                    ms: created_ms,
+                    id: post_id,
                 } = entry.place();
                 let user = entry.user_id();
                 words.say("put").say(member(post_id, user)).number(user);

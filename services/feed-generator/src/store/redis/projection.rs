@@ -34,7 +34,7 @@ impl Effects for FeedEffects {
             Some(Change::Put(entry)) => {
                 let (post, user) = (entry.post_id, entry.user_id);
                 words.say("put").say(member(post, user)).number(user);
-                words.number(entry.place().created_ms);
+                words.number(entry.place().ms);
                 words.number(event.time.timestamp_millis());
                 words.number(event.sequence);
                 words.say(Rendered::of(&entry).text());

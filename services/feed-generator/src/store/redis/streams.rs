@@ -74,9 +74,7 @@ impl RedisFeed {
             Start::After(place) if limit > 0 => {
                 let mut words = Words::default();
                 words.say(list).say(index).say(state);
-                words
-                    .number(place.created_ms)
-                    .say(place.post_id.to_string());
+                words.number(place.ms).say(place.id.to_string());
                 words.say(limit.to_string());
                 link.read_by(&self.inner.page, &words).await
             }
@@ -158,14 +156,10 @@ impl RedisFeed {
 #[async_trait]
 impl FeedStore for RedisFeed {
     async fn page(&self, window: &Window) -> Result<Bytes, FeedError> {
-        let take = window.take();
-        // One more than asked for says whether the stream goes on.
-        let limit = if take == 0 { 0 } else { take + 1 };
-        let (mark, length, texts) = self.look(window, limit).await?;
-        let more = texts.len() > take && window.goes_on_after(take);
-        let shown = texts.iter().take(take);
-        let entries: Vec<Rendered> = shown.clone().filter_map(|text| read(text)).collect();
-        if entries.len() < shown.len() {
+        let (mark, length, mut texts) = self.look(window, window.rows()).await?;
+        let more = window.cut(&mut texts);
+        let entries: Vec<Rendered> = texts.iter().filter_map(|text| read(text)).collect();
+        if entries.len() < texts.len() {
             self.mend(window.stream).await?;
         }
         let slice = Slice {

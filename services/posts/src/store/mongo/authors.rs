@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use blocks::consumer::HandlerError;
 use blocks::context;
-use events::users::{UserCreated, UserDeleted, UserUpdated};
+use events::users::AccountChange;
 use events::{Context, Envelope};
 use futures::TryStreamExt;
 use mongodb::bson::{Document, doc, to_document};
@@ -79,24 +79,16 @@ impl Handler for Accounts {
 
     async fn decide(&self, event: &Envelope) -> Result<Option<Change>, HandlerError> {
         let version = event.sequence;
-        if let Some(created) = event.open::<UserCreated>() {
-            let created = created?;
-            let (id, name) = (created.user_id, created.username);
-            return Ok(Some(Change::rename(id, name, version)));
-        }
-        if let Some(updated) = event.open::<UserUpdated>() {
-            let updated = updated?;
-            let (id, name) = (updated.user_id, updated.username);
-            return Ok(Some(Change::rename(id, name, version)));
-        }
-        if let Some(deleted) = event.open::<UserDeleted>() {
-            return Ok(Some(Change::Close {
-                user_id: deleted?.user_id,
+        Ok(AccountChange::of(event)?.map(|change| match change {
+            AccountChange::Named { user_id, username } => {
+                Change::rename(user_id, username, version)
+            }
+            AccountChange::Closed { user_id } => Change::Close {
+                user_id,
                 version,
                 context: context::for_events(),
-            }));
-        }
-        Ok(None)
+            },
+        }))
     }
 
     async fn write(&self, changes: &[Change]) -> Result<(), StoreError> {

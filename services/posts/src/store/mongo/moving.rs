@@ -2,8 +2,8 @@
 //!
 //! | from | to |
 //! |---|---|
-//! | `posts` with their `idempotency_records` | `posts`, tombstones too |
-//! | `authors` | `authors`; one that was closed says so, and whether posts are left |
+//! | `posts` with their `idempotency_keys` | `posts`, tombstones too |
+//! | `accounts` | `authors`; one that was closed says so, and whether posts are left |
 //! | `consumer_versions`, `parked_keys`, `inbox_messages` | see [`super::consumer`] |
 //!
 //! Tags are in the documents. Events must be published before: a document comes without any.
@@ -155,11 +155,15 @@ impl Side for Posts {
     async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
         let mut reader = self.0.read().await?;
         let mut found = sqlx::query_as::<_, PostRow>(
-            "select p.id, p.user_id, a.username, p.title, p.content, p.tags, p.version,
+            "with r as materialized (
+                select user_id, key, fingerprint, created_at,
+                    answer ->> 'post_id' as post_id, answer ->> 'username' as username
+                from idempotency_keys where operation = 'posts.create')
+             select p.id, p.user_id, a.username, p.title, p.content, p.tags, p.version,
                 p.created_at, p.updated_at, p.deleted_at, r.key as request_key, r.fingerprint,
                 r.username as request_username, r.created_at as request_at
-             from posts p join authors a on a.user_id = p.user_id
-             left join idempotency_records r on r.post_id = p.id and r.user_id = p.user_id
+             from posts p join accounts a on a.user_id = p.user_id
+             left join r on r.post_id = lower(hex(p.id)) and r.user_id = p.user_id
              order by p.id",
         )
         .fetch(sqlite(&mut reader)?);
@@ -178,7 +182,7 @@ struct AuthorRow {
     user_id: i64,
     username: String,
     version: i64,
-    deleted_at: Option<DateTime<Utc>>,
+    closed_at: Option<DateTime<Utc>>,
     has_posts: bool,
 }
 
@@ -190,10 +194,10 @@ impl Side for Authors {
         let mut reader = self.0.read().await?;
         // Ids are texts there.
         let mut found = sqlx::query_as::<_, AuthorRow>(
-            "select user_id, username, version, deleted_at, exists (
-                select 1 from posts p where p.user_id = authors.user_id and p.deleted_at is null
+            "select user_id, username, version, closed_at, exists (
+                select 1 from posts p where p.user_id = accounts.user_id and p.deleted_at is null
              ) as has_posts
-             from authors order by cast(user_id as text)",
+             from accounts order by cast(user_id as text)",
         )
         .fetch(sqlite(&mut reader)?);
         while let Some(author) = found.try_next().await? {
@@ -202,9 +206,9 @@ impl Side for Authors {
                 user_id: author.user_id,
                 username: author.username,
                 version: author.version,
-                closed: author.deleted_at.is_some(),
+                closed: author.closed_at.is_some(),
             })?;
-            if let Some(at) = author.deleted_at {
+            if let Some(at) = author.closed_at {
                 document.insert("closed_at", date(at));
                 if author.has_posts {
                     document.insert("has_posts", true);

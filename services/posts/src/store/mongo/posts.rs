@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use blocks::context;
+use blocks::extract::{COUNTED_ROWS, KeyRefused, KeyedRequest, Keyset};
 use blocks::outbox::Pending;
 use chrono::{DateTime, Utc};
 use events::Context;
@@ -19,9 +20,8 @@ use super::names::{Known, LASTS};
 use super::{Mongo, POSTS, authors, closing};
 use crate::domain::{Author, Draft, Post};
 use crate::error::PostError;
-use crate::idempotency::{KEPT, KeyedRequest};
 use crate::removal::PAGE;
-use crate::store::{Begin, Filter, PostStore};
+use crate::store::{Filter, PostStore};
 
 /// How often a key that was forgotten a moment ago is taken anew.
 const ATTEMPTS: usize = 16;
@@ -59,7 +59,7 @@ impl MongoPosts {
         let Some(before) = found.request else {
             return Ok(None);
         };
-        if time(before.created_at) <= self.now() - KEPT {
+        if time(before.created_at) <= self.now() - KeyedRequest::KEPT {
             // Named by its time, too: another request may have taken the key meanwhile.
             let forgotten = doc! {
                 "_id": &found.id, "request.id": id, "request.created_at": before.created_at,
@@ -69,7 +69,7 @@ impl MongoPosts {
             return Ok(None);
         }
         if before.fingerprint != request.fingerprint {
-            return Err(PostError::KeyReused);
+            return Err(KeyRefused::Reused.into());
         }
         let post_id =
             Uuid::try_parse(&found.id).map_err(|error| StoreError::Rejected(Box::new(error)))?;
@@ -195,28 +195,25 @@ impl PostStore for MongoPosts {
     async fn newest(
         &self,
         filter: &Filter,
-        begin: Begin,
+        after: Keyset,
+        skip: i64,
         limit: i64,
     ) -> Result<Vec<Post>, StoreError> {
         let mut wanted = standing(filter);
-        let skip = match begin {
-            Begin::Skip(skip) => u64::try_from(skip).unwrap_or_default(),
-            Begin::After(place) => {
-                let (at, id) = (date(place.created_at), place.id.to_string());
-                let before = [
-                    doc! {"created_at": {"$lt": at}},
-                    doc! {"created_at": at, "_id": {"$lt": id}},
-                ];
-                wanted.insert("$or", before.to_vec());
-                0
-            }
-        };
+        if after != Keyset::TOP {
+            let (at, id) = (date(after.at()), after.id.to_string());
+            let before = [
+                doc! {"created_at": {"$lt": at}},
+                doc! {"created_at": at, "_id": {"$lt": id}},
+            ];
+            wanted.insert("$or", before.to_vec());
+        }
         let found = self
             .0
             .collection(POSTS)
             .find(wanted)
             .sort(doc! {"created_at": -1, "_id": -1})
-            .skip(skip)
+            .skip(u64::try_from(skip).unwrap_or_default())
             .limit(limit)
             .projection(shown())
             .await
@@ -232,7 +229,8 @@ impl PostStore for MongoPosts {
 
     async fn count(&self, filter: &Filter) -> Result<i64, StoreError> {
         let posts = self.0.collection(POSTS);
-        let count = posts.count_documents(standing(filter)).await;
+        let most = u64::try_from(COUNTED_ROWS).unwrap_or_default();
+        let count = posts.count_documents(standing(filter)).limit(most).await;
         Ok(i64::try_from(count.map_err(failed)?).unwrap_or(i64::MAX))
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use blocks::error::chain;
+use blocks::extract::KeyedRequest;
 use blocks::service::Background;
 use mongodb::bson::doc;
 use sql::StoreError;
@@ -12,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use super::document::date;
 use super::error::failed;
 use super::{Mongo, POSTS};
-use crate::idempotency::KEPT;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_hours(1);
@@ -31,7 +31,7 @@ impl Upkeep {
     /// # Errors
     /// When the store failed.
     pub async fn forget_keys(&self) -> Result<u64, StoreError> {
-        let before = self.0.settings().clock.now() - KEPT;
+        let before = self.0.settings().clock.now() - KeyedRequest::KEPT;
         let old = doc! {"request.created_at": {"$lte": date(before)}};
         let posts = self.0.collection(POSTS);
         let forgotten = posts

@@ -1,5 +1,6 @@
 //! Several processes on one database, which only know of each other what is in there.
 
+use blocks::extract::{KeyRefused, KeyedRequest, Keyset};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,8 @@ use futures::future::join_all;
 use mongodb::bson::{Document, doc};
 use posts::domain::Limits;
 use posts::error::PostError;
-use posts::idempotency::KeyedRequest;
 use posts::store::mongo::{Mongo, MongoPosts};
-use posts::store::{Begin, Filter, PostStore};
+use posts::store::{Filter, PostStore};
 use posts::{Posts, service};
 
 use super::{PATIENCE, ada, create, draft, retitle};
@@ -89,7 +89,7 @@ async fn a_key_that_two_processes_are_asked_under_at_once_gives_one_post() {
     let (one, two) = (MongoPosts::new(one), MongoPosts::new(two));
     for round in 0..10 {
         let ask = async |posts: &MongoPosts, title: &str| {
-            let request = KeyedRequest::new(format!("k{round}"), &draft(title));
+            let request = KeyedRequest::new(format!("k{round}"), &draft(title).parts());
             posts.create(draft(title), ada(), Some(request)).await
         };
         let answers = tokio::join!(
@@ -105,7 +105,7 @@ async fn a_key_that_two_processes_are_asked_under_at_once_gives_one_post() {
         assert_eq!(ids[0], ids[1]);
         let refused = answers
             .iter()
-            .filter(|answer| matches!(answer, Err(PostError::KeyReused)));
+            .filter(|answer| matches!(answer, Err(PostError::Key(KeyRefused::Reused))));
         assert_eq!(refused.count(), 2);
     }
     assert_eq!(one.count(&Filter::default()).await.unwrap(), 10);
@@ -138,7 +138,7 @@ async fn a_rename_that_another_process_hears_of_shows_at_once_and_soon_in_events
         let all = Filter::default();
         let page = posts
             .store()
-            .newest(&all, Begin::Skip(0), 10)
+            .newest(&all, Keyset::TOP, 0, 10)
             .await
             .unwrap();
         assert!(

@@ -1,0 +1,8 @@
+-- Keys lie where every service has them.
+insert into idempotency_keys (user_id, operation, key, fingerprint, answer, created_at)
+    select user_id, 'posts.create', key, fingerprint,
+        json_build_object('post_id', replace(post_id::text, '-', ''), 'username', username,
+            'created_at', created_at)::text,
+        created_at
+    from idempotency_records;
+drop table idempotency_records;

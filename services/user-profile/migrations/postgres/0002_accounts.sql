@@ -1,0 +1,3 @@
+-- As in every service that follows accounts.
+alter table accounts add column username text not null default '';
+alter table accounts add column version bigint not null default 0;

@@ -1,0 +1,166 @@
+//! Answers that a client may have already: `ETag`, `If-None-Match` and 304 (RFC 9110, 8.8.3 and 13.1.2).
+
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode};
+use ring::digest::{SHA256, digest};
+use serde::Serialize;
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+
+/// How much of the digest is in a tag, in bytes.
+const TAG_BYTES: usize = 16;
+
+/// A JSON body and its strong tag: equal bytes have equal tags, others have others. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Tagged {
+    tag: HeaderValue,
+    body: Bytes,
+}
+
+impl Tagged {
+    /// `value` as JSON.
+    ///
+    /// # Panics
+    /// When it can't be written as JSON: a programmer's mistake, as views are made of texts and numbers.
+    pub fn json<T: Serialize>(value: &T) -> Self {
+        let json = serde_json::to_vec(value).expect("a view is made of texts and numbers");
+        Self::from(Bytes::from(json))
+    }
+
+    /// The bytes that are sent.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+}
+
+impl From<Bytes> for Tagged {
+    fn from(body: Bytes) -> Self {
+        let digest = digest(&SHA256, &body);
+        let tag = format!(
+            "\"{}\"",
+            URL_SAFE_NO_PAD.encode(&digest.as_ref()[..TAG_BYTES])
+        );
+        Self {
+            tag: HeaderValue::try_from(tag).expect("base64 is visible ASCII"),
+            body,
+        }
+    }
+}
+
+/// The tags of what the client has: the header `If-None-Match`. Handlers of `GET` take it, and answer
+/// with it; `HEAD` goes the same way.
+#[derive(Debug, Clone, Default)]
+pub struct IfNoneMatch(Vec<HeaderValue>);
+
+impl IfNoneMatch {
+    /// 304 without a body when the client has `tagged`, else 200 with it.
+    pub fn answer(&self, tagged: Tagged) -> Response {
+        let tag = (ETAG, tagged.tag.clone());
+        if self.has(&tagged.tag) {
+            return (StatusCode::NOT_MODIFIED, [tag]).into_response();
+        }
+        let json = HeaderValue::from_static("application/json");
+        ([(CONTENT_TYPE, json), tag], tagged.body).into_response()
+    }
+
+    /// Compares as RFC 9110 wants it, weakly: whoever packed the body may have made the tag a weak one.
+    /// A comma inside of a tag is none of ours.
+    fn has(&self, tag: &HeaderValue) -> bool {
+        let mut tags = self
+            .0
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        tags.any(|had| {
+            let had = had.trim_ascii();
+            had == b"*" || had.strip_prefix(b"W/").unwrap_or(had) == tag.as_bytes()
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(
+            parts
+                .headers
+                .get_all(IF_NONE_MATCH)
+                .iter()
+                .cloned()
+                .collect(),
+        ))
+    }
+}
+
+impl IntoParams for IfNoneMatch {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let parameter = ParameterBuilder::new()
+            .name("If-None-Match")
+            .parameter_in(ParameterIn::Header)
+            .description(Some(
+                "The `ETag` of what you have: 304 when it is still so.",
+            ))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
+        vec![parameter.build()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn had(values: &[&'static str]) -> IfNoneMatch {
+        IfNoneMatch(
+            values
+                .iter()
+                .copied()
+                .map(HeaderValue::from_static)
+                .collect(),
+        )
+    }
+
+    #[test]
+    fn equal_bytes_have_equal_strong_tags() {
+        let [a, again, b] = ["a", "a", "b"].map(|text| Tagged::json(&text));
+        assert_eq!(a.tag, again.tag);
+        assert_ne!(a.tag, b.tag);
+        assert_eq!(a.tag, "\"rI2DQruyNi0T8KVZo2IbtA\"");
+    }
+
+    #[test]
+    fn a_client_is_told_that_it_has_it_however_it_says_so() {
+        let tagged = Tagged::json(&"a");
+        for values in [
+            &["\"rI2DQruyNi0T8KVZo2IbtA\""][..],
+            &["W/\"rI2DQruyNi0T8KVZo2IbtA\""],
+            &["\"x\" , \"rI2DQruyNi0T8KVZo2IbtA\""],
+            &["\"x\"", "\"rI2DQruyNi0T8KVZo2IbtA\""],
+            &["*"],
+        ] {
+            let answer = had(values).answer(tagged.clone());
+            assert_eq!(answer.status(), 304, "{values:?}");
+            assert_eq!(answer.headers()["etag"], tagged.tag);
+            assert!(!answer.headers().contains_key("content-type"));
+        }
+        for values in [
+            &[][..],
+            &["\"x\""],
+            &["rI2DQruyNi0T8KVZo2IbtA"],
+            &["\"**\""],
+            &[""],
+        ] {
+            let answer = had(values).answer(tagged.clone());
+            assert_eq!(answer.status(), 200, "{values:?}");
+            assert_eq!(answer.headers()["etag"], tagged.tag);
+        }
+    }
+}

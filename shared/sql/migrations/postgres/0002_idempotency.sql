@@ -1,0 +1,11 @@
+-- What was already done under a client's key, and what its answer is made of besides the request.
+create table idempotency_keys (
+    user_id bigint not null,
+    operation text not null,
+    key text not null,
+    fingerprint text not null,
+    answer text not null,
+    created_at timestamptz not null,
+    primary key (user_id, operation, key)
+);
+create index idempotency_keys_oldest on idempotency_keys (created_at);

@@ -1,0 +1,156 @@
+//! Accounts as services see them that do not own them: their names of now, and which were closed, as
+//! `user.events` tell. A service that follows them has a table of its own for it, and one for others
+//! to refer to:
+//!
+//! ```sql
+//! create table accounts (
+//!     user_id bigint primary key,
+//!     username text not null,
+//!     version bigint not null, -- of the event that told it; 0 before the first
+//!     closed_at timestamptz
+//! );
+//! ```
+
+use async_trait::async_trait;
+use blocks::consumer::HandlerError;
+use events::Envelope;
+use events::users::AccountChange;
+use sqlx::AssertSqlSafe;
+
+use crate::consumer::Handler;
+use crate::error::StoreError;
+use crate::tx::Tx;
+use crate::{idempotency, on};
+
+/// What a service does when something becomes of an account.
+#[async_trait]
+pub trait Follower: Send + Sync + 'static {
+    /// Whether names are kept. A service that shows none keeps none.
+    const NAMES: bool;
+
+    /// Follows a name that was known and is another now, in the write that takes it over.
+    ///
+    /// # Errors
+    /// When the store failed.
+    async fn renamed(&self, _tx: &mut Tx, _user_id: i64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Erases what the service holds of a closed account, in the write that closes it. Name and
+    /// idempotency keys are erased already.
+    ///
+    /// # Errors
+    /// When the store failed.
+    async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<(), StoreError>;
+}
+
+/// The handler of a group that follows `user.events`.
+pub struct Accounts<F>(pub F);
+
+#[async_trait]
+impl<F: Follower> Handler for Accounts<F> {
+    async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
+        match AccountChange::of(event)? {
+            Some(AccountChange::Named { user_id, username }) if F::NAMES => {
+                if rename(tx, user_id, &username, event.sequence).await? {
+                    self.0.renamed(tx, user_id).await?;
+                }
+            }
+            Some(AccountChange::Closed { user_id }) => {
+                close(tx, user_id, event.sequence).await?;
+                self.0.erase(tx, user_id).await?;
+            }
+            Some(AccountChange::Named { .. }) | None => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the names from the log anew. What was kept stays until the log says otherwise, since the
+    /// log forgets after a week; that an account was closed stays true.
+    async fn reset(&self, tx: &mut Tx, _: &[String]) -> Result<(), StoreError> {
+        on!(tx, conn => sqlx::query("update accounts set version = 0 where closed_at is null")
+            .execute(&mut *conn)
+            .await
+            .map(|_| ()))
+    }
+}
+
+/// Makes an account known by the name that came with the caller, where no event of it came before.
+///
+/// # Errors
+/// When the store failed.
+pub async fn introduce(tx: &mut Tx, user_id: i64, username: &str) -> Result<(), StoreError> {
+    // Nothing on a conflict: two writes that share the row would wait for each other to change it.
+    on!(tx, conn => sqlx::query(
+        "insert into accounts (user_id, username, version) values ($1, $2, 0)
+         on conflict (user_id) do nothing",
+    )
+    .bind(user_id)
+    .bind(username)
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))
+}
+
+/// Keeps an account that is known from being closed until the end of the write; false when it is
+/// closed, or not known.
+///
+/// # Errors
+/// When the store failed.
+pub async fn hold_open(tx: &mut Tx, user_id: i64) -> Result<bool, StoreError> {
+    let lock = tx.dialect().for_share();
+    let statement =
+        format!("select 1 from accounts where user_id = $1 and closed_at is null{lock}");
+    let open: Option<i32> = on!(tx, conn => sqlx::query_scalar(AssertSqlSafe(statement))
+        .bind(user_id)
+        .fetch_optional(&mut *conn)
+        .await)?;
+    Ok(open.is_some())
+}
+
+/// Takes over a name from the account's event `version`; true when a name that was shown is another
+/// now. An older event than the last one changes nothing.
+async fn rename(
+    tx: &mut Tx,
+    user_id: i64,
+    username: &str,
+    version: i64,
+) -> Result<bool, StoreError> {
+    let before: Option<String> = on!(tx, conn => sqlx::query_scalar(
+        "select username from accounts where user_id = $1",
+    )
+    .bind(user_id)
+    .fetch_optional(&mut *conn)
+    .await)?;
+    let taken = on!(tx, conn => sqlx::query(
+        "insert into accounts (user_id, username, version) values ($1, $2, $3)
+         on conflict (user_id) do update set
+            username = excluded.username, version = excluded.version
+         where accounts.version < excluded.version and accounts.closed_at is null",
+    )
+    .bind(user_id)
+    .bind(username)
+    .bind(version)
+    .execute(&mut *conn)
+    .await
+    .map(|done| done.rows_affected()))?;
+    Ok(taken == 1 && before.is_some_and(|before| before != username))
+}
+
+/// Closes an account: its name and its keys are forgotten.
+async fn close(tx: &mut Tx, user_id: i64, version: i64) -> Result<(), StoreError> {
+    let now = tx.now();
+    on!(tx, conn => sqlx::query(
+        "insert into accounts (user_id, username, version, closed_at) values ($1, '', $2, $3)
+         on conflict (user_id) do update set
+            username = '', version = excluded.version, closed_at = excluded.closed_at
+         where accounts.closed_at is null",
+    )
+    .bind(user_id)
+    .bind(version)
+    .bind(now)
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))?;
+    idempotency::forget(tx, user_id).await
+}

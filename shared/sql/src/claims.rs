@@ -1,0 +1,126 @@
+//! Calls to the outside (mail, SMS, webhooks), which no transaction can undo.
+//!
+//! A write claims the call, the call is made, and a second write settles how it went. Whoever dies in
+//! between leaves the claim: nobody can tell whether the call was made, so it is not made again. A
+//! sweep shows it as uncertain, and whoever finds out settles it. The key stays the same over all
+//! attempts: give it to the provider (Message-ID, idempotency key), which then drops a second one.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::db::Reader;
+use crate::error::StoreError;
+use crate::on;
+use crate::tx::Tx;
+
+/// For how long it is remembered how a call went.
+pub const KEPT: TimeDelta = TimeDelta::days(30);
+/// How many settled claims a sweep removes, so that nobody waits long for it.
+const REMOVED_AT_ONCE: i64 = 500;
+
+/// The right to make a call once.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx_macros::FromRow)]
+pub struct Claim {
+    /// Names the call, in every attempt.
+    pub key: String,
+    /// 1 for the first attempt.
+    pub attempt: i64,
+}
+
+/// How a call went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was taken.
+    Done,
+    /// It was not taken; from then on it may be tried again.
+    Retry(DateTime<Utc>, String),
+    /// It was not taken, and never will be.
+    Failed(String),
+    /// No answer came: it may have been taken.
+    Uncertain(String),
+}
+
+/// Claims the call `key`, in a write that is committed before the call is made. `None` when it was
+/// made, is being made, may have been made, or must wait.
+///
+/// # Errors
+/// When the store failed.
+pub async fn claim(tx: &mut Tx, key: &str) -> Result<Option<Claim>, StoreError> {
+    let now = tx.now();
+    on!(tx, conn => sqlx::query_as(
+        "insert into claims (key, state, attempt, claimed_at) values ($1, 'claimed', 1, $2)
+         on conflict (key) do update set
+            state = 'claimed', attempt = claims.attempt + 1, claimed_at = excluded.claimed_at
+         where claims.state = 'retry' and claims.retry_at <= excluded.claimed_at
+         returning key, attempt",
+    )
+    .bind(key)
+    .bind(now)
+    .fetch_optional(&mut *conn)
+    .await)
+}
+
+/// Keeps how the call of `claim` went; false when that is known already. An uncertain one may be
+/// settled late, by its answer or by whoever found out.
+///
+/// # Errors
+/// When the store failed.
+pub async fn settle(tx: &mut Tx, claim: &Claim, outcome: &Outcome) -> Result<bool, StoreError> {
+    let (state, retry_at, error) = match outcome {
+        Outcome::Done => ("done", None, None),
+        Outcome::Retry(at, error) => ("retry", Some(*at), Some(error)),
+        Outcome::Failed(error) => ("failed", None, Some(error)),
+        Outcome::Uncertain(error) => ("uncertain", None, Some(error)),
+    };
+    on!(tx, conn => sqlx::query(
+        "update claims set state = $3, retry_at = $4, error = $5
+         where key = $1 and attempt = $2 and state in ('claimed', 'uncertain')",
+    )
+    .bind(&claim.key)
+    .bind(claim.attempt)
+    .bind(state)
+    .bind(retry_at)
+    .bind(error)
+    .execute(&mut *conn)
+    .await
+    .map(|done| done.rows_affected() == 1))
+}
+
+/// Makes claims uncertain that are older than a call may take, `longest`, and says how many; removes
+/// some that were settled long ago.
+///
+/// # Errors
+/// When the store failed.
+pub async fn sweep(tx: &mut Tx, longest: TimeDelta) -> Result<u64, StoreError> {
+    let now = tx.now();
+    on!(tx, conn => sqlx::query(
+        "delete from claims where key in (
+            select key from claims where state in ('done', 'failed') and claimed_at <= $1 limit $2)",
+    )
+    .bind(now - KEPT)
+    .bind(REMOVED_AT_ONCE)
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))?;
+    on!(tx, conn => sqlx::query(
+        "update claims set state = 'uncertain', error = 'whoever made the call did not say how it went'
+         where state = 'claimed' and claimed_at <= $1",
+    )
+    .bind(now - longest)
+    .execute(&mut *conn)
+    .await
+    .map(|done| done.rows_affected()))
+}
+
+/// Up to `limit` calls that may have been made, the oldest first.
+///
+/// # Errors
+/// When the store failed.
+pub async fn uncertain(reader: &mut Reader, limit: i64) -> Result<Vec<Claim>, StoreError> {
+    on!(reader, conn => sqlx::query_as(
+        "select key, attempt from claims where state = 'uncertain'
+         order by claimed_at, key limit $1",
+    )
+    .bind(limit)
+    .fetch_all(&mut *conn)
+    .await)
+}

@@ -1,0 +1,124 @@
+//! Requests that may be sent twice and are done once. The key lies in the same write as the effect, so
+//! neither is there without the other; what a refused request asked for leaves no key.
+
+use blocks::extract::{KeyRefused, KeyedRequest};
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::dialect::Dialect;
+use crate::error::StoreError;
+use crate::on;
+use crate::tx::Tx;
+
+/// How many forgotten keys a new one takes away with it, so that nobody has to sweep.
+const REMOVED_WITH_EACH: i64 = 4;
+
+/// For how long a request waits for another one under its key. SQLite's one writer makes it wait
+/// anyway, and answers as the first one was.
+const WAITS: &str = "set local lock_timeout = '2s'";
+
+/// Does `work` as `operation` of an account, and remembers what it answers under the key of `request`.
+/// The same request again does nothing and gives that answer: what the response is made of, besides
+/// what was asked for. An error of `work` must undo the write.
+///
+/// # Errors
+/// Those of `work`, [`KeyRefused`], or that the store failed.
+pub async fn once<T, E, F>(
+    tx: &mut Tx,
+    (operation, user_id): (&'static str, i64),
+    request: Option<KeyedRequest>,
+    work: F,
+) -> Result<T, E>
+where
+    T: Serialize + DeserializeOwned,
+    E: From<StoreError> + From<KeyRefused>,
+    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>>,
+{
+    let Some(KeyedRequest { key, fingerprint }) = request else {
+        return work(tx).await;
+    };
+    let now = tx.now();
+    let forgotten = now - KeyedRequest::KEPT;
+    let waits = tx.dialect() == Dialect::Postgres;
+    if waits {
+        tx.run(WAITS).await?;
+    }
+    let taken = on!(tx, conn => sqlx::query(
+        "insert into idempotency_keys (user_id, operation, key, fingerprint, answer, created_at)
+         values ($1, $2, $3, $4, '', $5)
+         on conflict (user_id, operation, key) do update set
+            fingerprint = excluded.fingerprint, answer = '', created_at = excluded.created_at
+         where idempotency_keys.created_at <= $6",
+    )
+    .bind(user_id)
+    .bind(operation)
+    .bind(&key)
+    .bind(&fingerprint)
+    .bind(now)
+    .bind(forgotten)
+    .execute(&mut *conn)
+    .await
+    .map(|done| done.rows_affected()));
+    let taken = match taken {
+        Err(error) if error.is_lock_timeout() => return Err(KeyRefused::InFlight.into()),
+        taken => taken?,
+    };
+    if waits {
+        tx.run("set local lock_timeout to default").await?;
+    }
+    if taken == 0 {
+        let answer: Option<String> = on!(tx, conn => sqlx::query_scalar(
+            "select answer from idempotency_keys
+             where user_id = $1 and operation = $2 and key = $3 and fingerprint = $4",
+        )
+        .bind(user_id)
+        .bind(operation)
+        .bind(&key)
+        .bind(&fingerprint)
+        .fetch_optional(&mut *conn)
+        .await)?;
+        let answer = answer.ok_or(KeyRefused::Reused)?;
+        return Ok(serde_json::from_str(&answer).map_err(StoreError::from)?);
+    }
+    let answer = work(tx).await?;
+    let text = serde_json::to_string(&answer).map_err(StoreError::from)?;
+    on!(tx, conn => sqlx::query(
+        "update idempotency_keys set answer = $4 where user_id = $1 and operation = $2 and key = $3",
+    )
+    .bind(user_id)
+    .bind(operation)
+    .bind(&key)
+    .bind(text)
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))?;
+    remove_forgotten(tx, forgotten).await?;
+    Ok(answer)
+}
+
+async fn remove_forgotten(tx: &mut Tx, before: DateTime<Utc>) -> Result<(), StoreError> {
+    on!(tx, conn => sqlx::query(
+        "delete from idempotency_keys where (user_id, operation, key) in
+            (select user_id, operation, key from idempotency_keys where created_at <= $1
+             order by created_at limit $2)",
+    )
+    .bind(before)
+    .bind(REMOVED_WITH_EACH)
+    .execute(&mut *conn)
+    .await
+    .map(|_| ()))
+}
+
+/// Forgets all keys of an account: answers may name it.
+///
+/// # Errors
+/// When the store failed.
+pub async fn forget(tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
+    on!(tx, conn => sqlx::query("delete from idempotency_keys where user_id = $1")
+        .bind(user_id)
+        .execute(&mut *conn)
+        .await
+        .map(|_| ()))
+}
