@@ -2,6 +2,7 @@
 //! problem that names the field or the parameter; never a plain text and never a 5xx.
 
 mod caller;
+mod fields;
 mod json;
 mod page;
 mod patch;
@@ -15,6 +16,20 @@ pub use page::{Cursor, Listing, MAX_LIMIT, MAX_SKIP, Page};
 pub use patch::Patch;
 pub use path::ValidPath;
 pub use query::ValidQuery;
+pub(crate) use query::parameters;
+
+/// What is said of a name that is not among `known`.
+pub(crate) fn unknown<S: std::borrow::Borrow<str>>(known: &[S]) -> String {
+    if known.is_empty() {
+        return "is unknown here".into();
+    }
+    format!("is unknown; known here: {}", known.join(", "))
+}
+
+/// The text, unless it is blank: forms send an optional text that was left out as an empty one.
+pub fn filled(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.trim().is_empty())
+}
 
 /// What serde says, without the position and without its name for what we expect.
 fn plain(message: &str) -> String {
