@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use blocks::extract::{Patch, ValidJson};
-use blocks::{Caller, Problem, Role};
+use blocks::{Caller, Role};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,8 +15,13 @@ use crate::{Auth, commands, queries};
 /// A new account.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Register {
-    /// Where mail goes; unique whatever its case.
-    #[schema(example = "ada@example.org", max_length = 254)]
+    /// Where mail goes; unique whatever its case. Blanks around it are dropped.
+    #[schema(
+        example = "ada@example.org",
+        format = "email",
+        max_length = 254,
+        pattern = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
+    )]
     email: String,
     /// Letters, digits, `_`, `.` and `-`; unique whatever its case.
     #[schema(
@@ -27,9 +32,15 @@ pub(super) struct Register {
     )]
     username: String,
     /// 8 to 1,024 bytes, all of which count.
-    #[schema(example = "correct horse battery", min_length = 8, max_length = 1024)]
+    #[schema(
+        example = "correct horse battery",
+        min_length = 8,
+        max_length = 1024,
+        // A character has up to four bytes.
+        extensions(("x-schema" = json!({"anyOf": [{"maxLength": 256}, {"pattern": "^[\\u0001-\\u007f]*$"}]})))
+    )]
     password: String,
-    /// Any name.
+    /// Any name; a blank one is none.
     #[schema(max_length = 200)]
     full_name: Option<String>,
     /// In years.
@@ -49,7 +60,7 @@ pub(super) struct ChangeMe {
         pattern = "^[A-Za-z0-9_.-]+$"
     )]
     username: Patch<String>,
-    /// The new full name; null clears it.
+    /// The new full name; null or a blank one clears it.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200)]
     full_name: Patch<String>,
@@ -103,8 +114,8 @@ impl From<Account> for AccountView {
     request_body = Register,
     responses(
         (status = 201, description = "opened", body = AccountView),
-        (status = 400, description = "`validation_failed`, or `user_exists`: the e-mail address or the name is taken", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`: too many at once", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "`user_exists`: the e-mail address or the name is taken"),
+        (status = 503, description = "`busy`: too many at once"),
     )
 )]
 #[tracing::instrument(name = "auth.register", skip_all)]
@@ -128,7 +139,6 @@ pub(super) async fn register(
     get, path = "/api/auth/me", operation_id = "auth.me", tag = "auth",
     responses(
         (status = 200, description = "the account", body = AccountView),
-        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 #[tracing::instrument(name = "auth.me", skip_all, fields(user.id = caller.id))]
@@ -145,8 +155,7 @@ pub(super) async fn me(
     request_body = ChangeMe,
     responses(
         (status = 200, description = "the account after the change", body = AccountView),
-        (status = 400, description = "`validation_failed`, or `user_exists`: the name is taken", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "`user_exists`: the name is taken"),
     )
 )]
 #[tracing::instrument(name = "auth.change_me", skip_all, fields(user.id = caller.id))]

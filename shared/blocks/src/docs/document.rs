@@ -147,7 +147,11 @@ fn add(operation: &mut Operation, status: &str, description: &str) {
         RefOr::T(nothing)
     });
     if let RefOr::T(answer) = answer {
-        let separator = if answer.description.is_empty() { "" } else { "; " };
+        let separator = if answer.description.is_empty() {
+            ""
+        } else {
+            "; "
+        };
         answer.description = format!("{description}{separator}{}", answer.description);
     }
 }

@@ -98,7 +98,9 @@ fn bodies(openapi: &mut OpenApi) -> (Vec<String>, Vec<String>) {
     for item in openapi.paths.paths.values_mut() {
         for (_, operation) in operations(item) {
             if let Some(RefOr::T(body)) = &mut operation.request_body {
-                body.content.values_mut().for_each(|content| names(content, &mut sent));
+                body.content
+                    .values_mut()
+                    .for_each(|content| names(content, &mut sent));
             }
             for answer in operation.responses.responses.values_mut() {
                 if let RefOr::T(answer) = answer {

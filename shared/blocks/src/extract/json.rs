@@ -129,7 +129,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
     let read = serde_ignored::deserialize(tracked, |path| {
         let known = match path {
-            Path::Map { parent: Path::Root, .. } => fields::names::<T>(),
+            Path::Map {
+                parent: Path::Root, ..
+            } => fields::names::<T>(),
             _ => &[],
         };
         errors.add(&place(&path), super::unknown(known));
@@ -160,7 +162,10 @@ fn place(path: &Path) -> String {
     match path {
         Path::Root => String::new(),
         Path::Seq { parent, index } => format!("{}[{index}]", place(parent)),
-        Path::Map { parent: Path::Root, key } => key.clone(),
+        Path::Map {
+            parent: Path::Root,
+            key,
+        } => key.clone(),
         Path::Map { parent, key } => format!("{}.{key}", place(parent)),
         Path::Some { parent }
         | Path::NewtypeStruct { parent }

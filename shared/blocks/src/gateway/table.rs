@@ -106,7 +106,8 @@ impl Table {
             .paths
             .iter()
             .flat_map(|(path, item)| {
-                operations(item).map(move |(method, operation)| (method, canonical(path), operation))
+                operations(item)
+                    .map(move |(method, operation)| (method, canonical(path), operation))
             })
             .collect();
         for route in routes {
@@ -214,7 +215,9 @@ fn operations(item: &PathItem) -> impl Iterator<Item = (Method, &Operation)> {
 fn parameters(operation: &Operation) -> Vec<String> {
     let all = operation.parameters.iter().flatten();
     let of_query = all.filter_map(|parameter| match parameter {
-        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => Some(&parameter.name),
+        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => {
+            Some(&parameter.name)
+        }
         _ => None,
     });
     of_query.cloned().collect()

@@ -167,7 +167,9 @@ where
                 return Either::Right(Box::pin(async { Ok(nobody()) }));
             }
             if let Err(unknown) = query {
-                return Either::Right(Box::pin(async { Ok(Problem::from(unknown).into_response()) }));
+                return Either::Right(Box::pin(async {
+                    Ok(Problem::from(unknown).into_response())
+                }));
             }
             return Either::Left(self.inner.call(request));
         }
