@@ -36,6 +36,7 @@ on_both!(
             for (email, username, field) in [
                 ("ada@example.org", "bob", "email"),
                 ("ADA@EXAMPLE.ORG", "bob", "email"),
+                (" ada@example.org\n", "bob", "email"),
                 ("bob@example.org", "ada", "username"),
                 ("bob@example.org", "ADA", "username"),
             ] {
@@ -284,28 +285,20 @@ on_both!(
             (StatusCode::BAD_REQUEST, &json!("user_exists"))
         );
         assert_eq!(answer["errors"]["username"][0], "is taken");
-        // A form sends what was left out as an empty text: that clears, as null does.
-        assert_eq!(
-            put(json!({"full_name": ""})).await.1["full_name"],
-            json!(null)
-        );
-        put(json!({"full_name": "Ada Lovelace"})).await;
         // Fields that are not the owner's to change are named, and nothing is changed.
         let (status, answer) =
             put(json!({"role": "admin", "email": "x@y.org", "id": 1, "age": 38})).await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
         let named: Vec<&String> = answer["errors"].as_object().unwrap().keys().collect();
         assert_eq!(named, ["email", "id", "role"]);
-        put(json!({"age": 37})).await;
+        // A form sends what was left out as an empty text: that clears, as null does.
+        put(json!({"age": 37, "full_name": ""})).await;
         let (_, me) = world.get("/api/auth/me", &token).await;
         assert_eq!(
             (&me["role"], &me["email"]),
             (&json!("user"), &json!("ada@example.org"))
         );
-        assert_eq!(
-            (&me["full_name"], &me["age"]),
-            (&json!("Ada Lovelace"), &json!(37))
-        );
+        assert_eq!((&me["full_name"], &me["age"]), (&json!(null), &json!(37)));
         // Nothing asked, nothing changed, nothing told.
         assert_eq!(put(json!({})).await.1["updated_at"], me["updated_at"]);
         let events = world.events(id).await;
@@ -416,6 +409,6 @@ async fn the_documentation_says_what_can_be_sent_and_what_is_answered() {
     assert_eq!(validate, ["200", "400", "401", "403", "503"]);
     assert_eq!(
         answers("/api/auth/login", "post"),
-        ["200", "400", "401", "429", "503"]
+        ["200", "401", "429", "503"]
     );
 }
