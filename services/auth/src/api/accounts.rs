@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use blocks::extract::{Patch, ValidJson};
+use blocks::extract::{Patch, ValidJson, Whole};
 use blocks::{Caller, Role};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -44,8 +44,8 @@ pub(super) struct Register {
     #[schema(max_length = 200)]
     full_name: Option<String>,
     /// In years.
-    #[schema(minimum = 0, maximum = 150)]
-    age: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 150)]
+    age: Option<Whole>,
 }
 
 /// A change of one's own account: any subset; what is absent stays.
@@ -67,7 +67,7 @@ pub(super) struct ChangeMe {
     /// The new age; null clears it.
     #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 150)]
-    age: Patch<i64>,
+    age: Patch<Whole>,
 }
 
 /// An account.
@@ -128,7 +128,7 @@ pub(super) async fn register(
         username: new.username,
         password: new.password,
         full_name: new.full_name,
-        age: new.age,
+        age: new.age.map(|Whole(age)| age),
     };
     let account = commands::register(&auth, new, Role::User).await?;
     Ok((StatusCode::CREATED, Json(account.into())))
@@ -164,7 +164,8 @@ pub(super) async fn change_me(
     caller: Caller,
     ValidJson(change): ValidJson<ChangeMe>,
 ) -> Result<Json<AccountView>, AuthError> {
-    let change = AccountChange::check(change.username, change.full_name, change.age)?;
+    let age = change.age.map(|Whole(age)| age);
+    let change = AccountChange::check(change.username, change.full_name, age)?;
     Ok(Json(
         commands::change_account(&auth, caller.id, change)
             .await?

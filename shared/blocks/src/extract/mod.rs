@@ -8,6 +8,7 @@ mod page;
 mod patch;
 mod path;
 mod query;
+mod whole;
 
 pub use caller::Admin;
 pub(crate) use json::{BodyLimit, too_large};
@@ -17,6 +18,7 @@ pub use patch::Patch;
 pub use path::ValidPath;
 pub use query::ValidQuery;
 pub(crate) use query::parameters;
+pub use whole::Whole;
 
 /// What is said of a name that is not among `known`.
 pub(crate) fn unknown<S: std::borrow::Borrow<str>>(known: &[S]) -> String {
