@@ -75,7 +75,7 @@ async fn own(
     Ok(Json(queries::of_user(&profiles, caller.id).await?.into()))
 }
 
-/// Changes the caller's profile: any subset of its fields; null clears.
+/// Changes the caller's profile: any subset of its fields; null or a blank text clears.
 #[utoipa::path(put, path = "/api/profile", operation_id = "profile.update", tag = "profile",
     request_body = ProfileRequest,
     responses(
