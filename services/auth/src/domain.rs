@@ -56,7 +56,7 @@ impl NewAccount {
     /// Names every field that is not as it must be.
     pub fn check(mut self) -> Result<Self, FieldErrors> {
         let mut errors = FieldErrors::default();
-        self.email = self.email.trim().to_owned();
+        self.email = self.email.trim().into();
         check_email(&self.email, &mut errors);
         check_username(&self.username, &mut errors);
         if !PASSWORD_BYTES.contains(&self.password.len()) {

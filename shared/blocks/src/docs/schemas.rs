@@ -59,7 +59,9 @@ fn refer_to_items(schemas: &mut Schemas) {
             **item = Ref::from_schema_name(name).into();
         }
     };
-    schemas.values_mut().for_each(|schema| each(schema, refer));
+    for schema in schemas.values_mut() {
+        each(schema, refer);
+    }
 }
 
 fn close(object: &mut Object) {
@@ -133,10 +135,10 @@ fn refers(schema: &mut RefOr<Schema>, into: &mut Vec<String>) {
 fn reached(mut names: Vec<String>, schemas: &mut Schemas) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     while let Some(name) = names.pop() {
-        if let Some(schema) = schemas.get_mut(&name) {
-            if reached.insert(name) {
-                refers(schema, &mut names);
-            }
+        if let Some(schema) = schemas.get_mut(&name)
+            && reached.insert(name)
+        {
+            refers(schema, &mut names);
         }
     }
     reached

@@ -1,5 +1,7 @@
 //! A JSON body, parsed and checked.
 
+use std::cell::LazyCell;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, StatusCode, header};
@@ -127,17 +129,28 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut track = Track::new();
     let mut errors = FieldErrors::default();
     let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
+    let of_body = LazyCell::new(|| super::unknown(fields::names::<T>()));
     let read = serde_ignored::deserialize(tracked, |path| {
-        let known = match path {
+        let is_of_body = matches!(
+            path,
             Path::Map {
-                parent: Path::Root, ..
-            } => fields::names::<T>(),
-            _ => &[],
-        };
-        errors.add(&place(&path), super::unknown(known));
+                parent: Path::Root,
+                ..
+            }
+        );
+        let said = is_of_body.then(|| of_body.clone());
+        errors.add(
+            &place(&path),
+            said.unwrap_or_else(|| super::unknown::<&str>(&[])),
+        );
     });
-    let value = match read {
-        Ok(value) => Some(value),
+    match read {
+        Ok(value) if errors.is_empty() => {
+            reader.end().map_err(|error| malformed(&error))?;
+            refuse_nul(bytes)?;
+            return Ok(value);
+        }
+        Ok(_) => {}
         Err(error) => {
             let message = error.to_string();
             let too_big = message.starts_with("number out of range");
@@ -146,15 +159,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             }
             let field = super::field(&track.path(), &message, "body");
             errors.add(&field, super::plain(&message));
-            None
         }
-    };
-    let Some(value) = value.filter(|_| errors.is_empty()) else {
-        return Err(errors.into());
-    };
-    reader.end().map_err(|error| malformed(&error))?;
-    refuse_nul(bytes)?;
-    Ok(value)
+    }
+    Err(errors.into())
 }
 
 /// Where something lies: `tags[1].name`.
