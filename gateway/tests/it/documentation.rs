@@ -82,7 +82,7 @@ async fn a_parameter_that_an_operation_does_not_document_is_refused_by_name() {
     let folder = Folder::new();
     let rookery = folder.serve().await;
     let (_, token) = rookery.join("ada").await;
-    for (_, method, path, _) in gateway::site::routes() {
+    for (_, method, path, _) in gateway::roster::routes() {
         let path = path.replace("{id}", "1").replace("{user_id}", "1");
         let path = format!("{path}?no_such_parameter=1");
         let answer = rookery.client.send(method, &path, Some(&token), None).await;
