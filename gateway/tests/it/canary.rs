@@ -44,7 +44,7 @@ async fn no_password_token_or_address_is_logged_at_any_level() {
     rookery
         .get(&format!("/api/posts?token={token}&email={email}"), None)
         .await
-        .expect(200);
+        .expect_problem(400, "validation_failed");
     rookery
         .get(&format!("/api/{token}/{email}"), None)
         .await

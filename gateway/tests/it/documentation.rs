@@ -39,7 +39,7 @@ async fn every_operation_tells_what_is_answered_around_its_handler() {
             let id = &operation["operationId"];
             let with_body: &[&str] = &["408", "413", "415"];
             let body = operation.get("requestBody").map_or(&[][..], |_| with_body);
-            for status in ["503", "504"].iter().chain(body) {
+            for status in ["400", "500", "503", "504"].iter().chain(body) {
                 let answer = &operation["responses"][status];
                 assert!(answer["description"].is_string(), "{status} of {id}");
                 let problem = &answer["content"]["application/problem+json"];
@@ -47,6 +47,103 @@ async fn every_operation_tells_what_is_answered_around_its_handler() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn every_problem_has_its_body_and_what_the_operation_says_of_it() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    let document = rookery.get("/openapi.json", None).await.expect(200);
+    let of = |path: &str, method: &str, status: &str| {
+        let answers = &document["paths"][path][method]["responses"];
+        answers[status]["description"].as_str().unwrap().to_owned()
+    };
+    let said = of("/api/auth/register", "post", "400");
+    for part in ["`malformed_json`", "`validation_failed`", "`user_exists`"] {
+        assert!(said.contains(part), "{said}");
+    }
+    let said = of("/api/posts/{id}", "put", "403");
+    assert!(said.contains("`guest_read_only`") && said.contains("`forbidden`"));
+    for item in document["paths"].as_object().unwrap().values() {
+        for operation in item.as_object().unwrap().values() {
+            for (status, answer) in operation["responses"].as_object().unwrap() {
+                let id = &operation["operationId"];
+                let problem = &answer["content"]["application/problem+json"]["schema"]["$ref"];
+                let is_problem = problem == "#/components/schemas/Problem";
+                assert_eq!(is_problem, status >= &"400".to_owned(), "{id} {status}");
+            }
+        }
+    }
+}
+
+/// What is read from a query is what the documentation names.
+#[tokio::test]
+async fn a_parameter_that_an_operation_does_not_document_is_refused_by_name() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    let (_, token) = rookery.join("ada").await;
+    for (_, method, path, _) in gateway::roster::routes() {
+        let path = path.replace("{id}", "1").replace("{user_id}", "1");
+        let path = format!("{path}?no_such_parameter=1");
+        let answer = rookery.client.send(method, &path, Some(&token), None).await;
+        let problem = answer.expect(400);
+        let errors = problem["errors"].as_object().unwrap();
+        assert_eq!(
+            errors.keys().collect::<Vec<_>>(),
+            ["no_such_parameter"],
+            "{method} {path}"
+        );
+    }
+    // What scrapers, probes and browsers add to the rest is passed over.
+    for path in ["/health", "/ready", "/docs", "/openapi.json"] {
+        let answer = rookery
+            .get(&format!("{path}?no_such_parameter=1"), None)
+            .await;
+        assert_eq!(answer.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_is_closed_and_what_is_answered_is_all_there() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    let document = rookery.get("/openapi.json", None).await.expect(200);
+    assert!(!document.to_string().contains("x-schema"));
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let sent = [
+        "Register",
+        "ChangeMe",
+        "LoginRequest",
+        "NewPost",
+        "ChangedPost",
+        "ProfileRequest",
+    ];
+    for (name, schema) in schemas {
+        let closed = schema["additionalProperties"] == false;
+        assert_eq!(closed, sent.contains(&&**name), "{name}");
+        let Some(properties) = schema["properties"].as_object() else {
+            continue;
+        };
+        let required = schema["required"].as_array().cloned().unwrap_or_default();
+        let nullable = |property: &Value| {
+            let types = property["type"].as_array();
+            types.is_some_and(|types| types.contains(&"null".into()))
+        };
+        for (property, of) in properties {
+            let is_required = required.contains(&property.as_str().into());
+            if !closed && nullable(of) {
+                assert!(is_required, "{name}.{property} is always there");
+            }
+            let inline = &of["items"]["properties"];
+            assert!(inline.is_null(), "{name}.{property} refers to its items");
+        }
+    }
+    let profile = &schemas["ProfileView"]["required"];
+    assert_eq!(profile.as_array().unwrap().len(), 15);
+    assert_eq!(
+        schemas["ProfileRequest"]["properties"]["dob"]["anyOf"][1]["maxLength"],
+        0
+    );
 }
 
 /// Elsewhere Traefik would take it for its own (`traefik/dynamic/middlewares.yml`).

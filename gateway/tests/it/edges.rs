@@ -134,7 +134,7 @@ async fn every_path_answers_with_and_without_a_trailing_slash() {
         "/api/notifications".into(),
         "/api/notifications/unread-count".into(),
     ] {
-        for path in [path.clone(), format!("{path}/"), format!("{path}/?a=b")] {
+        for path in [path.clone(), format!("{path}/"), format!("{path}/?")] {
             let answer = rookery.get(&path, token).await;
             assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         }

@@ -31,7 +31,7 @@ pub struct LoggedIn {
 /// # Errors
 /// [`AuthError::Taken`] when another account has the address or the name, whatever its case.
 pub async fn register(auth: &Auth, new: NewAccount, role: Role) -> Result<Account, AuthError> {
-    new.check()?;
+    let new = new.check()?;
     let hash = auth.passwords.hash(new.password.clone()).await?;
     auth.db
         .write(move |tx| {

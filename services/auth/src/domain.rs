@@ -1,6 +1,6 @@
 //! Accounts: what a name, an address and a password may be. No I/O.
 
-use blocks::extract::Patch;
+use blocks::extract::{Patch, filled};
 use blocks::{FieldErrors, Role};
 use chrono::{DateTime, Utc};
 
@@ -50,12 +50,13 @@ pub struct NewAccount {
 }
 
 impl NewAccount {
-    /// Whether it may become an account.
+    /// The account as it will be: without blanks around its address, and with no blank name.
     ///
     /// # Errors
     /// Names every field that is not as it must be.
-    pub fn check(&self) -> Result<(), FieldErrors> {
+    pub fn check(mut self) -> Result<Self, FieldErrors> {
         let mut errors = FieldErrors::default();
+        self.email = self.email.trim().into();
         check_email(&self.email, &mut errors);
         check_username(&self.username, &mut errors);
         if !PASSWORD_BYTES.contains(&self.password.len()) {
@@ -65,10 +66,11 @@ impl NewAccount {
         if let Some(name) = &self.full_name {
             check_full_name(name, &mut errors);
         }
+        self.full_name = self.full_name.and_then(filled);
         if let Some(age) = self.age {
             check_age(age, &mut errors);
         }
-        errors.into_result()
+        errors.into_result().map(|()| self)
     }
 }
 
@@ -77,7 +79,7 @@ impl NewAccount {
 pub struct AccountChange {
     /// Can't be cleared.
     pub username: Option<String>,
-    /// A null clears it.
+    /// A null, or a blank one, clears it.
     pub full_name: Patch<String>,
     /// A null clears it.
     pub age: Patch<i64>,
@@ -107,7 +109,7 @@ impl AccountChange {
         errors.into_result()?;
         Ok(Self {
             username,
-            full_name,
+            full_name: full_name.filled(),
             age,
         })
     }
@@ -128,13 +130,13 @@ pub enum Login {
 }
 
 impl Login {
-    /// Reads a login that has exactly one of the two.
+    /// Reads a login that has exactly one of the two; a blank one is none.
     ///
     /// # Errors
     /// When it has both or none.
     pub fn of(email: Option<String>, username: Option<String>) -> Result<Self, FieldErrors> {
-        match (email, username) {
-            (Some(email), None) => Ok(Self::Email(email)),
+        match (email.and_then(filled), username.and_then(filled)) {
+            (Some(email), None) => Ok(Self::Email(email.trim().to_owned())),
             (None, Some(username)) => Ok(Self::Username(username)),
             (Some(_), Some(_)) => Err(FieldErrors::one(
                 "username",
@@ -180,9 +182,7 @@ fn check_username(name: &str, errors: &mut FieldErrors) {
 }
 
 fn check_full_name(name: &str, errors: &mut FieldErrors) {
-    if name.trim().is_empty() {
-        errors.add("full_name", "must not be blank");
-    } else if name.chars().count() > MAX_FULL_NAME {
+    if name.chars().count() > MAX_FULL_NAME {
         errors.add(
             "full_name",
             format!("must have at most {MAX_FULL_NAME} characters"),
@@ -345,8 +345,7 @@ mod tests {
         for (name, good) in [
             (&*"ä".repeat(200), true),
             (&"ä".repeat(201), false),
-            ("", false),
-            (" \t", false),
+            ("", true),
         ] {
             let account = NewAccount {
                 full_name: Some(name.into()),
@@ -359,17 +358,18 @@ mod tests {
     #[test]
     fn every_wrong_field_is_named_at_once() {
         let account = NewAccount {
-            full_name: Some(String::new()),
+            full_name: Some("x".repeat(201)),
             age: Some(-1),
             ..new("nowhere", "a", "short")
         };
-        let errors = account.check().unwrap_err();
+        let errors = account.check().err().unwrap();
         assert_eq!(
             complaints(&errors),
             ["age", "email", "full_name", "password", "username"]
         );
         let errors =
-            AccountChange::check(Patch::Null, Patch::Set(" ".into()), Patch::Set(151)).unwrap_err();
+            AccountChange::check(Patch::Null, Patch::Set("x".repeat(201)), Patch::Set(151))
+                .unwrap_err();
         assert_eq!(complaints(&errors), ["age", "full_name", "username"]);
         assert!(
             AccountChange::check(Patch::Absent, Patch::Absent, Patch::Absent)
@@ -384,6 +384,21 @@ mod tests {
     }
 
     #[test]
+    fn blanks_around_an_address_are_dropped_and_a_blank_name_is_none() {
+        let account = NewAccount {
+            full_name: Some(" \t".into()),
+            ..new(" ada@example.org\r\n", "ada", "12345678")
+        };
+        let account = account.check().unwrap();
+        assert_eq!(
+            (&*account.email, account.full_name),
+            ("ada@example.org", None)
+        );
+        let change = AccountChange::check(Patch::Absent, Patch::Set(" ".into()), Patch::Absent);
+        assert_eq!(change.unwrap().full_name, Patch::Null);
+    }
+
+    #[test]
     fn a_login_names_exactly_one_account() {
         let text = |text: &str| Some(text.to_owned());
         assert_eq!(
@@ -394,7 +409,12 @@ mod tests {
             Login::of(None, text("b")).unwrap(),
             Login::Username("b".into())
         );
+        assert_eq!(
+            Login::of(text("\ta "), text("")).unwrap(),
+            Login::Email("a".into())
+        );
         assert!(Login::of(text("a"), text("b")).is_err());
+        assert!(Login::of(text(" "), text("")).is_err());
         assert!(Login::of(None, None).is_err());
         assert!(check_attempt("").is_err() && check_attempt(&"p".repeat(1025)).is_err());
         assert!(check_attempt("p").is_ok());

@@ -31,7 +31,8 @@ pub struct Item {
     pub username: String,
     /// What last happened to it: `post.created` or `post.updated`.
     pub event_type: String,
-    /// When that happened.
+    /// When that happened: RFC 3339 UTC with milliseconds.
+    #[schema(format = DateTime)]
     pub timestamp: String,
     /// Its title.
     pub title: String,
@@ -107,9 +108,7 @@ fn json(page: Bytes) -> impl IntoResponse {
 #[utoipa::path(get, path = "/api/activity-stream", operation_id = "feed.global", tag = "activity-stream",
     params(Page), responses(
     (status = 200, description = "a page of the stream", body = Listing<Item>),
-    (status = 400, description = "`validation_failed`", body = Problem, content_type = "application/problem+json"),
-    (status = 401, description = "`unauthenticated`: the stream is not public here", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "`store_unavailable`", body = Problem, content_type = "application/problem+json"),
+    (status = 401, description = "`unauthenticated`: the stream is not public here"),
 ))]
 #[tracing::instrument(name = "feed.global", skip_all)]
 async fn global(
@@ -126,9 +125,6 @@ async fn global(
 #[utoipa::path(get, path = "/api/activity-stream/user", operation_id = "feed.own", tag = "activity-stream",
     params(Page), responses(
     (status = 200, description = "a page of the stream", body = Listing<Item>),
-    (status = 400, description = "`validation_failed`", body = Problem, content_type = "application/problem+json"),
-    (status = 401, description = "`unauthenticated`", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "`store_unavailable`", body = Problem, content_type = "application/problem+json"),
 ))]
 #[tracing::instrument(name = "feed.own", skip_all, fields(user.id = caller.id))]
 async fn own(
@@ -146,10 +142,8 @@ async fn own(
 #[utoipa::path(get, path = "/api/activity-stream/user/{user_id}", operation_id = "feed.user", tag = "activity-stream",
     params(("user_id" = i64, Path, description = "The account.", minimum = 1), Page), responses(
     (status = 200, description = "a page of the stream", body = Listing<Item>),
-    (status = 400, description = "`validation_failed`", body = Problem, content_type = "application/problem+json"),
-    (status = 401, description = "`unauthenticated`: the stream is not public here", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "`not_found`: no account can have such an id", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "`store_unavailable`", body = Problem, content_type = "application/problem+json"),
+    (status = 401, description = "`unauthenticated`: the stream is not public here"),
+    (status = 404, description = "`not_found`: no account can have such an id"),
 ))]
 #[tracing::instrument(name = "feed.user", skip_all)]
 async fn of_user(
@@ -167,7 +161,7 @@ async fn of_user(
 /// How the feed is doing: how much there is, and how far it is behind.
 #[utoipa::path(get, path = "/api/activity-stream/stats", operation_id = "feed.stats", tag = "activity-stream", responses(
     (status = 200, description = "measured now", body = Stats),
-    (status = 401, description = "`unauthenticated`: the stream is not public here", body = Problem, content_type = "application/problem+json"),
+    (status = 401, description = "`unauthenticated`: the stream is not public here"),
 ))]
 #[tracing::instrument(name = "feed.stats", skip_all)]
 async fn stats(State(feed): State<Feed>, caller: Option<Caller>) -> Result<Json<Stats>, FeedError> {

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
+use blocks::Caller;
 use blocks::extract::{Listing, Page, ValidPath, ValidQuery};
-use blocks::{Caller, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -27,9 +27,11 @@ pub struct NotificationView {
     pub title: String,
     /// The text.
     pub body: String,
-    /// When the user was told.
+    /// When the user was told: RFC 3339 UTC with milliseconds.
+    #[schema(format = DateTime)]
     pub created_at: String,
     /// When the user read it; null for an unread one.
+    #[schema(format = DateTime)]
     pub read_at: Option<String>,
 }
 
@@ -81,9 +83,6 @@ pub(crate) fn router(notifications: Notifications) -> OpenApiRouter {
 #[utoipa::path(get, path = "/api/notifications", operation_id = "notifications.list", tag = "notifications",
     params(Page, ListFilter), responses(
     (status = 200, description = "a page of the inbox", body = Listing<NotificationView>),
-    (status = 400, description = "`validation_failed`", body = Problem, content_type = "application/problem+json"),
-    (status = 401, description = "`unauthenticated`", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "`store_unavailable`", body = Problem, content_type = "application/problem+json"),
 ))]
 #[tracing::instrument(name = "notifications.list", skip_all, fields(user.id = caller.id))]
 async fn list(
@@ -99,8 +98,6 @@ async fn list(
 /// Counts the caller's unread notifications.
 #[utoipa::path(get, path = "/api/notifications/unread-count", operation_id = "notifications.unread_count", tag = "notifications", responses(
     (status = 200, description = "counted", body = UnreadCount),
-    (status = 401, description = "`unauthenticated`", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "`store_unavailable`", body = Problem, content_type = "application/problem+json"),
 ))]
 #[tracing::instrument(name = "notifications.unread_count", skip_all, fields(user.id = caller.id))]
 async fn unread_count(
@@ -115,9 +112,7 @@ async fn unread_count(
 #[utoipa::path(post, path = "/api/notifications/{id}/read", operation_id = "notifications.mark_read", tag = "notifications",
     params(("id" = String, Path, description = "The notification.")), responses(
     (status = 200, description = "as it is now", body = NotificationView),
-    (status = 401, description = "`unauthenticated`", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "`notification_not_found`: unknown, malformed, or somebody else's", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "`store_unavailable`", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "`notification_not_found`: unknown, malformed, or somebody else's"),
 ))]
 #[tracing::instrument(name = "notifications.mark_read", skip_all, fields(user.id = caller.id))]
 async fn mark_read(
@@ -136,8 +131,6 @@ async fn mark_read(
 /// Marks all of the caller's notifications as read.
 #[utoipa::path(post, path = "/api/notifications/read-all", operation_id = "notifications.mark_all_read", tag = "notifications", responses(
     (status = 200, description = "how many were unread", body = MarkedRead),
-    (status = 401, description = "`unauthenticated`", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "`store_unavailable`", body = Problem, content_type = "application/problem+json"),
 ))]
 #[tracing::instrument(name = "notifications.mark_all_read", skip_all, fields(user.id = caller.id))]
 async fn mark_all_read(

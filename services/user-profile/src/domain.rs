@@ -166,29 +166,30 @@ impl Changes {
     ) -> Result<Self, FieldErrors> {
         let mut errors = FieldErrors::default();
         let texts = [
-            ("first_name", &request.first_name, limits.name),
-            ("last_name", &request.last_name, limits.name),
-            ("address", &request.address, limits.address),
-            ("city", &request.city, limits.place),
-            ("state", &request.state, limits.place),
-            ("zip_code", &request.zip_code, limits.zip_code),
-            ("country", &request.country, limits.place),
-            ("phone", &request.phone, limits.phone),
-            ("bio", &request.bio, limits.bio),
+            ("first_name", &mut request.first_name, limits.name),
+            ("last_name", &mut request.last_name, limits.name),
+            ("address", &mut request.address, limits.address),
+            ("city", &mut request.city, limits.place),
+            ("state", &mut request.state, limits.place),
+            ("zip_code", &mut request.zip_code, limits.zip_code),
+            ("country", &mut request.country, limits.place),
+            ("phone", &mut request.phone, limits.phone),
+            ("bio", &mut request.bio, limits.bio),
         ];
         for (field, text, most) in texts {
-            if let Patch::Set(text) = text
+            if let Patch::Set(text) = &*text
                 && text.chars().nth(most).is_some()
             {
                 errors.add(field, format!("must not be longer than {most} characters"));
             }
+            *text = std::mem::take(text).filled();
         }
         if let Patch::Set(preferences) = &request.preferences
             && let Err(why) = check_preferences(preferences.get(), limits)
         {
             errors.add("preferences", why);
         }
-        let dob = match std::mem::take(&mut request.dob) {
+        let dob = match std::mem::take(&mut request.dob).filled() {
             Patch::Absent => Patch::Absent,
             Patch::Null => Patch::Null,
             Patch::Set(text) => match check_dob(&text, limits, today) {
@@ -392,7 +393,6 @@ mod tests {
             assert!(dob(good).is_ok(), "{good}");
         }
         for bad in [
-            "",
             "2000-1-1",
             " 2000-01-01",
             "2001-02-29",
@@ -442,14 +442,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_mentioned_stays_and_null_clears() {
+    fn what_is_not_mentioned_stays_and_null_or_a_blank_text_clears() {
         let mut fields = Fields {
             city: Some("Ulm".into()),
             bio: Some("b".into()),
+            state: Some("s".into()),
+            dob: Some(today()),
             ..Fields::default()
         };
         let changes = check(Request {
             bio: Patch::Null,
+            state: Patch::Set(" ".into()),
+            dob: Patch::Set(String::new()),
             phone: Patch::Set("112".into()),
             ..Request::default()
         })
@@ -457,7 +461,7 @@ mod tests {
         assert!(!changes.is_empty());
         changes.apply(&mut fields);
         assert_eq!(fields.city.as_deref(), Some("Ulm"));
-        assert_eq!(fields.bio, None);
+        assert_eq!((fields.bio, fields.state, fields.dob), (None, None, None));
         assert_eq!(fields.phone.as_deref(), Some("112"));
         assert!(check(Request::default()).unwrap().is_empty());
     }

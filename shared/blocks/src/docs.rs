@@ -1,6 +1,9 @@
 //! The documentation of the HTTP API: `/openapi.json`, `/docs` (Swagger UI) and `/redoc` (Redoc).
 //! Everything they need is in the binary, so they work without a network.
 
+mod document;
+mod schemas;
+
 use std::sync::{Arc, LazyLock};
 
 use aide::redoc::Redoc;
@@ -10,15 +13,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{
-    ContentBuilder, HeaderBuilder, Info, OpenApi, Paths, Ref, RefOr, ResponseBuilder,
-};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::openapi::OpenApi;
 
-use crate::problem::{self, Problem};
-use crate::service::{Mode, Route};
+use crate::problem::Problem;
+
+pub use document::merge;
 
 const DOCS: &str = include_str!("../assets/docs.html");
 const DOCS_START: &str = include_str!("../assets/docs.start.js");
@@ -36,147 +35,6 @@ static REDOC_SCRIPT: LazyLock<Bytes> = LazyLock::new(|| {
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     img-src 'self' data:; font-src 'self' data:; connect-src 'self'; worker-src blob:; base-uri 'none'; \
     frame-ancestors 'none'";
-
-/// The name of the security scheme.
-const BEARER: &str = "bearer";
-
-/// One document of what several services say, with the bearer scheme, what is answered around every
-/// handler and, from the gateway's rules, which operation needs a token.
-pub fn merge<'a>(
-    title: &str,
-    version: &str,
-    services: impl IntoIterator<Item = (OpenApi, &'a [Route])>,
-) -> OpenApi {
-    let mut merged = OpenApi::new(Info::new(title, version), Paths::new());
-    for (mut openapi, routes) in services {
-        for route in routes {
-            if let Some(item) = openapi.paths.paths.get_mut(route.path) {
-                operations(item, route.methods).for_each(|operation| {
-                    secure(operation, route.mode);
-                    around(operation);
-                });
-            }
-        }
-        merged.merge(openapi);
-    }
-    let scheme = HttpBuilder::new()
-        .scheme(HttpAuthScheme::Bearer)
-        .bearer_format("JWT")
-        .description(Some(
-            "The `access_token` that `POST /api/auth/login` answers with.",
-        ))
-        .build();
-    let components = merged.components.get_or_insert_default();
-    components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
-    // What is added below refers to it, also where no operation of the service's own does.
-    let schemas = &mut components.schemas;
-    schemas
-        .entry(Problem::name().into_owned())
-        .or_insert_with(Problem::schema);
-    merged
-}
-
-fn operations<'a>(
-    item: &'a mut PathItem,
-    methods: &'a [&'static str],
-) -> impl Iterator<Item = &'a mut Operation> {
-    [
-        ("GET", &mut item.get),
-        ("HEAD", &mut item.head),
-        ("POST", &mut item.post),
-        ("PUT", &mut item.put),
-        ("PATCH", &mut item.patch),
-        ("DELETE", &mut item.delete),
-    ]
-    .into_iter()
-    .filter(|(method, _)| methods.contains(method))
-    .filter_map(|(_, operation)| operation.as_mut())
-}
-
-fn secure(operation: &mut Operation, mode: Mode) {
-    let token = SecurityRequirement::new(BEARER, [] as [&str; 0]);
-    operation.security = Some(match mode {
-        Mode::Required => vec![token],
-        Mode::Optional => vec![SecurityRequirement::default(), token],
-        // Said outright, so that a default for the whole document would not reach it.
-        Mode::Strip => vec![],
-    });
-    if mode != Mode::Strip {
-        add(
-            operation,
-            "401",
-            "`unauthenticated`: the token is missing or not valid",
-        );
-    }
-}
-
-/// What every operation may answer without its handler having a say, and what the headers bring that
-/// it takes.
-fn around(operation: &mut Operation) {
-    let takes = |header: &str| {
-        let mut parameters = operation.parameters.iter().flatten();
-        parameters.any(|taken| matches!(taken, RefOr::T(taken) if taken.name == header))
-    };
-    let (conditional, keyed) = (takes("If-None-Match"), takes("Idempotency-Key"));
-    let responses = &mut operation.responses.responses;
-    if let Some(RefOr::T(ok)) = responses.get_mut("200").filter(|_| conditional) {
-        let tag = HeaderBuilder::new().description(Some("Names this state of it."));
-        ok.headers.insert("ETag".into(), tag.build().into());
-        let same = ResponseBuilder::new().description("It is as `If-None-Match` says.");
-        responses.insert("304".into(), RefOr::T(same.build()));
-    }
-    if keyed {
-        for (status, description) in [
-            (
-                "409",
-                "`idempotency_key_in_flight`: the same request is under way",
-            ),
-            (
-                "422",
-                "`idempotency_key_reused`: the key came with another request",
-            ),
-        ] {
-            add(operation, status, description);
-        }
-    }
-    if operation.request_body.is_some() {
-        for (status, description) in [
-            ("408", "`body_timeout`: the body did not arrive in time"),
-            ("413", "`body_too_large`: the body is over the limit"),
-            (
-                "415",
-                "`unsupported_media_type`: the body is not sent as `application/json`, or is packed",
-            ),
-        ] {
-            add(operation, status, description);
-        }
-    }
-    for (status, description) in [
-        (
-            "503",
-            "something the service needs does not answer; `Retry-After` says when to try again",
-        ),
-        (
-            "504",
-            "`timeout`: the answer took too long; whether a change was made must be looked up",
-        ),
-    ] {
-        add(operation, status, description);
-    }
-}
-
-/// Documents a problem where the operation does not say more of it itself.
-fn add(operation: &mut Operation, status: &str, description: &str) {
-    let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name(Problem::name())))
-        .build();
-    let problem = ResponseBuilder::new()
-        .description(description)
-        .content(problem::MEDIA_TYPE, content)
-        .build();
-    let responses = &mut operation.responses.responses;
-    responses.entry(status.into()).or_insert(RefOr::T(problem));
-}
 
 /// The routes that show `openapi`.
 ///

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use blocks::extract::{IfNoneMatch, Patch, Tagged, ValidJson};
-use blocks::{Caller, Problem, Role};
+use blocks::extract::{IfNoneMatch, Patch, Tagged, ValidJson, Whole};
+use blocks::{Caller, Role};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,8 +16,13 @@ use crate::{Auth, commands, queries};
 /// A new account.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Register {
-    /// Where mail goes; unique whatever its case.
-    #[schema(example = "ada@example.org", max_length = 254)]
+    /// Where mail goes; unique whatever its case. Blanks around it are dropped.
+    #[schema(
+        example = "ada@example.org",
+        format = "email",
+        max_length = 254,
+        pattern = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
+    )]
     email: String,
     /// Letters, digits, `_`, `.` and `-`; unique whatever its case.
     #[schema(
@@ -28,14 +33,20 @@ pub(super) struct Register {
     )]
     username: String,
     /// 8 to 1,024 bytes, all of which count.
-    #[schema(example = "correct horse battery", min_length = 8, max_length = 1024)]
+    #[schema(
+        example = "correct horse battery",
+        min_length = 8,
+        max_length = 1024,
+        // A character has up to four bytes.
+        extensions(("x-schema" = json!({"anyOf": [{"maxLength": 256}, {"pattern": "^[\\u0001-\\u007f]*$"}]})))
+    )]
     password: String,
-    /// Any name.
+    /// Any name; a blank one is none.
     #[schema(max_length = 200)]
     full_name: Option<String>,
     /// In years.
-    #[schema(minimum = 0, maximum = 150)]
-    age: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 150)]
+    age: Option<Whole>,
 }
 
 /// A change of one's own account: any subset; what is absent stays.
@@ -50,14 +61,14 @@ pub(super) struct ChangeMe {
         pattern = "^[A-Za-z0-9_.-]+$"
     )]
     username: Patch<String>,
-    /// The new full name; null clears it.
+    /// The new full name; null or a blank one clears it.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 200)]
     full_name: Patch<String>,
     /// The new age; null clears it.
     #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 0, maximum = 150)]
-    age: Patch<i64>,
+    age: Patch<Whole>,
 }
 
 /// An account.
@@ -104,8 +115,8 @@ impl From<Account> for AccountView {
     request_body = Register,
     responses(
         (status = 201, description = "opened", body = AccountView),
-        (status = 400, description = "`validation_failed`, or `user_exists`: the e-mail address or the name is taken", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`: too many at once", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "`user_exists`: the e-mail address or the name is taken"),
+        (status = 503, description = "`busy`: too many at once"),
     )
 )]
 #[tracing::instrument(name = "auth.register", skip_all)]
@@ -118,7 +129,7 @@ pub(super) async fn register(
         username: new.username,
         password: new.password,
         full_name: new.full_name,
-        age: new.age,
+        age: new.age.map(|Whole(age)| age),
     };
     let account = commands::register(&auth, new, Role::User).await?;
     Ok((StatusCode::CREATED, Json(account.into())))
@@ -130,7 +141,6 @@ pub(super) async fn register(
     params(IfNoneMatch),
     responses(
         (status = 200, description = "the account", body = AccountView),
-        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 #[tracing::instrument(name = "auth.me", skip_all, fields(user.id = caller.id))]
@@ -149,8 +159,7 @@ pub(super) async fn me(
     request_body = ChangeMe,
     responses(
         (status = 200, description = "the account after the change", body = AccountView),
-        (status = 400, description = "`validation_failed`, or `user_exists`: the name is taken", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "`user_exists`: the name is taken"),
     )
 )]
 #[tracing::instrument(name = "auth.change_me", skip_all, fields(user.id = caller.id))]
@@ -159,7 +168,8 @@ pub(super) async fn change_me(
     caller: Caller,
     ValidJson(change): ValidJson<ChangeMe>,
 ) -> Result<Json<AccountView>, AuthError> {
-    let change = AccountChange::check(change.username, change.full_name, change.age)?;
+    let age = change.age.map(|Whole(age)| age);
+    let change = AccountChange::check(change.username, change.full_name, age)?;
     Ok(Json(
         commands::change_account(&auth, caller.id, change)
             .await?

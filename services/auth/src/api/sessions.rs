@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
+use blocks::Caller;
 use blocks::extract::{Listing, Page, ValidJson, ValidPath};
-use blocks::{Caller, Problem};
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, USER_AGENT};
 use serde::{Deserialize, Serialize};
@@ -21,11 +21,13 @@ const MAX_USER_AGENT: usize = 200;
 
 /// Who logs in: by `email` or by `username`.
 #[derive(Deserialize, ToSchema)]
+#[schema(min_properties = 2, max_properties = 2)]
 pub(super) struct LoginRequest {
-    /// The account's address.
-    #[schema(example = "ada@example.org")]
+    /// The account's address; blanks around it are dropped.
+    #[schema(example = "ada@example.org", nullable = false, pattern = r"\S")]
     email: Option<String>,
     /// The account's name.
+    #[schema(nullable = false, pattern = r"\S")]
     username: Option<String>,
     /// The account's password.
     #[schema(example = "correct horse battery", min_length = 1, max_length = 1024)]
@@ -65,10 +67,9 @@ pub(super) struct SessionView {
     request_body = LoginRequest,
     responses(
         (status = 200, description = "logged in", body = TokenView),
-        (status = 400, description = "`validation_failed`", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "`bad_credentials`: the account or the password, it is not told which", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "`too_many_attempts`: too many wrong passwords for this account, existing or not", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`: too many at once", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "`bad_credentials`: the account or the password, it is not told which"),
+        (status = 429, description = "`too_many_attempts`: too many wrong passwords for this account, existing or not"),
+        (status = 503, description = "`busy`: too many at once"),
     )
 )]
 #[tracing::instrument(name = "auth.login", skip_all)]
@@ -96,7 +97,6 @@ pub(super) async fn login(
     post, path = "/api/auth/logout", operation_id = "auth.logout", tag = "auth",
     responses(
         (status = 200, description = "logged out", body = Done),
-        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 #[tracing::instrument(name = "auth.logout", skip_all, fields(user.id = caller.id))]
@@ -119,8 +119,6 @@ pub(super) async fn logout(
     params(Page),
     responses(
         (status = 200, description = "the sessions", body = Listing<SessionView>),
-        (status = 400, description = "`validation_failed`", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
     )
 )]
 #[tracing::instrument(name = "auth.sessions", skip_all, fields(user.id = caller.id))]
@@ -146,8 +144,7 @@ pub(super) async fn list(
     params(("id" = Uuid, Path, description = "the session")),
     responses(
         (status = 200, description = "ended", body = Done),
-        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "`session_not_found`: none that lives, or not yours", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`session_not_found`: none that lives, or not yours"),
     )
 )]
 #[tracing::instrument(name = "auth.end_session", skip_all, fields(user.id = caller.id))]

@@ -20,6 +20,14 @@ use crate::Auth;
 const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 
+/// What becomes of a request without a token.
+#[derive(PartialEq, ToSchema)]
+#[schema(rename_all = "lowercase")]
+enum Wanted {
+    Required,
+    Optional,
+}
+
 /// Public keys.
 #[derive(Serialize, ToSchema)]
 pub(super) struct JwksView {
@@ -35,13 +43,13 @@ pub(super) struct JwksView {
 /// answered without identity.
 #[utoipa::path(
     get, path = "/api/auth/validate", operation_id = "auth.validate", tag = "auth",
-    params(("mode" = Option<String>, Query, description = "`required` (the default) or `optional`")),
+    params(("mode" = inline(Option<Wanted>), Query, nullable = false, description = "whether a request without a token is refused")),
     responses(
         (status = 200, description = "may pass"),
-        (status = 400, description = "`validation_failed`: no such mode; `bad_path`: the path in `X-Forwarded-Uri` could mean two things", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated` or `invalid_token`", body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "`guest_read_only`", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "`auth_unavailable`", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "`bad_path`: the path in `X-Forwarded-Uri` could mean two things"),
+        (status = 401, description = "`unauthenticated` or `invalid_token`"),
+        (status = 403, description = "`guest_read_only`"),
+        (status = 503, description = "`auth_unavailable`"),
     )
 )]
 pub(super) async fn validate(State(auth): State<Auth>, request: Request) -> Response {
@@ -61,11 +69,11 @@ pub(super) async fn validate(State(auth): State<Auth>, request: Request) -> Resp
 
 async fn judge(auth: &Auth, parts: &Parts) -> Result<Response, Box<Response>> {
     let refuse = |problem| Box::new(refused(parts, problem));
-    let optional = is_optional(parts.uri.query()).map_err(refuse)?;
+    let wanted = wanted(parts.uri.query()).map_err(refuse)?;
     check_forwarded_path(parts).map_err(refuse)?;
     let token = bearer(&parts.headers).map_err(|refusal| Box::new(refused(parts, refusal)))?;
     let Some(token) = token else {
-        if optional {
+        if wanted == Wanted::Optional {
             return Ok(Response::new(Body::empty()));
         }
         return Err(refuse(Problem::unauthorized(
@@ -100,23 +108,23 @@ fn refused(parts: &Parts, refusal: impl IntoResponse) -> Response {
     refusal.into_response()
 }
 
-fn is_optional(query: Option<&str>) -> Result<bool, Problem> {
+fn wanted(query: Option<&str>) -> Result<Wanted, Problem> {
     let modes = query
         .unwrap_or_default()
         .split('&')
         .filter_map(|pair| pair.strip_prefix("mode="));
-    let mut optional = false;
+    let mut wanted = Wanted::Required;
     for mode in modes {
-        optional = match mode {
-            "optional" => true,
-            "required" => false,
+        wanted = match mode {
+            "optional" => Wanted::Optional,
+            "required" => Wanted::Required,
             _ => {
                 let error = FieldErrors::one("mode", "must be required or optional");
                 return Err(Problem::validation(error));
             }
         };
     }
-    Ok(optional)
+    Ok(wanted)
 }
 
 /// The method of the request that is judged: not the gateway's own question, which is always a `GET`.

@@ -34,7 +34,7 @@ pub fn router(posts: Posts) -> OpenApiRouter {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct NewPost {
     /// Not blank; blanks around it are dropped.
-    #[schema(min_length = 1, max_length = 200, example = "Hello, world")]
+    #[schema(max_length = 200, pattern = r"\S", example = "Hello, world")]
     pub title: String,
     /// Kept exactly as it is written: data, never interpreted.
     #[schema(min_length = 1, max_length = 20_000, example = "My first post.")]
@@ -50,7 +50,7 @@ pub struct NewPost {
 pub struct ChangedPost {
     /// Not blank; blanks around it are dropped.
     #[serde(default)]
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 200)]
+    #[schema(value_type = String, required = false, max_length = 200, pattern = r"\S")]
     pub title: Patch<String>,
     /// Kept exactly as it is written.
     #[serde(default)]
@@ -66,7 +66,7 @@ pub struct ChangedPost {
 fn tags_schema() -> Array {
     let tag = ObjectBuilder::new()
         .schema_type(Type::String)
-        .min_length(Some(1))
+        .pattern(Some(r"\S"))
         .max_length(Some(Limits::DEFAULT.tag));
     ArrayBuilder::new()
         .items(tag)

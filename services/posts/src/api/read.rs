@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use blocks::extract::{IfNoneMatch, Listing, Page, Tagged, ValidQuery};
-use blocks::{FieldErrors, Problem};
+use blocks::FieldErrors;
+use blocks::extract::{IfNoneMatch, Listing, Page, Tagged, ValidQuery, filled};
 use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -20,14 +20,14 @@ use crate::{Posts, queries};
 pub(super) struct Wanted {
     /// Only those of this author.
     user_id: Option<i64>,
-    /// Only those with this tag, however it is spelled.
-    #[param(min_length = 1, max_length = 50)]
+    /// Only those with this tag, however it is spelled; a blank one is none.
+    #[param(max_length = 50)]
     tag: Option<String>,
 }
 
 impl Wanted {
     fn filter(self, limits: &Limits) -> Result<Filter, FieldErrors> {
-        let tag = self.tag.map(|tag| normalise(&tag));
+        let tag = self.tag.and_then(filled).map(|tag| normalise(&tag));
         let mut errors = FieldErrors::default();
         if let Some(tag) = &tag {
             check_tag("tag", tag, limits, &mut errors);
@@ -45,8 +45,6 @@ impl Wanted {
     params(Wanted, Page),
     responses(
         (status = 200, description = "A page of posts.", body = Listing<PostView>),
-        (status = 400, description = "`validation_failed`: a parameter is not as it must be.",
-            body = Problem, content_type = "application/problem+json"),
     ))]
 #[tracing::instrument(name = "posts.list", level = "debug", skip_all)]
 pub(super) async fn list(
@@ -74,8 +72,7 @@ async fn page_body(posts: &Posts, filter: &Filter, page: &Page) -> Result<Bytes,
     params(("id" = Uuid, Path, description = "The post's id."), IfNoneMatch),
     responses(
         (status = 200, description = "The post.", body = PostView),
-        (status = 404, description = "`post_not_found`: unknown, deleted, or no id of a post.",
-            body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`post_not_found`: unknown, deleted, or no id of a post."),
     ))]
 #[tracing::instrument(name = "posts.get", level = "debug", skip_all, fields(post.id = %id))]
 pub(super) async fn get(

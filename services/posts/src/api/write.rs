@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use blocks::extract::{IdempotencyKey, ValidJson};
-use blocks::{Caller, FieldErrors, Problem};
+use blocks::{Caller, FieldErrors};
 use http::StatusCode;
 
 use super::{ChangedPost, Message, NewPost, PostId, PostView};
@@ -17,12 +17,7 @@ use crate::{Posts, commands};
     params(IdempotencyKey),
     responses(
         (status = 201, description = "It is published.", body = PostView),
-        (status = 400, description = "`validation_failed`, `malformed_json`",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "`account_deleted`",
-            body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`account_deleted`"),
     ))]
 #[tracing::instrument(name = "posts.create", level = "debug", skip_all, fields(user.id = caller.id))]
 pub(super) async fn create(
@@ -42,16 +37,9 @@ pub(super) async fn create(
     request_body = ChangedPost,
     responses(
         (status = 200, description = "The post as it is now.", body = PostView),
-        (status = 400, description = "`validation_failed`, `malformed_json`",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`: it is somebody else's.",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "`post_not_found`",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`post_contended`: others keep changing it.",
-            body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`: it is somebody else's."),
+        (status = 404, description = "`post_not_found`"),
+        (status = 409, description = "`post_contended`: others keep changing it."),
     ))]
 #[tracing::instrument(name = "posts.update", level = "debug", skip_all, fields(user.id = caller.id, post.id = %id))]
 pub(super) async fn update(
@@ -74,12 +62,8 @@ pub(super) async fn update(
     params(("id" = Uuid, Path, description = "The post's id.")),
     responses(
         (status = 200, description = "It is gone.", body = Message),
-        (status = 401, description = "`unauthenticated`",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`: it is somebody else's.",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "`post_not_found`",
-            body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`: it is somebody else's."),
+        (status = 404, description = "`post_not_found`"),
     ))]
 #[tracing::instrument(name = "posts.delete", level = "debug", skip_all, fields(user.id = caller.id, post.id = %id))]
 pub(super) async fn delete(

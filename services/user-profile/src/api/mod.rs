@@ -5,8 +5,8 @@ mod views;
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::response::Response;
+use blocks::Caller;
 use blocks::extract::{IdempotencyKey, IfNoneMatch, Tagged, ValidJson};
-use blocks::{Caller, Problem};
 use http::StatusCode;
 use http::request::Parts;
 use utoipa_axum::router::OpenApiRouter;
@@ -50,12 +50,8 @@ impl<S: Send + Sync> FromRequestParts<S> for UserId {
     params(IdempotencyKey),
     responses(
         (status = 201, description = "It is written.", body = ProfileView),
-        (status = 400, description = "`profile_exists`, `validation_failed`, `malformed_json`",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 403, description = "`account_deleted`",
-            body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "`profile_exists`"),
+        (status = 403, description = "`account_deleted`"),
     ))]
 #[tracing::instrument(name = "profile.create", level = "debug", skip_all, fields(user.id = caller.id))]
 async fn create(
@@ -73,10 +69,7 @@ async fn create(
     params(IfNoneMatch),
     responses(
         (status = 200, description = "The profile.", body = ProfileView),
-        (status = 401, description = "`unauthenticated`",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "`profile_not_found`",
-            body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`profile_not_found`"),
     ))]
 #[tracing::instrument(name = "profile.own", level = "debug", skip_all, fields(user.id = caller.id))]
 async fn own(
@@ -88,17 +81,12 @@ async fn own(
     Ok(seen.answer(Tagged::json(&ProfileView::from(profile))))
 }
 
-/// Changes the caller's profile: any subset of its fields; null clears.
+/// Changes the caller's profile: any subset of its fields; null or a blank text clears.
 #[utoipa::path(put, path = "/api/profile", operation_id = "profile.update", tag = "profile",
     request_body = ProfileRequest,
     responses(
         (status = 200, description = "The profile as it is now.", body = ProfileView),
-        (status = 400, description = "`validation_failed`, `malformed_json`",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "`profile_not_found`",
-            body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`profile_not_found`"),
     ))]
 #[tracing::instrument(name = "profile.update", level = "debug", skip_all, fields(user.id = caller.id))]
 async fn update(
@@ -117,10 +105,7 @@ async fn update(
 #[utoipa::path(delete, path = "/api/profile", operation_id = "profile.delete", tag = "profile",
     responses(
         (status = 200, description = "It is gone.", body = Message),
-        (status = 401, description = "`unauthenticated`",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "`profile_not_found`",
-            body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`profile_not_found`"),
     ))]
 #[tracing::instrument(name = "profile.delete", level = "debug", skip_all, fields(user.id = caller.id))]
 async fn delete(
@@ -140,10 +125,7 @@ async fn delete(
     responses(
         (status = 200, description = "The profile, as far as the caller may see it.",
             body = VisibleProfile),
-        (status = 401, description = "`unauthenticated`",
-            body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "`profile_not_found`: unknown, or no id of an account.",
-            body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`profile_not_found`: unknown, or no id of an account."),
     ))]
 #[tracing::instrument(name = "profile.of_user", level = "debug", skip_all, fields(user.id = caller.id))]
 async fn of_user(

@@ -11,8 +11,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::{Fields, Profile, Request};
 
-/// What a profile is to say. All fields are optional: what is not mentioned stays as it is, and null
-/// clears.
+/// What a profile is to say. All fields are optional: what is not mentioned stays as it is; null, or a
+/// blank text, clears.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct ProfileRequest {
     /// Given name.
@@ -25,7 +25,13 @@ pub struct ProfileRequest {
     pub last_name: Patch<String>,
     /// Date of birth: `YYYY-MM-DD`, not before 1900, not in the future.
     #[serde(default)]
-    #[schema(value_type = Option<String>, format = Date, example = "1990-05-17")]
+    #[schema(
+        value_type = Option<String>,
+        example = "1990-05-17",
+        extensions(("x-schema" = json!({"anyOf": [
+            {"format": "date", "pattern": "^(19|[2-9][0-9])"}, {"maxLength": 0}, {"type": "null"}
+        ]})))
+    )]
     pub dob: Patch<String>,
     /// Street and number.
     #[serde(default)]

@@ -41,6 +41,10 @@ testkit::on_each_database!(
                 "preferences.a[0]",
             ),
             (r#"{"city":"a","city":"b"}"#.to_owned(), "city"),
+            (
+                r#"{"date_of_birth":"2000-01-01"}"#.to_owned(),
+                "date_of_birth",
+            ),
             ("[]".to_owned(), "body"),
             ("null".to_owned(), "body"),
         ];

@@ -1,11 +1,16 @@
 //! A JSON body, parsed and checked.
 
+use std::cell::LazyCell;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, StatusCode, header};
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_ignored::Path;
 use serde_json::error::Category;
+use serde_path_to_error::Track;
 
+use super::fields;
 use crate::context;
 use crate::problem::{FieldErrors, Problem};
 
@@ -25,6 +30,7 @@ pub(crate) struct BodyLimit(pub usize);
 /// | more than the limit | 413 `body_too_large` |
 /// | no JSON, or nested too deeply | 400 `malformed_json` |
 /// | a wrong type, a missing field, a null, a doubled key | 400 `validation_failed`, naming the field |
+/// | fields that `T` does not read | 400 `validation_failed`, naming each |
 /// | a NUL character in any string | 400 `validation_failed`, naming the field |
 #[derive(Debug, Clone, Copy)]
 pub struct ValidJson<T>(pub T);
@@ -120,18 +126,58 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         });
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let message = error.inner().to_string();
-        let too_big = message.starts_with("number out of range");
-        if error.inner().classify() == Category::Data || too_big {
-            let field = super::field(error.path(), &message, "body");
-            return Problem::validation(FieldErrors::one(&field, super::plain(&message)));
+    let mut track = Track::new();
+    let mut errors = FieldErrors::default();
+    let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
+    let of_body = LazyCell::new(|| super::unknown(fields::names::<T>()));
+    let read = serde_ignored::deserialize(tracked, |path| {
+        let is_of_body = matches!(
+            path,
+            Path::Map {
+                parent: Path::Root,
+                ..
+            }
+        );
+        let said = is_of_body.then(|| of_body.clone());
+        errors.add(
+            &place(&path),
+            said.unwrap_or_else(|| super::unknown::<&str>(&[])),
+        );
+    });
+    match read {
+        Ok(value) if errors.is_empty() => {
+            reader.end().map_err(|error| malformed(&error))?;
+            refuse_nul(bytes)?;
+            return Ok(value);
         }
-        malformed(error.inner())
-    })?;
-    reader.end().map_err(|error| malformed(&error))?;
-    refuse_nul(bytes)?;
-    Ok(value)
+        Ok(_) => {}
+        Err(error) => {
+            let message = error.to_string();
+            let too_big = message.starts_with("number out of range");
+            if error.classify() != Category::Data && !too_big {
+                return Err(malformed(&error));
+            }
+            let field = super::field(&track.path(), &message, "body");
+            errors.add(&field, super::plain(&message));
+        }
+    }
+    Err(errors.into())
+}
+
+/// Where something lies: `tags[1].name`.
+fn place(path: &Path) -> String {
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", place(parent)),
+        Path::Map {
+            parent: Path::Root,
+            key,
+        } => key.clone(),
+        Path::Map { parent, key } => format!("{}.{key}", place(parent)),
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => place(parent),
+    }
 }
 
 fn malformed(error: &serde_json::Error) -> Problem {

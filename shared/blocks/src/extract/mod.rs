@@ -3,6 +3,7 @@
 
 mod caller;
 mod etag;
+mod fields;
 mod idempotency;
 mod json;
 mod keyset;
@@ -10,6 +11,7 @@ mod page;
 mod patch;
 mod path;
 mod query;
+mod whole;
 
 pub use caller::Admin;
 pub use etag::{IfNoneMatch, Tagged};
@@ -21,6 +23,21 @@ pub use page::{COUNTED_ROWS, Cursor, Listing, MAX_LIMIT, MAX_SKIP, MAX_TOTAL, Pa
 pub use patch::Patch;
 pub use path::ValidPath;
 pub use query::ValidQuery;
+pub(crate) use query::parameters;
+pub use whole::Whole;
+
+/// What is said of a name that is not among `known`.
+pub(crate) fn unknown<S: std::borrow::Borrow<str>>(known: &[S]) -> String {
+    if known.is_empty() {
+        return "is unknown here".into();
+    }
+    format!("is unknown; known here: {}", known.join(", "))
+}
+
+/// The text, unless it is blank: forms send an optional text that was left out as an empty one.
+pub fn filled(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.trim().is_empty())
+}
 
 /// What serde says, without the position and without its name for what we expect.
 fn plain(message: &str) -> String {

@@ -65,11 +65,10 @@ impl Page {
 
     fn parse(query: &str) -> Result<Self, FieldErrors> {
         let mut page = Self::default();
-        let mut skip = None;
         for (name, value) in query::parameters(query)? {
             match &*name {
                 "limit" => page.limit = number("limit", &value, 1, MAX_LIMIT)?,
-                "skip" => skip = Some(number("skip", &value, 0, MAX_SKIP)?),
+                "skip" => page.skip = number("skip", &value, 0, MAX_SKIP)?,
                 "cursor" if value.is_empty() || value.len() > MAX_CURSOR_BYTES => {
                     return Err(Cursor::unknown());
                 }
@@ -77,13 +76,13 @@ impl Page {
                 _ => {}
             }
         }
-        if page.cursor.is_some() && skip.is_some() {
+        // Clients made from the documentation send the default along.
+        if page.cursor.is_some() && page.skip != 0 {
             return Err(FieldErrors::one(
                 "skip",
                 "can't be used together with cursor",
             ));
         }
-        page.skip = skip.unwrap_or_default();
         Ok(page)
     }
 }
@@ -137,7 +136,7 @@ impl IntoParams for Page {
             ),
             parameter(
                 "skip",
-                "How many items to pass over; not together with `cursor`, which leads further.",
+                "How many items to pass over; only 0 together with `cursor`, which leads further.",
                 integer()
                     .minimum(Some(0))
                     .maximum(Some(MAX_SKIP))

@@ -74,6 +74,17 @@ impl<T> Patch<T> {
     }
 }
 
+impl Patch<String> {
+    /// The new value of an optional text: a blank one is none, so it clears as null does.
+    #[must_use]
+    pub fn filled(self) -> Self {
+        match self {
+            Self::Set(text) => super::filled(text).map_or(Self::Null, Self::Set),
+            other => other,
+        }
+    }
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
         Ok(Option::deserialize(reader)?.map_or(Self::Null, Self::Set))

@@ -10,7 +10,9 @@ use serde::de::DeserializeOwned;
 use crate::problem::{FieldErrors, Problem};
 
 /// The query as a `T`: a wrong type, a missing or doubled parameter, invalid UTF-8 or a NUL is
-/// 400 `validation_failed`, naming the parameter. Unknown parameters are passed over.
+/// 400 `validation_failed`, naming the parameter. What `T` does not read is not looked at, as a page may
+/// be read from the same query: the route table refuses what the documentation of the endpoint does not
+/// name (see [`crate::gateway::Table`]).
 #[derive(Debug, Clone, Copy)]
 pub struct ValidQuery<T>(pub T);
 
@@ -37,7 +39,7 @@ fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
 type Parameter<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// The parameters of a query, decoded.
-pub(super) fn parameters(query: &str) -> Result<Vec<Parameter<'_>>, FieldErrors> {
+pub(crate) fn parameters(query: &str) -> Result<Vec<Parameter<'_>>, FieldErrors> {
     let mut names = BTreeSet::new();
     let mut parameters = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {

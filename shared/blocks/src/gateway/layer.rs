@@ -14,10 +14,11 @@ use http::header::AUTHORIZATION;
 use http::request::Parts;
 use tower::{Layer, Service};
 
+use super::table::Rule;
 use super::{Authenticator, Table};
 use crate::identity::{bearer, headers};
 use crate::problem::{AsProblem, Logged, Problem};
-use crate::{Caller, Mode, Role};
+use crate::{Caller, FieldErrors, Mode, Role};
 
 /// The rules, and whom to ask. A layer for routes that are all there: what is added later is not behind
 /// it.
@@ -43,16 +44,10 @@ impl Gateway {
     }
 
     /// What can be said without asking whose a token is.
-    fn first_look(&self, request: &Request) -> FirstLook {
-        let Some(path) = request.extensions().get::<MatchedPath>() else {
-            return FirstLook::Pass; // no route: the fallback answers
-        };
-        // A method without a rule has no handler either; should there be one, it finds no caller.
-        let mode = self
-            .table
-            .mode(path.as_str(), request.method())
-            .unwrap_or(Mode::Strip);
-        match mode {
+    fn first_look(rule: Option<&Rule>, request: &Request) -> FirstLook {
+        // No route: the fallback answers. A method without a rule has no handler either; should there be
+        // one, it finds no caller.
+        match rule.map_or(Mode::Strip, |rule| rule.mode) {
             Mode::Required | Mode::Optional if request.headers().contains_key(AUTHORIZATION) => {
                 FirstLook::Ask
             }
@@ -142,25 +137,38 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         headers::strip(request.headers_mut());
-        match self.gateway.first_look(&request) {
-            FirstLook::Pass => Either::Left(self.inner.call(request)),
-            FirstLook::Refuse => Either::Right(Box::pin(async { Ok(refusal(no_token())) })),
-            FirstLook::Ask => {
+        let path = request.extensions().get::<MatchedPath>();
+        let rule = self.gateway.table.matched(path, request.method());
+        let query = rule.map_or(Ok(()), |rule| rule.check_query(request.uri().query()));
+        match (Gateway::first_look(rule, &request), query) {
+            (FirstLook::Pass, Ok(())) => Either::Left(self.inner.call(request)),
+            (FirstLook::Pass, Err(unknown)) => {
+                Either::Right(Box::pin(async { Ok(refusal(unknown.into())) }))
+            }
+            (FirstLook::Refuse, _) => Either::Right(Box::pin(async { Ok(refusal(no_token())) })),
+            (FirstLook::Ask, query) => {
                 // The one that said it is ready is the one that is called.
                 let next = self.inner.clone();
                 let inner = mem::replace(&mut self.inner, next);
-                Either::Right(Box::pin(ask(self.gateway.clone(), inner, request)))
+                let asked = ask(self.gateway.clone(), inner, request, query);
+                Either::Right(Box::pin(asked))
             }
         }
     }
 }
 
-async fn ask<S>(gateway: Gateway, mut inner: S, request: Request) -> Result<Response, Infallible>
+async fn ask<S>(
+    gateway: Gateway,
+    mut inner: S,
+    request: Request,
+    query: Result<(), FieldErrors>,
+) -> Result<Response, Infallible>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
     let (mut parts, body) = request.into_parts();
-    match gateway.caller(&parts).await {
+    let caller = gateway.caller(&parts).await;
+    match caller.and_then(|caller| Ok(query.map(|()| caller)?)) {
         Ok(caller) => {
             crate::context::identify(caller.id);
             parts.extensions.insert(caller);

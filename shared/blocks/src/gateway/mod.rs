@@ -32,4 +32,4 @@ pub trait Authenticator: Send + Sync + 'static {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

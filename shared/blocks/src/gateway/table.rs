@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
+use axum::extract::MatchedPath;
 use http::Method;
-use utoipa::openapi::{OpenApi, PathItem};
+use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::{OpenApi, PathItem, RefOr};
 
-use crate::{Mode, Route, Service};
+use crate::{FieldErrors, Mode, Route, Service, extract};
 
 /// Why a table can't be made. Each is a mistake in a service, found before the first request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,9 +54,38 @@ pub enum TableError {
     },
 }
 
-/// The mode of every route.
+/// The rule of every route.
 #[derive(Debug, Default)]
-pub struct Table(HashMap<String, Vec<(Method, Mode)>>);
+pub struct Table(HashMap<String, Vec<Rule>>);
+
+/// Who may pass, and what they may ask.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    method: Method,
+    pub mode: Mode,
+    /// The query parameters of the endpoint, as its documentation has them.
+    parameters: Vec<String>,
+}
+
+impl Rule {
+    /// Refuses a query with parameters that the endpoint does not take, naming each.
+    pub fn check_query(&self, query: Option<&str>) -> Result<(), FieldErrors> {
+        let query = query.unwrap_or_default();
+        let knows = |name: &str| self.parameters.iter().any(|known| known == name);
+        let mut names = query.split('&').filter(|pair| !pair.is_empty());
+        // As nearly all are spelled, without decoding.
+        if names.all(|pair| pair.split('=').next().is_some_and(knows)) {
+            return Ok(());
+        }
+        let mut errors = FieldErrors::default();
+        for (name, _) in extract::parameters(query)? {
+            if !knows(&name) {
+                errors.add(&name, extract::unknown(&self.parameters));
+            }
+        }
+        errors.into_result()
+    }
+}
 
 impl Table {
     /// The table of `services`.
@@ -70,11 +101,14 @@ impl Table {
     }
 
     fn add(&mut self, service: &str, routes: &[Route], api: &OpenApi) -> Result<(), TableError> {
-        let mut endpoints: Vec<(Method, &str)> = api
+        let mut endpoints: Vec<(Method, &str, &Operation)> = api
             .paths
             .paths
             .iter()
-            .flat_map(|(path, item)| methods(item).map(move |method| (method, canonical(path))))
+            .flat_map(|(path, item)| {
+                operations(item)
+                    .map(move |(method, operation)| (method, canonical(path), operation))
+            })
             .collect();
         for route in routes {
             let path = canonical(route.path);
@@ -96,25 +130,28 @@ impl Table {
                         path,
                     });
                 }
-                let before = endpoints.len();
-                endpoints.retain(|endpoint| *endpoint != (method.clone(), path));
-                if endpoints.len() == before {
+                let found = endpoints
+                    .iter()
+                    .position(|(of, at, _)| of == method && *at == path);
+                let Some(found) = found else {
                     let (service, method, path) = named();
                     return Err(TableError::NoEndpoint {
                         service,
                         method,
                         path,
                     });
-                }
-                self.0
-                    .entry(path.to_owned())
-                    .or_default()
-                    .push((method.clone(), route.mode));
+                };
+                let (method, _, operation) = endpoints.swap_remove(found);
+                self.0.entry(path.to_owned()).or_default().push(Rule {
+                    method,
+                    mode: route.mode,
+                    parameters: parameters(operation),
+                });
             }
         }
         match endpoints.first() {
             None => Ok(()),
-            Some((method, path)) => Err(TableError::NoRoute {
+            Some((method, path, _)) => Err(TableError::NoRoute {
                 service: service.to_owned(),
                 method: method.to_string(),
                 path: (*path).to_owned(),
@@ -124,16 +161,22 @@ impl Table {
 
     /// The mode for `method` on `path`, which is written as in the route; `HEAD` counts as `GET`.
     pub fn mode(&self, path: &str, method: &Method) -> Option<Mode> {
+        self.rule(path, method).map(|rule| rule.mode)
+    }
+
+    /// The rule for `method` on the route that was found.
+    pub(crate) fn matched(&self, path: Option<&MatchedPath>, method: &Method) -> Option<&Rule> {
+        self.rule(path?.as_str(), method)
+    }
+
+    fn rule(&self, path: &str, method: &Method) -> Option<&Rule> {
         let method = if method == Method::HEAD {
             &Method::GET
         } else {
             method
         };
         let rules = self.0.get(canonical(path))?;
-        rules
-            .iter()
-            .find(|(known, _)| known == method)
-            .map(|(_, mode)| *mode)
+        rules.iter().find(|rule| rule.method == method)
     }
 }
 
@@ -155,7 +198,7 @@ fn canonical(path: &str) -> &str {
     }
 }
 
-fn methods(item: &PathItem) -> impl Iterator<Item = Method> {
+fn operations(item: &PathItem) -> impl Iterator<Item = (Method, &Operation)> {
     [
         (&item.get, Method::GET),
         (&item.post, Method::POST),
@@ -166,5 +209,16 @@ fn methods(item: &PathItem) -> impl Iterator<Item = Method> {
         (&item.trace, Method::TRACE),
     ]
     .into_iter()
-    .filter_map(|(operation, method)| operation.as_ref().map(|_| method))
+    .filter_map(|(operation, method)| Some((method, operation.as_ref()?)))
+}
+
+fn parameters(operation: &Operation) -> Vec<String> {
+    let all = operation.parameters.iter().flatten();
+    let of_query = all.filter_map(|parameter| match parameter {
+        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => {
+            Some(&parameter.name)
+        }
+        _ => None,
+    });
+    of_query.cloned().collect()
 }

@@ -26,7 +26,8 @@ fn who(caller: Option<Extension<Caller>>, headers: &HeaderMap) -> String {
     })
 }
 
-#[utoipa::path(get, path = "/things/{id}", responses((status = 200)))]
+#[utoipa::path(get, path = "/things/{id}", params(("q" = Option<String>, Query), ("id" = String, Path)),
+    responses((status = 200)))]
 async fn read(caller: Option<Extension<Caller>>, headers: HeaderMap) -> String {
     who(caller, &headers)
 }
@@ -73,6 +74,11 @@ fn service(routes: &'static [Route]) -> Service {
     }
 }
 
+/// Reads, writes and logs in.
+pub(crate) fn things() -> Service {
+    service(&[READ, WRITE, LOGIN])
+}
+
 /// Believes the names of its accounts.
 struct Names;
 
@@ -96,7 +102,7 @@ impl Authenticator for Names {
 }
 
 fn gateway() -> Router {
-    let service = service(&[READ, WRITE, LOGIN]);
+    let service = things();
     let table = Table::of([&service]).unwrap();
     Gateway::new(table, Arc::new(Names)).wrap(service.router.split_for_parts().0)
 }
@@ -195,6 +201,40 @@ async fn a_guest_may_read_and_nothing_else() {
     let response = send("PUT", "/things/1", &guest).await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
     assert!(text(response).await.contains("guest_read_only"));
+}
+
+#[tokio::test]
+async fn a_parameter_that_the_endpoint_does_not_document_is_named_once_the_caller_may_ask() {
+    let ada = ("authorization", "Bearer ada");
+    for (method, path, headers, expected) in [
+        ("GET", "/things/1?q=1", vec![], Ok(200)),
+        ("HEAD", "/things/1?&%71=&", vec![ada], Ok(200)),
+        (
+            "GET",
+            "/things/1?q=1&tags=x&page=2",
+            vec![],
+            Err(&["page", "tags"][..]),
+        ),
+        ("GET", "/things/1?id=1", vec![ada], Err(&["id"])),
+        ("PUT", "/things/1?q=1", vec![ada], Err(&["q"])),
+        ("PUT", "/things/1?q=1", vec![], Ok(401)),
+        ("POST", "/login/?Q", vec![], Err(&["Q"])),
+        ("GET", "/nowhere?q=1", vec![], Ok(404)),
+        ("DELETE", "/things/1?q=1", vec![], Ok(405)),
+    ] {
+        let case = format!("{method} {path} {headers:?}");
+        let response = send(method, path, &headers).await;
+        match expected {
+            Ok(status) => assert_eq!(response.status(), status, "{case}"),
+            Err(named) => {
+                assert_eq!(response.status(), 400, "{case}");
+                let problem: serde_json::Value =
+                    serde_json::from_str(&text(response).await).unwrap();
+                let errors = problem["errors"].as_object().unwrap();
+                assert_eq!(errors.keys().collect::<Vec<_>>(), named, "{case}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -121,13 +121,6 @@ impl Guard {
             verifier,
         }
     }
-
-    /// Whether the route wants a caller.
-    fn wants_caller(&self, request: &Request) -> bool {
-        let path = request.extensions().get::<MatchedPath>();
-        let mode = path.and_then(|path| self.table.mode(path.as_str(), request.method()));
-        mode == Some(Mode::Required)
-    }
 }
 
 impl<S> Layer<S> for Guard {
@@ -163,14 +156,22 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let wants_caller = self.guard.wants_caller(&request);
+        let path = request.extensions().get::<MatchedPath>();
+        let rule = self.guard.table.matched(path, request.method());
+        let wants_caller = rule.is_some_and(|rule| rule.mode == Mode::Required);
+        let query = rule.map_or(Ok(()), |rule| rule.check_query(request.uri().query()));
         if !request.headers().contains_key(IDENTITY) {
             // Whoever reads a header instead of the `Caller` finds nothing.
             strip(request.headers_mut());
-            if !wants_caller {
-                return Either::Left(self.inner.call(request));
+            if wants_caller {
+                return Either::Right(Box::pin(async { Ok(nobody()) }));
             }
-            return Either::Right(Box::pin(async { Ok(nobody()) }));
+            if let Err(unknown) = query {
+                return Either::Right(Box::pin(async {
+                    Ok(Problem::from(unknown).into_response())
+                }));
+            }
+            return Either::Left(self.inner.call(request));
         }
         // The one that said it is ready is the one that is called.
         let next = self.inner.clone();
@@ -180,7 +181,10 @@ where
             match believe(&verifier, &mut request).await {
                 Err(refused) => Ok(*refused),
                 Ok(false) if wants_caller => Ok(nobody()),
-                Ok(_) => inner.call(request).await,
+                Ok(_) => match query {
+                    Ok(()) => inner.call(request).await,
+                    Err(unknown) => Ok(Problem::from(unknown).into_response()),
+                },
             }
         }))
     }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::error::BoxError;
+use crate::gateway::Table;
 use crate::{Caller, Clock, ManualClock, Role};
 
 const ISSUER: &str = "rookery";
@@ -555,6 +556,31 @@ async fn a_guest_may_only_read_also_past_the_gateway() {
         let problem: Value = serde_json::from_slice(&body.unwrap()).unwrap();
         assert_eq!(problem["error_code"], "guest_read_only");
         assert_eq!(said(Role::User, method).await.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_that_the_endpoint_does_not_document_is_refused_past_the_gateway_too() {
+    let world = World::new();
+    let things = crate::gateway::tests::things();
+    let guard = headers::Guard::new(Table::of([&things]).unwrap(), world.verifier());
+    let router = things.router.split_for_parts().0.layer(guard);
+    let assertion = world.assertion();
+    for (method, uri, identity, status) in [
+        ("GET", "/things/1?q=1", "", 200),
+        ("GET", "/things/1?tags=1", "", 400),
+        ("GET", "/things/1?tags=1", &*assertion, 400),
+        ("PUT", "/things/1?q=1", &*assertion, 400),
+        ("PUT", "/things/1?q=1", "", 401),
+        ("PUT", "/things/1", &*assertion, 200),
+    ] {
+        let mut request = Request::builder().method(method).uri(uri);
+        if !identity.is_empty() {
+            request = request.header("x-identity", identity);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{method} {uri} {identity}");
     }
 }
 

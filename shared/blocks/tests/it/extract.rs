@@ -8,6 +8,7 @@ use blocks::extract::{Admin, Cursor, Page, Patch, ValidJson, ValidPath, ValidQue
 use blocks::{FieldErrors, Problem};
 use http::{Request, StatusCode};
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::{Answer, ask, kit};
@@ -107,7 +108,7 @@ async fn good_bodies_are_read_whatever_the_spelling_of_their_type() {
     ] {
         let answer = send(
             content_type,
-            r#" {"title":"a\\u0000b","unknown":[1],"author":{"age":3},"extra":{"x":[1.50]}}"#,
+            r#" {"title":"a\\u0000b","author":{"age":3},"extra":{"x":[1.50]}}"#,
         )
         .await;
         assert_eq!(
@@ -224,6 +225,41 @@ async fn a_wrong_value_is_named() {
 }
 
 #[tokio::test]
+async fn all_fields_that_nobody_reads_are_named_with_those_that_are() {
+    let named = async |body: &'static str| {
+        let answer = send("application/json", body).await;
+        answer.is_problem(400, "validation_failed");
+        answer.json()["errors"].clone()
+    };
+    let known = "is unknown; known here: title, tags, author, extra";
+    assert_eq!(
+        named(r#"{"titel":{"a":[1]},"title":"x","role":null,"extra":{"any":1}}"#).await,
+        json!({"titel": [known], "role": [known]})
+    );
+    assert_eq!(
+        named(r#"{"title":"x","author":{"age":1,"Age":2}}"#).await,
+        json!({"author.Age": ["is unknown here"]})
+    );
+    // Together with what else is wrong.
+    assert_eq!(
+        named(r#"{"titel":"x"}"#).await,
+        json!({"titel": [known], "title": ["is required"]})
+    );
+    let many = (0..1000).fold(String::new(), |many, n| many + &format!("\"{n}\":0,"));
+    let answer = send("application/json", format!("{{{many}\"title\":\"x\"}}")).await;
+    answer.is_problem(400, "validation_failed");
+    assert_eq!(answer.json()["errors"].as_object().unwrap().len(), 20);
+}
+
+#[test]
+fn a_blank_text_clears_as_null_does() {
+    let new = |text: &str| Patch::Set(text.to_owned()).filled();
+    assert_eq!(new(" x "), Patch::Set(" x ".to_owned()));
+    assert_eq!((new(""), new(" \t\n")), (Patch::Null, Patch::Null));
+    assert_eq!(Patch::<String>::Absent.filled(), Patch::Absent);
+}
+
+#[tokio::test]
 async fn absent_null_and_set_are_three_things() {
     let change = async |body: &'static str| {
         let request = Request::put("/posts/1")
@@ -296,7 +332,9 @@ async fn a_cursor_leads_back_to_its_position_and_not_together_with_skip() {
     let cursor = Cursor::encode(&(7, "x/y?"));
     let answer = fetch(&format!("/posts?cursor={}", cursor.as_str())).await;
     assert_eq!(answer.text, r#"20 0 Some((7, "x/y?")) None None"#);
-    fetch(&format!("/posts?skip=0&cursor={}", cursor.as_str()))
+    let answer = fetch(&format!("/posts?skip=0&cursor={}", cursor.as_str())).await;
+    assert_eq!(answer.status, StatusCode::OK, "the default");
+    fetch(&format!("/posts?skip=1&cursor={}", cursor.as_str()))
         .await
         .names("skip");
 }

@@ -12,6 +12,7 @@ use super::{Operator, away, listed};
 
 /// How much to say.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct HowMuch {
     /// So many of the latest rows.
     #[serde(default)]

@@ -20,6 +20,7 @@ use super::{Operator, bus_problem, unknown_topic};
 
 /// Which records.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Which {
     /// Give the oldest first, not the latest only.
     #[serde(default)]

@@ -100,6 +100,7 @@ pub struct BlockedView {
 
 /// Which blocked keys.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Selection {
     /// Those of this group, or of all.
     pub group: Option<String>,
