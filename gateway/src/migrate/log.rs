@@ -22,8 +22,8 @@ use chrono::{DateTime, Utc};
 use events::{Cleanup, Headers, Message, header};
 use ring::digest::{SHA256, digest};
 use runtime::Embedded;
-use serde::{Deserialize, Serialize};
 use service::Place;
+use serde::{Deserialize, Serialize};
 
 /// Records that are read at once.
 const PAGE: usize = 500;
