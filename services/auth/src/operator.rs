@@ -10,6 +10,7 @@ use crate::{Auth, AuthError, NewAccount};
 
 /// An account to be opened, as at `POST /admins`.
 #[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewAdmin {
     /// Unique whatever its case.
     pub email: String,

@@ -30,7 +30,13 @@ pub(super) struct LoginRequest {
     #[schema(nullable = false, pattern = r"\S")]
     username: Option<String>,
     /// The account's password.
-    #[schema(example = "correct horse battery", min_length = 1, max_length = 1024)]
+    #[schema(
+        example = "correct horse battery",
+        min_length = 1,
+        max_length = 1024,
+        // A character has up to four bytes.
+        extensions(("x-schema" = json!({"anyOf": [{"maxLength": 256}, {"pattern": "^[\\u0001-\\u007f]*$"}]})))
+    )]
     password: String,
 }
 

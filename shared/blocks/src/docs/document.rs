@@ -119,7 +119,8 @@ fn answers(operation: &mut Operation) {
         ),
         (
             "503",
-            "something the service needs does not answer; `Retry-After` says when to try again",
+            "`store_unavailable`, `auth_unavailable`: something the service needs does not answer; \
+             `Retry-After` says when to try again",
         ),
         (
             "504",
