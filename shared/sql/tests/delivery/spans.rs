@@ -2,7 +2,7 @@
 //! its effect publishes.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use blocks::metrics::Metrics;
 use blocks::relay::Relay;
 use blocks::{Clock, SystemClock, context};
 use events::{Context, Envelope, Traceparent};
+use parking_lot::Mutex;
 use sql::log::TopicLog;
 use sql::{Durability, Handler, SqlConsumer, StoreError, Tx};
 use tokio::task::JoinSet;
@@ -25,7 +26,7 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
     fn flush(&mut self) -> std::io::Result<()> {
@@ -126,7 +127,7 @@ async fn a_trace_goes_on_in_what_an_event_causes_and_each_step_of_its_way_is_a_s
     );
     assert_eq!(caused.correlation_id, caller.correlation_id);
 
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let text = String::from_utf8(lines.0.lock().clone()).unwrap();
     let handled = text.lines().find(|line| line.ends_with("handles given"));
     for part in [
         "consume.batch{group=\"ledger\" records=1}:db.write{service=\"ledger\"}:consume{",
