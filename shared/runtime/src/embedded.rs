@@ -1,6 +1,7 @@
 //! The adapters of a process that needs no server: a `SQLite` file a service and the topic log, all
 //! in one folder.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -42,7 +43,7 @@ impl Embedded {
         clock: Arc<dyn Clock>,
         role: Role,
     ) -> anyhow::Result<Self> {
-        let path = folder.database("log").context("could not use log.db")?;
+        let path = file(&folder, "log", role)?;
         let settings = Settings {
             migrate: role == Role::Serves,
             ..Settings::new("log", Arc::clone(&clock))
@@ -80,6 +81,15 @@ impl Embedded {
     pub fn folder(&self) -> &DataDir {
         &self.folder
     }
+}
+
+/// The file of `name`, which only whoever serves it makes.
+fn file(folder: &DataDir, name: &str, role: Role) -> anyhow::Result<PathBuf> {
+    if role == Role::Serves {
+        let made = folder.database(name);
+        return made.with_context(|| format!("could not use {name}.db"));
+    }
+    Ok(folder.path().join(format!("{name}.db")))
 }
 
 fn durability(config: &Config) -> Durability {
@@ -121,8 +131,7 @@ impl Place for Embedded {
             migrate: self.role == Role::Serves,
             ..Settings::new(of.name, Arc::clone(&self.clock))
         };
-        let path = self.folder.database(of.name);
-        let path = path.with_context(|| format!("could not use {}.db", of.name))?;
+        let path = file(&self.folder, of.name, self.role)?;
         let db = Db::open_sqlite(&path, durability, settings, of.migrations)
             .await
             .with_context(|| format!("could not open {}", path.display()))?;
