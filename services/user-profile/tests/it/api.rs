@@ -268,7 +268,8 @@ testkit::on_each_database!(
 
 #[tokio::test]
 async fn a_reader_that_has_a_profile_is_told_so() {
-    let app = app(&testkit::db::sqlite(NAME, MIGRATIONS).await);
+    let db = testkit::db::sqlite(NAME, MIGRATIONS).await;
+    let app = app(&db);
     app.post(1, PROFILE, r#"{"first_name":"Ada"}"#).await.ok();
     let known = [("If-None-Match", "*")];
     let same = app.send_with("GET", PROFILE, 1, "", &known).await;
