@@ -25,7 +25,7 @@ COPY --from=manifests /src .
 RUN cargo build --locked --workspace --exclude bench --bins --features gateway/fleet --profile "$PROFILE"
 COPY . .
 # Younger than what was built of the empty ones.
-RUN find gateway services shared -name '*.rs' -exec touch {} + \
+RUN find gateway services shared examples -name '*.rs' -exec touch {} + \
  && cargo build --locked --workspace --exclude bench --bins --features gateway/fleet --profile "$PROFILE" \
  && folder=target/$([ "$PROFILE" = dev ] && echo debug || echo "$PROFILE") \
  && mkdir /out \

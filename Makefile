@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .PHONY: help run test check fmt lint doc deps shell unit unit-fleet e2e bench bench-fleet mutants mutants-check clean \
-	stack-up stack-down test-stack test-failures test-migrate test-openapi test-compose test-gateway check-deploy \
+	stack-up stack-down test-stack test-failures test-migrate test-openapi test-new-service test-compose test-gateway check-deploy \
 	generate made
 
 # What only the fleet's processes contain, for the commands that build it.
@@ -79,6 +79,9 @@ test-compose: ## The same with containers (needs Docker)
 
 test-migrate: ## Moves an embedded folder into a fleet of its own and compares every answer
 	scripts/test-migrate
+
+test-new-service: ## Makes a service with scripts/new-service, tests it, and looks at what that touched
+	scripts/test-new-service
 
 test-openapi: ## Makes requests of what /openapi.json says and compares the answers with it
 	scripts/test-openapi
