@@ -36,6 +36,8 @@
 //! assert_eq!((refused.problem().status().as_u16(), refused.to_string().as_str()), (400, "title is required"));
 //! ```
 
+#![warn(missing_docs)]
+
 pub mod backoff;
 pub mod bus;
 pub mod caller;

@@ -23,6 +23,8 @@
 //!
 //! To change an event: add an optional field. Nothing is ever renamed or removed.
 
+#![warn(missing_docs)]
+
 #[macro_use]
 mod contract;
 mod envelope;

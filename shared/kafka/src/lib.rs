@@ -14,6 +14,8 @@
 //! Without the feature `client` this crate is empty: librdkafka costs minutes of compiling, and the
 //! embedded server needs none of it. This is the one crate that names `rdkafka`.
 
+#![warn(missing_docs)]
+
 #[cfg(feature = "client")]
 mod admin;
 #[cfg(feature = "client")]

@@ -14,6 +14,8 @@
 //! Invariant: whatever runs does so on a [`stage::Stage`]; a loop that fails or panics ends the
 //! process, so that a half-dead one never goes on answering.
 
+#![warn(missing_docs)]
+
 #[cfg(feature = "fleet")]
 pub mod consul;
 pub mod embedded;

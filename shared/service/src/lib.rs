@@ -9,6 +9,8 @@
 //!
 //! Whoever runs services folds over a list of definitions; nobody else names one.
 
+#![warn(missing_docs)]
+
 mod definition;
 mod opened;
 mod place;

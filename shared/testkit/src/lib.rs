@@ -1,4 +1,5 @@
 //! Harness and contract suites. A dev-dependency, never a dependency.
+#![warn(missing_docs)]
 #![expect(
     clippy::unwrap_used,
     reason = "a test that can't be set up should say where"

@@ -89,3 +89,50 @@ impl Background for Port {
         serve(listener, self.api.clone(), stop).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use blocks::SystemClock;
+    use http::StatusCode;
+    use http::header::AUTHORIZATION;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+    #[tokio::test]
+    async fn only_what_is_signed_with_the_key_is_answered() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let guard = Guard {
+            key: OperatorKey::new(KEY),
+            clock: Arc::clone(&clock),
+        };
+        let api = Router::new().route("/groups", get(async || "[]"));
+        let api = api.layer(from_fn_with_state(guard, check));
+        let signed = |key: &str| OperatorKey::new(key).assertion(clock.now());
+        for (carried, status) in [
+            (Some(format!("Bearer {}", signed(KEY))), StatusCode::OK),
+            (
+                Some(format!("Basic {}", signed(KEY))),
+                StatusCode::UNAUTHORIZED,
+            ),
+            (
+                Some(format!("Bearer {}", signed(&KEY.replace('0', "1")))),
+                StatusCode::UNAUTHORIZED,
+            ),
+            (Some(format!("Bearer {KEY}")), StatusCode::UNAUTHORIZED),
+            (None, StatusCode::UNAUTHORIZED),
+        ] {
+            let mut request = Request::get("/groups");
+            if let Some(carried) = &carried {
+                request = request.header(AUTHORIZATION, carried);
+            }
+            let request = request.body(Body::empty()).unwrap();
+            let answer = api.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), status, "{carried:?}");
+        }
+    }
+}

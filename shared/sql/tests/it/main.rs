@@ -12,6 +12,7 @@ mod log;
 mod outbox;
 mod republish;
 mod retention;
+mod schema;
 
 use events::posts::PostDeleted;
 use sql::{Migration, StoreError, Tx, on};
