@@ -41,7 +41,7 @@ impl Site {
         (Self { opened }, failed)
     }
 
-    /// Whoever tells whose a request is.
+    /// The authenticator of the one service that tells whose a request is.
     ///
     /// # Errors
     /// When no service does.
