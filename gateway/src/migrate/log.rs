@@ -1,9 +1,8 @@
 //! The topics: every record, with its key, headers, bytes and time.
 //!
-//! A record that was published twice is one. The records of a key come in the order of their versions, also
-//! where the old log has another order: on a compacted topic Kafka keeps the last one it got. Records that
-//! the topic would drop anyway (too old, or superseded and old) stay behind: Kafka may drop them at any
-//! moment.
+//! A record that was published twice is one. The records of a key come in the order of their versions, even
+//! where the old log has another: on a compacted topic Kafka keeps the last one it got. Records that the
+//! topic would drop anyway (too old, or superseded and old) stay behind: Kafka may drop them at any moment.
 //!
 //! The records to move are worked out once a partition, in a first pass over it, and kept as their offsets:
 //! eight bytes a record.
