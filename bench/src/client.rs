@@ -54,7 +54,7 @@ pub fn with(mut ask: Ask, name: &'static str, value: &'static str) -> Ask {
     ask
 }
 
-/// A connection.
+/// A keep-alive connection to one server.
 pub struct Client {
     host: HeaderValue,
     sender: http1::SendRequest<Full<Bytes>>,
@@ -62,7 +62,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects.
+    /// Opens a connection to `address`.
     pub async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;

@@ -21,23 +21,22 @@ pub const CONTENT: &str = "A rookery is a colony of rooks, high up in old trees,
     know. When one finds food, the others see it fly off with a full crop, and follow it the next \
     morning. It is not clear whether that is generosity, or just that a secret is hard to keep in a \
     colony.";
-/// Their tags.
+/// The tags of these posts.
 pub const TAGS: [&str; 3] = ["birds", "nature", "colony"];
 
-/// How long what was written may take until everybody sees it.
+/// The longest wait until a write shows for everybody.
 const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A rookery with some accounts.
 pub struct Community {
-    /// It.
     pub server: Server,
-    /// A token each account.
+    /// One token for each account.
     pub tokens: Vec<String>,
 }
 
 impl Community {
-    /// Starts a rookery over `folder` and registers as many accounts.
+    /// Starts a rookery over `folder` and registers that many accounts.
     pub async fn start(plan: &Plan, folder: &Path, accounts: usize) -> anyhow::Result<Self> {
         let server = Server::rookery(plan, folder).await?;
         let mut client = server.connect().await?;
@@ -56,7 +55,7 @@ impl Community {
             .collect()
     }
 
-    /// Writes as many posts and answers their ids.
+    /// Writes that many posts and returns their ids.
     pub async fn write(&self, posts: usize) -> anyhow::Result<Vec<String>> {
         let mut client = self.server.connect().await?;
         let asks = self.posts()?;
@@ -135,7 +134,7 @@ pub async fn until_within(
     Ok(())
 }
 
-/// Whether `page` has `text` in it, byte for byte.
+/// True if `page` contains `text`, byte for byte.
 pub fn contains(page: &[u8], text: &str) -> bool {
     page.windows(text.len())
         .any(|window| window == text.as_bytes())

@@ -1,4 +1,4 @@
-//! The closed loop: so many clients, each asking again as soon as it was answered.
+//! The closed loop: a fixed number of clients, each asking again as soon as it was answered.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,12 +35,12 @@ pub fn quantile_ms(latencies: &Latencies, quantile: f64) -> f64 {
     latencies.value_at_quantile(quantile) as f64 / 1e6
 }
 
-/// What clients ask, and how many of them.
+/// The requests of clients, and how many clients there are.
 #[derive(Debug, Clone)]
 pub struct Load {
     /// Clients ask these in turn, each client starting at another one.
     pub asks: Arc<[Ask]>,
-    /// Connections.
+    /// How many clients; each has a connection of its own.
     pub clients: usize,
     /// Any other answer ends the measurement: errors are quick and mean nothing.
     pub expected: StatusCode,
@@ -111,12 +111,12 @@ async fn ask_until(
     Ok((counted, all))
 }
 
-/// What became of a load.
+/// The result of a load.
 #[derive(Debug)]
 pub struct Answers {
     /// Of the answers that count.
     pub counted: Latencies,
-    /// How many there were, warm-up included.
+    /// The number of answers, warm-up included.
     pub all: u64,
     /// The time that counts.
     pub time: Duration,

@@ -1,4 +1,4 @@
-//! What the system says of processes and of itself. Without `/proc` it says less.
+//! Measures of processes and of this machine, as the system reports them. Without `/proc` there are fewer.
 
 use std::fs;
 use std::path::Path;
@@ -7,12 +7,12 @@ use std::time::Duration;
 /// Kernels count processor time for `/proc` in hundredths of a second, whatever their own clock.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How much memory a process has, in MiB.
+/// The memory of a process, in MiB.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
     /// Everything resident, the pages of the binary included.
     pub resident: f64,
-    /// What is its own: heap and stacks.
+    /// Private memory: heap and stacks.
     pub own: f64,
 }
 

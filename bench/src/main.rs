@@ -106,7 +106,7 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-/// What every scenario is told.
+/// The inputs of every scenario.
 #[derive(Debug)]
 struct Plan {
     rookery: PathBuf,

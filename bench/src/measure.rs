@@ -9,7 +9,7 @@ use crate::Plan;
 use crate::load::{Answers, Latencies, Load, latencies, quantile_ms};
 use crate::server::Server;
 
-/// What a measurement should reach.
+/// The goal of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
@@ -25,7 +25,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Whether medians reach it; `None` when there is nothing to reach.
+    /// True if medians reach it; `None` when there is nothing to reach.
     pub fn is_met(self, value: f64, ratio: Option<f64>) -> Option<bool> {
         match self {
             Self::Ratio(least) => Some(ratio? >= least),
@@ -61,18 +61,18 @@ impl From<f64> for Side {
     }
 }
 
-/// What one run gave.
+/// The result of one run.
 #[derive(Debug, Clone)]
 pub struct Measure {
     /// Names the row; the same in each run.
     pub what: Cow<'static, str>,
     /// Of the values of both sides.
     pub unit: &'static str,
-    /// What it should reach.
+    /// The goal that the medians of all runs are held against.
     pub target: Target,
-    /// What is measured.
+    /// The side that is measured.
     pub subject: Side,
-    /// What it is compared with.
+    /// The side that it is compared with.
     pub limit: Option<Side>,
 }
 
@@ -105,7 +105,7 @@ impl Measure {
     }
 }
 
-/// What the turns of one side gave, put together.
+/// The turns of one side, put together.
 #[derive(Debug)]
 pub struct Turns {
     counted: Latencies,

@@ -11,9 +11,9 @@ use serde::Serialize;
 use crate::machine;
 use crate::measure::{Measure, Side, Target, median};
 
-/// What was measured so far.
+/// All measurements so far.
 pub struct Report {
-    /// What the column of the subjects is called.
+    /// The heading of the subjects' column.
     subject: &'static str,
     date: String,
     machine: String,
@@ -101,7 +101,7 @@ impl Report {
         }
     }
 
-    /// What and where.
+    /// The heading: date, machine, file system and runs.
     pub fn heading(&self) -> String {
         let mut text = format!(
             "{}, {}, files on {}; {} run(s), turns of {} s",

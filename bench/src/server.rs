@@ -15,9 +15,9 @@ use crate::Plan;
 use crate::client::{Client, get};
 use crate::machine::{self, Memory};
 
-/// How long a process may take until it answers.
+/// The longest wait for a process to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is asked until then.
+/// The pause between two requests until then.
 const ASK_EVERY: Duration = Duration::from_millis(1);
 
 /// A running process that answers HTTP.
@@ -25,7 +25,6 @@ pub struct Server {
     /// Ended with it; `None` for one that somebody else started.
     child: Option<Child>,
     pid: Option<u32>,
-    /// Where it listens.
     pub address: SocketAddr,
     /// From its start to its first answer.
     pub first_answer: Duration,
@@ -64,7 +63,7 @@ impl Server {
         log: &Path,
     ) -> anyhow::Result<Self> {
         let output = File::options().create(true).append(true).open(log)?;
-        // What the shell says must not change what is measured.
+        // Variables of the shell must not change the result.
         let path_variable = std::env::vars_os().find(|(name, _)| name == "PATH");
         let given: Vec<_> = command
             .as_std()
@@ -125,7 +124,7 @@ impl Server {
         machine::processor_time(self.pid?)
     }
 
-    /// Its memory.
+    /// The memory of the process.
     pub fn memory(&self) -> Option<Memory> {
         machine::memory(self.pid?)
     }

@@ -1,4 +1,4 @@
-//! Where a service of a fleet is.
+//! Addresses of the services of a fleet.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use http::Uri;
 
 use crate::roster::ROSTER;
 
-/// Where a service is: `posts=http://10.0.0.3:8000`.
+/// The address of a service: `posts=http://10.0.0.3:8000`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     /// One of the services of this version.

@@ -1,10 +1,9 @@
 //! One front for all services: kit, CORS, compression, gateway, documentation, health.
 //!
-//! Web pages of other origins may call only where `CORS_ALLOW_ORIGINS` names them; it is empty by
-//! default. A page that a user happens to visit can then neither read an answer of a server on their
-//! own machine nor send it JSON or a token; what browsers send without asking first still arrives, and
-//! no handler changes anything for it.
-//! `/metrics` answers this machine alone, see [`blocks::health`], unless `METRICS_PUBLIC` opens it.
+//! Web pages of other origins may call only where `CORS_ALLOW_ORIGINS` names them; it is empty by default.
+//! Then a page that a user happens to visit can't read an answer of a server on their own machine, nor send
+//! it JSON or a token. What browsers send without asking first still arrives, and no handler changes anything
+//! for it. `/metrics` answers this machine alone, see [`blocks::health`], unless `METRICS_PUBLIC` opens it.
 
 use std::mem;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::VERSION;
 use crate::compress::WhereAsked;
 
-/// How long a browser may remember what it may send.
+/// The time for which a browser may remember the answer to a preflight request.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
 
 /// The application, and what it says of itself.

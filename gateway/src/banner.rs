@@ -1,4 +1,4 @@
-//! What a server says when it starts.
+//! The greeting of a server that starts.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,7 +8,7 @@ use blocks::config::{Config, Durability};
 
 use crate::VERSION;
 
-/// Where to reach a server that listens on `address` from the same machine.
+/// The URL at which the same machine reaches a server that listens on `address`.
 pub fn url(address: SocketAddr) -> String {
     let mut reach = address;
     match address.ip() {
@@ -19,7 +19,7 @@ pub fn url(address: SocketAddr) -> String {
     format!("http://{reach}")
 }
 
-/// Where it listens, where its data is, and three commands to try.
+/// The greeting: the address, the data folder, and three commands to try.
 pub fn text(config: &Config, address: SocketAddr, folder: &Path) -> String {
     let url = url(address);
     // As it was called: `cargo run` puts it on nobody's path.
@@ -56,7 +56,7 @@ pub fn text(config: &Config, address: SocketAddr, folder: &Path) -> String {
     text
 }
 
-/// What a commit survives.
+/// The failures that a commit survives.
 fn survives(config: &Config) -> &'static str {
     match config.sqlite_durability {
         Durability::Full => "a power cut",

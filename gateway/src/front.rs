@@ -57,7 +57,7 @@ pub async fn run(config: &Config, addresses: &[Address]) -> anyhow::Result<()> {
         .context("could not serve")
 }
 
-/// What it answers with.
+/// The router of the front.
 pub fn router(config: &Config, addresses: &[Address], limits: &Limits) -> Router {
     let metrics = Metrics::new();
     let shown = config.metrics_enabled.then(|| Arc::clone(&metrics));

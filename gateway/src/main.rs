@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         }
     };
     let outcome = runtime.block_on(gateway::cli::run(command));
-    // What still waits for a terminal must not keep the process.
+    // A task that still waits for a terminal must not keep the process.
     runtime.shutdown_background();
     gateway::cli::exit(outcome)
 }

@@ -23,7 +23,7 @@ pub fn routes() -> impl Iterator<Item = (&'static str, &'static str, &'static st
     })
 }
 
-/// What `rookery` reads: of the process, of all services, and of their fleet.
+/// The settings that `rookery` reads: of the process, of all services, and of their fleet.
 pub fn settings() -> Vec<&'static dyn AnySetting> {
     service::of_all(ROSTER)
 }

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::site::Site;
 use crate::{VERSION, app, banner};
 
-/// How long a start waits for a command that has the folder.
+/// The longest wait of a start for a command that has the folder.
 const PATIENCE: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -65,8 +65,8 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     outcome
 }
 
-/// Takes the data folder. Whoever has it is waited for a little: a command is over soon, and a server
-/// that was killed may not be gone yet.
+/// Takes the data folder. It waits a little for another owner: a command ends soon, and a killed server may
+/// not be gone yet.
 async fn own(config: &Config) -> Result<DataDir, FolderError> {
     let end = Instant::now() + PATIENCE;
     loop {

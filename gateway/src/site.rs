@@ -27,7 +27,7 @@ impl Site {
         Ok(Self { opened })
     }
 
-    /// Opens those that can be opened, and says why the others can't: for whoever looks.
+    /// Opens those that can be opened, and says why the others can't: for operators.
     pub async fn open_some(place: &dyn Place) -> (Self, Vec<anyhow::Error>) {
         let opening = ROSTER.iter().map(|of| open(of, place));
         let mut opened = Vec::new();
@@ -41,7 +41,7 @@ impl Site {
         (Self { opened }, failed)
     }
 
-    /// Whoever tells whose a request is.
+    /// The authenticator of the one service that tells whose a request is.
     ///
     /// # Errors
     /// When no service does.

@@ -26,7 +26,7 @@ http:
   routers:
 ";
 
-/// What strangers may send at once: Traefik holds it in memory while it asks at the door.
+/// The largest body of a stranger's request: Traefik holds it in memory while it asks at the door.
 const STRANGERS_BYTES: u32 = 65_536;
 
 /// A path without parameters wins over one with: it is more of a match.
@@ -180,7 +180,7 @@ fn key(service: &str, title: &str) -> String {
     key
 }
 
-/// What matches `path` as the services do: a parameter is one segment, a slash at the end is fine.
+/// A rule that matches `path` as the services do: a parameter is one segment, a slash at the end is fine.
 fn matcher(path: &str) -> String {
     let Some(parameter) = path.find('{') else {
         return format!("(Path(`{path}`) || Path(`{path}/`))");

@@ -139,7 +139,7 @@ FIELDS = [
     [("x-other: a\r\nx-user-id", "{id}")],
     [("x-other", "a\r\n\r\nGET /api/auth/me?smuggled HTTP/1.1\r\nHost: gateway\r\nX-User-ID: {id}\r\n\r\n")],
     [("cookie", "x-user-id={id}"), ("cookie", "session={id}")],
-    # What belongs to a connection, which HTTP/2 does not have.
+    # Fields of a connection, which HTTP/2 does not have.
     [("connection", "x-user-id"), ("x-user-id", "{id}")],
     [("connection", "close, x-identity, x-user-id")],
     [("proxy-connection", "x-user-id"), ("keep-alive", "x-user-id")],

@@ -6,9 +6,9 @@ from urllib.parse import unquote
 
 from gateway_say import check
 
-# Of /api/posts/17: {path} is api/posts/17, {below} posts/17, {head} api/posts, {last} 17. {LAST} and
-# {PATH} are large, {encoded} is %317; {path_back}, {path_2f} and {path_5c} have something else than
-# slashes between their parts.
+# Of /api/posts/17: {path} is api/posts/17, {below} posts/17, {head} api/posts, {last} 17. {LAST} and {PATH}
+# are in capitals, {encoded} is %317. {path_back}, {path_2f} and {path_5c} have something else than slashes
+# between their parts.
 TRICKS = [
     # Slashes that are too many.
     "//{path}",

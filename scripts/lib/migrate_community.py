@@ -94,7 +94,7 @@ class Community:
         headers = {"Idempotency-Key": f"once-{self.run}"}
         first = self.site.ask(201, "POST", "/api/posts", self.people["cyd"], body, headers)
         self.posts.append(first["id"])
-        # What the post says by now is not what the first answer said.
+        # The post has changed since the first answer.
         self.site.ask(200, "PUT", f"/api/posts/{first['id']}", self.people["cyd"], {"title": "twice"})
         self.keyed = (headers, body, first)
         self.settled()

@@ -45,7 +45,7 @@ class Site:
         return json.loads(text) if text else None
 
 
-# What is measured of a process, and not what it keeps.
+# Measures of a process, not data that it keeps.
 MEASURED = ("kafka_consumer_active", "consumer_lag", "freshness_ms", "redis_connected")
 LIMIT = 7
 

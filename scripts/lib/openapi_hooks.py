@@ -45,7 +45,7 @@ def register(name):
     return login(name)
 
 
-# Who is logged in all the time, and who logs in and out.
+# One account that stays logged in, and one that logs in and out.
 TOKEN = register("tester")
 register("guest")
 # A profile that stays.

@@ -1,5 +1,5 @@
-# A checkout's own servers for tests: each has a folder under target/servers and a port that was free
-# when it was started, so that two checkouts meet nowhere and neither stops what the other started.
+# A checkout's own servers for tests: each has a folder under target/servers and a port that was free at
+# its start. So two checkouts meet nowhere, and neither stops what the other started.
 # Sourced from the project's folder; needs say.sh.
 # shellcheck shell=bash
 

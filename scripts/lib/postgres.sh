@@ -63,7 +63,7 @@ start_postgres() {
   echo "$socket" >"$folder/socket-folder"
   if [ ! -s "$folder/data/PG_VERSION" ]; then
     as_postgres "$bin/initdb" -D "$folder/data" -U postgres --auth=trust -E UTF8 --locale=C.UTF-8 >/dev/null
-    # Whoever is in this role shows a password, for tests of what becomes of a wrong one.
+    # Members of this role must show a password: tests give a wrong one.
     sed -i '1i host all +with_password all scram-sha-256' "$folder/data/pg_hba.conf"
   fi
   as_postgres "$bin/pg_ctl" -D "$folder/data" -w -t 60 -l "$folder/log" \

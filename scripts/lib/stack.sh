@@ -23,7 +23,7 @@ for number in "${!SERVICES[@]}"; do
   SETTINGS+=("$(variable "${SERVICES[number]}")_OPERATOR_PORT=$((8301 + number))")
 done
 
-# What STACK_… says, else what it was when the stack was started here, else the default.
+# A setting comes from STACK_…, else from the last start of the stack here, else from its default.
 load_settings() {
   DIR=${STACK_DIR:-$PWD/target/stack}
   case $DIR in /*) ;; *) DIR=$PWD/$DIR ;; esac
@@ -55,7 +55,7 @@ keep_settings() {
 
 # --- names -----------------------------------------------------------------------------------------
 
-# What `scale` added.
+# Prints the replicas that `scale` added.
 replicas() {
   local service folder
   for service in "${SERVICES[@]}"; do

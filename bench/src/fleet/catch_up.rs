@@ -24,7 +24,7 @@ const AUTHORS: i64 = 100;
 const BATCH: usize = 1000;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_mins(2);
-/// Where the feed's group keeps how far it has read.
+/// The Redis key of the group's offsets.
 const OFFSETS: &str = "feed:group:offsets";
 
 pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
@@ -61,7 +61,7 @@ pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
     ])
 }
 
-/// Publishes posts until the topic has as many events; answers how many it has.
+/// Publishes posts until the topic has `wanted` events; returns how many it has.
 async fn fill(servers: &str, wanted: i64) -> anyhow::Result<i64> {
     use blocks::bus::EventBus;
     let bus = KafkaBus::new(Settings::new(servers))?;

@@ -1,8 +1,8 @@
 //! Writing posts, at the service's own port, against the same server taking one document each.
 //!
-//! A post is one insert on the request's path; its event goes to Kafka and to the feed meanwhile, and
-//! is taken out of the document later, together with those of many others. The collection is empty at
-//! the start of each comparison: the stack's MongoDB-wire server reads all of it for every list.
+//! A post is one insert on the request's path. Meanwhile its event goes to Kafka and to the feed; later it is
+//! taken out of the document, together with those of many others. The collection is empty at the start of
+//! each comparison: the stack's MongoDB-wire server reads all of it for every list.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::load::Load;
 use crate::measure::{Measure, Target, Turns};
 use crate::scenarios::CLIENTS;
 
-/// How long what was written may take until nothing of it waits.
+/// The longest wait until every event is published and taken out of its document.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
@@ -75,8 +75,8 @@ async fn compare(
     Ok(Measure::rates(what, &subject, &limit, Target::Ratio(0.4)))
 }
 
-/// Posts that are all alike, by each account in turn, as Traefik passes them on: with what auth says
-/// of the caller, which holds for half a minute at least.
+/// Posts that are all alike, by each account in turn, as Traefik passes them on: with an identity assertion
+/// of auth, which holds for half a minute at least.
 async fn asks(world: &World<'_>) -> anyhow::Result<Vec<Ask>> {
     let mut auth = server(world.stack, "auth").await?.connect().await?;
     let mut asks = Vec::with_capacity(world.tokens.len());

@@ -20,7 +20,6 @@ const CONFIG: &str = "traefik.yml";
 
 /// A Traefik, and the folder it runs in.
 pub struct Edge {
-    /// It.
     pub server: Server,
     _folder: TempDir,
 }
@@ -62,8 +61,8 @@ impl Edge {
         Self::start(command, port, "/.well-known/jwks.json", folder).await
     }
 
-    /// What `traefik/traefik.yml` says, with its access log, metrics and traces, and of `traefik/dynamic/`
-    /// nothing: what [`Self::bare`] has in its place.
+    /// With `traefik/traefik.yml`, so with its access log, metrics and traces, but with nothing of
+    /// `traefik/dynamic/`: in its place stands what [`Self::bare`] has.
     pub async fn observed(plan: &Plan, auth: &Server, service: &Server) -> anyhow::Result<Self> {
         let (command, port, folder) = configured(plan).await?;
         let (dynamic, config) = (folder.path().join("dynamic"), folder.path().join(CONFIG));

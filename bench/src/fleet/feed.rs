@@ -1,4 +1,4 @@
-//! The first page of the feed, at the feed-generator's own port, against a handler in the kit that asks
+//! The first page of the feed, at the feed-generator's own port. Its limit is a handler in the kit that asks
 //! the same Redis for as many entries and sends them as they are.
 
 use super::freshness::filled;

@@ -1,6 +1,6 @@
-//! From sending a post to the first page of the feed that shows it, at light load: through Traefik,
-//! the posts service, MongoDB's wire, Kafka, the feed-generator and Redis. The collection is small, as
-//! for creating posts.
+//! From sending a post to the first page of the feed that shows it, at light load. On its way are Traefik,
+//! the posts service, MongoDB's wire, Kafka, the feed-generator and Redis. The collection is small, as for
+//! creating posts.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What each service takes of memory when nobody asks it anything.
+//! The memory of each service when nobody asks it anything.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use anyhow::Context;
 use super::{World, server};
 use crate::measure::{Measure, Target};
 
-/// Until what the start needed for a moment has been given back, and everything has had its turn that
-/// runs by the clock.
+/// Long enough that the memory of the start is given back, and that everything that runs by the clock has had
+/// its turn.
 const SETTLE: Duration = Duration::from_secs(4);
 
 pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {

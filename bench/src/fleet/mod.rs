@@ -76,7 +76,7 @@ impl fmt::Display for Scenario {
     }
 }
 
-/// What every scenario is told.
+/// The inputs of every scenario.
 struct World<'a> {
     plan: &'a Plan,
     stack: &'a Stack,
@@ -117,7 +117,7 @@ pub async fn measure(options: &Options<Scenario>) -> anyhow::Result<()> {
         .run(&["wipe"])
         .await
         .context("could not stop the stack");
-    // What was measured before something went wrong took its time, too.
+    // Measurements from before a failure are reported, too: they took their time.
     let told = crate::tell(&report, &plan, options.json.as_deref());
     measured.and(wiped.map(drop)).and(told)
 }
@@ -142,7 +142,7 @@ async fn measure_all(
         stack,
         tokens,
     };
-    // A full topic would keep the other consumers busy: what fills it comes after all else.
+    // A full topic would keep the other consumers busy: the scenario that fills it comes last.
     let (last, first): (Vec<Scenario>, Vec<Scenario>) = wanted
         .iter()
         .partition(|scenario| **scenario == Scenario::CatchUp);

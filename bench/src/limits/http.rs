@@ -26,14 +26,14 @@ pub async fn bare(port: u16) -> anyhow::Result<()> {
             eprintln!("could not set TCP_NODELAY: {error}");
         }
     });
-    // Whatever is asked: it may stand behind a gateway that knows what it asks for.
+    // Any path is answered: a gateway in front may forward its own.
     let app = Router::new().route("/", get(nothing)).fallback(nothing);
     axum::serve(listener, app).await?;
     Ok(())
 }
 
-/// The kit as rookery has it, with the log written as rookery writes it, around a handler that
-/// answers with nothing or with the bytes of a file, and with the headers in another.
+/// The kit and its log as rookery has them, around a handler that answers with nothing or with the bytes of a
+/// file. Another file may hold the headers of the answer.
 pub async fn kit(
     port: u16,
     answer: Option<PathBuf>,

@@ -15,7 +15,7 @@ use super::Writers;
 use crate::community::{CONTENT, TAGS, TITLE};
 use crate::load::{Answers, Latencies, latencies, note};
 
-/// How many events a relay hands over at once under load.
+/// The events in one batch of a relay under load.
 pub const BATCH: u32 = 100;
 
 /// Appends batches of events, each batch durable before the next one of the same writer.

@@ -1,4 +1,4 @@
-//! What limits a rookery: the least that could do the same work. Each runs as a process of its own.
+//! The limits of a rookery: the least that could do the same work. Each runs as a process of its own.
 
 #[cfg(feature = "fleet")]
 pub mod consume;
@@ -185,10 +185,10 @@ fn end_with_parent() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How writers tell what they did.
+/// The report that writers print for the process that started them.
 #[derive(Debug, Serialize, Deserialize)]
 struct Told {
-    /// How often it took how many nanoseconds.
+    /// Latencies in nanoseconds, each with its count.
     counted: Vec<(u64, u64)>,
     all: u64,
 }

@@ -11,7 +11,7 @@ use super::Pace;
 use crate::community::{CONTENT, TAGS, TITLE};
 use crate::load::{Answers, Latencies, latencies, note};
 
-/// Where they go; it is dropped before each turn.
+/// The database of the documents; it is dropped before each turn.
 pub const DATABASE: &str = "bench";
 /// As many as the posts service has.
 const CONNECTIONS: u32 = 32;

@@ -13,7 +13,7 @@ use crate::measure::{Measure, Target};
 use crate::server::Server;
 
 const ACCOUNTS: u32 = 4;
-/// How many items the global stream shows at most.
+/// The most items that the global stream shows.
 const SHOWN: u32 = 1000;
 
 pub async fn measure(plan: &Plan) -> anyhow::Result<Vec<Measure>> {

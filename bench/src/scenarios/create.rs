@@ -40,7 +40,7 @@ async fn compare(
     let (mut rookery, mut seam, mut sqlite) = <(Turns, Turns, Turns)>::default();
     for _ in 0..plan.turns {
         rookery.ask(plan, &community.server, &load).await?;
-        // What is still on its way to the feed must not disturb the other side.
+        // Events on their way to the feed must not disturb the other side.
         community.settle().await?;
         sqlite.add(&limits::written(plan, "sqlite", clients).await?, None)?;
         seam.add(&limits::written(plan, "seam", clients).await?, None)?;

@@ -1,4 +1,4 @@
-//! What rookery takes: memory, time to start, disk.
+//! The memory, start time and disk space of rookery.
 
 use std::time::Duration;
 

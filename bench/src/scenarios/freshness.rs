@@ -48,7 +48,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<Vec<Measure>> {
     ])
 }
 
-/// How long posts took, from when they were sent.
+/// The latencies of posts, from when they were sent.
 pub struct Seen {
     /// Until the feed showed them.
     pub shown: Latencies,

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The scenarios that are measured.
 
 mod catch_up;
 mod create;

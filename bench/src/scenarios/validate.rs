@@ -14,7 +14,7 @@ use crate::load::Load;
 use crate::measure::{Measure, Target, in_turns};
 use crate::server::Server;
 
-/// What auth says of who is asking.
+/// The headers in which auth says who is asking.
 const IDENTITY: [&str; 5] = [
     "x-user-id",
     "x-user-name",
@@ -29,8 +29,8 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<Vec<Measure>> {
     beside_empty(plan, folder.path(), &community.server, &community.tokens[0]).await
 }
 
-/// The question that a gateway asks of `server` for each request, beside an empty handler in the kit, and
-/// beside one that answers with the same headers and knows nobody.
+/// The question that a gateway asks of `server` for each request. Beside it are an empty handler in the kit,
+/// and one that answers with the same headers and knows nobody.
 pub async fn beside_empty(
     plan: &Plan,
     folder: &Path,

@@ -1,5 +1,5 @@
-//! The ways to the operators' API: through the socket of a running server, at the private port of each
-//! service of a fleet, or in this process, over stores that it opened itself.
+//! The ways to the operators' API: the socket of a running server, the private port of each service of a
+//! fleet, or this process itself, over stores that it opened.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,21 +31,21 @@ use tower::ServiceExt;
 use super::args::Operators as Wanted;
 use super::offline::Offline;
 
-/// How long a server may take to open its socket, or another command to be done.
+/// The longest wait for a server to open its socket, or for another command to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_millis(20);
-/// How often is looked for a server that is away.
+/// The pause between two polls for a server that is away.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The largest answer that is read as a whole.
 const LARGEST: usize = 64 << 20;
 
-/// All that answer.
+/// Everybody who answers operators here.
 pub(super) struct Operators {
     ways: Vec<Way>,
     offline: Option<Offline>,
 }
 
-/// Whoever answers for some services, or for all.
+/// A way to the operators' API of one service, or of all.
 pub(super) struct Way {
     /// The service, where it is one alone.
     service: Option<&'static str>,
@@ -59,7 +59,7 @@ enum Transport {
     Here(Router),
 }
 
-/// What several ways answered, and why others did not.
+/// The answers of several ways, and the errors of those that did not answer.
 pub(super) struct Answers<T> {
     pub given: Vec<T>,
     failed: Vec<anyhow::Error>,
@@ -111,7 +111,7 @@ impl Operators {
         })
     }
 
-    /// Whether somebody else runs the services.
+    /// True if another process runs the services.
     pub(super) fn is_running(&self) -> bool {
         self.offline.is_none()
     }
@@ -134,12 +134,12 @@ impl Operators {
         }
     }
 
-    /// What all of them answer.
+    /// Gets `path` from all of them.
     pub(super) async fn all<T: DeserializeOwned>(&self, path: &str) -> Answers<T> {
         gathered(self.ways.iter().map(|way| way.get(path))).await
     }
 
-    /// Has all of them do something.
+    /// Posts `body` to `path` of all of them.
     pub(super) async fn tell_all<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -148,7 +148,7 @@ impl Operators {
         gathered(self.ways.iter().map(|way| way.post(path, body))).await
     }
 
-    /// Whoever answers for `service`.
+    /// The way to `service`.
     pub(super) fn of_service(&self, service: &str) -> anyhow::Result<&Way> {
         let mut ways = self.ways.iter();
         let found = ways.find(|way| way.service.is_none_or(|name| name == service));
@@ -162,7 +162,7 @@ impl Operators {
         })
     }
 
-    /// Whoever answers for the consumer group `group`.
+    /// The way to the consumer group `group`.
     pub(super) async fn of_group(&self, group: &str) -> anyhow::Result<&Way> {
         let mut known: Vec<String> = Vec::new();
         let mut failed = Vec::new();
@@ -182,7 +182,7 @@ impl Operators {
         bail!("{}", failed.join("; "))
     }
 
-    /// Whoever answers first: all of them know the topics.
+    /// The first way that answers: all of them know the topics.
     pub(super) async fn any(&self) -> anyhow::Result<&Way> {
         let mut last = None;
         for way in &self.ways {
@@ -267,12 +267,12 @@ impl Way {
         }
     }
 
-    /// What is there.
+    /// Gets the JSON at `path`.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         whole(self.send(Method::GET, path, None::<&()>).await?).await
     }
 
-    /// Has something done.
+    /// Posts `body` to `path` and reads the JSON of the answer.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -281,7 +281,7 @@ impl Way {
         whole(self.send(Method::POST, path, Some(body)).await?).await
     }
 
-    /// What comes line by line.
+    /// Opens an answer that comes line by line.
     pub(super) async fn lines(&self, method: Method, path: &str) -> anyhow::Result<Lines> {
         let response = self.send(method, path, None::<&()>).await?;
         Ok(Lines {
@@ -342,7 +342,7 @@ impl Way {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .context("the server does not answer")?;
-        // What goes wrong with the connection is seen by whoever reads the answer.
+        // Whoever reads the answer sees an error of the connection.
         self.tasks.spawn(async move { drop(connection.await) });
         let response = sender
             .send_request(request)
@@ -370,7 +370,7 @@ async fn whole<T: DeserializeOwned>(response: Response<Body>) -> anyhow::Result<
         .context("the answer can't be read: is the server another version?")
 }
 
-/// What a problem says, field by field where it names some.
+/// The message of a problem, field by field where it names some.
 async fn refusal(response: Response<Body>) -> String {
     let status = response.status();
     let bytes = axum::body::to_bytes(response.into_body(), LARGEST).await;
@@ -421,7 +421,7 @@ impl Lines {
     }
 }
 
-/// What RFC 3986 lets stand as it is.
+/// The characters to encode: all that RFC 3986 does not call unreserved.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

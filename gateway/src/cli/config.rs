@@ -10,7 +10,7 @@ use super::say;
 use super::table::{Table, or_dash};
 use crate::roster::{self, ROSTER};
 
-/// Where a value came from that was said with the command.
+/// The source of values that the command line sets.
 const COMMAND_LINE: &str = "command line";
 
 /// Prints what is in force.

@@ -105,7 +105,7 @@ async fn follow(config: &Config, wanted: &Wanted, tail: &Tail) -> anyhow::Result
     }
 }
 
-/// What was printed already.
+/// Progress over several reads: whether anything was printed, and the next offset of each partition.
 #[derive(Default)]
 struct Seen {
     any: bool,

@@ -10,7 +10,7 @@ use super::client::Operators;
 use super::say;
 use feed_generator::operator::Progress;
 
-/// A line each so many tenths, where nobody watches a bar.
+/// The number of lines that show progress where nobody watches a bar.
 const TENTHS: i64 = 10;
 
 pub(super) async fn rebuild(operators: &Operators) -> anyhow::Result<()> {

@@ -71,7 +71,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-/// What is asked of whoever runs the services.
+/// Does a command that asks the services.
 async fn ask(operators: &Operators, command: Command, password: String) -> anyhow::Result<()> {
     match command {
         Command::Events(Events::Topics { json }) => events::topics(operators, json).await,
@@ -83,7 +83,7 @@ async fn ask(operators: &Operators, command: Command, password: String) -> anyho
     }
 }
 
-/// How the process ends, with a line that says what went wrong.
+/// The exit code of the process. Prints what went wrong.
 pub fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else {
         return ExitCode::SUCCESS;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::site::Site;
 
-/// What was opened.
+/// The stores that were opened.
 pub(super) struct Offline(Box<dyn Stores>);
 
 impl Offline {

@@ -57,12 +57,12 @@ pub(super) fn span(ms: i64) -> String {
     }
 }
 
-/// What is there, or a dash.
+/// The text, or a dash.
 pub(super) fn or_dash(text: Option<impl fmt::Display>) -> String {
     text.map_or_else(|| "-".to_owned(), |text| text.to_string())
 }
 
-/// When `text` says: so long before `now`, or at that time.
+/// The time that `text` names: a span back from `now`, or a moment.
 pub(super) fn moment(text: &str, now: DateTime<Utc>) -> anyhow::Result<DateTime<Utc>> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(time.to_utc());

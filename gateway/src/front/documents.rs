@@ -78,7 +78,7 @@ fn merge(documents: Vec<Value>) -> Value {
             version = said.clone();
         }
         if let Value::Object(own) = document["paths"].take() {
-            // What every service has of its own is answered here.
+            // Paths that every service has are answered here.
             let shared = ["/", "/health", "/ready"];
             paths.extend(
                 own.into_iter()

@@ -1,7 +1,7 @@
-//! The bodies of Traefik's own errors. Its errors middleware sees no more than a status, so it stands
-//! where services' answers don't pass with the same status, or say the same by it
-//! (`traefik/dynamic/middlewares.yml`). Where auth is asked, 500 is Traefik's; a service's own is given a
-//! mark there on its way out.
+//! The bodies of Traefik's own errors. Its errors middleware sees a status and nothing else. So it stands
+//! where no service's answer passes with the same status, or where that says the same
+//! (`traefik/dynamic/middlewares.yml`). Where auth is asked, 500 is Traefik's: a service's own 500 is marked
+//! there on its way out.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use blocks::context::{self, RequestContext};
 use http::{StatusCode, Uri};
 use serde::Deserialize;
 
-/// What a service's own 500 is turned into on its way through Traefik.
+/// The status that stands for a service's own 500 on its way through Traefik.
 const SERVICE_500: u16 = 598;
 
 pub(super) fn router() -> Router {
@@ -25,7 +25,7 @@ pub(super) fn router() -> Router {
 struct Asked {
     /// The status before Traefik changed it.
     was: Option<u16>,
-    /// What the client asked for.
+    /// The URL that the client asked for.
     url: Option<String>,
 }
 
@@ -45,7 +45,7 @@ async fn page(Path(status): Path<u16>, Query(asked): Query<Asked>) -> Response {
     context::scope(Arc::new(request), async { problem.into_response() }).await
 }
 
-/// What a client is told about `status`, which was `was` when Traefik caught it.
+/// The problem that a client gets for `status`, which was `was` when Traefik caught it.
 fn problem(status: u16, was: u16) -> Option<Problem> {
     let problem = match (status, was) {
         (413, _) => Problem::new(

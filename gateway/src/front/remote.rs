@@ -17,7 +17,8 @@ use hyper_util::rt::TokioExecutor;
 
 use crate::address::Address;
 
-/// How long an answer may take. A check has no longer than two seconds, so this one says why.
+/// The longest wait for an answer. A check is cut off after two seconds, so this one ends earlier and says
+/// why.
 const PATIENCE: Duration = Duration::from_millis(1_800);
 /// The largest answer that is read.
 const LARGEST: usize = 8 << 20;
@@ -50,7 +51,7 @@ impl Remote {
         }
     }
 
-    /// What can be asked of a service: itself, its database, its events.
+    /// The checks of a service: of itself, its database and its events.
     pub fn checks(&self, address: &Address) -> Vec<Arc<dyn Check>> {
         [
             ("service", "/ready"),
@@ -70,7 +71,7 @@ impl Remote {
     }
 }
 
-/// What a problem says, or the beginning of what is none.
+/// The detail of a problem, or the beginning of another body.
 fn detail(body: &[u8]) -> String {
     let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let detail = problem

@@ -1,7 +1,7 @@
 //! The lines of a file between two markers.
 //!
-//! A marker is a comment of the file's own kind: a line that ends in `made by rookery generate: NAME` (in
-//! Markdown with `-->` behind it), and one with `end of what is made`.
+//! A marker is a comment of the file's own kind. The first one ends in `made by rookery generate: NAME` (in
+//! Markdown with `-->` behind it), the second one has `end of what is made` in it.
 
 /// Lines that are made, in a file that is otherwise written by hand.
 pub(super) struct Block {

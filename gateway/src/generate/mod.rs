@@ -26,7 +26,7 @@ struct File {
     text: String,
 }
 
-/// What stands in each file that is made.
+/// The text of each made file.
 async fn files(root: &Path) -> anyhow::Result<Vec<File>> {
     let templates = Templates::read(root)?;
     let openapi = openapi::document().await?;
@@ -80,7 +80,7 @@ fn read(root: &Path, path: &str) -> anyhow::Result<String> {
     text.with_context(|| format!("could not read {path}"))
 }
 
-/// Writes what differs, and says what that was; with `check` it writes nothing.
+/// Writes the files that differ and returns their paths; with `check` it writes nothing.
 ///
 /// # Errors
 /// When the folder is not the project's, or with `check` when anything differs.

@@ -14,7 +14,7 @@ use crate::app;
 use crate::roster;
 use crate::site::Site;
 
-/// Opens all services in a folder that nobody keeps, and asks them.
+/// Opens all services in a temporary folder, and asks them.
 pub(super) async fn document() -> anyhow::Result<OpenApi> {
     let name = format!("rookery-generate-{}", std::process::id());
     let folder = std::env::temp_dir().join(name);

@@ -1,4 +1,4 @@
-//! Lists and tables that stand in files which are otherwise written by hand.
+//! Lists and tables in files that are otherwise written by hand.
 
 use blocks::Mode;
 use blocks::config::{AnySetting, PROCESS};
@@ -90,7 +90,7 @@ fn env_example() -> String {
     }))
 }
 
-/// Without the marks of Markdown.
+/// The text without Markdown's backquotes.
 fn plain(text: &str) -> String {
     text.replace('`', "")
 }

@@ -11,7 +11,7 @@ use service::{Definition, Store};
 use super::read;
 use crate::roster::ROSTER;
 
-/// Where the templates are.
+/// The folder of the templates.
 pub(super) const FOLDER: &str = "deploy/templates";
 
 /// Each compose file, and what it is for.
@@ -22,7 +22,7 @@ pub(super) const COMPOSE: [(&str, &str); 4] = [
     ("docker-compose.prod.yml", "prod"),
 ];
 
-/// What a container is told by other means, or not at all.
+/// Settings that a container gets by other means, or not at all.
 const NOT_PASSED: [&str; 9] = [
     "HOST",
     "PORT",

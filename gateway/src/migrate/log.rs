@@ -1,12 +1,11 @@
 //! The topics: every record, with its key, headers, bytes and time.
 //!
-//! A record that was published twice is one. The records of a key come in the order of their versions,
-//! also where the old log has them otherwise: of a compacted topic Kafka keeps the one that it got last.
-//! What the topic would let go of anyway (too old, or superseded and old) stays behind: Kafka may drop it
-//! at any moment.
+//! A record that was published twice is one. The records of a key come in the order of their versions, even
+//! where the old log has another: on a compacted topic Kafka keeps the last one it got. Records that the
+//! topic would drop anyway (too old, or superseded and old) stay behind: Kafka may drop them at any moment.
 //!
-//! Which records these are is worked out once a partition, from a first look at it, and kept as their
-//! offsets: eight bytes a record.
+//! The records to move are worked out once a partition, in a first pass over it, and kept as their offsets:
+//! eight bytes a record.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,8 +27,7 @@ use service::Place;
 /// Records that are read at once.
 const PAGE: usize = 500;
 
-/// A record as both logs have it. When it was appended is a broker's business where it says so, and is
-/// not compared.
+/// A record as both logs have it. The time of its append is not compared: a broker may set its own.
 #[derive(Debug, Serialize, Deserialize)]
 struct Text {
     key: Option<String>,
@@ -45,7 +43,7 @@ fn text(record: &Record) -> Result<String, BoxError> {
     })?)
 }
 
-/// By what a record is known again.
+/// The fingerprint of a record: half of its SHA-256.
 type Mark = [u8; 16];
 
 fn mark(text: &str) -> Mark {
@@ -65,7 +63,7 @@ struct Plan {
 /// The plans of a topic, by partition.
 type Plans = Arc<Vec<Plan>>;
 
-/// What is noted of a record at the first look.
+/// A record as the first pass notes it.
 struct Noted {
     offset: i64,
     mark: Mark,
@@ -118,8 +116,8 @@ impl Plan {
             let is_latest = latest.get(&record.key) == Some(&(record.version, record.offset));
             !record.is_old || (compacted && is_latest)
         };
-        // The places of a key stay as they are; which of its records is at which goes by version. Of all
-        // records, so that a place does not change when an old one stays behind.
+        // A key keeps its places in the partition; its records take them in the order of their versions. Old
+        // records count, too, so that a place does not change when one of them stays behind.
         let mut by_key: HashMap<u64, Vec<usize>> = HashMap::new();
         for (at, record) in noted.iter().enumerate() {
             by_key.entry(record.key).or_default().push(at);
@@ -183,7 +181,7 @@ impl<'a> Pages<'a> {
                 .bus
                 .read(self.topic, self.partition, self.next, PAGE)
                 .await?;
-            // What is behind it was removed: there is nothing more.
+            // The records behind it were removed: there are no more.
             self.next = page.last().map_or(self.end, |last| last.offset + 1);
             self.page = page.into_iter();
         }
@@ -252,7 +250,7 @@ impl Here {
         let place = |page: &[Record]| page.binary_search_by_key(&offset, |record| record.offset);
         let first = page.first().map_or(i64::MIN, |record| record.offset);
         if place(page).is_err() && offset < first {
-            // Out of order: one that is read for itself.
+            // Out of order: this one is read by itself.
             let one = self.bus.read(&self.topic, partition, offset, 1).await?;
             let one = one.into_iter().find(|record| record.offset == offset);
             return one.ok_or_else(|| "a record is gone".into());
@@ -290,7 +288,7 @@ struct There {
 }
 
 impl There {
-    /// How many there are; none before the topic is made.
+    /// The number of partitions; 0 before the topic is made.
     async fn partitions(&self) -> Result<i32, BoxError> {
         match self.bus.extents(&self.topic).await {
             Ok(extents) => Ok(i32::try_from(extents.len())?),

@@ -7,8 +7,9 @@
 //!                                 └ what is committed is published, what is published is applied
 //! ```
 //!
-//! What moves is a list of [`Part`]s, made by each service that is open there, and by `log` for the topics. Each is a walk over
-//! both sides in the same order, so it can be broken off anywhere and done again.
+//! A data migration is a list of [`Part`]s: each service that is open there makes its own, and `log` makes
+//! those of the topics. Each is a walk over both sides in the same order, so it can be broken off anywhere
+//! and done again.
 
 mod log;
 mod settle;
@@ -29,21 +30,21 @@ pub use self::shown::Shown;
 use crate::roster::ROSTER;
 use crate::site::Site;
 
-/// What became of a part.
+/// The result of a part.
 #[derive(Debug)]
 pub struct Moved {
-    /// Its name.
+    /// The part's name, as `auth.users`.
     pub name: String,
     /// Both sides at the end.
     pub compared: Compared,
-    /// How many rows were written.
+    /// The number of rows that this run wrote.
     pub written: u64,
 }
 
-/// What became of a folder.
+/// The result of a data migration.
 #[derive(Debug)]
 pub struct Report {
-    /// Part by part.
+    /// The results of all parts.
     pub parts: Vec<Moved>,
     /// Events that the folder's log has refused. Those of posts stay behind.
     pub refused: u64,
@@ -52,7 +53,7 @@ pub struct Report {
 /// Moves the folder of `config` into the servers that it names; `dry` only compares.
 ///
 /// # Errors
-/// Why it could not, naming the setting or the part. Done again it goes on.
+/// When it can't, naming the setting or the part. Run again, it goes on.
 pub async fn run(config: &Config, dry: bool, shown: &Shown) -> anyhow::Result<Report> {
     let folder = own(config)?;
     shown::say("asking the servers");
@@ -162,7 +163,7 @@ async fn copy(part: &Part, before: &Compared, shown: &Shown) -> anyhow::Result<(
     Ok(())
 }
 
-/// What to do about it, behind what it is.
+/// Adds to the error what an operator can do about it.
 fn refused(error: MoveError) -> anyhow::Error {
     let used = matches!(error, MoveError::Foreign { .. } | MoveError::Differs { .. });
     let error = anyhow::Error::from(error);
@@ -193,7 +194,7 @@ async fn refused_events(embedded: &Embedded) -> anyhow::Result<u64> {
     Ok(refused)
 }
 
-/// Whether anything waits in an outbox.
+/// Counts the events that wait in an outbox.
 async fn pending(outbox: &dyn Outbox) -> anyhow::Result<i64> {
     let depth = outbox.depth().await.map_err(anyhow::Error::from_boxed)?;
     Ok(depth.pending)

@@ -1,5 +1,5 @@
-//! Brings a folder to rest: relays publish what is committed, groups apply what is published, and what
-//! is done beside requests is done, until nothing is left. It is what the server does when nobody asks.
+//! Brings a folder to rest: relays publish, groups apply, and background work ends, until nothing is left. A
+//! server does the same when nobody asks it anything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use tokio_util::sync::CancellationToken;
 use super::pending;
 use crate::site::Site;
 
-/// How often it is looked at.
+/// The pause between two polls.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How long nothing may move while something is left.
+/// The longest time without progress while something is left.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How long what was told to stop may take.
+/// The longest wait for a task that was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// What is left to do.
+/// The work that is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Left {
     /// Events that are committed and not published.
@@ -86,7 +86,7 @@ pub(super) async fn settle(site: &Site, embedded: &Arc<Embedded>) -> anyhow::Res
     relays.end(GRACE).await;
     alarm.outcome()?;
     waited?;
-    // What was done between the last look and the end.
+    // Work may have come between the last poll and the end.
     match Left::of(site, &*bus).await? {
         Left::NOTHING => Ok(()),
         left => Err(stuck(left)),
@@ -128,7 +128,7 @@ fn start(
 
 async fn wait(site: &Site, bus: &dyn EventBus) -> anyhow::Result<()> {
     let mut last = (Left::of(site, bus).await?, Instant::now());
-    // Twice in a row: what was published between the two questions of one look shows in the next.
+    // Twice in a row: an event that was published between the two questions of one poll shows in the next.
     let mut quiet = 0;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;

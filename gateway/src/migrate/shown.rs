@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A line each so many rows, where nobody watches.
+/// The number of rows between two lines, where nobody watches a bar.
 const EVERY: u64 = 10_000;
 
-/// Says what begins.
+/// Prints a line on standard error.
 pub(super) fn say(what: &str) {
     eprintln!("{what}");
 }

@@ -24,8 +24,8 @@ impl Writers {
         let habits = Habits {
             community,
             accounts: 8,
-            // The MongoDB-wire server of the stack looks at every post for each page of a list, so
-            // there must not be too many of them.
+            // The MongoDB-wire server of the stack reads every post for each page of a list, so there must
+            // not be too many of them.
             pause: Duration::from_millis(250),
         };
         let writers = (0..WRITERS).map(|number| Writer::new(habits, number));
@@ -55,13 +55,13 @@ impl Writers {
         self.during(fleet, tokio::time::sleep(time)).await
     }
 
-    /// What became of their writes so far.
+    /// The outcome of their writes so far.
     pub fn count(&self) -> Count {
         people::count(&self.writers)
     }
 
-    /// Holds everything that they were told against what is there now: every acknowledged write, once,
-    /// in the posts, the feed, the inboxes and on the topics; nothing else; and nothing given up on.
+    /// Compares what they were told with what is there now. Every acknowledged write is in the posts, the
+    /// feed, the inboxes and on the topics, once. There is nothing else, and nothing was given up on.
     pub async fn account(&mut self, fleet: &Fleet) -> Count {
         fleet.well().await;
         let client = fleet.gateway();

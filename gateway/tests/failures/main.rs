@@ -1,5 +1,5 @@
-//! Life with real servers: the fleet on this machine (`scripts/stack`), every server and service a
-//! process of its own, and what becomes of writes when any of them is stopped, killed or not there yet.
+//! Life with real servers: the fleet on this machine (`scripts/stack`), every server and service a process of
+//! its own. The tests look at writes while any of them is stopped, killed or not there yet.
 //!
 //! One stack is made for all tests; they have it one after the other. `scripts/test-failures` builds
 //! the services and runs this.
@@ -15,7 +15,7 @@
 //! | [`replicas`] | several processes of one service |
 //! | [`replays`] | whole topics delivered once more |
 //!
-//! Who writes, and what must be true after it, is [`testkit::community`].
+//! The writers, and what must be true after them, are in [`testkit::community`].
 
 #![expect(
     clippy::unwrap_used,

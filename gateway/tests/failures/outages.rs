@@ -13,7 +13,7 @@ const A_WHILE: Duration = Duration::from_secs(1);
 /// How long a server is away.
 const AWAY: Duration = Duration::from_millis(2_500);
 
-/// How much was acknowledged since `before`; all of it was.
+/// Counts the writes that were acknowledged since `before`, and checks that none was cut off.
 fn all_acknowledged_since(before: Count, writers: &Writers) -> usize {
     let count = writers.count();
     assert_eq!(count.cut_off, before.cut_off, "{count}");
@@ -204,8 +204,8 @@ async fn no_acknowledged_write_is_lost_when_the_mongodb_server_is_killed() {
     writers.account(&fleet).await;
 }
 
-/// Waits until readers are told so. Who asks at first may only have to wait: for a server that is back
-/// soon nobody gets an error.
+/// Waits until readers get the error. The first ones may only have to wait: for a server that is back soon
+/// nobody gets an error.
 async fn posts_are_away(fleet: &Fleet) {
     let client = testkit::http::Client::new(fleet.gateway_address());
     eventually("the posts are away", async || {

@@ -16,7 +16,7 @@ async fn topics_that_are_delivered_twice_leave_every_projection_as_it_was() {
 
     let consumers = fleet.services_with("consumer_lag").await;
     fleet.stop(&consumers).await;
-    // Where each group stands is forgotten; what it knows of each key is not.
+    // The groups lose their offsets; the versions of their keys stay.
     assert_eq!(fleet.redis(&["del", "feed:group:offsets"]).await, "1");
     let schemas = fleet.schemas_with("consumer_offsets").await;
     let read = |schema: &&String| consumers.contains(&schema.trim_matches('"'));
@@ -52,7 +52,7 @@ async fn topics_that_are_delivered_twice_leave_every_projection_as_it_was() {
     assert_eq!(writers.account(&fleet).await, count);
 }
 
-/// What groups made of the events, as numbers that change with any of it.
+/// The effects of events in all groups, as numbers that change with any of them.
 async fn projections(fleet: &Fleet) -> Vec<String> {
     let streams = "local all = {} local keys = redis.call('KEYS', 'feed:activity:*') table.sort(keys) \
         for _, key in ipairs(keys) do \

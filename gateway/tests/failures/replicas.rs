@@ -56,7 +56,7 @@ async fn eventually_shared(fleet: &Fleet, group: &str, both: [&str; 2]) {
     .await;
 }
 
-/// How many events a process has handled for a group.
+/// The number of events that a process has handled for a group.
 async fn taken_in(fleet: &Fleet, process: &str, group: &str) -> f64 {
     let name = "consumer_events_total";
     fleet.metric(process, name, &[group, "handled"]).await

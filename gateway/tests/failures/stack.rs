@@ -1,6 +1,6 @@
 //! The processes of the fleet.
 //!
-//! Whatever is done to them is done by `scripts/stack` or by a signal. They end with this process,
+//! Everything that is done to them is done by `scripts/stack` or by a signal. They end with this process,
 //! however it ends: a shell waits for that and removes everything.
 
 use std::fs;
@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// One for all tests. The input of the other process ends with this one.
 static STACK: LazyLock<(Stack, Child)> = LazyLock::new(plan);
-/// Who has it now.
+/// Held by the test that uses the stack.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// The stack, for one test.
@@ -46,7 +46,7 @@ impl Deref for Fleet {
 }
 
 impl Drop for Fleet {
-    /// What the processes said, for whoever looks for the reason.
+    /// Prints the end of each log when the test failed.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             return;
@@ -119,7 +119,7 @@ impl Fleet {
         self.script(&[&["stop"], parts].concat()).await;
     }
 
-    /// Sees to it that there are so many processes of a service.
+    /// Starts and stops processes of a service until there are `count`.
     pub async fn scale(&self, service: &str, count: usize) {
         let count = count.to_string();
         self.script(&["scale", service, &count]).await;
@@ -178,7 +178,7 @@ impl Fleet {
         testkit::http::Client::new(self.address(part))
     }
 
-    /// Where everybody talks to it.
+    /// The gateway's address.
     pub fn gateway_address(&self) -> String {
         self.address("traefik")
     }
@@ -259,7 +259,7 @@ impl Fleet {
         events
     }
 
-    /// How many records lie on dead-letter topics.
+    /// The number of records on dead-letter topics.
     pub async fn dead_letters(&self) -> i64 {
         let bus = self.bus();
         let topics = bus.topics().await.unwrap();
@@ -300,7 +300,7 @@ pub async fn end(pid: u32, signal: &str) {
     .await;
 }
 
-/// Looks until it is so; says what was seen last when it does not come to that.
+/// Polls until `look` succeeds; fails with what it saw last when that takes too long.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {

@@ -95,7 +95,7 @@ async fn waits(fleet: &Fleet, process: &str) {
     .await;
 }
 
-/// Whoever was first, the others took what was there.
+/// One replica was first; the others took what was there.
 async fn one_schema_and_one_key(fleet: &Fleet) {
     for schema in fleet.schemas_with("_sqlx_migrations").await {
         let steps = format!(

@@ -39,7 +39,7 @@ async fn a_service_that_is_asked_to_stop_answers_what_is_under_way_and_exits_0()
     }
     assert!(writers.count().cut_off > 0, "nobody noticed");
     let count = writers.account(&fleet).await;
-    // Who found nobody may try again without a doubt: whatever was done was answered.
+    // A client that reached nobody may try again without a doubt: everything done was answered.
     assert_eq!(count.took_place, 0, "done and not answered: {count}");
 }
 

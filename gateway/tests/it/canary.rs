@@ -40,7 +40,7 @@ async fn no_password_token_or_address_is_logged_at_any_level() {
         .expect(201);
     rookery.publish(token, "a post").await;
     rookery.shows(&["a post"]).await;
-    // Where people put them by mistake, too.
+    // Secrets also stand where people put them by mistake.
     rookery
         .get(&format!("/api/posts?token={token}&email={email}"), None)
         .await

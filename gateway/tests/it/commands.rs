@@ -32,7 +32,7 @@ async fn create_admin(folder: &Folder, name: &str, how: &[&str]) -> Said {
     Said::of(child.wait_with_output().await.unwrap())
 }
 
-/// What is the same with and without a server.
+/// The commands that say the same with and without a server.
 async fn looks_around(folder: &Folder, records: usize, how: &[&str]) {
     let run = async |args: &[&str]| folder.run(&[args, how].concat()).await;
     let topics = run(&["events", "topics"]).await.well();
@@ -64,7 +64,7 @@ async fn looks_around(folder: &Folder, records: usize, how: &[&str]) {
         })
         .collect();
     let expected: Vec<String> = (1..=12).map(|number| format!("post {number}")).collect();
-    // What was published once more stands in its partition behind what is newer.
+    // Events that were published once more lie behind newer ones in their partition.
     if records == 12 {
         assert_eq!(titles, expected, "by time over all partitions");
     }

@@ -1,4 +1,4 @@
-//! What a consumer gives up on, from the command line.
+//! Events that a consumer gave up on, from the command line.
 
 use std::sync::Arc;
 

@@ -76,7 +76,7 @@ async fn every_problem_has_its_body_and_what_the_operation_says_of_it() {
     }
 }
 
-/// What is read from a query is what the documentation names.
+/// The documentation names every query parameter that is read.
 #[tokio::test]
 async fn a_parameter_that_an_operation_does_not_document_is_refused_by_name() {
     let folder = Folder::new();
@@ -94,7 +94,7 @@ async fn a_parameter_that_an_operation_does_not_document_is_refused_by_name() {
             "{method} {path}"
         );
     }
-    // What scrapers, probes and browsers add to the rest is passed over.
+    // Parameters that scrapers, probes and browsers add are passed over.
     for path in ["/health", "/ready", "/docs", "/openapi.json"] {
         let answer = rookery
             .get(&format!("{path}?no_such_parameter=1"), None)

@@ -1,4 +1,4 @@
-//! What the front answers where no service does, and what never passes it.
+//! The front's own answers, and the requests that never pass it.
 
 use serde_json::json;
 use testkit::http::raw;

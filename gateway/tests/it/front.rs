@@ -1,4 +1,4 @@
-//! What answers for a fleet as a whole.
+//! The answers of `rookery front` for a fleet as a whole.
 
 use axum::Router;
 use axum::http::StatusCode;

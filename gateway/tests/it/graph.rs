@@ -1,11 +1,11 @@
-//! Who may depend on whom.
+//! The dependencies that crates may have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::Value;
 
-/// What cargo says of the workspace.
+/// The output of cargo.
 fn cargo(arguments: &[&str]) -> Vec<u8> {
     let output = Command::new(env!("CARGO"))
         .args(arguments)
@@ -18,8 +18,8 @@ fn cargo(arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// The members of the workspace: the folder of each, and what it depends on outside of its tests: always,
-/// or, where `with_features`, also by a feature.
+/// The members of the workspace: the folder of each and its dependencies outside of tests, with those by a
+/// feature where `with_features` is set.
 fn members(with_features: bool) -> BTreeMap<String, (String, BTreeSet<String>)> {
     let output = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
     let metadata: Value = serde_json::from_slice(&output).unwrap();

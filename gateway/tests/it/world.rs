@@ -41,7 +41,7 @@ impl Folder {
         command
     }
 
-    /// What a command prints, and how it ends.
+    /// Runs a command: its output, and how it ended.
     pub async fn run(&self, args: &[&str]) -> Said {
         Said::of(self.command(args).output().await.unwrap())
     }
@@ -72,7 +72,7 @@ impl Folder {
             if let Some(ended) = child.try_wait().unwrap() {
                 panic!("{ended}: {}", read(&self.file("stderr")));
             }
-            // What the last one left is gone before it says that it has the folder.
+            // A new owner in the lock file means that the last server's address is gone.
             let owner = read(&self.data().join("rookery.lock"));
             let address = read(&self.data().join("rookery.addr"));
             let is_new = owner.trim() == format!("process {pid}");
@@ -115,7 +115,7 @@ impl Folder {
         }
     }
 
-    /// What the last server wrote, both ways.
+    /// The output of the last server, both streams.
     pub fn output(&self) -> String {
         read(&self.file("stdout")) + &read(&self.file("stderr"))
     }
@@ -125,7 +125,7 @@ pub fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-/// How a command ended.
+/// The output of a command, and how it ended.
 #[derive(Debug)]
 pub struct Said {
     pub code: Option<i32>,

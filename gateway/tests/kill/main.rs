@@ -10,7 +10,8 @@
 //! | [`server`] | the process: started, killed, stopped |
 //! | [`log`] | what lies on the topics in the end |
 //!
-//! Who writes, and what must be true after it, is [`testkit::community`], which the fleet's tests share.
+//! The writers, and what must be true after them, are in [`testkit::community`], which the fleet's tests
+//! share.
 
 #![expect(
     clippy::unwrap_used,
