@@ -19,7 +19,7 @@ use super::{LETTERS, Mongo, POSTS, lease};
 
 /// Most documents whose events are counted one by one.
 const COUNTED: i64 = 1000;
-/// How often an event is set aside anew while others change its document.
+/// Most tries to set an event aside while others change its document.
 const ATTEMPTS: usize = 16;
 
 /// A document with pending events.
