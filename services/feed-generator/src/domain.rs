@@ -38,7 +38,7 @@ impl Stream {
 pub struct Entry {
     /// The post's id.
     pub post_id: Uuid,
-    /// Its author.
+    /// The author's account.
     pub user_id: i64,
     /// The author's name in that event; shown while `user.events` have brought none.
     pub username: String,
@@ -206,7 +206,7 @@ impl Window {
         more
     }
 
-    /// The offset that the answer repeats.
+    /// The `skip` that the answer repeats.
     pub fn skip(&self) -> usize {
         match self.start {
             Start::Skip(skip) => skip,

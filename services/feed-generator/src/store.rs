@@ -14,7 +14,7 @@ use crate::domain::Window;
 use crate::error::FeedError;
 use crate::rebuild::Targets;
 
-/// How much there is.
+/// The sizes of the read model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     /// Activities that the global stream shows.
