@@ -15,8 +15,8 @@
 //! - a stored change and its event are one write, and nothing here talks to the bus;
 //! - a post's version counts its events, the deletion too;
 //! - a deleted post leaves no content in the store;
-//! - every answer shows the author's name of now, and an event the one of its time;
-//! - an answer from memory is what the store would have answered.
+//! - every answer shows the author's current name, an event the name at its time;
+//! - an answer from memory equals the store's.
 
 pub mod api;
 pub mod cache;
@@ -76,7 +76,7 @@ pub struct Settings {
     /// Whether answers are kept in memory: only with a single writing process, since the cache sees
     /// no other commits.
     pub cache: bool,
-    /// How much a post may hold.
+    /// The limits of a post.
     pub limits: Limits,
 }
 

@@ -34,9 +34,9 @@ pub struct Filter {
 ///
 /// These hold for every adapter, and the tests in `tests/it/store.rs` check them:
 /// - a write and the event it causes are one, and the event's version is the post's;
-/// - a write about a version that is no longer the last one changes nothing and says so;
+/// - a write to a version that is not the last one changes nothing and returns false;
 /// - a deleted post leaves no content behind, and its version goes on counting;
-/// - every answer shows the author's name of now;
+/// - every answer shows the author's current name;
 /// - a deleted account publishes nothing any more.
 #[async_trait]
 pub trait PostStore: Send + Sync + 'static {

@@ -1,4 +1,4 @@
-//! Forward-auth: what a gateway in front of the fleet asks before it lets a request pass.
+//! Forward-auth: a gateway in front of the fleet asks here before it lets a request pass.
 
 use axum::Json;
 use axum::body::Body;

@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `feed:activity:global`, `feed:activity:user:{id}` | LIST: entries as JSON, newest first, at most 2,000 and 200, of which 1,000 and 100 are shown |
 //! | `feed:index:global`, `feed:index:user:{id}` | ZSET: the same posts by creation |
-//! | `feed:bounds` | HASH: up to where a stream may lack posts because it became too long |
-//! | `feed:users` | SET: who has a stream |
-//! | `feed:names`, `feed:closed` | HASH, SET: names by the word of the accounts; closed accounts |
-//! | `feed:state` | HASH: the rebuild that is under way, and whether one is wanted |
-//! | `feed:building:…` | the streams that a rebuild makes, until they take the place of those above |
+//! | `feed:bounds` | HASH: the place up to which a stream may lack posts, because it was cut |
+//! | `feed:users` | SET: the users with a stream |
+//! | `feed:names`, `feed:closed` | HASH, SET: names from `user.events`; closed accounts |
+//! | `feed:state` | HASH: the current rebuild, and whether one is wanted |
+//! | `feed:building:…` | the streams of a rebuild, until they replace those above |
 //! | `feed:group:…` | the consumer group: see [`group`] |
 //!
 //! Each write is one script, so readers never see half of it. An updated post keeps its place, a

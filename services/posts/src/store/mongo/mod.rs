@@ -7,11 +7,11 @@
 //!
 //! | collection | a document is |
 //! |------------|---------------|
-//! | `posts` | a post, or what a deleted one leaves: no content, the version, the events to come |
-//! | `authors` | who writes: the name of now, and whether the account was closed |
+//! | `posts` | a post, or a deleted one's tombstone: no content, the version, the pending events |
+//! | `authors` | an author: the current name, and whether the account was closed |
 //! | `outbox_messages` | a dead letter that is still to be published |
 //! | `consumer_offsets`, `consumer_keys`, `inbox_messages` | see [`consumer`] |
-//! | `leases` | who sweeps, see [`blocks::outbox::Outbox::lease`] |
+//! | `leases` | the sweeper, see [`blocks::outbox::Outbox::lease`] |
 //!
 //! Creating a post is one write: the insert of its document, together with those created at the same
 //! time. Its event is handed over in memory, and taken out of the document later, together with many

@@ -3,7 +3,7 @@
 //! | from | to |
 //! |---|---|
 //! | `posts` with their `idempotency_keys` | `posts`, tombstones too |
-//! | `accounts` | `authors`; one that was closed says so, and whether posts are left |
+//! | `accounts` | `authors`, with closed ones marked, and whether they have posts left |
 //! | `consumer_versions`, `parked_keys`, `inbox_messages` | see [`super::consumer`] |
 //!
 //! Tags are in the documents. All events must be published before: documents arrive without any.

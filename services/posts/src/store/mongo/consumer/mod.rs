@@ -2,23 +2,23 @@
 //!
 //! | collection | a document is |
 //! |------------|---------------|
-//! | `consumer_keys` | what the group knows of a key: the version that took effect, and what blocks it |
-//! | `inbox_messages` | an event: `processing` waits, with its bytes; `processed` had its effect |
-//! | `consumer_offsets` | where the group goes on in a partition |
+//! | `consumer_keys` | a key's state: the version that took effect, and its block |
+//! | `inbox_messages` | an event: `processing` is parked, with its bytes; `processed` had its effect |
+//! | `consumer_offsets` | the group's next offset in a partition |
 //!
 //! A batch is decided as a whole before anything is written. So a handler that refuses, or can't decide
 //! now, leaves nothing behind. The batch is then written in these steps, and a crash between any two of
 //! them is harmless:
 //!
-//! 1. **The effects.** After a crash here the versions still stand before them: the batch is decided
-//!    and they are written once more, which changes nothing, since each names the version it is for.
-//! 2. **Events that wait**, each under its version. Written again, they replace themselves.
+//! 1. **The effects.** After a crash here the versions are still the old ones: the batch is decided
+//!    again. Writing an effect again changes nothing, since each names the version it is for.
+//! 2. **Parked events**, each under its version. Written again, they replace themselves.
 //! 3. **Dead letters.** After a crash here one is published twice.
-//! 4. **The keys**: version and block, in one document. From here on what took effect is skipped, and
-//!    what waits waits. If some keys are written and others are not, each is right by itself.
-//! 5. **Events that no longer wait** become `processed`. After a crash before this they are still
-//!    there; a version that a key has left behind is passed over by whoever looks at what waits.
-//! 6. **The positions.** After a crash before this the batch is delivered again, and all of it skipped.
+//! 4. **The keys**: version and block, in one document. From here on applied events are skipped, and
+//!    parked ones stay parked. If only some keys are written, each is right by itself.
+//! 5. **Events no longer parked** become `processed`. After a crash before this they are still there,
+//!    but versions that their key has passed are skipped.
+//! 6. **The offsets.** After a crash before this the batch is delivered again, and all of it skipped.
 //!
 //! Two members may write at once: a partition changes hands, or both retry a key. A key is changed
 //! only if its `rev` is as it was read, an offset only if its `next` is. The second member decides
