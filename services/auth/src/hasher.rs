@@ -1,7 +1,7 @@
 //! One thread's argon2id, with the memory it fills.
 //!
-//! The memory is taken once and kept: an allocator that is handed 19 MiB back after each password
-//! may neither return it to the system nor find it again, and a few logins would cost hundreds of
+//! The memory is taken once and kept. An allocator that is handed 19 MiB back after each password
+//! may neither return it to the system nor find it again. Then a few logins would cost hundreds of
 //! megabytes for good.
 
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};

@@ -22,7 +22,7 @@ const REMEMBERED: usize = 32_768;
 
 type Digest = [u8; 32];
 
-/// Remembers tokens.
+/// The memory of verified tokens.
 pub struct Identities(Cache<Digest, Arc<Identity>>);
 
 impl Default for Identities {
@@ -33,7 +33,7 @@ impl Default for Identities {
 
 /// The account behind a token, with the headers that say so.
 pub struct Identity {
-    /// The account.
+    /// The account, as services see their caller.
     pub caller: Caller,
     /// Its id, name, address and role as header values.
     pub headers: [HeaderValue; 4],

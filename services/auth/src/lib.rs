@@ -11,8 +11,8 @@
 //! | consumes  | nothing |
 //!
 //! Invariants: an address or a name belongs to one account, whatever its case (the database decides).
-//! a session is refused from the answer on that ended it; passwords are hashed on threads of their
-//! own ([`passwords`]); no answer has a hash in it.
+//! A session is refused from the answer on that ended it. Passwords are hashed on threads of their
+//! own ([`passwords`]). No answer has a hash in it.
 
 mod api;
 mod attempts;

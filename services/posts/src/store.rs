@@ -40,8 +40,9 @@ pub struct Filter {
 /// - a deleted account publishes nothing any more.
 #[async_trait]
 pub trait PostStore: Send + Sync + 'static {
-    /// Publishes `draft`. The store says who the author is by now: `author.name` only counts until
-    /// the account is known. With `request`, the same one again gives the post as it was published.
+    /// Publishes `draft`. The store knows the author's current name: `author.name` only counts
+    /// until the account is known. With `request`, a repeated request returns the post as it was
+    /// published.
     ///
     /// # Errors
     /// [`PostError::AccountDeleted`], [`PostError::Key`], or that the store failed.

@@ -56,6 +56,6 @@ impl Effects for FeedEffects {
         Ok(())
     }
 
-    /// Left to [`super::consumer::FeedGroup`], which knows the log's watermarks.
+    /// Adds nothing: [`super::consumer::FeedGroup`] does so, since it knows the log's watermarks.
     fn forget(&self, _topics: &[String], _words: &mut Words) {}
 }

@@ -11,7 +11,7 @@ impl Words {
         self
     }
 
-    /// Adds a number.
+    /// Adds the argument `number` as text.
     pub fn number(&mut self, number: i64) -> &mut Self {
         self.say(number.to_string())
     }

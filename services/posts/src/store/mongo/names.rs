@@ -19,9 +19,9 @@ const AUTHORS: usize = 20_000;
 pub(super) enum Known {
     /// No event of it came yet.
     Nothing,
-    /// Its name.
+    /// The account's name.
     Name(String),
-    /// It was closed.
+    /// The account was closed.
     Closed,
 }
 
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(names.get(1).unwrap().0, name("new"));
         tokio::time::advance(LASTS).await;
         assert_eq!(names.get(1), None);
-        // The names were read from the start again: what was believed before does not matter.
+        // The names were read from the start again: earlier knowledge does not matter.
         names.learn(1, name("old"), 0, Instant::now());
         assert_eq!(names.get(1).unwrap().0, name("old"));
     }

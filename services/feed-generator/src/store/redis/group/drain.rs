@@ -69,7 +69,7 @@ struct More {
     goes_on: bool,
 }
 
-/// What is known of a parked key, and up to `max` of what waits for it, lowest version first.
+/// The state of a parked key, and up to `max` of its parked records, lowest version first.
 pub(super) async fn look(
     group: &Group,
     key: &Key,

@@ -100,7 +100,7 @@ pub(super) async fn discard(group: &Group, id: i64) -> Result<bool, BoxError> {
             unblock(batch, key);
             return Ok(());
         }
-        // A gap is skipped up to what waits behind it; a dead letter counts as done.
+        // A gap is skipped up to the first parked event; a dead letter counts as done.
         let known = batch.keys.entry(key.clone()).or_default();
         known.version = Some(if is_gap { first - 1 } else { first });
         known.moved = true;

@@ -70,7 +70,7 @@ impl KeyRow {
     }
 }
 
-/// `consumer_versions` with `parked_keys`.
+/// The keys of `consumer_versions` with `parked_keys`.
 pub(in super::super) struct Keys(pub Db);
 
 #[async_trait]
@@ -139,7 +139,7 @@ impl From<InboxRow> for RowDoc {
     }
 }
 
-/// `inbox_messages`.
+/// The parked events of `inbox_messages`.
 pub(in super::super) struct Inbox(pub Db);
 
 #[async_trait]
