@@ -1,9 +1,9 @@
-//! How often an account may be tried. Ten wrong passwords in a row are let through, then one every
-//! half a minute; the right one clears the account. What is refused here costs no hash and takes no
-//! place in the queue for one, so whoever guesses at one account does not keep others out.
+//! Limits the logins to one account. Ten wrong passwords in a row are let through, then one every
+//! half a minute; the right one clears the account. A login refused here costs no hash and no place
+//! in the queue for one. So guessing at one account does not keep others out.
 //!
-//! Accounts are told apart by what the client calls them and not by whether they exist: an unknown
-//! one is refused like a known one. It is kept in memory and bounded; a restart forgets it.
+//! Accounts are counted by the client's name for them, whether or not they exist: an unknown one is
+//! refused like a known one. The counts are in memory and bounded; a restart forgets them.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -15,12 +15,12 @@ use crate::domain::{Login, key};
 
 /// Wrong passwords, or attempts at once, that are let through.
 const BURST: i32 = 10;
-/// After how long one wrong password is forgiven.
+/// Time after which one wrong password is forgiven.
 const FORGIVEN: TimeDelta = TimeDelta::seconds(30);
-/// More accounts than can be tried in half a minute.
+/// Most accounts that are remembered: more than can be tried in half a minute.
 const MOST_ACCOUNTS: usize = 16_384;
 
-/// Too many: seconds after which to try again.
+/// Too many attempts: the seconds after which to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooMany(pub u32);
 
@@ -34,15 +34,15 @@ pub(crate) struct Attempts {
 
 #[derive(Debug, Clone, Copy)]
 struct Tried {
-    /// When all that was wrong is forgiven.
+    /// The time at which all wrong passwords are forgiven.
     clean: DateTime<Utc>,
-    /// Attempts that were begun and have no outcome yet.
+    /// Attempts without an outcome yet.
     open: i32,
 }
 
 impl Attempts {
-    /// Begins an attempt at `login`. Without an outcome it counts as a wrong password: who hangs up
-    /// before the answer had a try like any other.
+    /// Begins an attempt at `login`. Without an outcome it counts as a wrong password, so hanging
+    /// up before the answer gains nothing.
     ///
     /// # Errors
     /// When there were too many.
@@ -76,7 +76,7 @@ impl Attempts {
         })
     }
 
-    /// Forgives what was wrong with an account.
+    /// Forgives all wrong passwords of an account.
     pub fn clear(&self, login: &Login) {
         let key = self.key(login);
         let mut tried = self.tried.lock();
@@ -96,7 +96,7 @@ impl Attempts {
     }
 }
 
-/// Forgets what does not matter any more; where that is nothing, the account that was tried least.
+/// Drops forgiven entries; if the map is still full, drops the idle account that is forgiven first.
 fn make_room(tried: &mut HashMap<u64, Tried>, now: DateTime<Utc>) {
     tried.retain(|_, entry| entry.open > 0 || entry.clean > now);
     if tried.len() < MOST_ACCOUNTS {
@@ -118,7 +118,7 @@ pub(crate) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Ends it without counting it: the password was right, or nobody could say.
+    /// Ends the attempt without counting it: the password was right, or could not be checked.
     pub fn not_wrong(mut self) {
         self.wrong = false;
     }
@@ -163,12 +163,12 @@ mod tests {
         }
         let TooMany(seconds) = wrong(&attempts, &ada(), 1000).unwrap_err();
         assert!((30..=31).contains(&seconds), "{seconds}");
-        // Whatever its case; but not the same text as an address.
+        // The case does not matter; but the same text as an address is another account.
         wrong(&attempts, &Login::Username("ADA".into()), 1029).unwrap_err();
         wrong(&attempts, &Login::Email("ada".into()), 1000).unwrap();
         wrong(&attempts, &ada(), 1030).unwrap();
         wrong(&attempts, &ada(), 1030).unwrap_err();
-        // Who waits long enough has all ten again, and no more.
+        // After a long wait all ten are free again, and no more.
         for _ in 0..10 {
             wrong(&attempts, &ada(), 9000).unwrap();
         }
@@ -187,7 +187,7 @@ mod tests {
         for _ in 0..9 {
             wrong(&attempts, &ada(), 0).unwrap();
         }
-        // Nobody could say: it may be tried again.
+        // The password could not be checked: it may be tried again.
         for _ in 0..20 {
             attempts.begin(&ada(), at(0)).unwrap().not_wrong();
         }
@@ -231,7 +231,7 @@ mod tests {
         }
         assert!(attempts.tried.lock().len() <= MOST_ACCOUNTS);
         wrong(&attempts, &ada(), 0).unwrap_err();
-        // Later they do not matter any more.
+        // Later they are forgiven.
         wrong(&attempts, &Login::Username("eve".into()), 10_000).unwrap();
         assert_eq!(attempts.tried.lock().len(), 1);
     }

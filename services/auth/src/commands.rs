@@ -1,4 +1,4 @@
-//! What auth can be told. Each is one write: the state and the event that tells of it.
+//! The commands of auth. Each is one write of the state and its event.
 
 use blocks::Role;
 use blocks::identity::AccessClaims;
@@ -18,11 +18,11 @@ use crate::{AUDIENCE, Auth, store};
 /// Live sessions of an account. A login beyond them ends the oldest.
 const MAX_SESSIONS: i64 = 100;
 
-/// A login: the token and how long it holds.
+/// A login: the token and its lifetime.
 pub struct LoggedIn {
-    /// To be sent as `Authorization: Bearer`.
+    /// The token, to be sent as `Authorization: Bearer`.
     pub access_token: String,
-    /// In seconds.
+    /// The lifetime in seconds.
     pub expires_in: i64,
 }
 
@@ -52,7 +52,7 @@ pub async fn register(auth: &Auth, new: NewAccount, role: Role) -> Result<Accoun
         .await
 }
 
-/// Begins a session for whoever knows the password.
+/// Checks the password and begins a session.
 ///
 /// # Errors
 /// [`AuthError::BadCredentials`], after the same work, whether or not there is such an account;
@@ -116,7 +116,7 @@ pub async fn login(
     })
 }
 
-/// The account whose password this is.
+/// The account of `login`, if the password is right.
 async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Credentials, AuthError> {
     let attempt = auth
         .attempts
@@ -201,8 +201,7 @@ pub async fn end_session(auth: &Auth, user_id: i64, session: Uuid) -> Result<(),
         .db
         .write(move |tx| {
             Box::pin(async move {
-                // The account's row first, as every write here does: two of them never wait for
-                // each other.
+                // The account's row first, as in every write here, so that no two of them deadlock.
                 let before = advance(tx, user_id, 0).await?;
                 let until = store::end_session(tx, user_id, session)
                     .await?
@@ -217,7 +216,7 @@ pub async fn end_session(auth: &Auth, user_id: i64, session: Uuid) -> Result<(),
     reached.settle(auth, user_id, outcome)
 }
 
-/// Ends all sessions of an account; answers how many lived.
+/// Ends all sessions of an account; returns the number of live ones.
 ///
 /// # Errors
 /// [`AuthError::NoAccount`] when there is no such account.
@@ -253,7 +252,7 @@ async fn advance(tx: &mut Tx, user_id: i64, events: i64) -> Result<i64, AuthErro
         .ok_or(AuthError::NoAccount)
 }
 
-/// Tells of sessions that ended, from the account's version `before` on; answers the version after.
+/// Publishes the end of sessions, with versions after `before`; returns the account's last version.
 async fn revoked(
     tx: &mut Tx,
     user_id: i64,

@@ -1,4 +1,4 @@
-//! Accounts: what a name, an address and a password may be. No I/O.
+//! Accounts and the rules for names, addresses and passwords. No I/O.
 
 use blocks::extract::{Patch, filled};
 use blocks::{FieldErrors, Role};
@@ -8,7 +8,7 @@ const USERNAME: std::ops::RangeInclusive<usize> = 3..=32;
 const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1024;
 const AGE: std::ops::RangeInclusive<i64> = 0..=150;
 const MAX_FULL_NAME: usize = 200;
-/// RFC 5321: what fits in a mail command.
+/// The longest address that fits in a mail command (RFC 5321).
 const MAX_EMAIL: usize = 254;
 const MAX_LOCAL_PART: usize = 64;
 const MAX_LABEL: usize = 63;
@@ -16,44 +16,44 @@ const MAX_LABEL: usize = 63;
 /// An account as it is stored, without its password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Never used twice.
+    /// The account's number, never used twice.
     pub id: i64,
-    /// As its owner writes it.
+    /// The address, as its owner writes it.
     pub email: String,
-    /// As its owner writes it.
+    /// The username, as its owner writes it.
     pub username: String,
-    /// As its owner writes it.
+    /// The full name, as its owner writes it.
     pub full_name: Option<String>,
-    /// In years.
+    /// The age in years.
     pub age: Option<i64>,
-    /// What it may do.
+    /// The role, which says what it may do.
     pub role: Role,
-    /// When it was opened.
+    /// When the account was opened.
     pub created_at: DateTime<Utc>,
-    /// When name or age last changed.
+    /// When a name or the age last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// What it takes to open an account.
+/// The fields of an account to open.
 #[derive(Clone)]
 pub struct NewAccount {
-    /// Where mail goes; unique whatever its case.
+    /// The mail address, unique whatever its case.
     pub email: String,
-    /// Unique whatever its case.
+    /// The username, unique whatever its case.
     pub username: String,
-    /// 8 to 1,024 bytes, all of which count.
+    /// The password: 8 to 1,024 bytes, all of which count.
     pub password: String,
-    /// Up to 200 characters.
+    /// The full name: up to 200 characters.
     pub full_name: Option<String>,
-    /// 0 to 150.
+    /// The age in years, 0 to 150.
     pub age: Option<i64>,
 }
 
 impl NewAccount {
-    /// The account as it will be: without blanks around its address, and with no blank name.
+    /// Checks and normalises the fields: no blanks around the address, no blank name.
     ///
     /// # Errors
-    /// Names every field that is not as it must be.
+    /// Names every field that breaks a rule.
     pub fn check(mut self) -> Result<Self, FieldErrors> {
         let mut errors = FieldErrors::default();
         self.email = self.email.trim().into();
@@ -74,22 +74,22 @@ impl NewAccount {
     }
 }
 
-/// What the owner changes about an account.
+/// The owner's changes of an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccountChange {
-    /// Can't be cleared.
+    /// The username, which can't be cleared.
     pub username: Option<String>,
-    /// A null, or a blank one, clears it.
+    /// The full name; null or a blank one clears it.
     pub full_name: Patch<String>,
-    /// A null clears it.
+    /// The age; null clears it.
     pub age: Patch<i64>,
 }
 
 impl AccountChange {
-    /// A change as it was asked for.
+    /// Checks requested changes.
     ///
     /// # Errors
-    /// Names every field that is not as it must be.
+    /// Names every field that breaks a rule.
     pub fn check(
         username: Patch<String>,
         full_name: Patch<String>,
@@ -114,23 +114,23 @@ impl AccountChange {
         })
     }
 
-    /// Whether nothing was asked for.
+    /// True if no field is named.
     pub fn is_empty(&self) -> bool {
         self.username.is_none() && self.full_name.is_absent() && self.age.is_absent()
     }
 }
 
-/// Who wants to log in: an account is found by either.
+/// The name for an account at login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Login {
-    /// By address.
+    /// The account's address.
     Email(String),
-    /// By name.
+    /// The account's username.
     Username(String),
 }
 
 impl Login {
-    /// Reads a login that has exactly one of the two; a blank one is none.
+    /// Makes a login from exactly one of the two; a blank text counts as none.
     ///
     /// # Errors
     /// When it has both or none.
@@ -147,7 +147,7 @@ impl Login {
     }
 }
 
-/// Whether a password may be tried. One that is too short for an account is tried like any other.
+/// Checks whether a password may be tried. One too short for an account is tried like any other.
 ///
 /// # Errors
 /// When it is empty or too long.
@@ -205,8 +205,8 @@ fn check_email(email: &str, errors: &mut FieldErrors) {
     }
 }
 
-/// Whether mail could go there: `local@domain` in ASCII, without quoting and comments, and with a
-/// dot in the domain. Whether it arrives only a mail can tell.
+/// True if mail could go there: `local@domain` in ASCII, without quoting and comments, and with a
+/// dot in the domain. Only a mail shows whether it arrives.
 fn is_email(email: &str) -> bool {
     let Some((local, domain)) = email.rsplit_once('@') else {
         return false;

@@ -1,4 +1,4 @@
-//! What can go wrong, and what a client is told of it.
+//! The errors of auth, and the problems that clients get for them.
 
 use blocks::{AsProblem, FieldErrors, Problem};
 use http::StatusCode;
@@ -6,34 +6,34 @@ use sql::StoreError;
 
 use crate::passwords::PasswordError;
 
-/// Why a command or a query was not carried out.
+/// A reason why a command or a query failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// Something in the request is not as it must be.
+    /// The request breaks a rule.
     #[error(transparent)]
     Refused(#[from] FieldErrors),
     /// Another account has the address or the name in this field.
     #[error("{0} is taken")]
     Taken(&'static str),
-    /// No such account, or not its password: which one is not told.
+    /// No such account, or a wrong password: clients are not told which.
     #[error("wrong credentials")]
     BadCredentials,
     /// Too many wrong passwords for one account, whether or not there is such an account.
     #[error("too many attempts")]
     TooManyAttempts {
-        /// When it may be tried again, in seconds.
+        /// Seconds until the next try.
         retry_after: u32,
     },
-    /// None that lives, or not the caller's.
+    /// The session is not live, or not the caller's.
     #[error("no such session")]
     NoSession,
-    /// It was closed while its token still held.
+    /// The account was closed while its token was still valid.
     #[error("the account is gone")]
     NoAccount,
-    /// The password could not be worked on.
+    /// The password could not be hashed or checked.
     #[error(transparent)]
     Password(#[from] PasswordError),
-    /// The store did not do it.
+    /// The store failed.
     #[error("auth store failed")]
     Store(#[from] StoreError),
 }
@@ -68,7 +68,8 @@ impl AsProblem for AuthError {
         }
     }
 
-    /// A flood of logins must not become a flood of errors in the log; the queue tells of it.
+    /// True for errors to log. A full queue is logged by the queue: a flood of logins must not
+    /// flood the log.
     fn is_fault(&self) -> bool {
         !matches!(self, Self::Password(PasswordError::Busy))
     }
@@ -76,18 +77,18 @@ impl AsProblem for AuthError {
 
 blocks::problem_response!(AuthError);
 
-/// Why auth can't start.
+/// A reason why auth can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// No key can be made of it.
+    /// The secret key is too short.
     #[error(
         "SECRET_KEY must have at least {least} bytes; `openssl rand -base64 32` makes a good one"
     )]
     WeakSecretKey {
-        /// How many it takes.
+        /// The least number of bytes.
         least: usize,
     },
-    /// Not the one of last time.
+    /// The secret key is not the one that the stored keys were encrypted under.
     #[error(
         "SECRET_KEY does not open the stored signing keys: set the one they were stored with, or \
          delete the rows of signing_keys, which ends every session"
@@ -102,7 +103,7 @@ pub enum OpenError {
     /// The system gives no thread for hashing.
     #[error("could not start the threads that hash passwords")]
     Thread(#[source] std::io::Error),
-    /// The store can't be asked.
+    /// The store can't be read.
     #[error("could not read the auth store")]
     Store(#[from] StoreError),
 }

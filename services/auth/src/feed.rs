@@ -1,9 +1,9 @@
-//! What other replicas of auth did: sessions they ended, accounts they changed.
+//! Changes by other replicas of auth: sessions they ended, accounts they changed.
 //!
-//! They write it into a table, in the same transaction, and ring a bell (PostgreSQL's NOTIFY). This
-//! replica reads the table when it hears the bell, and every half second because bells get lost with
-//! connections. While it has not read for a second it believes nothing that it remembers, and every
-//! token is looked up in the database.
+//! They write each change into a table, in its transaction, and send a NOTIFY. This replica reads
+//! the table at each notification, and every half second, because notifications get lost with
+//! connections. If its last read is over a second old, it trusts no memory: every token is looked up
+//! in the database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -23,25 +23,25 @@ use tokio_util::sync::CancellationToken;
 use crate::revocations::Revocations;
 use crate::store::{self, Place};
 
-/// How often the table is read in any case.
+/// Poll interval of the table.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long what was read last is the truth.
+/// How long memory is trusted after a read of the table.
 const FRESH: TimeDelta = TimeDelta::seconds(1);
-/// How often what nobody needs any more is removed.
+/// Interval between two removals of expired changes.
 const TIDY_EVERY: Duration = Duration::from_mins(10);
 
-/// See the module.
+/// The reader of other replicas' changes.
 pub(crate) struct Feed {
     db: Db,
     url: String,
     revocations: Arc<Revocations>,
     place: Mutex<Place>,
-    /// In ms since 1970.
+    /// The end of trust in memory, in ms since 1970.
     fresh_until: AtomicI64,
 }
 
 impl Feed {
-    /// Stands where the table is now: what is loaded after this has all that was told before.
+    /// Begins at the table's current place: data loaded after this contains all changes before it.
     pub async fn begin(
         db: Db,
         url: String,
@@ -57,14 +57,14 @@ impl Feed {
         })
     }
 
-    /// Whether what is remembered can be believed at `now`.
+    /// True if memory can be trusted at `now`.
     pub fn is_fresh(&self, now: DateTime<Utc>) -> bool {
         now.timestamp_millis() < self.fresh_until.load(Ordering::Acquire)
     }
 
-    /// Reads what is new.
+    /// Reads new changes.
     pub async fn look(&self) -> Result<(), StoreError> {
-        // From before the look: what is committed during it may be missing.
+        // The time before the read: changes committed during it may be missing.
         let now = self.db.settings().clock.now();
         let since = self.place.lock().clone();
         let (changes, place) = store::changes_since(&self.db, Some(&since)).await?;
@@ -79,13 +79,13 @@ impl Feed {
 
     async fn listen(&self) -> Result<PgListener, StoreError> {
         let mut listener = PgListener::connect(&self.url).await?;
-        // A lost connection is seen at once here, and made again with pauses.
+        // A lost connection shows at once here, and is made again with pauses.
         listener.eager_reconnect(false);
         listener.listen(&store::bell(&self.db).await?).await?;
         Ok(listener)
     }
 
-    /// Rings `bell` for each notification, for ever.
+    /// Wakes `bell` at each notification, for ever.
     async fn hear(&self, bell: &tokio::sync::Notify) {
         let mut backoff = Backoff::default();
         loop {

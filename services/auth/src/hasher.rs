@@ -1,7 +1,7 @@
 //! One thread's argon2id, with the memory it fills.
 //!
-//! The memory is taken once and kept: an allocator that is handed 19 MiB back after each password
-//! may neither return it to the system nor find it again, and a few logins would cost hundreds of
+//! The memory is taken once and kept. An allocator that is handed 19 MiB back after each password
+//! may neither return it to the system nor find it again. Then a few logins would cost hundreds of
 //! megabytes for good.
 
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
@@ -21,7 +21,7 @@ impl Hasher {
     /// A hasher at `cost`.
     ///
     /// # Errors
-    /// When argon2 does not take it.
+    /// When argon2 refuses `cost`.
     pub fn new(cost: Cost) -> Result<Self, PasswordError> {
         Ok(Self {
             params: Params::new(cost.memory_kib, cost.passes, cost.lanes, None)?,
@@ -46,8 +46,8 @@ impl Hasher {
         phc(&params, salt, output)
     }
 
-    /// Whether `password` is the one of `stored`. The hash's own parameters count, so that older
-    /// hashes stay good when the cost is raised.
+    /// True if `password` is the one of `stored`. The hash's own parameters are used, so that older
+    /// hashes stay valid when the cost is raised.
     ///
     /// # Errors
     /// When `stored` can't be read.
@@ -65,12 +65,12 @@ impl Hasher {
         Ok(output == expected)
     }
 
-    /// A hash that no password has: to check one against it is as much work as against any other.
+    /// A hash that no password has: checking against it is as much work as against any other.
     ///
     /// # Errors
     /// When the system gives no salt.
     pub fn nobodys(&self) -> Result<String, PasswordError> {
-        // What no password was hashed to. Two salts are as many random bytes as an output.
+        // A random output. Two salts have as many bytes as one.
         let output = Output::new(&[salt()?.as_ref(), salt()?.as_ref()].concat());
         phc(&self.params, salt()?, output.map_err(Error::from)?)
     }
@@ -85,7 +85,7 @@ impl Hasher {
     ) -> Result<Output, PasswordError> {
         let blocks = params.block_count();
         if self.memory.len() < blocks {
-            // Given back first: nothing in it is needed any more.
+            // Freed first: nothing in it is needed any more.
             self.memory = Vec::new();
             self.memory.resize(blocks, Block::new());
         }

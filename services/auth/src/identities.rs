@@ -1,10 +1,9 @@
-//! Whose a token is. A token that was verified once is remembered by its SHA-256 until it expires:
-//! asking again costs a hash and two look-ups, no signature and no database.
+//! Finds the account behind a token. A verified token is remembered by its SHA-256 until it
+//! expires. Asking again costs a hash and two look-ups, no signature and no database.
 //!
-//! What is remembered is the account as it was read. After a rename the memory of changes
-//! ([`Revocations`](crate::revocations::Revocations)) knows a newer version than the remembered one,
-//! so the next request reads the account again and answers the new name. A session that ended is
-//! refused by the same look.
+//! The account is remembered as it was read. After a rename the memory of changes
+//! ([`Revocations`](crate::revocations::Revocations)) has a newer version. So the next request reads
+//! the account again and answers the new name. The same check refuses an ended session.
 
 use std::sync::Arc;
 
@@ -18,12 +17,12 @@ use quick_cache::sync::Cache;
 use crate::revocations::{Remembered, Verdict};
 use crate::{AUDIENCE, Auth, store};
 
-/// Some 20 MiB when full. What is forgotten is verified and read again.
+/// Most tokens remembered: some 20 MiB. A forgotten one is verified and read again.
 const REMEMBERED: usize = 32_768;
 
 type Digest = [u8; 32];
 
-/// Remembers tokens.
+/// The memory of verified tokens.
 pub struct Identities(Cache<Digest, Arc<Identity>>);
 
 impl Default for Identities {
@@ -34,7 +33,7 @@ impl Default for Identities {
 
 /// The account behind a token, with the headers that say so.
 pub struct Identity {
-    /// The account.
+    /// The account, as services see their caller.
     pub caller: Caller,
     /// Its id, name, address and role as header values.
     pub headers: [HeaderValue; 4],
@@ -44,10 +43,10 @@ pub struct Identity {
 }
 
 impl Auth {
-    /// Whose `token` is.
+    /// Finds the account behind `token`.
     ///
     /// # Errors
-    /// Why it is not believed.
+    /// The reason why the token is refused.
     pub async fn identify(&self, token: &str) -> Result<Arc<Identity>, AuthRefusal> {
         let digest = digest(token);
         let now = self.clock.now();
@@ -57,7 +56,7 @@ impl Auth {
                 return Err(AuthRefusal::Expired);
             }
             match self.revocations.judge(&identity.seen) {
-                // What other replicas did must be known, too.
+                // Other replicas' changes must be known, too.
                 Verdict::Holds if self.feed.as_ref().is_none_or(|feed| feed.is_fresh(now)) => {
                     return Ok(identity);
                 }
@@ -68,7 +67,7 @@ impl Auth {
                 Verdict::Holds | Verdict::OutOfDate => {}
             }
         }
-        // In a box, because a future is moved with all that it may ever need: here what a query does.
+        // Boxed, because a future has room for all that it may need, here for a query.
         let identity = Arc::new(Box::pin(self.read_identity(token, now)).await?);
         self.identities.0.insert(digest, Arc::clone(&identity));
         Ok(identity)
@@ -96,7 +95,7 @@ impl Auth {
             session: claims.sid,
             began: session.began,
         };
-        // It may have ended while it was being read.
+        // The session may have ended during the read.
         if self.revocations.judge(&seen) == Verdict::Ended {
             return Err(AuthRefusal::Revoked);
         }
@@ -124,7 +123,7 @@ impl Auth {
         })
     }
 
-    /// The assertion about `identity`: the same one for half a minute.
+    /// The signed assertion about `identity`, reused for half a minute.
     pub(crate) fn assertion(&self, identity: &Identity) -> HeaderValue {
         let now = self.clock.now();
         let mut kept = identity.assertion.lock();

@@ -1,5 +1,5 @@
-//! The keys that sign tokens. They are stored encrypted under `SECRET_KEY`; one signs, and all that
-//! are not retired verify and stand in the JWKS.
+//! The keys that sign tokens. They are stored encrypted under `SECRET_KEY`. One signs; all that are
+//! not retired verify and are in the JWKS.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Reads the stored keys, and makes the first one where there is none.
+    /// Reads the stored keys, and makes the first one if there is none.
     ///
     /// # Errors
     /// When `secret_key` is weak or not the one that the keys were stored with.
@@ -39,7 +39,7 @@ impl Keyring {
                 .max()
                 .unwrap_or_default();
             store::add_signing_key(db, next, kid, sealed).await?;
-            // Another process may have been first: what is stored now counts.
+            // Another process may have been first: the stored key counts.
             stored = store::signing_keys(db).await?;
         }
         let mut signing = None;
@@ -50,8 +50,8 @@ impl Keyring {
                 .ok_or(OpenError::WrongSecretKey)?;
             let key = SigningKey::from_seed(&seed)?;
             published.push(key.public().clone());
-            // The rows are in order: of those whose time has come the latest signs, or else the first
-            // of those whose time is coming.
+            // The rows are in order. The latest key whose time has come signs, or else the first one
+            // about to sign.
             if row.signs || (row.about_to_sign && signing.is_none()) {
                 signing = Some(key);
             }
@@ -63,23 +63,23 @@ impl Keyring {
         })
     }
 
-    /// The one that signs.
+    /// The key that signs.
     pub fn signing(&self) -> &SigningKey {
         &self.signing
     }
 
-    /// All that are not retired.
+    /// All public keys that are not retired.
     pub fn published(&self) -> &[Jwk] {
         &self.published
     }
 
-    /// The same, for verifying.
+    /// The same keys, for verifying.
     pub fn verifying(&self) -> &Arc<KeySet> {
         &self.verifying
     }
 }
 
-/// Whether a secret key may be one.
+/// Checks that a secret key is long enough.
 pub(crate) fn check(secret_key: &str) -> Result<(), OpenError> {
     Seal::of(secret_key).map(drop)
 }

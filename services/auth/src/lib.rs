@@ -1,4 +1,4 @@
-//! Auth: who has an account, who is logged in, and whose a token is.
+//! Auth: accounts, sessions and tokens.
 //!
 //! ```text
 //! POST /api/auth/register ─ api ─ commands ─ store ─┬─ users, sessions     one atomic write
@@ -10,9 +10,9 @@
 //! | publishes | `user.created`, `user.updated`, `user.authenticated`, `user.session_revoked` |
 //! | consumes  | nothing |
 //!
-//! Invariants: an address or a name belongs to one account, whatever its case (the database decides);
-//! a session that ended is refused from the answer on that ended it; passwords are hashed on threads
-//! of their own ([`passwords`]); no answer has a hash in it.
+//! Invariants: an address or a name belongs to one account, whatever its case (the database decides).
+//! A session is refused from the answer on that ended it. Passwords are hashed on threads of their
+//! own ([`passwords`]). No answer has a hash in it.
 
 mod api;
 mod attempts;
@@ -72,7 +72,7 @@ pub const MIGRATIONS: &[Migration] = &[
 pub const ROUTES: &[Route] = &[
     Route::strip(&["POST"], "/api/auth/register"),
     Route::strip(&["POST"], "/api/auth/login"),
-    // It reads the token itself.
+    // This endpoint reads the token itself.
     Route::strip(&["GET"], "/api/auth/validate"),
     Route::required(&["GET", "PUT"], "/api/auth/me"),
     Route::required(&["POST"], "/api/auth/logout"),
@@ -81,30 +81,30 @@ pub const ROUTES: &[Route] = &[
     Route::strip(&["GET"], "/.well-known/jwks.json"),
 ];
 
-/// For whom access tokens are made.
+/// The audience of access tokens.
 const AUDIENCE: &str = "rookery";
 
-/// What auth needs to know.
+/// The settings of auth.
 pub struct Settings {
-    /// Encrypts the stored signing keys.
+    /// The key that encrypts the stored signing keys.
     pub secret_key: String,
-    /// Whom tokens name as their maker.
+    /// The issuer that tokens name.
     pub issuer: String,
-    /// How long an access token holds.
+    /// The lifetime of an access token.
     pub token_ttl: TimeDelta,
-    /// How much work a password hash is.
+    /// The cost of a password hash.
     pub password_cost: Cost,
-    /// Threads that hash.
+    /// The number of threads that hash.
     pub hash_threads: usize,
-    /// Passwords that may wait for them.
+    /// Most passwords that may wait for these threads.
     pub hash_queue: usize,
-    /// The PostgreSQL server past a pooler, where other replicas may end sessions, too. Without it this
-    /// process is the only one.
+    /// The PostgreSQL server, reached past any pooler, if other replicas run. `None` if this is the
+    /// only process.
     pub replicas: Option<String>,
 }
 
 impl Settings {
-    /// The usual ones.
+    /// The default settings.
     pub fn new(secret_key: impl Into<String>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -118,7 +118,7 @@ impl Settings {
         }
     }
 
-    /// What `on` says.
+    /// Reads the settings of `on`.
     fn at(on: &dyn Place) -> anyhow::Result<Self> {
         let secret = match on.config().get(&SECRET_KEY) {
             Some(secret) => Some(secret),
@@ -142,7 +142,7 @@ impl Settings {
         })
     }
 
-    /// Whether the secret key is one, before anything is asked that may have to be waited for.
+    /// Checks the secret key, before anything that may have to wait.
     ///
     /// # Errors
     /// When it is too short.
@@ -151,11 +151,11 @@ impl Settings {
     }
 }
 
-/// The service. Cheap to clone.
+/// The service's state. Cheap to clone.
 #[derive(Clone)]
 pub struct Auth(Arc<Inner>);
 
-/// What a running auth is made of; reached through [`Auth`].
+/// The parts of a running auth, reached through [`Auth`].
 pub struct Inner {
     db: Db,
     clock: Arc<dyn Clock>,
@@ -177,10 +177,10 @@ impl std::ops::Deref for Auth {
 }
 
 impl Auth {
-    /// Starts it: reads (or makes) the signing keys and learns what was revoked.
+    /// Starts auth: reads (or makes) the signing keys, and loads the revocations.
     ///
     /// # Errors
-    /// When the secret key is weak or another one, or the store can't be asked.
+    /// When the secret key is weak or not that of the stored keys, or the store can't be read.
     pub async fn open(
         db: Db,
         settings: Settings,
@@ -194,7 +194,7 @@ impl Auth {
         )?;
         let now = clock.now();
         let revocations = Arc::new(Revocations::default());
-        // From before what is loaded: what is told in between is told twice.
+        // Begun before the loading: changes in between come twice.
         let feed = match settings.replicas {
             Some(url) => {
                 let (db, revocations) = (db.clone(), Arc::clone(&revocations));
@@ -230,7 +230,7 @@ impl Auth {
         })))
     }
 
-    /// Opens an account that may do everything.
+    /// Opens an admin's account.
     ///
     /// # Errors
     /// As [`commands::register`].
@@ -238,7 +238,7 @@ impl Auth {
         commands::register(self, new, blocks::Role::Admin).await
     }
 
-    /// Where changes made by other processes are told, and what answers whether a token still holds.
+    /// The memory of changes, which knows whether a token is still valid.
     pub fn revocations(&self) -> &Arc<Revocations> {
         &self.revocations
     }
@@ -277,7 +277,7 @@ const ACCESS_TOKEN_SECONDS: Setting<Duration> = Setting::seconds(
     "how long an access token holds",
 );
 
-/// The service.
+/// The service's definition.
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "Accounts, sessions, and whose a token is.",

@@ -1,5 +1,5 @@
-//! The way from a write to the memory of changes: after the commit, and where nobody knows whether
-//! there was one.
+//! Brings writes into the memory of changes: after the commit, and after a commit whose outcome is
+//! unknown.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,7 +13,7 @@ use crate::error::AuthError;
 use crate::revocations::{Change, Revocations};
 use crate::{Auth, store};
 
-/// The memory of changes with what it takes to date them, for use after a commit.
+/// The memory of changes, with the clock and the tokens' lifetime to date them.
 pub(crate) struct Memory {
     pub revocations: Arc<Revocations>,
     pub clock: Arc<dyn Clock>,
@@ -21,20 +21,20 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Takes note of changes that were committed.
+    /// Enters committed changes.
     pub fn apply(&self, changes: &[Change]) {
         for change in changes {
             self.revocations.apply(*change, self.clock.now());
         }
     }
 
-    /// When the youngest token of this moment has expired: until then a change matters.
+    /// The expiry of a token made now: until then a change matters.
     pub fn until(&self) -> DateTime<Utc> {
         self.clock.now() + self.token_ttl
     }
 }
 
-/// Tells of `changes`: this process after the commit, other replicas by it.
+/// Passes `changes` on: to other replicas with the commit, to this process's memory after it.
 pub(crate) async fn tell(
     tx: &mut Tx,
     memory: Memory,
@@ -45,7 +45,7 @@ pub(crate) async fn tell(
     Ok(())
 }
 
-/// What is to be told of sessions that ended; each comes with when its last token expires.
+/// The changes for ended sessions, each with the expiry of its last token.
 pub(crate) fn ended(sessions: &[(Uuid, DateTime<Utc>)]) -> Vec<Change> {
     let ended = |(session, until): &(Uuid, DateTime<Utc>)| Change::SessionEnded {
         session: *session,
@@ -54,20 +54,19 @@ pub(crate) fn ended(sessions: &[(Uuid, DateTime<Utc>)]) -> Vec<Change> {
     sessions.iter().map(ended).collect()
 }
 
-/// The version to which a write takes an account, known to the caller also when the answer to the
-/// COMMIT is lost.
+/// The version that a write gives an account. The caller has it even if the COMMIT's answer is
+/// lost.
 #[derive(Clone, Default)]
 pub(crate) struct Reached(Arc<AtomicI64>);
 
 impl Reached {
-    /// The write is about to take the account to `version`.
+    /// Notes that the write is about to give the account `version`.
     pub fn set(&self, version: i64) {
         self.0.store(version, Ordering::Release);
     }
 
-    /// Passes on how the write ended. When that is not known, whatever is remembered of the account
-    /// from before it is read again before it is believed: a session that may have ended is not
-    /// vouched for by memory.
+    /// Passes on the write's outcome. If it is unknown, the account must be read again before
+    /// memory is trusted: the write may have ended a session.
     pub fn settle<T>(
         &self,
         auth: &Auth,

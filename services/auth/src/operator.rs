@@ -1,4 +1,4 @@
-//! What operators can ask of auth.
+//! The operators' routes of auth.
 
 use axum::extract::State;
 use axum::routing::post;
@@ -12,20 +12,20 @@ use crate::{Auth, AuthError, NewAccount};
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewAdmin {
-    /// Unique whatever its case.
+    /// The mail address, unique whatever its case.
     pub email: String,
-    /// Unique whatever its case.
+    /// The username, unique whatever its case.
     pub username: String,
-    /// 8 to 1,024 bytes.
+    /// The password: 8 to 1,024 bytes.
     pub password: String,
 }
 
 /// An account that was opened.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AdminView {
-    /// Its id.
+    /// The account's number.
     pub id: i64,
-    /// Its name.
+    /// The account's name.
     pub username: String,
 }
 

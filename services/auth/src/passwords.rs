@@ -1,6 +1,7 @@
 //! Password hashes: argon2id, on a few threads of their own. A hash takes tens of milliseconds and
-//! 19 MiB; a burst of logins must neither stop other requests nor eat the memory, so what does not
-//! fit into a bounded queue is told to come back, and what nobody waits for any more is not hashed.
+//! 19 MiB. A burst of logins must neither stop other requests nor eat the memory. So requests
+//! beyond a bounded queue are told to come back, and passwords that nobody waits for are not
+//! hashed.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,17 +12,17 @@ use tokio::sync::oneshot;
 
 use crate::hasher::Hasher;
 
-/// How often the log says that passwords are turned away.
+/// Shortest time between two log lines about passwords turned away.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// How much work a hash is.
+/// The cost of a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
-    /// KiB of memory.
+    /// The memory in KiB.
     pub memory_kib: u32,
-    /// Passes over it.
+    /// The number of passes over the memory.
     pub passes: u32,
-    /// Lanes.
+    /// The number of lanes.
     pub lanes: u32,
 }
 
@@ -36,13 +37,13 @@ impl Default for Cost {
     }
 }
 
-/// Why there is no answer about a password.
+/// A reason why a password was not hashed or checked.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
-    /// Too many wait already.
+    /// Too many passwords wait already.
     #[error("too many passwords wait to be hashed")]
     Busy,
-    /// It can't be hashed, or the stored hash can't be read.
+    /// The password can't be hashed, or the stored hash can't be read.
     #[error("could not hash a password: {0}")]
     Hash(String),
 }
@@ -62,12 +63,12 @@ impl From<argon2::password_hash::Error> for PasswordError {
 /// Hashes and checks passwords.
 pub struct Passwords {
     queue: SyncSender<Job>,
-    /// Of no password: what unknown accounts are checked against, so that they take as long.
+    /// A hash of no password: unknown accounts are checked against it, so that they take as long.
     nobodys: Arc<str>,
     turned_away: Mutex<TurnedAway>,
 }
 
-/// Those for whom there was no room, since it was last told.
+/// Passwords turned away since the last log line.
 #[derive(Default)]
 struct TurnedAway {
     count: u64,
@@ -120,7 +121,7 @@ impl Passwords {
         answer.await.map_err(|_| PasswordError::Busy)?
     }
 
-    /// Whether `password` is the one of `stored`; without one the answer is no, after as much work.
+    /// True if `password` is the one of `stored`; without a hash, false after as much work.
     ///
     /// # Errors
     /// [`PasswordError::Busy`] when too many wait.
@@ -147,7 +148,7 @@ impl Passwords {
         })
     }
 
-    /// Now and then one line for all: a flood of logins must not become a flood of lines.
+    /// Logs one line now and then for all: a flood of logins must not flood the log.
     fn tell_turned_away(&self) {
         let mut away = self.turned_away.lock();
         away.count += 1;
@@ -159,17 +160,17 @@ impl Passwords {
     }
 }
 
-/// Works until the last sender is gone.
+/// Hashes and checks until the last sender is gone.
 fn serve(mut hasher: Hasher, jobs: &Mutex<Receiver<Job>>) {
     loop {
-        // The lock is let go before the work begins.
+        // The lock is released before the work begins.
         let next = jobs.lock().recv();
         let Ok(Job { password, work }) = next else {
             return;
         };
         match work {
             Work::Hash(reply) if !reply.is_closed() => {
-                // Whoever stopped waiting meanwhile does not need the answer.
+                // The caller may have stopped waiting.
                 let _ = reply.send(hasher.hash(&password));
             }
             Work::Check(stored, reply) if !reply.is_closed() => {

@@ -1,4 +1,4 @@
-//! What auth can be asked.
+//! The queries of auth.
 
 use blocks::extract::{Listing, Page};
 

@@ -1,8 +1,8 @@
-//! What ended before its time, in memory: the answer to "does this token still hold?" must not wait
+//! Revocations and account changes in memory: checking whether a token is still valid must not wait
 //! for a database.
 //!
-//! It is loaded at start and told of every change after the commit that made it. [`Change`] is the
-//! whole of what it hears, so that a feed from other processes can tell it, too.
+//! The memory is loaded at start, and gets every [`Change`] after its commit. It hears nothing
+//! else, so other processes' changes can be passed to it, too.
 
 use std::collections::HashMap;
 
@@ -11,40 +11,40 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Something that remembered tokens must know of. It may be forgotten after `until`: then every token
-/// it is about has expired.
+/// A change that remembered tokens must be checked against. It may be forgotten after `until`, when
+/// every token concerned has expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// A session was ended.
     SessionEnded {
-        /// Which.
+        /// The session's id.
         session: Uuid,
-        /// When its last token expires.
+        /// The expiry of its last token.
         until: DateTime<Utc>,
     },
     /// All sessions of an account that began before `time` were ended.
     SessionsBefore {
-        /// Whose.
+        /// The account's number.
         user_id: i64,
-        /// Those that began earlier.
+        /// Sessions that began earlier have ended.
         time: DateTime<Utc>,
-        /// When their last token expires.
+        /// The expiry of their last token.
         until: DateTime<Utc>,
     },
-    /// Name or role of an account is another: what was remembered of it is out of date.
+    /// An account's name or role changed: its remembered state is out of date.
     AccountChanged {
-        /// Whose.
+        /// The account's number.
         user_id: i64,
         /// The account's version after the change.
         version: i64,
-        /// When the last token from before expires.
+        /// The expiry of the last token from before.
         until: DateTime<Utc>,
     },
 }
 
 impl Change {
-    /// When it may be forgotten.
+    /// The time from which it may be forgotten.
     pub fn until(&self) -> DateTime<Utc> {
         match self {
             Self::SessionEnded { until, .. }
@@ -54,31 +54,31 @@ impl Change {
     }
 }
 
-/// What is remembered of a token, as far as changes matter.
+/// The parts of a remembered token that changes are checked against.
 #[derive(Debug, Clone, Copy)]
 pub struct Remembered {
-    /// Whose.
+    /// The account's number.
     pub user_id: i64,
     /// The account's version when it was read.
     pub version: i64,
-    /// The session.
+    /// The token's session.
     pub session: Uuid,
     /// When the session began.
     pub began: DateTime<Utc>,
 }
 
-/// What became of a remembered token.
+/// The state of a remembered token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is still as remembered.
+    /// The token is valid as remembered.
     Holds,
-    /// It holds, but the account must be read again.
+    /// The token is valid, but the account must be read again.
     OutOfDate,
-    /// Its session was ended.
+    /// The token's session has ended.
     Ended,
 }
 
-/// The memory.
+/// The memory of changes.
 #[derive(Debug, Default)]
 pub struct Revocations(RwLock<Memory>);
 
@@ -87,18 +87,18 @@ struct Memory {
     ended: HashMap<Uuid, DateTime<Utc>>,
     before: HashMap<i64, (DateTime<Utc>, DateTime<Utc>)>,
     changed: HashMap<i64, (i64, DateTime<Utc>)>,
-    /// How many entries make the next clean-up worth its while, however soon.
+    /// The number of entries from which the next clean-up pays, however soon.
     crowded: usize,
-    /// When it is due in any case.
+    /// The time at which the next clean-up is due in any case.
     due: DateTime<Utc>,
 }
 
 const NOT_CROWDED: usize = 1024;
-/// How long what expired may stay.
+/// Longest time between two clean-ups.
 const TIDIED_EVERY: TimeDelta = TimeDelta::minutes(10);
 
 impl Revocations {
-    /// Takes note of `change`. Told twice or in another order, it knows the same.
+    /// Enters `change`. Repetitions and another order lead to the same state.
     pub fn apply(&self, change: Change, now: DateTime<Utc>) {
         let mut memory = self.0.write();
         match change {
@@ -125,15 +125,15 @@ impl Revocations {
         memory.forget_expired(now);
     }
 
-    /// Forgets what expired, where that is due. [`Revocations::apply`] does it, too; this is for a
-    /// time in which nothing ends.
+    /// Drops expired entries when that is due. [`Revocations::apply`] does so, too; this is for
+    /// times without changes.
     pub fn tidy(&self, now: DateTime<Utc>) {
         if self.0.read().due <= now {
             self.0.write().forget_expired(now);
         }
     }
 
-    /// What became of `remembered`.
+    /// Checks `remembered` against the changes.
     pub fn judge(&self, remembered: &Remembered) -> Verdict {
         let memory = self.0.read();
         let ended = memory.ended.contains_key(&remembered.session)
@@ -155,7 +155,7 @@ impl Revocations {
         }
     }
 
-    /// Whether `session` is known to have ended, without knowing more of it.
+    /// True if `session` is known to have ended, by its id alone.
     pub fn has_ended(&self, session: Uuid) -> bool {
         self.0.read().ended.contains_key(&session)
     }
@@ -166,7 +166,7 @@ impl Memory {
         self.ended.len() + self.before.len() + self.changed.len()
     }
 
-    /// Now and then, so that it stays as large as what still matters.
+    /// Drops expired entries now and then, to bound the size.
     fn forget_expired(&mut self, now: DateTime<Utc>) {
         if self.len() < self.crowded.max(NOT_CROWDED) && now < self.due {
             return;
@@ -174,7 +174,7 @@ impl Memory {
         self.ended.retain(|_, until| *until > now);
         self.before.retain(|_, (_, until)| *until > now);
         self.changed.retain(|_, (_, until)| *until > now);
-        // A map keeps the room of its fullest hour, which may be a hundred times what it needs.
+        // A map keeps its largest capacity, perhaps a hundred times what it needs.
         self.ended.shrink_to(self.ended.len() * 2);
         self.before.shrink_to(self.before.len() * 2);
         self.changed.shrink_to(self.changed.len() * 2);
@@ -230,7 +230,7 @@ mod tests {
         );
         assert_eq!(memory.judge(&token(2, 19, 2)), Verdict::Ended);
         assert_eq!(memory.judge(&token(2, 20, 2)), Verdict::Holds);
-        // An older message that comes late takes nothing back.
+        // An older change that comes late undoes nothing.
         memory.apply(
             Change::SessionsBefore {
                 user_id: 1,

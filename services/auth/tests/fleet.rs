@@ -43,7 +43,7 @@ async fn login(auth: &Alone, name: &str) -> String {
         .to_owned()
 }
 
-/// What the gateway is told of the caller, as headers.
+/// The headers about the caller that the gateway gets.
 async fn validated(auth: &Alone, token: &str) -> Vec<(String, String)> {
     let answer = auth
         .client
@@ -93,7 +93,7 @@ async fn writes_are_served_while_the_brokers_are_away_and_their_events_arrive_af
         (published >= 1.0).then_some(())
     })
     .await;
-    // Also when they go away under way, and come back.
+    // Also when the servers go away meanwhile and come back.
     broker.kill();
     register(&auth, "bob").await.expect(201);
     broker.up();
@@ -115,14 +115,14 @@ async fn of_accounts(bus: &KafkaBus) -> Vec<Record> {
     records
 }
 
-/// How many versions of each account take effect in a group that reads `records`, and how many wait
-/// for one that is missing.
+/// The number of each account's versions that take effect in a group reading `records`, and of
+/// those parked behind a gap.
 fn effects(records: &[Record]) -> (BTreeMap<String, i64>, usize) {
     let (mut known, mut waiting) = (BTreeMap::<String, i64>::new(), Vec::new());
     let events: Vec<_> = records.iter().map(|record| read(record).unwrap()).collect();
     for event in &events {
         waiting.push(event);
-        // Each that takes effect may be what others wait for.
+        // Each applied version may end the gap before others.
         loop {
             let before = waiting.len();
             waiting.retain(|event| {
@@ -147,7 +147,7 @@ fn effects(records: &[Record]) -> (BTreeMap<String, i64>, usize) {
     (known, waiting.len())
 }
 
-/// Who sweeps: the holder and the epoch of the lease.
+/// The sweeper: the holder and the epoch of the lease.
 async fn lease(database: &Database) -> Option<(String, i64)> {
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
     sqlx::query_as("select holder::text, epoch from auth.leases")
@@ -156,7 +156,7 @@ async fn lease(database: &Database) -> Option<(String, i64)> {
         .unwrap()
 }
 
-/// Makes what was published look as if a crash had left it in the outbox.
+/// Makes published events look as if a crash had left them in the outbox.
 async fn leave_behind(database: &Database) {
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
     eventually("it was published", async || {
@@ -178,14 +178,14 @@ async fn a_relay_that_was_frozen_past_its_lease_harms_nothing_when_it_wakes_up()
     let (broker, database) = (Broker::start(), Database::fresh().await);
     let sleeper = AUTH.start(&database.url, &broker.address).await;
     sleeper.ready().await;
-    // What looks left behind makes it the one that sweeps.
+    // Events that look left behind make it the sweeper.
     register(&sleeper, "first").await.expect(201);
     leave_behind(&database).await;
     let (first, epoch) = eventually("it sweeps", async || lease(&database).await).await;
     let other = AUTH.start(&database.url, &broker.address).await;
     other.ready().await;
 
-    // What it has committed and not published when it freezes.
+    // The events that it has committed but not published when it freezes.
     broker.stop();
     for n in 0..ACCOUNTS {
         register(&sleeper, &format!("user-{n}")).await.expect(201);
@@ -235,7 +235,7 @@ async fn reaching_it_past_the_gateway_gains_nothing() {
     register(&auth, "ada").await.expect(201);
     register(&other, "eve").await.expect(201);
     let (ada, eve) = (login(&auth, "ada").await, login(&auth, "eve").await);
-    // What one replica signs the other believes.
+    // Each replica accepts the other's signatures.
     let ada = validated(&other, &ada).await;
     let eve = validated(&auth, &eve).await;
     for replica in [&auth, &other] {
@@ -259,7 +259,7 @@ async fn reaching_it_past_the_gateway_gains_nothing() {
     assert_eq!(auth.stop().await.code(), Some(0));
 }
 
-/// The request that it is about has a line in the service's log, and one in the gateway's.
+/// The request has a line in the service's log, and one in the gateway's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn what_a_gateway_asks_has_a_line_where_nobody_passes() {
@@ -348,7 +348,7 @@ async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
         ("ENVIRONMENT", "staging"),
     ];
     AUTH.stops_and_names(&malformed).await;
-    // Of an address in parts the part is named.
+    // For an address in parts, the wrong part is named.
     let mut parts = AUTH.settings("", NOWHERE);
     parts[1] = ("DB_HOST", "db");
     let said = AUTH.refusal(&parts, "DB_PORT", Some("5432/tcp")).await;

@@ -1,4 +1,5 @@
-//! What logins leave in memory. A process of its own: tests beside it would be measured, too.
+//! Measures the memory that logins leave behind. It is a process of its own: tests beside it would
+//! be measured, too.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test says where it broke")]
 

@@ -91,7 +91,7 @@ impl<S: Send + Sync> FromRequestParts<S> for UserId {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let ValidPath(text) = ValidPath::<String>::from_request_parts(parts, state).await?;
-        // The parser takes a plus sign and leading zeros as well: no addresses of ours.
+        // The parser also takes a plus sign and leading zeros, which are no addresses of ours.
         text.parse::<i64>()
             .ok()
             .filter(|id| *id >= 1 && id.to_string() == text)

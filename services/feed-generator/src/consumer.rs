@@ -22,14 +22,14 @@ use crate::store::newest;
 /// The group's name.
 pub const GROUP: &str = "feed-generator";
 
-/// What it reads.
+/// The topics that the group reads.
 pub const TOPICS: &[Topic] = &[topic::POSTS, topic::USERS];
 
-/// How long a page of what nobody is shown comes after the one before.
+/// Pause between two pages of garbage.
 const PAGE_PAUSE: TimeDelta = TimeDelta::milliseconds(20);
 
-/// The group's store: a [`SqlConsumer`], and after each of its writes what the feed needs besides:
-/// the end of a rebuild, a mirror that can be trusted, and tables without what nobody is shown.
+/// The group's store: a [`SqlConsumer`] that does more after each write. It ends a rebuild, fills
+/// the mirror again and drops garbage rows.
 pub struct FeedConsumer {
     inner: SqlConsumer,
     db: Db,
@@ -38,7 +38,7 @@ pub struct FeedConsumer {
     rebuild: Arc<Rebuild>,
     leftovers: Arc<Leftovers>,
     awaited: Arc<Awaited>,
-    /// What became of batches whose answer was a failure of what follows them.
+    /// Results of committed batches whose follow-up failed: the next answer reports them.
     untold: Mutex<Applied>,
 }
 
@@ -71,7 +71,7 @@ impl FeedConsumer {
         }
     }
 
-    /// Ends a rebuild that is through, and fills the mirror when little is left in it.
+    /// Ends a rebuild that is through, and fills the mirror when it holds too little.
     async fn settle(&self) -> Result<(), BoxError> {
         if self.rebuild.is_running() {
             let positions = self.inner.stored_positions(topic::POSTS.name).await?;
@@ -79,7 +79,7 @@ impl FeedConsumer {
         }
         if self.mirror.wants_refill() {
             let mirror = Arc::clone(&self.mirror);
-            // Read inside a write, so that no commit can fall between the reading and the filling.
+            // Read inside a write, so that no commit can come between reading and filling.
             let refill = self.db.write(move |tx| {
                 Box::pin(async move {
                     let (entries, complete) = newest(tx, &mirror).await?;
@@ -92,17 +92,16 @@ impl FeedConsumer {
         Ok(())
     }
 
-    /// What follows a write of the group, whatever came of it.
+    /// Does what must follow each write of the group, whether it succeeded or failed.
     async fn followed(&self, done: Result<Applied, ApplyError>) -> Result<Applied, ApplyError> {
         let mut applied = match done {
             Ok(applied) => applied,
             Err(ApplyError::Moved) => return Err(ApplyError::Moved),
             Err(ApplyError::Unavailable(error)) => {
-                // With changes on their way to the mirror, the write may have been committed
-                // nevertheless, without its hooks. An outage that kept it from being made at all
-                // leaves the mirror as true as it was: it goes on answering. It is not filled again
-                // here: the commit may still be under way, and only the group's next write is sure to
-                // come after it.
+                // If changes wait for the mirror, the write may have been committed without its
+                // hooks. An outage before the write leaves the mirror true: it goes on answering. The
+                // mirror is not filled here, since the commit may still be under way. Only the
+                // group's next write surely comes after it.
                 if self.awaited.end() {
                     self.mirror.distrust();
                 }
@@ -110,7 +109,7 @@ impl FeedConsumer {
             }
         };
         if self.rebuild.is_running() {
-            // How old it is what is read again says nothing about how fresh the feed is.
+            // Events read again are old: their age says nothing about the feed's freshness.
             applied.freshness_ms.clear();
         }
         let settled = match self.settle().await {
@@ -125,7 +124,8 @@ impl FeedConsumer {
         *untold += applied;
         match settled {
             Ok(()) => Ok(std::mem::take(&mut *untold)),
-            // The batch is done; given again it is passed over, and this is tried again.
+            // The batch is committed: given again it is skipped, and only the follow-up is tried
+            // again.
             Err(error) => Err(ApplyError::Unavailable(error)),
         }
     }
@@ -156,7 +156,7 @@ impl ConsumerStore for FeedConsumer {
         let had_leftovers = self.leftovers.any();
         let done = self.followed(self.inner.apply(records).await).await;
         if !had_leftovers && self.leftovers.any() {
-            // They are dropped also when nothing more comes.
+            // Wakes the consumer, so that garbage goes even if no record comes.
             self.inner.due().notify_one();
         }
         done
@@ -203,8 +203,8 @@ impl ConsumerStore for FeedConsumer {
         self.rebuild
             .note(Targets::of(&self.bus.extents(topic::POSTS.name).await?));
         if let Err(error) = self.inner.reset(topics).await {
-            // It may have been committed nevertheless, without its hooks. What is shown changes with
-            // the names only.
+            // It may have been committed without its hooks. Readers see a change only if names were
+            // forgotten.
             self.rebuild.doubt();
             if topics.iter().any(|name| name == topic::USERS.name) {
                 self.mirror.distrust();

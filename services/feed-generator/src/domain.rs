@@ -1,4 +1,4 @@
-//! What the streams are: their order, their length, and what each event changes. No I/O.
+//! The streams' order and length, and the change that each event makes. No I/O.
 
 use blocks::FieldErrors;
 use blocks::extract::{Cursor, Keyset, Page};
@@ -9,22 +9,22 @@ use events::{Envelope, Event, Malformed};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// How many activities the global stream shows.
+/// Activities that the global stream shows at most.
 pub const GLOBAL_LENGTH: usize = 1000;
-/// How many activities a user's stream shows.
+/// Activities that a user's stream shows at most.
 pub const USER_LENGTH: usize = 100;
 
 /// One of the streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stream {
-    /// Everybody's.
+    /// The stream of all users' posts.
     Global,
-    /// That of one user.
+    /// The stream of one user's posts.
     User(i64),
 }
 
 impl Stream {
-    /// How many activities it shows at most.
+    /// The most activities that it shows.
     pub fn length(self) -> usize {
         match self {
             Self::Global => GLOBAL_LENGTH,
@@ -36,11 +36,11 @@ impl Stream {
 /// A post as its latest event left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The post.
+    /// The post's id.
     pub post_id: Uuid,
-    /// Its author.
+    /// The author's account.
     pub user_id: i64,
-    /// The author's name by the word of that event; shown when the account has not told one.
+    /// The author's name in that event; shown while `user.events` have brought none.
     pub username: String,
     /// When the post was first published.
     pub created_at: DateTime<Utc>,
@@ -57,29 +57,29 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Where it stands.
+    /// The post's place in the streams.
     pub fn place(&self) -> Keyset {
         Keyset::new(self.created_at, self.post_id)
     }
 }
 
-/// What an event changes in the streams.
+/// A change of the streams by an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A post is there in this state.
     Put(Entry),
     /// A post is gone.
     Remove {
-        /// Which one.
+        /// The post's id.
         post_id: Uuid,
-        /// Its author.
+        /// The author's account.
         user_id: i64,
     },
     /// An account has this name.
     Name {
-        /// The account.
+        /// The account's number.
         user_id: i64,
-        /// Its name.
+        /// The account's new name.
         username: String,
     },
     /// An account is closed: its name and its posts go.
@@ -87,7 +87,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// What `event` changes; `None` for types that change nothing here.
+    /// The change by `event`; `None` for types that change nothing here.
     ///
     /// # Errors
     /// When it can't be read.
@@ -123,35 +123,35 @@ impl Change {
     }
 }
 
-/// Where a page starts.
+/// The start of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Start {
-    /// After that many of the newest.
+    /// After this number of newest items.
     Skip(usize),
-    /// After this place.
+    /// After the post at this place.
     After(Keyset),
 }
 
-/// A cursor's content: the last item's place, and how many items the reader has had, so that a walk
-/// gives as many as the stream shows, though its end has moved on by what was posted meanwhile.
+/// A cursor's content: the last item's place, and the number of items the reader has had. By this
+/// number a walk gives as many items as the stream shows, although new posts have moved its end.
 #[derive(Serialize, Deserialize)]
 struct Position(i64, Uuid, usize);
 
 /// The part of a stream that a page shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Window {
-    /// Of which stream.
+    /// The stream that is read.
     pub stream: Stream,
     /// The most items that were asked for.
     pub limit: usize,
-    /// Where it starts.
+    /// The start of the page.
     pub start: Start,
-    /// How many items come before it.
+    /// The number of items that the reader has had before.
     given: usize,
 }
 
 impl Window {
-    /// What `page` asks of `stream`.
+    /// The window of `stream` that `page` asks for.
     ///
     /// # Errors
     /// Names the parameter when the cursor is none of ours.
@@ -179,18 +179,18 @@ impl Window {
         }
     }
 
-    /// How many items it may show: the stream ends somewhere.
+    /// The most items that the page may show before the stream ends.
     pub fn take(&self) -> usize {
         self.limit
             .min(self.stream.length().saturating_sub(self.given))
     }
 
-    /// Whether the stream may show more after `shown` items of this window.
+    /// True if the stream may show more after `shown` items of this window.
     pub fn goes_on_after(&self, shown: usize) -> bool {
         self.given.saturating_add(shown) < self.stream.length()
     }
 
-    /// How many to read: one more than it shows says whether the stream goes on.
+    /// The number of items to read: one more than are shown, to tell whether the stream goes on.
     pub fn rows(&self) -> usize {
         match self.take() {
             0 => 0,
@@ -198,7 +198,7 @@ impl Window {
         }
     }
 
-    /// Cuts off of `read` what is not shown; true when the stream goes on after it.
+    /// Cuts `read` to the items that are shown; true when the stream goes on after them.
     pub fn cut<T>(&self, read: &mut Vec<T>) -> bool {
         let take = self.take();
         let more = read.len() > take && self.goes_on_after(take);
@@ -206,7 +206,7 @@ impl Window {
         more
     }
 
-    /// As it is echoed.
+    /// The `skip` that the answer repeats.
     pub fn skip(&self) -> usize {
         match self.start {
             Start::Skip(skip) => skip,

@@ -1,13 +1,13 @@
-//! What can go wrong, and what clients are told of it.
+//! The feed's errors, and the problems that clients get for them.
 
 use blocks::error::BoxError;
 use blocks::{AsProblem, FieldErrors, Problem};
 use sql::StoreError;
 
-/// Why a stream was not shown.
+/// A reason why a stream was not shown.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
-    /// The request is not as it must be.
+    /// The request breaks a rule.
     #[error(transparent)]
     Refused(#[from] FieldErrors),
     /// The streams are not public here, and nobody is signed in.
@@ -16,7 +16,7 @@ pub enum FeedError {
     /// The read model can't be reached.
     #[error("the feed's store is unavailable")]
     Unavailable(#[source] BoxError),
-    /// The read model refused: a mistake of ours, which trying again does not mend.
+    /// The read model refused: a mistake of ours, which a retry does not mend.
     #[error("the feed's store failed")]
     Failed(#[source] BoxError),
 }

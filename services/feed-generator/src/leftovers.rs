@@ -1,7 +1,6 @@
-//! Rows that no reader is shown any more: the entries of closed accounts, and those of generations
-//! that were replaced or given up. One write hides them all, whatever their number; they leave the
-//! tables afterwards, a page a write, so that no other write waits long for its turn. A process that
-//! is started anew goes on with what it finds.
+//! Garbage rows: entries of closed accounts, and of generations that were replaced or given up. One
+//! write hides them all. They leave the tables afterwards, a page a write, so that no other write
+//! waits long. A restarted process goes on with the rows that it finds.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,26 +10,26 @@ use sql::{Db, StoreError, Tx, on};
 
 use crate::store::Source;
 
-/// How many rows leave in one write.
+/// Most rows that leave in one write.
 const PAGE: i64 = 500;
 
-/// Whose rows are left.
+/// The owner of garbage rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Left {
-    /// Those of generations that are neither shown nor built.
+    /// Generations that are neither shown nor built.
     Generations,
-    /// Those of a closed account.
+    /// A closed account.
     Author(i64),
 }
 
-/// What is known to be left, or may be.
+/// The owners that have, or may have, garbage rows.
 #[derive(Debug, Default)]
 pub struct Leftovers {
     known: Mutex<BTreeSet<Left>>,
 }
 
 impl Leftovers {
-    /// Looks up what an earlier process left.
+    /// Loads what an earlier process left.
     ///
     /// # Errors
     /// When the database can't be read.
@@ -60,17 +59,17 @@ impl Leftovers {
         })
     }
 
-    /// Whether there may be any.
+    /// True if there may be garbage rows.
     pub fn any(&self) -> bool {
         !self.known.lock().is_empty()
     }
 
-    /// Says that this write leaves the rows of a generation.
+    /// Notes that this write leaves the rows of a generation.
     pub(crate) fn of_generation(self: &Arc<Self>, tx: &mut Tx) {
         self.note(tx, Left::Generations);
     }
 
-    /// Drops the first page of the rows of an account that this write closes, mostly all there is.
+    /// Drops the first page of rows of an account that this write closes: mostly all of them.
     pub(crate) async fn of_author(
         self: &Arc<Self>,
         tx: &mut Tx,
@@ -83,7 +82,8 @@ impl Leftovers {
         Ok(())
     }
 
-    /// Now, since nobody may hear of the commit; and after it, since somebody may look in between.
+    /// Notes it now, since the commit's answer may be lost, and again after the commit, since a
+    /// page may be dropped in between.
     fn note(self: &Arc<Self>, tx: &mut Tx, left: Left) {
         self.known.lock().insert(left);
         let leftovers = Arc::clone(self);
@@ -92,7 +92,7 @@ impl Leftovers {
         });
     }
 
-    /// Drops one page.
+    /// Drops one page of garbage rows.
     ///
     /// # Errors
     /// When the database refuses. The next call goes on.
@@ -108,7 +108,7 @@ impl Leftovers {
     }
 }
 
-/// The generation that is shown, and the one that is built, or again the first.
+/// The shown generation, and the one being built, or else the shown one again.
 async fn generations<S: Source>(source: &mut S) -> Result<(i64, i64), StoreError> {
     on!(source, conn => sqlx::query_as(
         "select serving, coalesce(building, serving) from feed_state",
@@ -117,8 +117,8 @@ async fn generations<S: Source>(source: &mut S) -> Result<(i64, i64), StoreError
     .await)
 }
 
-/// Drops a page; true when there may be more. Whether the rows are hidden is looked up in the same
-/// write: the one that was to hide them may have been undone.
+/// Drops a page; true when there may be more. The same write checks that the rows are hidden, since
+/// the write that was to hide them may have been undone.
 async fn drop_page_of(tx: &mut Tx, left: Left) -> Result<bool, StoreError> {
     let dropped = match left {
         Left::Generations => {

@@ -12,8 +12,8 @@
 //! | publishes | nothing but dead letters |
 //! | consumes | `post.created`, `post.updated`, `post.deleted`; `user.created`, `user.updated`, `user.deleted` |
 //!
-//! Invariants: the tables can be made anew from the log, so losing them loses nothing; the mirror
-//! shows what is committed, and nothing else; a stream is never empty because of a rebuild.
+//! Invariants: the tables can be rebuilt from the log, so losing them loses nothing; the mirror
+//! shows only what is committed; a rebuild never empties a stream.
 
 pub mod api;
 pub mod consumer;
@@ -48,7 +48,7 @@ use rebuild::{Progress, Rebuild};
 use store::FeedStore;
 use store::sql::SqlFeed;
 
-/// Its schema.
+/// The schema, step by step.
 pub const MIGRATIONS: &[Migration] = &[sql::migration!(1001, "feed", "0001_feed.sql")];
 
 /// The gateway's rule for each endpoint.
@@ -62,19 +62,19 @@ pub const ROUTES: &[Route] = &[
 /// The service's name: its folder and schema.
 pub const NAME: &str = "feed-generator";
 
-/// Whether guests may read.
+/// The setting that lets guests read.
 const PUBLIC_ACTIVITY_STREAM: Setting<bool> = Setting::switch(
     "PUBLIC_ACTIVITY_STREAM",
     "true",
     "`false`: the streams only for those with a token",
 );
 
-/// What is decided by configuration.
+/// The feed's settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Whether the streams are shown without signing in (`PUBLIC_ACTIVITY_STREAM`).
     pub public: bool,
-    /// How much is held in memory.
+    /// The limits of the entries in memory.
     pub bounds: Bounds,
 }
 
@@ -87,7 +87,7 @@ impl Default for Settings {
     }
 }
 
-/// The streams: what is read, and the consumer that follows the topics. Cheap to clone.
+/// The service's state: the streams, and the consumer that fills them. Cheap to clone.
 #[derive(Clone)]
 pub struct Feed {
     inner: Arc<Inner>,
@@ -169,9 +169,9 @@ impl Feed {
         &self.inner.consumer
     }
 
-    /// Makes all entries anew from the log. Answers at once: the consumer does it, and until it is
-    /// through, readers see what there was before, and what happens meanwhile. Names stay, since the
-    /// log forgets accounts after a week.
+    /// Rebuilds all entries from the log. Answers at once: the consumer does it. Until it is
+    /// through, readers see the old entries and new events. Names stay, since the log forgets
+    /// accounts after a week.
     ///
     /// # Errors
     /// When bus or store can't be reached.
@@ -183,7 +183,7 @@ impl Feed {
             .await
     }
 
-    /// How far a rebuild is; `None` when none is under way.
+    /// The progress of the current rebuild; `None` when there is none.
     ///
     /// # Errors
     /// When the store can't be reached.
@@ -198,7 +198,7 @@ impl Feed {
         Ok(targets.map(|targets| targets.progress(&positions)))
     }
 
-    /// `opened`, with what operators can ask of this service.
+    /// Adds the operators' routes to `opened`.
     fn opened(&self, on: &dyn Place, opened: Opened) -> Opened {
         let feed = self.clone();
         Opened {
@@ -223,7 +223,7 @@ impl Feed {
         self.inner.settings.public
     }
 
-    /// The entries in memory, where there are any: for tests.
+    /// The entries in memory, if this store has them: for tests.
     #[doc(hidden)]
     pub fn mirror(&self) -> Option<&Mirror> {
         self.inner.mirror.as_deref()
@@ -236,7 +236,7 @@ fn consumer_of(store: Arc<dyn ConsumerStore>) -> Consumer {
     Consumer::new(consumer::GROUP, topics, store)
 }
 
-/// The service.
+/// The service's definition.
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "What happened lately, newest first.",
@@ -246,7 +246,7 @@ pub static DEFINITION: Definition = Definition {
     settings: &[&PUBLIC_ACTIVITY_STREAM],
     store: Store::Redis,
     kept: Kept::Rebuildable,
-    // More processes than partitions consume nothing, but answer.
+    // Processes beyond the number of partitions consume nothing, but answer.
     size: Size {
         cpu_millis: 200,
         memory_mib: 64,

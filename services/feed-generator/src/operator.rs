@@ -1,4 +1,4 @@
-//! What operators can ask of the feed: to be made anew from the log.
+//! The operators' routes of the feed: a rebuild from the log.
 
 use std::sync::Arc;
 
@@ -19,17 +19,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::Feed;
 
-/// How often progress is told.
+/// Interval between two lines of progress.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
-/// How far a rebuild is: a line of the answer to `POST /rebuild`.
+/// The progress of a rebuild: a line of the answer to `POST /rebuild`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Records that were passed.
+    /// Records of the log that were read.
     pub done: i64,
-    /// Records to pass.
+    /// Records of the log to read in all.
     pub total: i64,
-    /// Whether readers see the outcome.
+    /// True once readers see the outcome.
     pub finished: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct Progress {
 struct Operator {
     feed: Feed,
     clock: Arc<dyn Clock>,
-    /// Nobody runs the consumer: it runs here until it is through.
+    /// True if no server runs the consumer: then it runs here for the rebuild.
     stands_in: bool,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn router(feed: &Feed, on: &dyn Place) -> Router {
         })
 }
 
-/// Whoever asks is the operator, so the cause is told.
+/// Shows the cause, since only operators get the answer.
 fn away(error: &BoxError) -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -60,7 +60,7 @@ fn away(error: &BoxError) -> Problem {
     )
 }
 
-/// Begins, and tells how far it is until it is through. It goes on when nobody listens any more.
+/// Begins a rebuild and streams its progress. It goes on when nobody listens any more.
 async fn rebuild(State(operator): State<Operator>) -> Result<Response, Problem> {
     operator
         .feed

@@ -1,4 +1,4 @@
-//! What events do to the tables, inside the one write of their batch, and to the mirror after its
+//! Applies events to the tables inside the one write of their batch, and to the mirror after its
 //! commit.
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use crate::mirror::Mirror;
 use crate::rebuild::Rebuild;
 use crate::render::{self, Rendered};
 
-/// Keeps tables and mirror as the events say.
+/// The group's handler: it keeps tables and mirror up to date.
 pub struct Projection {
     mirror: Arc<Mirror>,
     rebuild: Arc<Rebuild>,
@@ -28,9 +28,9 @@ pub struct Projection {
     awaited: Arc<Awaited>,
 }
 
-/// Whether changes of the mirror wait for the commit of their write. When that write fails and they
-/// still wait, nobody knows whether the mirror is what is committed. The group makes its writes one
-/// after the other, so there is only one to know of.
+/// Tells whether changes of the mirror wait for the commit of their write. If that write fails
+/// while they wait, nobody knows whether the mirror matches the tables. The group writes one batch
+/// at a time, so one flag is enough.
 #[derive(Debug, Default)]
 pub struct Awaited(AtomicBool);
 
@@ -39,13 +39,13 @@ impl Awaited {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether any wait; from now on none does.
+    /// Clears the flag; true if changes waited.
     pub fn end(&self) -> bool {
         self.0.swap(false, Ordering::AcqRel)
     }
 }
 
-/// What must be known before a post is written.
+/// The row that is read before a post is written.
 #[derive(sqlx_macros::FromRow)]
 struct Known {
     serving: i64,
@@ -56,8 +56,8 @@ struct Known {
 }
 
 impl Known {
-    /// The generations that a post event from `time` belongs to, and whether the one that is shown is
-    /// among them. While a rebuild reads the log again, what happens anew goes into both.
+    /// The generations for a post event from `time`, and whether the shown one is among them. During
+    /// a rebuild, new events go into both.
     fn generations(&self, time: DateTime<Utc>) -> ([Option<i64>; 2], bool) {
         match (self.building, self.started_at) {
             (Some(building), Some(started)) => {
@@ -70,8 +70,8 @@ impl Known {
 }
 
 impl Projection {
-    /// Over `mirror`, with the rebuilds that `rebuild` knows of; `awaited` tells what became of the
-    /// changes to the mirror.
+    /// Keeps `mirror` and the tables, for each generation of `rebuild`; `awaited` tracks changes
+    /// that wait for their commit.
     pub fn new(
         mirror: Arc<Mirror>,
         rebuild: Arc<Rebuild>,
@@ -96,7 +96,7 @@ impl Projection {
         });
     }
 
-    /// Writes posts, of which none comes twice, each with the time of its event.
+    /// Writes distinct posts, each with the time of its event.
     async fn put(&self, tx: &mut Tx, posts: Vec<(Entry, DateTime<Utc>)>) -> Result<(), StoreError> {
         let mut shown = if self.rebuild.is_running() {
             HashMap::new()
@@ -138,7 +138,7 @@ impl Projection {
         Ok(())
     }
 
-    /// Makes changes in their order; posts that follow each other are written together.
+    /// Makes changes in order; posts in a row are written together.
     async fn change(
         &self,
         tx: &mut Tx,
@@ -169,7 +169,7 @@ impl Projection {
         self.follow(tx, move |mirror| mirror.put(rendered, name));
     }
 
-    /// A deletion is final: it holds for the entries that are shown and for those of a rebuild.
+    /// Removes a post for good, from the shown entries and from those of a rebuild.
     async fn remove(&self, tx: &mut Tx, post_id: Uuid) -> Result<(), StoreError> {
         on!(tx, conn => sqlx::query("delete from entries where post_id = $1")
             .bind(post_id)
@@ -204,8 +204,8 @@ impl Projection {
     }
 }
 
-/// Writes what an account's version `version` says of its name (`None`: it is closed); false when
-/// a later version was here before.
+/// Writes an account's name as of `version` (`None`: closed); false when a later version came
+/// before.
 async fn author(
     tx: &mut Tx,
     user_id: i64,
@@ -228,7 +228,7 @@ async fn author(
     Ok(written > 0)
 }
 
-/// What an entry becomes when it is written again.
+/// The update when an entry is written again.
 const OVERWRITE: &str = "on conflict (post_id, generation) do update set
     user_id = excluded.user_id, created_at = excluded.created_at,
     event_type = excluded.event_type, happened_at = excluded.happened_at,
@@ -242,7 +242,7 @@ static SHOWN_POSTGRES: LazyLock<Vec<(usize, String)>> =
 
 const SHOWN_COLUMNS: usize = 9;
 
-/// Statements that write 32, 16 … 1 entries: few a batch, and few texts to remember.
+/// Statements that write 32, 16 … 1 entries: few a batch, and few to keep prepared.
 fn write_shown_statements(dialect: Dialect) -> Vec<(usize, String)> {
     let statement = |rows: usize| (rows, write_shown_statement(dialect, rows));
     [32, 16, 8, 4, 2, 1].map(statement).into()
@@ -267,9 +267,9 @@ fn write_shown_statement(dialect: Dialect, rows: usize) -> String {
     )
 }
 
-/// The usual case: writes entries into the generation that is shown, many with a statement, and
-/// gives the names that their accounts have told. An entry is absent from the answer, and not written,
-/// while a rebuild is under way, or when its account is closed.
+/// Writes entries into the shown generation, many with a statement: the usual case. Returns their
+/// authors' names. An entry is neither written nor returned during a rebuild, or when its account is
+/// closed.
 async fn write_shown(
     tx: &mut Tx,
     posts: &[(Entry, DateTime<Utc>)],
@@ -343,7 +343,7 @@ impl Handler for Projection {
         }
         let done = self.change(tx, changes).await;
         if let Err(StoreError::Unavailable(_)) = done {
-            // The whole write is given up for it, so nothing of it will be committed.
+            // This gives up the whole write, so nothing of it will be committed.
             self.awaited.end();
         }
         done?;
@@ -352,7 +352,7 @@ impl Handler for Projection {
 
     async fn reset(&self, tx: &mut Tx, topics: &[String]) -> Result<(), StoreError> {
         if topics.iter().any(|name| name == topic::USERS.name) {
-            // Once it is forgotten which accounts are closed, nothing hides what is left of them.
+            // Without the closed accounts' marks, nothing hides their remaining rows.
             on!(tx, conn => sqlx::query(
                 "delete from entries where user_id in (select user_id from authors where deleted)",
             )

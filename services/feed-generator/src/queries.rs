@@ -1,4 +1,4 @@
-//! What the feed can be asked.
+//! The feed's queries.
 
 use blocks::Caller;
 use blocks::consumer::lag;
@@ -28,22 +28,22 @@ pub async fn page(
     feed.store().page(&Window::of(stream, page)?).await
 }
 
-/// How the feed is doing, as measured. What can't be measured now is `None`.
+/// The feed's statistics. Values that can't be measured now are `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
-    /// How much there is.
+    /// The sizes of the read model.
     pub counts: Option<Counts>,
-    /// Whether the read model's store answers.
+    /// True if the read model's store answers.
     pub store_answers: bool,
-    /// Whether the consumer is joined to its group and works.
+    /// True if the consumer has joined its group and works.
     pub consumer_active: bool,
     /// Records on the topics that are not in the streams yet.
     pub lag: Option<i64>,
-    /// From when events happened to the commit of their effect.
+    /// Time from events to the commit of their effects.
     pub freshness: Option<Quantiles>,
 }
 
-/// Measures how the feed is doing.
+/// Measures the feed's statistics.
 ///
 /// # Errors
 /// When the streams are not public and nobody is signed in.
@@ -61,7 +61,7 @@ pub async fn stats(feed: &Feed, caller: Option<&Caller>) -> Result<Stats, FeedEr
     })
 }
 
-/// A statistic that can't be had is not an error of the one who asks for all of them.
+/// Logs a failed measurement instead of failing all statistics.
 fn known<T>(what: &'static str, measured: Result<T, BoxError>) -> Option<T> {
     measured
         .inspect_err(|error| {

@@ -1,10 +1,10 @@
-//! Making the entries anew from the log, while the ones that are there go on being shown.
+//! Rebuilds the entries from the log, while the old ones go on being shown.
 //!
-//! A rebuild fills a *generation* of its own: it begins empty when the group's positions are
-//! forgotten, and once the group has come to where the log ended at that moment, one write shows it
-//! instead of the old one, whose rows leave the tables afterwards ([`Leftovers`]). The plan lies in
-//! the tables: a restart in between goes on with it. What happens after the beginning goes into both
-//! generations, so readers see it without delay.
+//! A rebuild fills a *generation* of its own, which begins empty when the group's offsets are
+//! forgotten. Once the group has reached the watermarks of that moment, one write shows it instead
+//! of the old generation. The old rows leave the tables afterwards ([`Leftovers`]). The plan is in
+//! the tables: a restart goes on with it. New events go into both generations, so readers see them
+//! without delay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use crate::leftovers::Leftovers;
 use crate::mirror::Mirror;
 use crate::store::{Source, newest};
 
-/// From where to where a rebuild reads, by partition. Partitions without records are left out.
+/// The first and end offsets of a rebuild, by partition. Partitions without records are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Targets(BTreeMap<i32, (i64, i64)>);
 
 impl Targets {
-    /// All that the log has now.
+    /// The whole log as it is now.
     pub fn of(extents: &[Extent]) -> Self {
         let spans = (0..)
             .zip(extents)
@@ -46,7 +46,7 @@ impl Targets {
             .all(|(partition, (_, end))| positions.get(partition).is_some_and(|next| next >= end))
     }
 
-    /// How far a group at `positions` is.
+    /// The progress of a group at `positions`.
     pub fn progress(&self, positions: &BTreeMap<i32, i64>) -> Progress {
         let mut progress = Progress::default();
         for (partition, (start, end)) in &self.0 {
@@ -60,12 +60,12 @@ impl Targets {
     }
 }
 
-/// How far a rebuild is.
+/// The progress of a rebuild.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Records of the log that were passed.
+    /// Records of the log that were read.
     pub done: i64,
-    /// Records to pass.
+    /// Records of the log to read in all.
     pub total: i64,
 }
 
@@ -75,26 +75,26 @@ struct Plan {
     targets: Targets,
 }
 
-/// What is known of the rebuild that is under way.
+/// This process's knowledge of the current rebuild.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Knowledge {
-    /// There is none, or this one.
+    /// The current rebuild, or that there is none.
     Plan(Option<Plan>),
-    /// A write that may have changed it was not answered: the tables know.
+    /// A write that may have changed it was not answered: only the tables know.
     Unsure,
 }
 
-/// The rebuild that is under way, if one is.
+/// The current rebuild, if there is one.
 pub struct Rebuild {
     mirror: Arc<Mirror>,
     leftovers: Arc<Leftovers>,
-    /// Where the log ends, noted before the positions are forgotten.
+    /// The log's watermarks, noted before the offsets are forgotten.
     noted: Mutex<Targets>,
     known: Arc<Mutex<Knowledge>>,
 }
 
 impl Rebuild {
-    /// Looks up whether one was under way.
+    /// Loads the rebuild that was under way, if there was one.
     ///
     /// # Errors
     /// When the database can't be read.
@@ -113,22 +113,22 @@ impl Rebuild {
         })
     }
 
-    /// Notes where the log ends, for the reset that follows.
+    /// Notes the log's watermarks, for the reset that follows.
     pub fn note(&self, targets: Targets) {
         *self.noted.lock() = targets;
     }
 
-    /// Whether one is under way, as far as is known.
+    /// True if a rebuild is or may be under way.
     pub fn is_running(&self) -> bool {
         *self.known.lock() != Knowledge::Plan(None)
     }
 
-    /// Says that a write that may have changed it was not answered.
+    /// Notes that a write that may have changed the rebuild was not answered.
     pub fn doubt(&self) {
         *self.known.lock() = Knowledge::Unsure;
     }
 
-    /// Begins an empty generation, in the write that forgets the positions. One that was under way
+    /// Begins an empty generation, in the write that forgets the offsets. A rebuild under way
     /// begins again.
     pub(crate) async fn begin(&self, tx: &mut Tx) -> Result<(), StoreError> {
         let targets = self.noted.lock().clone();
@@ -157,10 +157,10 @@ impl Rebuild {
         Ok(())
     }
 
-    /// Shows the new generation when the group has come far enough.
+    /// Shows the new generation when the group has reached its targets.
     ///
     /// # Errors
-    /// When the database refuses. The next call tries again, whatever came of it.
+    /// When the database refuses. The next call tries again.
     pub async fn finish_if_reached(
         &self,
         db: &Db,
@@ -178,7 +178,7 @@ impl Rebuild {
         let done = db.write(move |tx| {
             Box::pin(async move {
                 let mut plan = state(tx).await?.1;
-                // Another rebuild may have begun since the positions were read.
+                // Another rebuild may have begun since the offsets were read.
                 let positions = positions_in(tx).await?;
                 if let Some(reached) = plan.take_if(|plan| plan.targets.reached(&positions)) {
                     show(tx, reached.generation).await?;
@@ -195,15 +195,15 @@ impl Rebuild {
         });
         let done = done.await;
         if done.is_err() && in_doubt.load(Ordering::Relaxed) {
-            // It may have been committed nevertheless, without its hooks: then the mirror holds the
-            // generation from before.
+            // It may have been committed without its hooks: then the mirror still holds the old
+            // generation.
             self.mirror.distrust();
         }
         done
     }
 }
 
-/// Where the group stands by the tables' word in this write.
+/// The group's offsets in the tables, as this write sees them.
 async fn positions_in(tx: &mut Tx) -> Result<BTreeMap<i32, i64>, StoreError> {
     let stored: Vec<(i32, i64)> = on!(tx, conn => sqlx::query_as(
         "select partition, next_offset from consumer_offsets
@@ -227,7 +227,7 @@ async fn show(tx: &mut Tx, generation: i64) -> Result<(), StoreError> {
     .map(|_| ()))
 }
 
-/// Until where the rebuild that is under way reads, by the tables' word.
+/// The targets of the current rebuild, from the tables.
 ///
 /// # Errors
 /// When the database can't be read.
@@ -238,7 +238,7 @@ pub async fn targets(db: &Db) -> Result<Option<Targets>, StoreError> {
         .map(|plan| plan.targets))
 }
 
-/// The generation that is shown, and the rebuild that is under way.
+/// The generation that is shown, and the current rebuild.
 async fn state<S: Source>(source: &mut S) -> Result<(i64, Option<Plan>), StoreError> {
     let (serving, building, targets): (i64, Option<i64>, Option<String>) = on!(source, conn => sqlx::query_as("select serving, building, targets from feed_state")
             .fetch_one(&mut *conn)

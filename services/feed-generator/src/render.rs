@@ -9,18 +9,18 @@ use serde::Serialize;
 
 use crate::domain::{Entry, Window};
 
-/// An entry, rendered.
+/// An entry's JSON, in pieces around the author's name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rendered {
     place: Keyset,
     user_id: i64,
-    /// JSON text: the name to show when the account has not told one.
+    /// JSON text of the name to show while the account has brought none.
     username: Box<str>,
     head: Box<str>,
     tail: Box<str>,
 }
 
-/// An entry and the JSON text of its author's name, where the account has told one.
+/// An entry and the JSON text of its author's name, if the account has brought one.
 pub type Named = (Arc<Rendered>, Option<Arc<str>>);
 
 /// The JSON text of a name.
@@ -32,12 +32,12 @@ fn json<T: Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).expect("texts and lists of them are always JSON")
 }
 
-/// What comes before a post's creation in a list: no text within the entry can look like it, since its
-/// quotation marks would be escaped.
+/// The text before a post's creation time in a list. No text within the entry can look like it, since
+/// quotation marks are escaped there.
 #[cfg(feature = "fleet")]
 const CREATED: &str = r#","created_at":""#;
 
-/// How long the JSON string is that `text` begins with.
+/// The length of the JSON string at the start of `text`.
 #[cfg(feature = "fleet")]
 fn string_length(text: &str) -> Option<usize> {
     let mut escaped = false;
@@ -53,7 +53,7 @@ fn string_length(text: &str) -> Option<usize> {
 }
 
 impl Rendered {
-    /// Renders `entry`.
+    /// Renders `entry` once for all pages.
     pub fn of(entry: &Entry) -> Self {
         Self {
             place: entry.place(),
@@ -76,7 +76,7 @@ impl Rendered {
         }
     }
 
-    /// As it lies in a list: the JSON of an item, and when its post was created.
+    /// The entry's text in a Redis list: an item's JSON, and when its post was created.
     #[cfg(feature = "fleet")]
     pub fn text(&self) -> String {
         let body = self.tail.strip_suffix('}').unwrap_or(&self.tail);
@@ -87,7 +87,7 @@ impl Rendered {
         )
     }
 
-    /// Reads what [`Rendered::text`] gave; `None` when it did not.
+    /// Parses a text made by [`Rendered::text`]; `None` for any other.
     #[cfg(feature = "fleet")]
     pub fn read(text: &str) -> Option<Self> {
         const ID: std::ops::Range<usize> = 12..48;
@@ -113,30 +113,30 @@ impl Rendered {
         })
     }
 
-    /// Where it stands.
+    /// The entry's place in the streams.
     pub fn place(&self) -> Keyset {
         self.place
     }
 
-    /// Its author.
+    /// The author's account.
     pub fn user_id(&self) -> i64 {
         self.user_id
     }
 
-    /// How many bytes it holds.
+    /// The bytes of memory that it holds.
     pub fn size(&self) -> usize {
         self.username.len() + self.head.len() + self.tail.len()
     }
 }
 
-/// What a page shows, before it is bytes.
+/// A page before it is rendered.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Slice {
     /// The items, newest first.
     pub items: Vec<Named>,
-    /// How many the stream shows.
+    /// The number of items that the stream shows.
     pub total: usize,
-    /// Whether the stream goes on after them.
+    /// True if the stream goes on after them.
     pub more: bool,
 }
 

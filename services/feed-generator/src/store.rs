@@ -14,7 +14,7 @@ use crate::domain::Window;
 use crate::error::FeedError;
 use crate::rebuild::Targets;
 
-/// How much there is.
+/// The sizes of the read model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     /// Activities that the global stream shows.
@@ -23,11 +23,11 @@ pub struct Counts {
     pub streams: usize,
 }
 
-/// The streams, to be read.
+/// The streams for readers.
 ///
-/// Whatever the adapter, these hold: a stream is ordered by the posts' creation, newest first, and
-/// shows each post once, in its latest state, under its author's latest name; a walk by cursor meets
-/// each post that stays exactly once, whatever is written meanwhile.
+/// These hold for every adapter. A stream is ordered by the posts' creation, newest first. It shows
+/// each post once, in its latest state, under its author's latest name. A walk by cursor meets each
+/// post that stays exactly once, whatever is written meanwhile.
 #[async_trait]
 pub trait FeedStore: Check {
     /// The part of a stream that `window` names, as the JSON that is sent.
@@ -36,13 +36,13 @@ pub trait FeedStore: Check {
     /// When the store can't be reached.
     async fn page(&self, window: &Window) -> Result<Bytes, FeedError>;
 
-    /// How much there is.
+    /// Counts activities and streams.
     ///
     /// # Errors
     /// When the store can't be reached.
     async fn counts(&self) -> Result<Counts, FeedError>;
 
-    /// Until where the rebuild that is under way reads; `None` when none is.
+    /// The targets of the current rebuild; `None` when there is none.
     ///
     /// # Errors
     /// When the store can't be reached.

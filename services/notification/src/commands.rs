@@ -1,4 +1,4 @@
-//! What an inbox can be told.
+//! The commands on an inbox.
 
 use sql::StoreError;
 use uuid::Uuid;
@@ -28,7 +28,7 @@ pub async fn mark_read(
         .await
 }
 
-/// Marks all of a user's notifications as read, and says how many were not.
+/// Marks all of a user's notifications as read, and returns how many were unread.
 ///
 /// # Errors
 /// When the store can't be reached.

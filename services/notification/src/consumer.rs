@@ -1,5 +1,5 @@
-//! The consumer group `notification`: accounts that open are welcomed, accounts that close leave
-//! nothing behind.
+//! The consumer group `notification`: welcomes new accounts, and removes the inboxes of closed
+//! ones.
 
 use async_trait::async_trait;
 use blocks::consumer::{Consumer, HandlerError};
@@ -14,7 +14,7 @@ use crate::store;
 /// The group's name.
 pub const GROUP: &str = "notification";
 
-/// What it reads.
+/// The topics that the group reads.
 pub const TOPICS: &[Topic] = &[topic::USERS];
 
 struct Reactions;
@@ -31,8 +31,8 @@ impl Handler for Reactions {
         Ok(())
     }
 
-    /// Inboxes are no projection: the topic forgets accounts after a week, and what was read lies
-    /// here only. Reading the topic again tells nobody anything a second time.
+    /// Keeps the inboxes, which are no projection: the topic forgets accounts after a week, and
+    /// only this store knows what was read. Reading the topic again notifies nobody twice.
     async fn reset(&self, _: &mut Tx, _: &[String]) -> Result<(), StoreError> {
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! What users are told, and in which words. No I/O.
+//! Notifications and their texts. No I/O.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// What a notification is for.
+/// The kind of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An account was opened.
@@ -11,7 +11,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As it is stored and sent.
+    /// The kind's name in the store and in answers.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Welcome => "welcome",
@@ -19,23 +19,23 @@ impl Kind {
     }
 }
 
-/// Something to tell a user, not yet told.
+/// A notification to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// Whom.
+    /// The user who gets it.
     pub user_id: i64,
-    /// What for.
+    /// The kind of notification.
     pub kind: Kind,
-    /// What about: a user is told of it once.
+    /// The subject's id: a user gets one notification about it.
     pub about: String,
-    /// One line.
+    /// The title, one line.
     pub title: String,
-    /// The text.
+    /// The body's text.
     pub body: String,
 }
 
 impl Notice {
-    /// Welcomes a new account. There is one welcome in an account's life.
+    /// The welcome of a new account, sent once in its life.
     pub fn welcome(user_id: i64, username: &str) -> Self {
         Self {
             user_id,
@@ -53,16 +53,16 @@ impl Notice {
 /// A notification in a user's inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
-    /// Names it.
+    /// The notification's id.
     pub id: Uuid,
-    /// What it is for.
+    /// The kind's name.
     pub kind: String,
-    /// One line.
+    /// The title, one line.
     pub title: String,
-    /// The text.
+    /// The body's text.
     pub body: String,
-    /// When the user was told.
+    /// When it came into the inbox.
     pub created_at: DateTime<Utc>,
-    /// When the user read it.
+    /// When the user read it, if they did.
     pub read_at: Option<DateTime<Utc>>,
 }

@@ -1,12 +1,12 @@
-//! What can go wrong, and what clients are told of it.
+//! The errors of notifications, and the problems that clients get for them.
 
 use blocks::{AsProblem, FieldErrors, Problem};
 use sql::StoreError;
 
-/// Why a request was not done.
+/// A reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotificationError {
-    /// The request is not as it must be.
+    /// The request breaks a rule.
     #[error(transparent)]
     Refused(#[from] FieldErrors),
     /// The caller has no such notification.

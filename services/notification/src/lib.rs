@@ -1,4 +1,4 @@
-//! Notification: what users are told, and whether they have read it.
+//! Notification: users' inboxes, and which notifications they have read.
 //!
 //! ```text
 //! topic `user.events` ─ consumer ─┬─ notifications   one atomic write
@@ -13,8 +13,8 @@
 //! | publishes | nothing but dead letters |
 //! | consumes | `user.created`, `user.deleted` |
 //!
-//! Invariants: a user is told of a thing once, however often its event comes; an inbox is seen and
-//! changed by its owner only; a closed account leaves none.
+//! Invariants: a user gets one notification of a thing, however often its event comes; only its
+//! owner sees and changes an inbox; a closed account has none.
 
 pub mod api;
 pub mod commands;
@@ -34,7 +34,7 @@ use sql::{Db, Migration};
 /// The service's name: its folder, schema and consumer group.
 pub const NAME: &str = "notification";
 
-/// Its schema.
+/// The schema, step by step.
 pub const MIGRATIONS: &[Migration] = &[
     sql::migration!(1001, "notifications", "0001_notifications.sql"),
     sql::migration!(1002, "counts", "0002_counts.sql"),
@@ -48,7 +48,7 @@ pub const ROUTES: &[Route] = &[
     Route::required(&["POST"], "/api/notifications/read-all"),
 ];
 
-/// The inboxes, and the consumer that fills them. Cheap to clone.
+/// The service's state: the inboxes, and the consumer that fills them. Cheap to clone.
 #[derive(Clone)]
 pub struct Notifications {
     inner: Arc<Inner>,
@@ -60,7 +60,7 @@ struct Inner {
 }
 
 impl Notifications {
-    /// The inboxes in `db`.
+    /// Opens the inboxes in `db`.
     pub fn open(db: Db) -> Self {
         let consumer = consumer::consumer(db.clone());
         Self {
@@ -78,7 +78,7 @@ impl Notifications {
     }
 }
 
-/// The service.
+/// The service's definition.
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "What users are told, and whether they read it.",

@@ -1,4 +1,4 @@
-//! What an inbox can be asked.
+//! The queries on an inbox.
 
 use blocks::extract::{COUNTED_ROWS, Keyset, Listing, Page};
 
@@ -27,7 +27,7 @@ pub async fn inbox(
     }))
 }
 
-/// How many notifications a user has not read.
+/// The number of a user's unread notifications.
 ///
 /// # Errors
 /// When the store can't be reached.

@@ -31,7 +31,7 @@ impl From<Row> for Notification {
     }
 }
 
-/// Tells a user, unless they were told of it before.
+/// Adds a notification, unless the user already has one about it.
 pub(crate) async fn tell(tx: &mut Tx, notice: &Notice) -> Result<(), StoreError> {
     let (id, now) = (tx.id(), tx.now());
     on!(tx, conn => sqlx::query(
@@ -51,7 +51,7 @@ pub(crate) async fn tell(tx: &mut Tx, notice: &Notice) -> Result<(), StoreError>
     .map(|_| ()))
 }
 
-/// Removes all that a user was told.
+/// Removes all notifications of a user.
 pub(crate) async fn remove_all(tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
     on!(tx, conn => sqlx::query("delete from notifications where user_id = $1")
         .bind(user_id)
@@ -60,7 +60,7 @@ pub(crate) async fn remove_all(tx: &mut Tx, user_id: i64) -> Result<(), StoreErr
         .map(|_| ()))
 }
 
-/// Which notifications of a user are asked for.
+/// The filter of a user's notifications.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Filter {
     pub user_id: i64,
@@ -78,7 +78,8 @@ impl Filter {
     }
 }
 
-/// Up to `limit` notifications, newest first, after `skip` of those that stand after `after`.
+/// Up to `limit` notifications, newest first: those after `after`, without the first `skip` of
+/// them.
 pub(crate) async fn newest(
     reader: &mut Reader,
     filter: Filter,
@@ -103,7 +104,7 @@ pub(crate) async fn newest(
     Ok(rows.into_iter().map(Notification::from).collect())
 }
 
-/// How many there are, counted up to `most`.
+/// The number of notifications, counted up to `most`.
 pub(crate) async fn count(
     reader: &mut Reader,
     filter: Filter,
@@ -120,7 +121,7 @@ pub(crate) async fn count(
         .await)
 }
 
-/// Marks one as read, if it is the user's; one that was read keeps its time.
+/// Marks one as read, if it is the user's; one already read keeps its time.
 pub(crate) async fn mark_read(
     tx: &mut Tx,
     user_id: i64,
@@ -139,7 +140,7 @@ pub(crate) async fn mark_read(
     Ok(row.map(Notification::from))
 }
 
-/// Marks all as read, and says how many were not.
+/// Marks all as read, and returns how many were unread.
 pub(crate) async fn mark_all_read(tx: &mut Tx, user_id: i64) -> Result<u64, StoreError> {
     let now = tx.now();
     on!(tx, conn => sqlx::query(

@@ -56,7 +56,7 @@ async fn inbox(service: &Alone, auth: &AuthStandIn, id: i64) -> Answer {
     auth.ask(service, id, "GET", list, "").await
 }
 
-/// Waits until each of these accounts was told something, and holds it to be once.
+/// Waits until each of these accounts has a notification, and checks that it is only one.
 async fn told_once(service: &Alone, auth: &AuthStandIn, ids: std::ops::Range<i64>) {
     for id in ids {
         let told: Value = eventually("an account is told of", async || {
@@ -134,7 +134,7 @@ async fn identities_are_checked_with_keys_that_auth_publishes() {
     inbox(&service, &auth, 1).await.expect(200);
 }
 
-/// What a Consul agent was asked, and how it answers.
+/// A Consul agent: the requests it got, and its answers.
 #[derive(Default)]
 struct Agent {
     asked: Mutex<Vec<String>>,

@@ -1,10 +1,10 @@
-//! Answers that are read again and again, kept as the bytes that are sent.
+//! A cache of answers that are read again and again, as the bytes that are sent.
 //!
-//! A commit only ever takes entries out, and a reader only ever puts in what it read after it had
-//! laid a claim: the commit takes the claim out as well, and then the reader keeps its answer to
-//! itself. So no order of commits and readers leaves an old answer behind.
+//! A reader lays a claim before it reads, and puts its answer in only if the claim is still there.
+//! A commit takes out entries and claims. So no order of commits and readers leaves an old answer
+//! behind.
 //!
-//! It sees the commits of its own process only. Where several processes write, there is none.
+//! It sees only its own process's commits. With several writing processes there is no cache.
 
 use blocks::extract::Tagged;
 use bytes::Bytes;
@@ -13,11 +13,11 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache as Entries;
 use uuid::Uuid;
 
-/// How much it holds, in bytes of answers.
+/// The cache's capacity, in bytes of answers.
 pub const CAPACITY_BYTES: u64 = 16 << 20;
-/// About as many posts as fit: a hint for its tables.
+/// About the number of posts that fit: a hint for its tables.
 const EXPECTED_POSTS: usize = 8192;
-/// What an entry costs besides its bytes.
+/// The cost of an entry besides its answer, in bytes.
 const ENTRY_BYTES: u64 = 96;
 
 #[derive(Clone)]
@@ -52,8 +52,8 @@ impl Default for Cache {
 }
 
 impl Cache {
-    /// The answer about a post; read with `read` where there is none. Those who ask for the same one
-    /// meanwhile wait for that one reader.
+    /// The answer about a post, read with `read` if it is missing. Callers who want the same one
+    /// meanwhile wait for that reader.
     ///
     /// # Errors
     /// Those of `read`.
@@ -66,14 +66,14 @@ impl Cache {
             Ok(answer) => Ok(answer),
             Err(claim) => {
                 let answer = read.await?;
-                // Refused when a commit took the claim away: then the next one reads.
+                // Refused when a commit took the claim out: then the next caller reads.
                 let _ = claim.insert(answer.clone());
                 Ok(answer)
             }
         }
     }
 
-    /// The first page of all posts; read with `read` where it is not known.
+    /// The first page of all posts, read with `read` if it is missing.
     ///
     /// # Errors
     /// Those of `read`.
@@ -93,13 +93,13 @@ impl Cache {
         Ok(body)
     }
 
-    /// A post was published, changed or deleted.
+    /// Drops the answers with a post that was published, changed or deleted.
     pub fn forget_post(&self, id: Uuid) {
         self.posts.remove(&id);
         self.forget_front();
     }
 
-    /// A name that stands in answers is another now.
+    /// Drops all answers, since a name in them has changed.
     pub fn forget_all(&self) {
         self.posts.clear();
         self.forget_front();

@@ -1,4 +1,4 @@
-//! What posts can be told.
+//! The commands on posts.
 
 use blocks::Caller;
 use blocks::extract::IdempotencyKey;
@@ -8,11 +8,11 @@ use crate::Posts;
 use crate::domain::{Author, Changes, Draft, Post};
 use crate::error::PostError;
 
-/// How often a change is tried anew when others changed the post in between. Somebody succeeds each
-/// time, so this many writers may meet.
+/// How often a change is tried when others change the post in between. One writer succeeds each
+/// time, so this many may meet.
 const ATTEMPTS: usize = 64;
 
-/// Publishes `draft` as `caller`; with `key`, once however often it is asked for.
+/// Publishes `draft` as `caller`; with `key`, only once, however often it is sent.
 ///
 /// # Errors
 /// See [`PostError`].
@@ -30,7 +30,7 @@ pub async fn create(
     posts.store().create(draft, author, request).await
 }
 
-/// Changes a post for its author or an admin. Where nothing would be different, nothing is written.
+/// Changes a post for its author or an admin. Writes nothing if nothing would change.
 ///
 /// # Errors
 /// See [`PostError`].

@@ -1,4 +1,4 @@
-//! What posts do when something becomes of an account: show its new name, or delete its posts.
+//! Follows accounts: takes over a new name, or deletes the posts of a closed account.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl Follower for Authors {
     async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
         let deleted = closed::delete_posts(tx, user_id, PAGE).await?;
         self.forget_answers(tx);
-        // More than a page goes on outside of this write, so that others are not kept waiting.
+        // Posts beyond one page are deleted outside of this write, so that others need not wait.
         if i64::try_from(deleted.len()).is_ok_and(|deleted| deleted == PAGE) {
             let removal = Arc::clone(&self.removal);
             tx.after_commit(move || removal.go_on());

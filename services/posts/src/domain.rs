@@ -1,4 +1,4 @@
-//! What a post is and what it may contain. No I/O.
+//! Posts and the rules for their content. No I/O.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use events::posts::{PostCreated, PostDeleted, PostUpdated};
 use uuid::Uuid;
 
-/// How much a post may hold, in characters as Unicode counts them.
+/// The limits of a post, in Unicode characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The longest title.
@@ -21,7 +21,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The usual ones.
+    /// The default limits.
     pub const DEFAULT: Self = Self {
         title: 200,
         content: 20_000,
@@ -36,27 +36,27 @@ impl Default for Limits {
     }
 }
 
-/// Who wrote a post.
+/// The author of a post.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
-    /// The account.
+    /// The account's number.
     pub id: i64,
-    /// Its name.
+    /// The account's name.
     pub name: String,
 }
 
-/// A post that stands.
+/// A published post that was not deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Post {
-    /// Sorts by when it was made.
+    /// Its id: ids sort by creation time.
     pub id: Uuid,
-    /// Who wrote it, by the name of now.
+    /// The author, with the current name.
     pub author: Author,
-    /// Without blanks around it.
+    /// The title, without blanks around it.
     pub title: String,
-    /// As it was written: data, never interpreted.
+    /// The content as it was written: data, never interpreted.
     pub content: String,
-    /// Normalised, in the author's order.
+    /// The tags, normalised, in the author's order.
     pub tags: Vec<String>,
     /// When it was published.
     pub created_at: DateTime<Utc>,
@@ -66,7 +66,7 @@ pub struct Post {
     pub version: i64,
 }
 
-/// A post that nobody published yet; it keeps the rules.
+/// A post to publish, checked against the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
     title: String,
@@ -74,7 +74,7 @@ pub struct Draft {
     tags: Vec<String>,
 }
 
-/// What is to become different. It keeps the rules.
+/// The changes of a post, checked against the rules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     title: Option<String>,
@@ -83,7 +83,7 @@ pub struct Changes {
 }
 
 impl Draft {
-    /// Checks what somebody wants to publish.
+    /// Checks a post to publish.
     ///
     /// # Errors
     /// Names each field that breaks a rule.
@@ -105,12 +105,12 @@ impl Draft {
         })
     }
 
-    /// The title, the content and the tags: what makes two requests the same.
+    /// The title, the content and the tags: requests with equal parts are the same.
     pub fn parts(&self) -> (&str, &str, &[String]) {
         (&self.title, &self.content, &self.tags)
     }
 
-    /// The post that it becomes, and what happened.
+    /// Makes the post and its event.
     pub fn publish(self, id: Uuid, author: Author, at: DateTime<Utc>) -> (Post, PostCreated) {
         let post = Post {
             id,
@@ -128,7 +128,7 @@ impl Draft {
 }
 
 impl Changes {
-    /// Checks what somebody wants to change; `None` leaves a field as it is.
+    /// Checks changes; `None` leaves a field as it is.
     ///
     /// # Errors
     /// Names each field that breaks a rule, after those in `errors`.
@@ -154,7 +154,7 @@ impl Changes {
 }
 
 impl Post {
-    /// The next version of the post and what happened; `None` when nothing would be different.
+    /// The next version of the post and its event; `None` when nothing would change.
     pub fn change(&self, changes: Changes, at: DateTime<Utc>) -> Option<(Self, PostUpdated)> {
         let next = Self {
             title: changes.title.unwrap_or_else(|| self.title.clone()),
@@ -176,7 +176,7 @@ impl Post {
         Some((post, event))
     }
 
-    /// What its publication said, when this is its first version.
+    /// The event of its publication, when this is its first version.
     pub fn created(&self) -> PostCreated {
         PostCreated {
             post_id: self.id,
@@ -189,7 +189,7 @@ impl Post {
         }
     }
 
-    /// What the change said that made this version.
+    /// The event of the change that made this version.
     pub fn updated(&self) -> PostUpdated {
         PostUpdated {
             post_id: self.id,
@@ -202,7 +202,7 @@ impl Post {
         }
     }
 
-    /// What happens when it is deleted.
+    /// The event of its deletion.
     pub fn delete(&self) -> PostDeleted {
         PostDeleted {
             post_id: self.id,
@@ -228,7 +228,7 @@ fn check_content(content: &str, limits: &Limits, errors: &mut FieldErrors) {
 }
 
 fn check_tags(tags: &[String], limits: &Limits, errors: &mut FieldErrors) -> Vec<String> {
-    // At once: a complaint about each of them would make the answer longer than the request.
+    // Stops here: an error for each tag would make the answer longer than the request.
     if tags.len() > limits.tags {
         let most = limits.tags;
         errors.add("tags", format!("must not have more than {most} entries"));
@@ -246,7 +246,7 @@ fn check_tags(tags: &[String], limits: &Limits, errors: &mut FieldErrors) -> Vec
     normalised
 }
 
-/// Complains about a normalised tag that no post can have.
+/// Adds an error for a normalised tag that no post can have.
 pub fn check_tag(field: &str, tag: &str, limits: &Limits, errors: &mut FieldErrors) {
     if tag.is_empty() {
         errors.add(field, "must not be blank");
@@ -260,7 +260,7 @@ fn check_length(field: &str, text: &str, most: usize, errors: &mut FieldErrors) 
     }
 }
 
-/// A tag as it is kept and looked for: `" Rust "` and `"rust"` are the same one.
+/// Normalises a tag for storing and searching: `" Rust "` and `"rust"` are the same.
 pub fn normalise(tag: &str) -> String {
     tag.trim().to_lowercase()
 }

@@ -1,28 +1,28 @@
-//! What can be wrong, and what a client is told of it.
+//! The errors of posts, and the problems that clients get for them.
 
 use blocks::extract::KeyRefused;
 use blocks::{AsProblem, FieldErrors, Problem};
 use sql::StoreError;
 
-/// Why a request about posts was not done.
+/// A reason why a request about posts failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
     /// The request breaks a rule.
     #[error(transparent)]
     Refused(#[from] FieldErrors),
-    /// There is no such post: never was, or was deleted.
+    /// There is no such post, or it was deleted.
     #[error("no such post")]
     NotFound,
-    /// It is somebody else's.
+    /// The post belongs to somebody else.
     #[error("the post belongs to somebody else")]
     NotYours,
-    /// The account was closed; its token has not ended yet.
+    /// The account was closed, but its token is still valid.
     #[error("the account was deleted")]
     AccountDeleted,
     /// Something is wrong with the request's key.
     #[error(transparent)]
     Key(#[from] KeyRefused),
-    /// Others changed the post again and again in the meantime.
+    /// Others changed the post too often meanwhile.
     #[error("the post is being changed by others")]
     Contended,
     /// The store failed.

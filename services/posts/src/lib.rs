@@ -15,8 +15,8 @@
 //! - a stored change and its event are one write, and nothing here talks to the bus;
 //! - a post's version counts its events, the deletion too;
 //! - a deleted post leaves no content in the store;
-//! - every answer shows the author's name of now, and an event the one of its time;
-//! - an answer from memory is what the store would have answered.
+//! - every answer shows the author's current name, an event the name at its time;
+//! - an answer from memory equals the store's.
 
 pub mod api;
 pub mod cache;
@@ -70,13 +70,13 @@ pub const ROUTES: &[Route] = &[
 
 const CONSUMES: &[Topic] = &[topic::USERS];
 
-/// What may be different from one installation to another.
+/// The settings of posts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Settings {
-    /// Whether answers are kept in memory. Only where one process is the only one that writes: it
-    /// does not see the commits of others.
+    /// Whether answers are kept in memory: only with a single writing process, since the cache sees
+    /// no other commits.
     pub cache: bool,
-    /// How much a post may hold.
+    /// The limits of a post.
     pub limits: Limits,
 }
 
@@ -99,7 +99,7 @@ struct Inner {
 }
 
 impl Posts {
-    /// Posts that are kept in `db`.
+    /// Opens the posts in `db`.
     pub fn open(db: Db, settings: Settings) -> Self {
         let cache = settings.cache.then(|| Arc::new(Cache::default()));
         let clock = Arc::clone(&db.settings().clock);
@@ -124,7 +124,7 @@ impl Posts {
         }
     }
 
-    /// Posts that are kept in `mongo`. Others write there, too, so nothing is kept in memory.
+    /// Opens the posts in `mongo`, without a cache, since other processes write there, too.
     #[cfg(feature = "fleet")]
     pub fn open_mongo(mongo: Mongo, limits: Limits) -> Self {
         let clock = Arc::clone(&mongo.settings().clock);
@@ -147,17 +147,17 @@ impl Posts {
         }
     }
 
-    /// Where posts are kept.
+    /// The store of posts.
     pub fn store(&self) -> &dyn PostStore {
         &*self.inner.store
     }
 
-    /// How much a post may hold.
+    /// The limits of a post.
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
     }
 
-    /// What deletes the posts of closed accounts.
+    /// The worker that deletes the posts of closed accounts.
     pub fn removal(&self) -> &Arc<Removal> {
         &self.inner.removal
     }
@@ -171,7 +171,7 @@ impl Posts {
     }
 }
 
-/// The service.
+/// The service's definition.
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "Who wrote what.",

@@ -1,4 +1,4 @@
-//! What posts can be asked.
+//! The queries on posts.
 
 use blocks::extract::{Keyset, Listing, Page};
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use crate::domain::Post;
 use crate::error::PostError;
 use crate::store::Filter;
 
-/// The post, unless it was deleted or never was.
+/// The post, if it exists and was not deleted.
 ///
 /// # Errors
 /// See [`PostError`].
@@ -27,7 +27,7 @@ pub async fn newest(
 ) -> Result<Listing<Post>, PostError> {
     let after = page.after()?.unwrap_or(Keyset::TOP);
     let total = posts.store().count(filter).await?;
-    // Beyond the end, walking over all of them would find nothing.
+    // Beyond the end, walking over all posts would find nothing.
     let rows = if page.skip >= total {
         Vec::new()
     } else {

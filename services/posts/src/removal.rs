@@ -1,5 +1,5 @@
-//! Deletes the posts of closed accounts, a page a write. What is left to do is in the store, so it
-//! goes on after a restart, too.
+//! Deletes the posts of closed accounts, a page a write. The store knows the remaining work, so it
+//! goes on after a restart.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// How many posts one write deletes.
+/// Most posts that one write deletes.
 pub const PAGE: i64 = 200;
-/// How long to wait when the store is away.
+/// Pause after a failure of the store.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What a look at the closed accounts came to.
+/// The outcome of one page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removed {
     /// These posts were deleted; there may be more.
     Posts(Vec<Uuid>),
-    /// None is left.
+    /// No posts are left.
     Nothing,
-    /// None is left, but one may be on its way, or another process may have closed an account and died
-    /// before it was done. Look again after this.
+    /// No posts are left, but one may be on its way, or another process may have died while closing an
+    /// account. Poll again after this time.
     NothingYet(Duration),
 }
 
-/// Where the posts of closed accounts are found.
+/// Finds and deletes the posts of closed accounts.
 #[async_trait]
 pub trait ClosedAccounts: Send + Sync + 'static {
     /// Deletes up to `limit` posts of closed accounts, each with its event.
@@ -39,14 +39,14 @@ pub trait ClosedAccounts: Send + Sync + 'static {
     async fn remove_some(&self, limit: i64) -> Result<Removed, StoreError>;
 }
 
-/// Deletes the posts of closed accounts.
+/// The worker that deletes the posts of closed accounts.
 pub struct Removal {
     accounts: Arc<dyn ClosedAccounts>,
     more: Notify,
 }
 
 impl Removal {
-    /// Deletes what `accounts` finds.
+    /// Deletes the posts that `accounts` finds.
     pub fn new(accounts: Arc<dyn ClosedAccounts>) -> Self {
         Self {
             accounts,
@@ -54,12 +54,12 @@ impl Removal {
         }
     }
 
-    /// Says that an account was closed that has more posts than one page.
+    /// Wakes the worker: a closed account has more posts than one page.
     pub fn go_on(&self) {
         self.more.notify_one();
     }
 
-    /// Deletes until nothing is left; answers how many.
+    /// Deletes until nothing is left; returns the number of deleted posts.
     ///
     /// # Errors
     /// When the store failed.
@@ -67,7 +67,7 @@ impl Removal {
         self.round().await.map(|(removed, _)| removed)
     }
 
-    /// Deletes until nothing is left; answers how many, and when to look again.
+    /// Deletes until nothing is left; returns the number of deleted posts, and when to poll again.
     async fn round(&self) -> Result<(usize, Option<Duration>), StoreError> {
         let mut removed = 0;
         loop {

@@ -1,4 +1,4 @@
-//! The port to where posts are kept: state and event in one write, whatever the technology.
+//! The port to the store of posts: state and event in one write, whatever the technology.
 
 pub mod closed;
 #[cfg(feature = "fleet")]
@@ -16,32 +16,33 @@ use ::sql::StoreError;
 use crate::domain::{Author, Draft, Post};
 use crate::error::PostError;
 
-/// Which posts a list is about.
+/// The filter of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Only those of one author.
+    /// Only posts of this author.
     pub user_id: Option<i64>,
-    /// Only those with a tag, normalised.
+    /// Only posts with this tag, normalised.
     pub tag: Option<String>,
 }
 
-/// Where posts are kept.
+/// A store of posts.
 ///
-/// Elsewhere a command begins the write and store functions take its `tx`. Here a method is one whole
-/// write, and the SQL adapter begins it: MongoDB changes one document at a time, so there is no write
-/// of several statements that both adapters could hand out. What is decided over several calls
-/// (read, change, compare the version) is in `commands`, once for both.
+/// Elsewhere a command begins the write, and store functions take its `tx`. Here each method is one
+/// whole write, which the SQL adapter begins. MongoDB changes one document at a time, so both
+/// adapters can't share a write of several statements. Decisions over several calls (read, change,
+/// compare the version) are in `commands`, once for both.
 ///
-/// Whatever the adapter, these hold, and the tests in `tests/it/store.rs` check them:
+/// These hold for every adapter, and the tests in `tests/it/store.rs` check them:
 /// - a write and the event it causes are one, and the event's version is the post's;
-/// - a write about a version that is no longer the last one changes nothing and says so;
+/// - a write to a version that is not the last one changes nothing and returns false;
 /// - a deleted post leaves no content behind, and its version goes on counting;
-/// - every answer shows the author's name of now;
+/// - every answer shows the author's current name;
 /// - a deleted account publishes nothing any more.
 #[async_trait]
 pub trait PostStore: Send + Sync + 'static {
-    /// Publishes `draft`. The store says who the author is by now: `author.name` only counts until
-    /// the account is known. With `request`, the same one again gives the post as it was published.
+    /// Publishes `draft`. The store knows the author's current name: `author.name` only counts
+    /// until the account is known. With `request`, a repeated request returns the post as it was
+    /// published.
     ///
     /// # Errors
     /// [`PostError::AccountDeleted`], [`PostError::Key`], or that the store failed.
@@ -52,25 +53,25 @@ pub trait PostStore: Send + Sync + 'static {
         request: Option<KeyedRequest>,
     ) -> Result<Post, PostError>;
 
-    /// Replaces version `post.version - 1`; false when that is not the last version.
+    /// Replaces version `post.version - 1` by `post`; false if that is not the last version.
     ///
     /// # Errors
     /// When the store failed.
     async fn update(&self, post: &Post, event: &PostUpdated) -> Result<bool, StoreError>;
 
-    /// Makes `post` a tombstone; false when that is not the last version.
+    /// Makes `post` a tombstone; false if it is not the last version.
     ///
     /// # Errors
     /// When the store failed.
     async fn delete(&self, post: &Post, event: &PostDeleted) -> Result<bool, StoreError>;
 
-    /// The post, unless it was deleted or never was.
+    /// The post, if it exists and was not deleted.
     ///
     /// # Errors
     /// When the store failed.
     async fn get(&self, id: Uuid) -> Result<Option<Post>, StoreError>;
 
-    /// Up to `limit` posts, newest first, after `skip` of those that stand after `after`.
+    /// Up to `limit` posts, newest first: those after `after`, without the first `skip` of them.
     ///
     /// # Errors
     /// When the store failed.
@@ -82,7 +83,7 @@ pub trait PostStore: Send + Sync + 'static {
         limit: i64,
     ) -> Result<Vec<Post>, StoreError>;
 
-    /// How many there are, counted up to [`COUNTED_ROWS`](blocks::extract::COUNTED_ROWS).
+    /// The number of posts, counted up to [`COUNTED_ROWS`](blocks::extract::COUNTED_ROWS).
     ///
     /// # Errors
     /// When the store failed.

@@ -1,4 +1,4 @@
-//! What profiles can be told. Each is one write: the state and the event that tells of it.
+//! The commands on profiles. Each is one write of the state and its event.
 
 use blocks::Caller;
 use blocks::extract::IdempotencyKey;
@@ -11,7 +11,7 @@ use crate::{Profiles, queries, store};
 /// The operation that idempotency keys of new profiles belong to.
 const CREATE: &str = "profile.create";
 
-/// Writes the caller's profile for the first time; with a key, once however often it is asked for.
+/// Creates the caller's profile; with a key, only once, however often it is sent.
 ///
 /// # Errors
 /// See [`ProfileError`].
@@ -54,7 +54,7 @@ async fn add(tx: &mut Tx, user_id: i64, fields: Fields) -> Result<Added, Profile
     })
 }
 
-/// Changes the caller's profile. Where nothing is asked for, nothing is written.
+/// Changes the caller's profile. Writes nothing if no field is named.
 ///
 /// # Errors
 /// See [`ProfileError`].

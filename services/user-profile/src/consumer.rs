@@ -1,4 +1,4 @@
-//! What profiles do when something becomes of an account: a closed one leaves none behind.
+//! Follows accounts: a closed one loses its profile.
 
 use async_trait::async_trait;
 use sql::accounts::Follower;

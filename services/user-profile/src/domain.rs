@@ -1,4 +1,4 @@
-//! What a profile may say. No I/O.
+//! Profiles and the rules for their fields. No I/O.
 
 use blocks::FieldErrors;
 use blocks::extract::Patch;
@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// How much a profile may hold: characters as Unicode counts them, bytes for preferences.
+/// The limits of a profile: Unicode characters, but bytes for preferences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// First and last name, each.
@@ -23,14 +23,14 @@ pub struct Limits {
     pub bio: usize,
     /// The preferences, in bytes of JSON.
     pub preferences_bytes: usize,
-    /// How deep arrays and objects in preferences may lie in each other.
+    /// The deepest nesting of arrays and objects in preferences.
     pub preferences_depth: usize,
     /// The earliest year of birth.
     pub earliest_year: i32,
 }
 
 impl Limits {
-    /// The usual ones.
+    /// The default limits.
     pub const DEFAULT: Self = Self {
         name: 100,
         address: 300,
@@ -50,7 +50,7 @@ impl Default for Limits {
     }
 }
 
-/// What a profile says; everything may be absent.
+/// The fields of a profile; each may be absent.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Fields {
     /// Given name.
@@ -73,41 +73,41 @@ pub struct Fields {
     pub phone: Option<String>,
     /// About oneself.
     pub bio: Option<String>,
-    /// Any JSON value, kept as the text that came.
+    /// Any JSON value, kept as it was sent.
     pub preferences: Option<Box<RawValue>>,
 }
 
 /// A user's profile.
 #[derive(Debug, Clone)]
 pub struct Profile {
-    /// Never used again after a deletion.
+    /// The profile's id, never used again after a deletion.
     pub id: i64,
-    /// Whose it is.
+    /// The account that it belongs to.
     pub user_id: i64,
-    /// What it says.
+    /// The fields.
     pub fields: Fields,
     /// Counts its events: 1 when it is created.
     pub version: i64,
-    /// When it was written first.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// What a new profile is, besides what it says.
+/// The parts of a new profile besides its fields.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Added {
-    /// Its id.
+    /// The profile's id.
     pub id: i64,
-    /// When it was written.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
 }
 
 impl Added {
-    /// Its version.
+    /// The version of a new profile.
     pub const VERSION: i64 = 1;
 
-    /// The profile.
+    /// Makes the profile of `user_id` with `fields`.
     pub fn profile(self, user_id: i64, fields: Fields) -> Profile {
         Profile {
             id: self.id,
@@ -120,7 +120,7 @@ impl Added {
     }
 }
 
-/// What somebody asks a profile to say, not yet checked.
+/// The requested changes of a profile, not yet checked.
 #[derive(Debug, Default)]
 pub struct Request {
     /// Given name.
@@ -147,7 +147,7 @@ pub struct Request {
     pub preferences: Patch<Box<RawValue>>,
 }
 
-/// What is to become different in a profile. It keeps the rules.
+/// The changes of a profile, checked against the rules.
 #[derive(Debug, Default)]
 pub struct Changes {
     texts: Request,
@@ -155,7 +155,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Checks what was asked for on the day `today`.
+    /// Checks requested changes on the day `today`.
     ///
     /// # Errors
     /// Names each field that breaks a rule.
@@ -207,7 +207,7 @@ impl Changes {
         })
     }
 
-    /// Whether nothing was asked for.
+    /// True if no field is named.
     pub fn is_empty(&self) -> bool {
         let Request {
             first_name,
@@ -231,7 +231,7 @@ impl Changes {
             && preferences.is_absent()
     }
 
-    /// Makes `fields` say what was asked for.
+    /// Applies the changes to `fields`.
     pub fn apply(self, fields: &mut Fields) {
         let Request {
             first_name,
@@ -260,8 +260,8 @@ impl Changes {
     }
 }
 
-/// Checks what the reader of bodies left unread: it takes any depth, and escapes that are halves of
-/// characters, on which readers of the answer would fail.
+/// Checks the depth, and escapes that are half a character. The body's parser lets both pass, but
+/// readers of the answer would fail.
 fn check_preferences(json: &str, limits: &Limits) -> Result<(), String> {
     if json.len() > limits.preferences_bytes {
         let most = limits.preferences_bytes;
@@ -296,7 +296,7 @@ fn check_preferences(json: &str, limits: &Limits) -> Result<(), String> {
     Ok(())
 }
 
-/// How long the JSON string is that `json` begins with, its quotes included.
+/// The length of the JSON string at the start of `json`, with its quotes.
 fn string_length(json: &str) -> usize {
     let mut escaped = true;
     let end = json.bytes().position(|byte| {

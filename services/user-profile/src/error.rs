@@ -1,10 +1,10 @@
-//! What can be wrong, and what a client is told of it.
+//! The errors of profiles, and the problems that clients get for them.
 
 use blocks::extract::KeyRefused;
 use blocks::{AsProblem, FieldErrors, Problem};
 use sql::StoreError;
 
-/// Why a request about profiles was not done.
+/// A reason why a request about profiles failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
     /// The request breaks a rule.
@@ -16,7 +16,7 @@ pub enum ProfileError {
     /// The account has a profile already.
     #[error("the account has a profile")]
     Exists,
-    /// The account was closed; its token has not ended yet.
+    /// The account was closed, but its token is still valid.
     #[error("the account was deleted")]
     AccountDeleted,
     /// Something is wrong with the request's key.

@@ -62,12 +62,12 @@ pub struct Profiles {
 }
 
 impl Profiles {
-    /// Profiles that are kept in `db`.
+    /// Opens the profiles in `db`.
     pub fn open(db: Db, limits: Limits) -> Self {
         Self { db, limits }
     }
 
-    /// How much a profile may hold.
+    /// The limits of a profile.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -81,7 +81,7 @@ impl Profiles {
     }
 }
 
-/// The service.
+/// The service's definition.
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "What people say about themselves.",

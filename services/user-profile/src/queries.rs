@@ -1,4 +1,4 @@
-//! What profiles can be asked.
+//! The queries on profiles.
 
 use crate::domain::Profile;
 use crate::error::ProfileError;

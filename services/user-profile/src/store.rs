@@ -1,4 +1,4 @@
-//! Profiles in the service's database: the statements of a write that its caller began.
+//! Statements on profiles, inside a write that the caller began.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use events::profiles::{ProfileCreated, ProfileDeleted, ProfileUpdated};
@@ -75,7 +75,7 @@ pub async fn add(tx: &mut Tx, user_id: i64, fields: &Fields) -> Result<Added, St
     })
 }
 
-/// Applies `changes` to the account's profile, where there is one, with its event.
+/// Applies `changes` to the account's profile, if there is one, with its event.
 ///
 /// # Errors
 /// When the store failed.

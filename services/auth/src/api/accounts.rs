@@ -1,4 +1,4 @@
-//! Opening an account, and one's own.
+//! The endpoints for opening an account, and for one's own.
 
 use axum::Json;
 use axum::extract::State;

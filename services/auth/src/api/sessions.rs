@@ -1,4 +1,4 @@
-//! Logging in and out, and one's sessions.
+//! The endpoints for logging in and out, and for one's sessions.
 
 use axum::Json;
 use axum::extract::State;
@@ -111,7 +111,7 @@ pub(super) async fn logout(
     caller: Caller,
 ) -> Result<Json<Done>, AuthError> {
     match commands::end_session(&auth, caller.id, caller.session).await {
-        // Twice at the same moment: it has ended, which is what was asked for.
+        // Ended by a concurrent request: that is what was asked for.
         Ok(()) | Err(AuthError::NoSession) => Ok(Json(Done {
             message: "Logged out successfully",
         })),
@@ -159,7 +159,7 @@ pub(super) async fn end(
     caller: Caller,
     ValidPath(id): ValidPath<String>,
 ) -> Result<Json<Done>, AuthError> {
-    // Read here and not by the extractor: a malformed id is a session that does not exist.
+    // Parsed here and not by the extractor: a malformed id means a session that does not exist.
     let id = Uuid::try_parse(&id).map_err(|_| AuthError::NoSession)?;
     commands::end_session(&auth, caller.id, id).await?;
     Ok(Json(Done {

@@ -1,4 +1,4 @@
-//! Forward-auth: what a gateway in front of the fleet asks before it lets a request pass.
+//! Forward-auth: a gateway in front of the fleet asks here before it lets a request pass.
 
 use axum::Json;
 use axum::body::Body;
@@ -56,13 +56,14 @@ pub(super) async fn validate(State(auth): State<Auth>, request: Request) -> Resp
     let (parts, _) = request.into_parts();
     match judge(&auth, &parts).await {
         Ok(identity) => {
-            // Behind a gateway only that one can say so; elsewhere who says it gets less to read.
+            // Behind a gateway only the gateway can set this header. Elsewhere a client that sets
+            // it only gets a shorter answer.
             if parts.headers.contains_key(FORWARDED_URI) {
                 answers_gateway();
             }
             identity
         }
-        // This one the client gets to read.
+        // The client reads this answer.
         Err(refusal) => *refusal,
     }
 }

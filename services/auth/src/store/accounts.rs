@@ -1,4 +1,4 @@
-//! Accounts.
+//! Statements on accounts.
 
 use blocks::Role;
 use chrono::{DateTime, Utc};
@@ -75,7 +75,7 @@ pub async fn account(db: &Db, id: i64) -> Result<Option<Account>, StoreError> {
     Ok(row.map(Account::from))
 }
 
-/// Changes an account; answers it with its new version, or nothing when it is gone.
+/// Changes an account; returns it with its new version, or `None` when it is gone.
 pub async fn change_account(
     tx: &mut Tx,
     id: i64,
@@ -112,8 +112,8 @@ pub async fn change_account(
     Ok(row.map(|row| (row.account.into(), row.version)))
 }
 
-/// Counts `events` more events of an account, under its row lock; answers its new version, or
-/// nothing when the account is gone.
+/// Adds `events` to an account's version, under its row lock. Returns the new version, or `None`
+/// when the account is gone.
 pub async fn advance(tx: &mut Tx, id: i64, events: i64) -> Result<Option<i64>, StoreError> {
     on!(tx, conn => sqlx::query_scalar(
         "update users set version = version + $2 where id = $1 returning version",
@@ -124,28 +124,28 @@ pub async fn advance(tx: &mut Tx, id: i64, events: i64) -> Result<Option<i64>, S
     .await)
 }
 
-/// What a login is checked against.
+/// The account that a login is checked against.
 #[derive(sqlx_macros::FromRow)]
 pub struct Credentials {
-    /// The account.
+    /// The account's number.
     pub id: i64,
-    /// Its address.
+    /// The account's address.
     pub email: String,
-    /// Its name.
+    /// The account's name.
     pub username: String,
     role: String,
-    /// A PHC string.
+    /// The password's hash, a PHC string.
     pub password_hash: String,
 }
 
 impl Credentials {
-    /// What it may do.
+    /// The account's role.
     pub fn role(&self) -> Role {
         role(&self.role)
     }
 }
 
-/// The account that somebody wants to log in to.
+/// Finds the account that `login` names.
 pub async fn credentials(db: &Db, login: &Login) -> Result<Option<Credentials>, StoreError> {
     let (statement, wanted) = match login {
         Login::Email(email) => (

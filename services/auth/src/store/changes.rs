@@ -1,14 +1,14 @@
-//! What other replicas are told: rows that they read, and a bell.
+//! Changes for other replicas: rows that they read, and a notification.
 
 use chrono::{DateTime, Utc};
 use sql::{Conn, Db, Dialect, StoreError, Tx};
 
 use crate::revocations::Change;
 
-/// Where a replica stands: every transaction before this one has ended, and was seen.
+/// A replica's place in the table: every transaction before this one has ended, and was seen.
 pub type Place = String;
 
-/// Tells other replicas of `changes`, when this write is committed. A file has none.
+/// Passes `changes` to other replicas when this write is committed. With SQLite there are none.
 pub async fn add_changes(tx: &mut Tx, changes: &[Change]) -> Result<(), StoreError> {
     if tx.dialect() == Dialect::Sqlite {
         return Ok(());
@@ -31,7 +31,7 @@ pub async fn add_changes(tx: &mut Tx, changes: &[Change]) -> Result<(), StoreErr
 
 const BELL: &str = "changes_of_";
 
-/// The channel on which a replica is told that there are changes.
+/// The channel of notifications about changes.
 pub async fn bell(db: &Db) -> Result<String, StoreError> {
     let mut reader = db.read().await?;
     let schema: String = sql::on!(reader, conn => sqlx::query_scalar("select current_schema()::text")
@@ -40,8 +40,7 @@ pub async fn bell(db: &Db) -> Result<String, StoreError> {
     Ok(format!("{BELL}{schema}"))
 }
 
-/// What was committed since a replica stood at `since`, some of it perhaps seen already, and where it
-/// stands then.
+/// The changes committed since the place `since`, some perhaps seen already, and the new place.
 pub async fn changes_since(
     db: &Db,
     since: Option<&Place>,
@@ -50,7 +49,7 @@ pub async fn changes_since(
     let Conn::Postgres(conn) = reader.conn() else {
         return Ok((Vec::new(), Place::new()));
     };
-    // First the place: what ends between the two is read now and again next time.
+    // First the place: a transaction that ends in between is read now and again next time.
     let place: Place = sqlx::query_scalar("select pg_snapshot_xmin(pg_current_snapshot())::text")
         .fetch_one(&mut *conn)
         .await?;
@@ -67,7 +66,7 @@ pub async fn changes_since(
     Ok((changes.collect::<Result<_, _>>()?, place))
 }
 
-/// Forgets what nobody needs any more.
+/// Removes expired changes.
 pub async fn forget_changes(db: &Db, now: DateTime<Utc>) -> Result<(), StoreError> {
     db.write(move |tx| {
         Box::pin(async move {

@@ -1,28 +1,29 @@
-//! Signing keys.
+//! Statements on signing keys.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sql::{Db, StoreError, on};
 
-/// By how much the clocks of two replicas may differ.
+/// The greatest difference between the clocks of two replicas.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
 
 /// A signing key as it is stored.
 pub struct StoredKey {
-    /// Its id.
+    /// The key's id.
     pub kid: String,
-    /// Counts the keys from 1, the retired ones too.
+    /// The key's number, from 1, with retired ones counted.
     pub generation: i64,
-    /// Encrypted.
+    /// The encrypted key.
     pub sealed: Vec<u8>,
-    /// Whether its time to sign has come.
+    /// True if its time to sign has come.
     pub signs: bool,
-    /// Whether it has but for the difference of two clocks: another process made it just now.
+    /// True if its time comes within the difference of two clocks: another process made it just
+    /// now.
     pub about_to_sign: bool,
-    /// Whether nothing it signed holds any more.
+    /// True if everything it signed has expired.
     pub retired: bool,
 }
 
-/// All keys; of those that sign, the latest is the last.
+/// All keys; the last one that signs is the latest.
 pub async fn signing_keys(db: &Db) -> Result<Vec<StoredKey>, StoreError> {
     #[derive(sqlx_macros::FromRow)]
     struct Row {
@@ -51,8 +52,8 @@ pub async fn signing_keys(db: &Db) -> Result<Vec<StoredKey>, StoreError> {
     Ok(rows.into_iter().map(stored).collect())
 }
 
-/// Adds a key that signs from now on as the one after those that were read. Another process that
-/// read the same may be first: then nothing is added.
+/// Adds a key that signs from now on, after the keys that were read. If another process that read
+/// the same was first, nothing is added.
 pub async fn add_signing_key(
     db: &Db,
     generation: i64,

@@ -1,4 +1,4 @@
-//! What auth keeps: accounts, sessions and signing keys.
+//! The store of auth: accounts, sessions and signing keys.
 
 mod accounts;
 mod changes;

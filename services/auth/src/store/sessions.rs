@@ -1,4 +1,4 @@
-//! Sessions.
+//! Statements on sessions.
 
 use blocks::Role;
 use chrono::{DateTime, Utc};
@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::role;
 
-/// Begins a session and removes the account's expired ones: they refuse nothing any more.
+/// Begins a session, and removes the account's expired ones, which are no longer needed to refuse
+/// tokens.
 pub async fn add_session(
     tx: &mut Tx,
     session: Uuid,
@@ -39,11 +40,11 @@ pub async fn add_session(
 /// The account behind a session.
 #[derive(sqlx_macros::FromRow)]
 pub struct LiveSession {
-    /// The account.
+    /// The account's number.
     pub user_id: i64,
-    /// Its address.
+    /// The account's address.
     pub email: String,
-    /// Its name.
+    /// The account's name.
     pub username: String,
     role: String,
     /// The account's version.
@@ -52,12 +53,12 @@ pub struct LiveSession {
     pub not_before: Option<DateTime<Utc>>,
     /// When the session began.
     pub began: DateTime<Utc>,
-    /// When it was ended.
+    /// When the session was ended, if it was.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
 impl LiveSession {
-    /// What the account may do.
+    /// The account's role.
     pub fn role(&self) -> Role {
         role(&self.role)
     }
@@ -80,18 +81,18 @@ pub async fn session(db: &Db, session: Uuid) -> Result<Option<LiveSession>, Stor
 /// A session as its owner sees it.
 #[derive(Debug, Clone, sqlx_macros::FromRow)]
 pub struct SessionRow {
-    /// Its id.
+    /// The session's id.
     pub id: Uuid,
-    /// What the client called itself.
+    /// The client's `User-Agent`.
     pub user_agent: Option<String>,
-    /// When it began.
+    /// When the session began.
     pub created_at: DateTime<Utc>,
-    /// When it ends by itself.
+    /// When the session ends by itself.
     pub expires_at: DateTime<Utc>,
 }
 
-/// The account's live sessions, newest first: up to `limit` of those after `cursor`, and how many
-/// there are in all.
+/// The account's live sessions, newest first: up to `limit` of those after `cursor`, and the number
+/// of all.
 pub async fn newest_sessions(
     db: &Db,
     user_id: i64,
@@ -123,8 +124,8 @@ pub async fn newest_sessions(
     Ok((rows, total))
 }
 
-/// Ends one live session of an account; answers when its last token expires, or nothing when there
-/// is no such session.
+/// Ends one live session of an account. Returns the expiry of its last token, or `None` without
+/// such a session.
 pub async fn end_session(
     tx: &mut Tx,
     user_id: i64,
@@ -143,8 +144,8 @@ pub async fn end_session(
     .await)
 }
 
-/// Ends the oldest live sessions of an account, so that `keep` stay; answers them with when their last
-/// tokens expire.
+/// Ends the oldest live sessions of an account, so that `keep` stay. Returns the ended ones with the
+/// expiry of their last tokens.
 pub async fn end_oldest(
     tx: &mut Tx,
     user_id: i64,
@@ -168,7 +169,7 @@ pub async fn end_oldest(
     .await)
 }
 
-/// Ends all live sessions of an account and refuses whatever began before now.
+/// Ends all live sessions of an account, and refuses any that began before now.
 pub async fn end_sessions(
     tx: &mut Tx,
     user_id: i64,
@@ -191,7 +192,7 @@ pub async fn end_sessions(
     .await)
 }
 
-/// Sessions that were ended and whose tokens have not expired, with when they do.
+/// Ended sessions with tokens that have not expired, and the expiry of these.
 pub async fn ended_sessions(
     db: &Db,
     now: DateTime<Utc>,
@@ -205,7 +206,7 @@ pub async fn ended_sessions(
     .await)
 }
 
-/// Accounts whose earlier sessions were ended after `since`, with when.
+/// Accounts whose earlier sessions were ended after `since`, and when that was.
 pub async fn not_befores(
     db: &Db,
     since: DateTime<Utc>,

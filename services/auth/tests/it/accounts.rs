@@ -265,7 +265,7 @@ on_both!(
         let theirs = json!({"role": "admin", "email": "x@y.org", "id": 1, "age": 38});
         let named = put(theirs).await.problem(400, "validation_failed");
         assert_eq!(named, ["email", "id", "role"]);
-        // A form sends what was left out as an empty text: that clears, as null does.
+        // A form sends an omitted field as an empty text, which clears it like null.
         put(json!({"age": 37, "full_name": ""})).await.ok();
         let me = world.get("/api/auth/me", &token).await.json();
         assert_eq!(
@@ -273,7 +273,7 @@ on_both!(
             (&json!("user"), &json!("ada@example.org"))
         );
         assert_eq!((&me["full_name"], &me["age"]), (&json!(null), &json!(37)));
-        // Nothing asked, nothing changed, nothing told.
+        // An empty request changes nothing and publishes nothing.
         assert_eq!(put(json!({})).await.json()["updated_at"], me["updated_at"]);
         let events = world.events(id).await;
         let types: Vec<&str> = events.iter().map(|(kind, _)| &**kind).collect();

@@ -52,8 +52,8 @@ impl Fleet {
         Self { world, service }
     }
 
-    /// A gateway no better than it must be: it asks auth and copies the five headers of the answer
-    /// over those of the request; whatever else the client sent it passes on.
+    /// A minimal gateway: it asks auth, and copies the five headers of the answer over those of the
+    /// request. It passes on all other headers of the client.
     async fn through_the_gateway(&self, mode: &str, mut request: Request) -> Answer {
         let mut question = crate::world::request("GET", &format!("/api/auth/validate{mode}"), &[]);
         *question.headers_mut() = request.headers().clone();
@@ -122,7 +122,7 @@ async fn no_header_makes_a_request_act_for_anybody_but_its_tokens_owner() {
     let fleet = Fleet::start().await;
     let (id, token) = fleet.world.registered("mallory").await;
     let (victim, victims) = fleet.world.registered("ada").await;
-    // What the victim's own requests carry is what a thief would like to make.
+    // A thief would like to forge what the victim's own requests carry.
     let bearer = format!("Bearer {token}");
     let mut attempts: Vec<Vec<(&str, String)>> = Vec::new();
     for (name, value) in [

@@ -1,4 +1,4 @@
-//! What auth tells gateways, and which tokens it believes.
+//! Auth's answers to gateways, and the tokens that it accepts.
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ async fn without_a_token_required_refuses_and_optional_lets_pass_without_identit
         assert_eq!(response.status, StatusCode::BAD_REQUEST, "{query}");
         assert!(response.json()["errors"]["mode"].is_array());
     }
-    // A mode that is misspelt is not `required` in silence.
+    // A misspelt mode is not silently `required`.
     let response = world.validate("?mod=optional", &[]).await;
     assert_eq!(response.problem(400, "validation_failed"), ["mod"]);
 }
@@ -215,7 +215,7 @@ async fn a_forwarded_path_that_could_mean_two_things_is_refused_whoever_asks() {
     }
 }
 
-/// Tokens that nobody may believe, each with what is wrong with it.
+/// Tokens that must be refused, each with its fault.
 pub fn forgeries(world: &World, good: &str, id: i64) -> Vec<(&'static str, String)> {
     let part = |index: usize| -> Value {
         let encoded = good.split('.').nth(index).unwrap();
@@ -321,7 +321,7 @@ async fn another_installations_tokens_are_refused_and_so_are_other_issuers_of_th
     let (_, theirs) = there.registered("ada").await;
     assert!(there.accepts(&theirs).await);
     assert!(!here.accepts(&theirs).await);
-    // The same keys under another name: the issuer is looked at.
+    // The same keys under another name: the issuer is checked.
     let renamed = Settings {
         issuer: "elsewhere".into(),
         ..settings()
@@ -455,8 +455,8 @@ on_both!(
 async fn a_key_is_published_before_it_signs_and_shown_until_it_is_retired() {
     let mut world = World::fresh().await;
     let (_, before) = world.registered("ada").await;
-    // The stored key moves into the future and is copied as the one before it: sealed under its id,
-    // it can't be copied under another.
+    // The stored key moves into the future, so a new one signs until then. Sealed under its id, the
+    // stored key can't be copied under another.
     let later = world.clock.now() + TimeDelta::hours(1);
     world
         .db

@@ -40,8 +40,8 @@ pub struct World {
     pub app: App,
 }
 
-/// An `async move` block that uses one field takes that field alone, and the folder of the database
-/// would go with the rest; of what has a `Drop` it takes the whole.
+/// An `async move` block that uses one field captures only that field, and the database's folder
+/// would be dropped with the rest. A value with a `Drop` is captured whole.
 impl Drop for World {
     fn drop(&mut self) {}
 }
@@ -60,7 +60,7 @@ pub fn settings() -> Settings {
 }
 
 impl World {
-    /// On SQLite.
+    /// A world on SQLite.
     pub async fn fresh() -> Self {
         let clock = Arc::new(ManualClock::default());
         let db = testkit::db::sqlite_at("auth", MIGRATIONS, clock.clone()).await;
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    /// The same database under a process that knows nothing yet.
+    /// A fresh process on the same database.
     pub async fn restart(&mut self) {
         let clock: Arc<dyn Clock> = self.clock.clone();
         let opened = Auth::open(self.db.db.clone(), settings(), clock.clone()).await;
@@ -160,13 +160,13 @@ impl World {
         self.app.give(request, NOBODY).await
     }
 
-    /// What auth answers a gateway.
+    /// Auth's answer to a gateway.
     pub async fn validate(&self, query: &str, headers: &[(&str, &str)]) -> Answer {
         let path = format!("/api/auth/validate{query}");
         self.give(request("GET", &path, headers)).await
     }
 
-    /// Whether a gateway lets `token` pass.
+    /// True if a gateway lets `token` pass.
     pub async fn accepts(&self, token: &str) -> bool {
         let bearer = format!("Bearer {token}");
         let headers = [("authorization", bearer.as_str())];
@@ -199,7 +199,7 @@ fn app(auth: &Auth, clock: Arc<dyn Clock>) -> App {
     app
 }
 
-/// What registers `name`.
+/// The body that registers `name`.
 pub fn account(name: &str) -> Value {
     json!({
         "email": format!("{name}@example.org"),

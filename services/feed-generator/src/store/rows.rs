@@ -1,4 +1,4 @@
-//! Entries as they lie in the tables.
+//! Reads entries from the tables.
 
 use ::sql::{Conn, Reader, StoreError, Tx, on};
 use blocks::extract::Keyset;
@@ -12,10 +12,10 @@ use crate::domain::{Entry, Stream};
 use crate::mirror::Mirror;
 use crate::render::{self, Named, Rendered};
 
-/// How many rows are read at once when the mirror is filled.
+/// Rows read at once when the mirror is filled.
 const CHUNK: usize = 250;
 
-/// What statements run on: a write in progress sees its own changes, a reader what is committed.
+/// A connection for statements: a write sees its own changes, a reader only committed ones.
 pub(crate) trait Source: Send {
     fn conn(&mut self) -> Conn<'_>;
 }
@@ -66,7 +66,7 @@ impl From<Row> for Named {
     }
 }
 
-/// The entries of closed accounts stay in the table until their turn comes, see
+/// Hides closed accounts' entries, which leave the table later: see
 /// [`Leftovers`](crate::leftovers::Leftovers).
 pub(crate) const NOT_CLOSED: &str = "not exists (
     select 1 from authors c where c.user_id = entries.user_id and c.deleted)";
@@ -78,8 +78,8 @@ fn of_stream(stream: Stream, parameter: &str) -> (String, Option<i64>) {
     }
 }
 
-/// Up to `limit` entries of the generation that is shown, newest first, after `skip` of those that
-/// stand after `after`.
+/// Up to `limit` entries of the shown generation, newest first: those after `after`, without the
+/// first `skip` of them.
 pub(crate) async fn entries<S: Source>(
     source: &mut S,
     stream: Stream,
@@ -115,7 +115,7 @@ pub(crate) async fn entries<S: Source>(
     Ok(rows.into_iter().map(Named::from).collect())
 }
 
-/// How many entries a stream shows.
+/// The number of entries that a stream shows.
 pub(crate) async fn total<S: Source>(source: &mut S, stream: Stream) -> Result<usize, StoreError> {
     let (of_user, user) = of_stream(stream, "$2");
     let statement = format!(
@@ -135,7 +135,7 @@ pub(crate) async fn total<S: Source>(source: &mut S, stream: Stream) -> Result<u
     Ok(usize::try_from(total).unwrap_or_default())
 }
 
-/// How many users have a stream.
+/// The number of users with a stream.
 pub(crate) async fn streams<S: Source>(source: &mut S) -> Result<usize, StoreError> {
     let streams: i64 = on!(source, conn => sqlx::query_scalar(
         "select count(*) from (
@@ -149,7 +149,7 @@ pub(crate) async fn streams<S: Source>(source: &mut S) -> Result<usize, StoreErr
     Ok(usize::try_from(streams).unwrap_or_default())
 }
 
-/// As many of the newest entries as `mirror` holds, and whether these are all.
+/// As many of the newest entries as `mirror` can hold, and whether these are all.
 pub(crate) async fn newest<S: Source>(
     source: &mut S,
     mirror: &Mirror,

@@ -1,5 +1,5 @@
 //! The streams in SQL tables with their newest entries in memory: for one process. The memory
-//! follows the writes of this process only; a fleet needs an adapter that all of it shares.
+//! follows this process's writes only; a fleet needs a shared adapter.
 
 use blocks::extract::Keyset;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl SqlFeed {
         Ok(Self { db, mirror })
     }
 
-    /// The window as the tables have it.
+    /// Reads the window from the tables.
     async fn read(&self, window: &Window) -> Result<Slice, StoreError> {
         let (after, skip) = match window.start {
             Start::Skip(skip) => (Keyset::TOP, skip),

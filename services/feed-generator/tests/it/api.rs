@@ -160,7 +160,7 @@ on_each_store!(statistics_are_measured, |store: Backend| async move {
         serde_json::json!({"p50": 4, "p99": 9})
     );
 
-    // What can't be measured is null: the question itself still has an answer.
+    // A value that can't be measured is null: the request is still answered.
     world.backend.leave(&world.feed).await;
     let stats = world.page("/api/activity-stream/stats").await;
     assert_eq!(stats["redis_connected"], false);

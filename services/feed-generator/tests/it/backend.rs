@@ -118,7 +118,7 @@ impl Backend {
         }
     }
 
-    /// How many accounts' names are kept.
+    /// The number of accounts with a stored name.
     pub async fn names(&self) -> i64 {
         match self {
             Self::Sql(db) => {

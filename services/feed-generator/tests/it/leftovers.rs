@@ -1,4 +1,4 @@
-//! What nobody is shown any more leaves the tables in pages, and nobody sees it meanwhile.
+//! Garbage rows leave the tables in pages, and no reader sees them meanwhile.
 
 use chrono::TimeDelta;
 use events::topic;
@@ -84,7 +84,7 @@ testkit::on_each_database!(
             .await;
         world.settle().await;
 
-        // A process that is started anew finds what is left.
+        // A restarted process finds the remaining rows.
         world.publish(&[user_created(9, "zoe", now)]).await;
         let more = many_more(&world, 9).await;
         world.settle().await;
@@ -145,7 +145,7 @@ testkit::on_each_database!(
         world.settle().await;
         let before = world.page("/api/activity-stream?limit=100").await;
 
-        // One is given up on its way, another one replaces what there was.
+        // One rebuild is given up, another one replaces the shown generation.
         world.feed.rebuild().await.unwrap();
         world.rewind().await;
         world.deliver(100, 0, |_| true).await;

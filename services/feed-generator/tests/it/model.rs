@@ -34,11 +34,11 @@ enum Step {
     Rename(i64),
     /// An account is closed, and its posts are deleted now or never.
     Close(i64, bool),
-    /// Time passes.
+    /// The clock moves on.
     Wait(i64),
-    /// The nth of the events that are not on a topic yet gets there: order is not what it was.
+    /// The nth unpublished event is published: the order changes.
     Publish(usize),
-    /// All of them get there.
+    /// All unpublished events are published.
     PublishAll,
     /// An event that was published is published again.
     Again(usize),
@@ -52,8 +52,8 @@ enum Step {
     DeliverAll(Option<FaultPoint>),
     /// A reader goes on with a walk by cursor.
     Read(usize),
-    /// The log is read again from the start, perhaps after it let go of what is old; the consumer
-    /// hears of it, or finds out.
+    /// The log is read again from the start, perhaps after its clean-up. The consumer is told, or
+    /// notices.
     Rebuild { heard: bool, compacted: bool },
     /// The process is started anew.
     Restart,
@@ -91,7 +91,7 @@ struct User {
     version: i64,
 }
 
-/// What the writing side knows.
+/// The state of the writing side.
 #[derive(Default)]
 struct Model {
     posts: Vec<Post>,
@@ -103,7 +103,7 @@ struct Model {
 }
 
 impl Model {
-    /// What a naive query gives: of all, or of one user.
+    /// The result of a naive query: for all users, or for one.
     fn stream(&self, user: Option<i64>) -> Vec<Value> {
         let mut posts: Vec<&Post> = self
             .posts
@@ -150,7 +150,7 @@ impl Model {
 #[derive(Default)]
 struct Walk {
     cursor: Option<String>,
-    /// What the stream showed when it began.
+    /// The stream as it was when the walk began.
     began_with: Vec<String>,
     met: Vec<String>,
 }
@@ -278,7 +278,7 @@ impl Run {
                 if compacted {
                     self.compact().await;
                 }
-                // A failure that no write has met yet may meet this one: who asked asks again.
+                // A pending injected failure may hit this write: it is tried again.
                 if self.world.feed.rebuild().await.is_err() {
                     self.world.feed.rebuild().await.unwrap();
                 }
@@ -297,7 +297,7 @@ impl Run {
         )
     }
 
-    /// One page of the walk; at its end, what stayed was met once, and nothing twice.
+    /// One page of the walk. At its end, every post that stayed was met once, and none twice.
     async fn read(&mut self, limit: usize) {
         let began_with = self.all_ids().await;
         let walk = self.walk.get_or_insert_with(|| Walk {
@@ -331,7 +331,7 @@ impl Run {
         }
     }
 
-    /// A week passes in which the consumer has had all there is, and the log lets go of what is old.
+    /// A week passes with the consumer up to date, and the log drops old records.
     async fn compact(&mut self) {
         self.world.settle().await;
         self.clock.advance(TimeDelta::days(8));

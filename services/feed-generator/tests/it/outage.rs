@@ -1,4 +1,4 @@
-//! What a store that is away for a while costs, and what it does not.
+//! The effects of a store that is away for a while.
 
 use chrono::TimeDelta;
 use feed_generator::Settings;

@@ -1,4 +1,4 @@
-//! What the streams show after which events, on each database.
+//! The streams after sequences of events, on each database.
 
 use chrono::TimeDelta;
 use feed_generator::Settings;
@@ -249,7 +249,7 @@ on_each_store!(
         world.settle().await;
         let before = world.page(STREAM).await;
 
-        // What the tables show is wrong in several ways, and the names are right.
+        // The entries in the tables are wrong in several ways, the names are right.
         world.backend.spoil().await;
         world.reopen().await;
         assert_eq!(world.titles(STREAM).await, ["wrong"]);

@@ -26,14 +26,14 @@ use crate::backend::Backend;
 
 pub const SERVICE: &str = "feed-generator";
 
-/// A feed and what flows into it.
+/// A feed, with the topics that it reads.
 pub struct World {
     pub backend: Backend,
     pub log: TopicLog,
     pub clock: Arc<dyn Clock>,
     pub feed: Feed,
     pub settings: Settings,
-    /// Where the next records are read.
+    /// The offsets of the next reads.
     next: BTreeMap<TopicPartition, i64>,
     _folder: tempfile::TempDir,
 }
@@ -69,7 +69,7 @@ impl World {
         self.log.publish(messages).await.unwrap();
     }
 
-    /// Reads on from where the store says.
+    /// Reads on from the store's offsets.
     pub async fn rewind(&mut self) {
         self.next.clear();
         let store = &self.feed.consumer().store;
@@ -190,8 +190,8 @@ impl World {
         self.feed.mirror().unwrap()
     }
 
-    /// What the store keeps twice must be the same: what the mirror holds must be the newest of what a
-    /// fresh look at the tables gives, and in Redis each list must be as its index says.
+    /// Checks data that the store keeps twice. The mirror must hold the newest entries of the tables,
+    /// and in Redis each list must match its index.
     pub async fn assert_mirror_is_true(&self) {
         #[cfg(feature = "fleet")]
         if let Backend::Redis(redis) = &self.backend {

@@ -1,4 +1,4 @@
-//! Routes, and what requests and answers look like.
+//! Routes, and the forms of requests and answers.
 
 mod read;
 mod write;
@@ -133,7 +133,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PostId {
         let Ok(Path(text)) = Path::<String>::from_request_parts(parts, state).await else {
             return Err(PostError::NotFound);
         };
-        // The parser takes braces, `urn:uuid:` and bare digits as well: no addresses of ours.
+        // The parser also takes braces, `urn:uuid:` and bare digits, which are no addresses of
+        // ours.
         Uuid::try_parse(&text)
             .ok()
             .filter(|_| text.len() == uuid::fmt::Hyphenated::LENGTH)

@@ -1,4 +1,4 @@
-//! The posts of closed accounts, to be deleted.
+//! Deletes the posts of closed accounts.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use uuid::Uuid;
 use crate::cache::Cache;
 use crate::removal::{ClosedAccounts, Removed};
 
-/// Deletes up to `limit` posts of an account, each with its event, and says which.
+/// Deletes up to `limit` posts of an account, each with its event, and returns their ids.
 ///
 /// # Errors
 /// When the store failed.
 pub async fn delete_posts(tx: &mut Tx, user_id: i64, limit: i64) -> Result<Vec<Uuid>, StoreError> {
     let now = tx.now();
-    // `= true` keeps SQLite from walking through the index of all posts that stand.
+    // `= true` keeps SQLite from walking through the index of all posts.
     let deleted: Vec<(Uuid, i64)> = on!(tx, conn => sqlx::query_as(
         "update posts set title = '', content = '', tags = '[]',
             version = version + 1, updated_at = $2, deleted_at = $2
@@ -43,14 +43,14 @@ pub async fn delete_posts(tx: &mut Tx, user_id: i64, limit: i64) -> Result<Vec<U
     Ok(deleted.into_iter().map(|(id, _)| id).collect())
 }
 
-/// Finds the posts of closed accounts.
+/// Finds closed accounts with posts.
 pub struct SqlAccounts {
     db: Db,
     cache: Option<Arc<Cache>>,
 }
 
 impl SqlAccounts {
-    /// Looks into `db` and tells `cache` of every commit.
+    /// Searches `db`, and tells `cache` of every commit.
     pub fn new(db: Db, cache: Option<Arc<Cache>>) -> Self {
         Self { db, cache }
     }

@@ -165,8 +165,7 @@ impl PostStore for SqlPosts {
     ) -> Result<Vec<Post>, StoreError> {
         let List { of, id, parameters } = List::of(filter);
         let [ms, post_id, limited, skipped] = [1, 2, 3, 4].map(|next| parameters + next);
-        // The places are found first, in an index that has all that is needed for it, so that passing
-        // over many posts reads no content.
+        // Finds the places first, in a covering index, so that skipping many posts reads no content.
         let statement = format!(
             "select {COLUMNS}
              from (select created_at, {id} as post_id from {of}
@@ -214,7 +213,7 @@ impl PostStore for SqlPosts {
     }
 }
 
-/// What the answer to a request to publish is made of, besides the request.
+/// The parts of a publication's answer that are not in its request.
 #[derive(Serialize, Deserialize)]
 struct Published {
     #[serde(with = "uuid::serde::simple")]
@@ -250,8 +249,8 @@ async fn publish(
     })
 }
 
-/// What a list is read from: a table with an index in the list's order that has all that is asked for.
-/// Parameters are the tag and the author.
+/// The source of a list: a table with a covering index in the list's order. Parameters are the tag and
+/// the author.
 struct List {
     of: &'static str,
     id: &'static str,
@@ -263,9 +262,9 @@ impl List {
         let (of, id, parameters) = match (&filter.tag, filter.user_id) {
             (None, None) => ("posts where deleted_at is null", "id", 0),
             (None, Some(_)) => ("posts where user_id = $1 and deleted_at is null", "id", 1),
-            // The table of tags has only posts that stand.
+            // The table of tags has no deleted posts.
             (Some(_), None) => ("post_tags where tag = $1", "post_id", 1),
-            // An author has fewer posts than a tag.
+            // An author has fewer posts than a tag has.
             (Some(_), Some(_)) => (
                 "posts where user_id = $2 and deleted_at is null and exists (
                     select 1 from post_tags t where t.tag = $1
@@ -278,9 +277,8 @@ impl List {
     }
 }
 
-/// Inserts the post with the version 1 and gives the author's name of now; `None`, and nothing is
-/// done, when the author is not known here or was closed. An account that is being closed at the
-/// same moment is either closed before or finds the post.
+/// Inserts the post as version 1, and returns the author's current name. `None`, without an insert,
+/// if the account is unknown or closed. A concurrent closing either comes first or finds the post.
 async fn insert(
     tx: &mut Tx,
     id: Uuid,

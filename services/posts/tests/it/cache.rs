@@ -60,7 +60,7 @@ on_each_store!(
             .problem(404, "post_not_found");
         assert_eq!(app.get("/api/posts").await.ok()["total"], 0);
         for reader in readers {
-            // They fail once the post is gone; that is not what is tested here.
+            // They fail once the post is gone, which is not tested here.
             reader.abort();
             let _ = reader.await;
         }

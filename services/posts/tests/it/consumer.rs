@@ -1,4 +1,4 @@
-//! What happens to posts when something becomes of their author.
+//! Posts after a rename or closing of their author.
 
 use events::Traceparent;
 use events::posts::{PostCreated, PostUpdated};
@@ -163,7 +163,7 @@ on_each_store!(
             .await;
         let left = app.get("/api/posts").await.ok()["total"].as_u64().unwrap();
         assert_eq!(left, count as u64 - PAGE.unsigned_abs());
-        // What a restart finds is in the store.
+        // A restart finds its work in the store.
         let restarted = crate::harness::app(&db);
         let removed = restarted.posts.removal().drain().await.unwrap();
         assert_eq!(removed as u64, left);
@@ -195,7 +195,7 @@ on_each_store!(
             .unwrap();
         // A name that the log forgot stays.
         assert_eq!(app.shown(&id).await["username"], "second");
-        // The member is told that its store moved, and asks where it stands.
+        // The member gets `Moved`, and asks for its offsets.
         assert!(app.group().apply(&records).await.is_err());
         app.group().starts_over();
         let positions = app.group().begin_at("user.events", &[0]).await;

@@ -51,7 +51,7 @@ on_each_store!(
         )
         .await;
         assert_eq!(spelled.text(), a.text());
-        // The answer stays what it was, whatever became of the post.
+        // The answer stays the same, whatever happened to the post.
         let id = a.ok()["id"].as_str().unwrap().to_owned();
         app.put(ADA, &id, r#"{"title":"new"}"#).await.ok();
         assert_eq!(keyed(&app, ADA, BODY, "k").await.text(), a.text());
@@ -144,7 +144,7 @@ testkit::on_each_database!(
         let store = Store::Sql(db);
         let app = app(&store);
         let first = keyed(&app, ADA, BODY, "k").await;
-        // The table as it was, with what was asked for in it.
+        // The old table, with the requests in it.
         let before = "create table idempotency_records (user_id bigint, key text, fingerprint text,
                 post_id {uuid}, username text, created_at {time});
             insert into idempotency_records

@@ -119,7 +119,7 @@ on_each_store!(
                 let page = list(&app, &format!("?{query}{cursor}")).await;
                 assert_eq!(page["skip"], 0);
                 seen.extend(titles(&page));
-                // What is newer than the cursor does not move what comes after it.
+                // Posts newer than the cursor don't move those after it.
                 app.published(ADA, "new", &["t"]).await;
                 app.published(BOB, "new", &["t"]).await;
                 let Some(next) = page["next_cursor"].as_str() else {

@@ -1,4 +1,4 @@
-//! Posts over HTTP, in the store, in memory, and in what they do about accounts.
+//! Posts over HTTP, in the store and in memory, and their consumer of accounts.
 #![expect(
     clippy::unwrap_used,
     reason = "a test says what it expected by where it fails"

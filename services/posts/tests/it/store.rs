@@ -1,4 +1,4 @@
-//! What holds for every adapter of the port, asked of it directly.
+//! The port's promises, tested on every adapter directly.
 
 use blocks::FieldErrors;
 use blocks::extract::Keyset;

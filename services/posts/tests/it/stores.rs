@@ -1,5 +1,4 @@
-//! Where posts can be kept, each in a place that nobody else uses, and what tests look for in there
-//! that the port does not show.
+//! The stores of posts, each in a place of its own, with reads that the port does not offer.
 
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use {
     posts::store::mongo::{Mongo, Settings, Upkeep},
 };
 
-/// A fresh store.
+/// A fresh store for one test.
 pub enum Store {
     Sql(TestDb),
     #[cfg(feature = "fleet")]
@@ -100,7 +99,7 @@ impl Within {
         }
     }
 
-    /// How much is left of what people wrote: posts with content, tags, keys.
+    /// The amount of user data left: posts with content, tags, keys.
     pub async fn content_left(&self) -> i64 {
         match self {
             Self::Sql(db) => {
@@ -125,7 +124,7 @@ impl Within {
         }
     }
 
-    /// How many idempotency keys are remembered, once what is to be forgotten was.
+    /// The number of idempotency keys after old ones were forgotten.
     pub async fn keys_left(&self) -> i64 {
         match self {
             Self::Sql(db) => {

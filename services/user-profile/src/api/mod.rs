@@ -35,7 +35,7 @@ impl<S: Send + Sync> FromRequestParts<S> for UserId {
         let Ok(Path(text)) = Path::<String>::from_request_parts(parts, state).await else {
             return Err(ProfileError::NotFound);
         };
-        // The parser takes a plus sign and leading zeros as well: no addresses of ours.
+        // The parser also takes a plus sign and leading zeros, which are no addresses of ours.
         text.parse::<i64>()
             .ok()
             .filter(|id| id.to_string() == text)
@@ -135,7 +135,7 @@ async fn of_user(
     seen: IfNoneMatch,
 ) -> Result<Response, ProfileError> {
     let profile = queries::of_user(&profiles, user_id).await?;
-    // What is private stays so for admins, too: nothing they do needs it.
+    // Private fields stay hidden from admins, too: nothing they do needs them.
     let visible = if caller.id == user_id {
         VisibleProfile::Own(profile.into())
     } else {

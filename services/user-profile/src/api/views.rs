@@ -1,4 +1,4 @@
-//! What requests and answers look like.
+//! The forms of requests and answers.
 
 use std::borrow::Cow;
 
@@ -162,7 +162,7 @@ pub enum VisibleProfile {
     Other(PublicProfileView),
 }
 
-// By hand: derived, it would be `oneOf`, and a whole profile has all that the public part has.
+// By hand: derived, it would be `oneOf`, but a whole profile also matches the public part.
 impl PartialSchema for VisibleProfile {
     fn schema() -> RefOr<Schema> {
         AnyOfBuilder::new()

@@ -1,4 +1,4 @@
-//! What an owner and others see.
+//! The profile as its owner and others see it.
 
 use events::users::UserDeleted;
 use serde_json::json;
@@ -40,7 +40,7 @@ testkit::on_each_database!(
             .await
             .problem(400, "profile_exists");
         assert_eq!(keyed(&app, 2, "{}", "k").await.status, 201);
-        // What a closed account asked for is forgotten with it.
+        // The requests of a closed account are forgotten with it.
         let closed = app.record(1, &UserDeleted { user_id: 1 });
         app.deliver(&[closed]).await;
         keyed(&app, 1, EVERYTHING, "k")

@@ -1,4 +1,4 @@
-//! What happens to the profile of a closed account.
+//! The profile of a closed account.
 
 use events::users::{UserCreated, UserDeleted};
 use testkit::db::TestDb;

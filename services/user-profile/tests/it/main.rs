@@ -1,4 +1,4 @@
-//! Profiles over HTTP, in the store, and in what they do about closed accounts.
+//! Profiles over HTTP and in the store, and their consumer of closed accounts.
 
 mod api;
 mod bad_input;
@@ -18,7 +18,7 @@ fn app(db: &TestDb) -> App {
     )
 }
 
-/// Key, type and version of what is published, in the order of the commits.
+/// Key, type and version of published events, in the order of the commits.
 async fn published(app: &App) -> Vec<(String, String, i64)> {
     let events = app.drain().await.into_iter();
     events

@@ -1,5 +1,5 @@
-//! The feed's group in Redis, and what the feed needs besides: the end of a rebuild that is through, and
-//! the beginning of one when too little is left of a stream.
+//! The feed's group in Redis. It also ends a rebuild that is through, and begins one when a stream has
+//! become too short.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,15 +24,15 @@ use crate::domain::{GLOBAL_LENGTH, USER_LENGTH};
 use crate::rebuild::Targets;
 use crate::store::FeedStore;
 
-/// How often a member looks whether the store is still the one it knows.
+/// Interval at which a member polls whether the store is still the one it knows.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// What the feed's script tells of a write while a rebuild is under way.
+/// Answer of the feed's script to a write during a rebuild.
 const REBUILDING: i64 = 1;
-/// A group that is behind by no more than this knows what there is.
+/// The greatest lag, in records, with which a group counts as caught up.
 const CAUGHT_UP: i64 = 1000;
 
-/// The group's store: a [`Group`], and what follows its writes.
+/// The group's store: a [`Group`] with the feed's follow-up to each write.
 pub struct FeedGroup {
     inner: Group,
     feed: RedisFeed,
@@ -73,8 +73,8 @@ impl FeedGroup {
         link.fault(FaultPoint::AfterCommit)
     }
 
-    /// Begins a rebuild because posts are missing that should be shown, unless somebody else did. Not
-    /// before the group has read what there is: until then it does not know what will be deleted.
+    /// Begins a rebuild because a stream lacks posts, unless somebody else did. It waits until the
+    /// group has caught up: only then does the group know all deletions.
     async fn refill(&self) -> Result<(), BoxError> {
         let behind = lag(&*self.bus, &self.inner, topic::POSTS.name).await?;
         if behind > CAUGHT_UP {
@@ -91,7 +91,8 @@ impl FeedGroup {
         Ok(())
     }
 
-    /// Forgets `topics`, if all of `checks` hold, but keeps the versions as `before`, if that is given.
+    /// Forgets `topics` if all of `checks` hold. Unless `before` is empty, the versions are kept under
+    /// that key.
     async fn begin(
         &self,
         topics: &[String],
@@ -112,8 +113,8 @@ impl FeedGroup {
         self.inner.forget(topics, checks, before, words).await
     }
 
-    /// What follows a write of the group, which leaves partitions `here`. When it fails the write is done:
-    /// given again it is passed over, and this is tried again.
+    /// Does what must follow a write that leaves partitions at the offsets `here`. If this fails, the
+    /// write stays: given again it is skipped, and only this is tried again.
     async fn followed(&self, told: i64, here: Offsets) -> Result<Applied, ApplyError> {
         let is_rebuilding = told == REBUILDING;
         if is_rebuilding {
@@ -121,13 +122,13 @@ impl FeedGroup {
         }
         let mut applied = self.inner.done(here);
         if is_rebuilding {
-            // How old it is what is read again says nothing about how fresh the feed is.
+            // Events read again are old: their age says nothing about the feed's freshness.
             applied.freshness_ms.clear();
         }
         Ok(applied)
     }
 
-    /// Looks for what is to do although nothing was written.
+    /// Polls the store for work that no write of this member shows.
     async fn look_around(&self) -> Result<(), BoxError> {
         self.inner.look_around().await?;
         let mut pipeline = Pipeline::new();
@@ -142,8 +143,8 @@ impl FeedGroup {
     }
 }
 
-/// Notices what this member's own writes don't show it: an emptied store, a rebuild that another
-/// process began or did not end, and a stream of which too little is left.
+/// Notices what this member's writes don't show: an emptied store, another process's rebuild, a
+/// stream that became too short.
 pub struct Watch(pub(crate) Arc<FeedGroup>);
 
 #[async_trait]

@@ -1,7 +1,7 @@
--- Ends a rebuild that has come to where the log ended when it began: what was made anew takes the
--- place of what is shown. ARGV: the beginning of the group's keys, that of the feed's, the topic, and
--- how much of the global and of a user's stream is shown. Answers 1 when none is under way any more.
--- It costs a few commands a user, in one piece.
+-- Ends a rebuild that has reached its target offsets: the new streams replace the ones shown. ARGV:
+-- the prefix of the group's keys, that of the feed's, the topic, the shown length of the global and
+-- of a user's stream. Answers 1 when no rebuild is under way any more. It costs a few commands a
+-- user, in one piece.
 local group, serving = ARGV[1], ARGV[2]
 local building, state = serving .. 'building:', serving .. 'state'
 local targets = redis.call('HGET', state, 'targets')
@@ -41,8 +41,8 @@ if before then
   redis.call('UNLINK', before)
 end
 redis.call('HDEL', state, 'building', 'started', 'targets', 'before', 'refill')
--- What was deleted later may have driven out what is missing now. Now it is known what that is, so
--- another time it is passed over.
+-- Posts deleted since may have taken the places of posts missing now. The group knows these
+-- deletions now, so another rebuild leaves them out.
 for _, of in ipairs(redis.call('HKEYS', serving .. 'bounds')) do
   local shown = tonumber(of == 'global' and ARGV[4] or ARGV[5])
   if redis.call('LLEN', serving .. 'activity:' .. of) < shown then

@@ -1,5 +1,5 @@
-//! The way to the server: one connection for reads and one for writes, each made anew when it breaks,
-//! with time-outs so short that nobody piles up behind a server that is away.
+//! The client of the server: one reconnecting connection for reads and one for writes. Time-outs are
+//! short, so that callers don't pile up while the server is away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,26 +17,26 @@ use super::way::Way;
 use super::words::Words;
 use crate::error::FeedError;
 
-/// How long a read may take.
+/// Time limit of a read.
 const READ: Duration = Duration::from_millis(500);
-/// How long a write may take; the end of a rebuild moves every stream in one piece.
+/// Time limit of a write: the end of a rebuild renames every stream in one script.
 const WRITE: Duration = Duration::from_secs(15);
-/// How long reads fail at once after one that was not answered.
+/// How long the circuit breaker stays open after an unanswered read: reads fail at once.
 const CLOSED: Duration = Duration::from_millis(200);
-/// How long one read at a time is let through then, to see whether the server is back.
+/// How long the half-open breaker waits for its one probe before it lets the next one through.
 const PROBE: Duration = Duration::from_millis(600);
 
-/// The way to a server.
+/// A server's reconnecting connections, and the circuit breaker before its reads.
 pub struct Link {
     server: String,
     reads: Way,
     writes: Way,
-    /// Until when reads fail at once.
+    /// The circuit breaker: open (reads fail at once) until this time; `None` when it is closed.
     closed_until: Mutex<Option<Instant>>,
     faults: Mutex<Option<Arc<dyn Faults>>>,
 }
 
-/// Reads fail at once: the last one was not answered.
+/// The circuit breaker is open: a read was not answered.
 #[derive(Debug, thiserror::Error)]
 #[error("Redis did not answer a moment ago")]
 struct Closed;
@@ -47,13 +47,13 @@ struct Closed;
 struct Injected;
 
 impl Link {
-    /// The way to the server that `url` names. It need not be there yet.
+    /// Connects to the server of `url`, which need not be up yet.
     ///
     /// # Errors
     /// When the URL is malformed.
     pub fn new(url: &str) -> Result<Self, BoxError> {
         let client = Client::open(url)?;
-        // Without what is secret in the URL.
+        // Without the secrets of the URL.
         let server = client.get_connection_info().addr().to_string();
         Ok(Self {
             server,
@@ -64,12 +64,12 @@ impl Link {
         })
     }
 
-    /// Where the server is, for log lines.
+    /// The server's address, for log lines.
     pub(super) fn server(&self) -> &str {
         &self.server
     }
 
-    /// What a reader asks, answered soon or not at all.
+    /// Sends a reader's commands; fails at once while the breaker is open.
     pub(super) async fn read<T: FromRedisValue>(
         &self,
         pipeline: &Pipeline,
@@ -80,7 +80,7 @@ impl Link {
         self.judge(self.reads.heard(answer))
     }
 
-    /// What a reader asks in a script.
+    /// Runs a reader's script; fails at once while the breaker is open.
     pub(super) async fn read_by<T: FromRedisValue>(
         &self,
         script: &Script,
@@ -92,14 +92,14 @@ impl Link {
         self.judge(self.reads.heard(answer))
     }
 
-    /// What the consumer asks before it writes.
+    /// Sends the consumer's queries, on the connection for writes.
     pub(super) async fn ask<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, BoxError> {
         let mut connection = self.writes.connection();
         let answer = pipeline.query_async(&mut connection).await;
         Ok(self.writes.heard(answer)?)
     }
 
-    /// A write.
+    /// Runs a script that writes.
     pub(super) async fn write<T: FromRedisValue>(
         &self,
         script: &Script,
@@ -149,7 +149,8 @@ impl Link {
     }
 }
 
-/// What `Script::invoke_async` does, without a copy of each argument: they are some megabytes.
+/// Runs a script like `Script::invoke_async`, but copies no argument: together they are some
+/// megabytes.
 async fn invoke<T: FromRedisValue>(
     script: &Script,
     words: &Words,
@@ -175,7 +176,8 @@ impl From<RedisError> for FeedError {
             error.kind(),
             ErrorKind::UnexpectedReturnType | ErrorKind::Server(ServerErrorKind::ResponseError)
         );
-        // A server that starts, saves or is full says so by a code; a mistake of ours by another.
+        // These codes report the server's state (busy, can't save, full, password refused, too few
+        // replicas), not a mistake of ours.
         let passing = matches!(
             error.code(),
             Some("BUSY" | "MISCONF" | "OOM" | "NOAUTH" | "WRONGPASS" | "NOREPLICAS")

@@ -4,20 +4,20 @@
 //! |---|---|
 //! | `feed:activity:global`, `feed:activity:user:{id}` | LIST: entries as JSON, newest first, at most 2,000 and 200, of which 1,000 and 100 are shown |
 //! | `feed:index:global`, `feed:index:user:{id}` | ZSET: the same posts by creation |
-//! | `feed:bounds` | HASH: up to where a stream may lack posts because it became too long |
-//! | `feed:users` | SET: who has a stream |
-//! | `feed:names`, `feed:closed` | HASH, SET: names by the word of the accounts; closed accounts |
-//! | `feed:state` | HASH: the rebuild that is under way, and whether one is wanted |
-//! | `feed:building:…` | the streams that a rebuild makes, until they take the place of those above |
+//! | `feed:bounds` | HASH: the place up to which a stream may lack posts, because it was cut |
+//! | `feed:users` | SET: the users with a stream |
+//! | `feed:names`, `feed:closed` | HASH, SET: names from `user.events`; closed accounts |
+//! | `feed:state` | HASH: the current rebuild, and whether one is wanted |
+//! | `feed:building:…` | the streams of a rebuild, until they replace those above |
 //! | `feed:group:…` | the consumer group: see [`group`] |
 //!
-//! Each batch is one script, so what is read is always between two batches. A post that is updated
-//! keeps its place, one that is deleted leaves; when a stream that was longer has less than it shows,
-//! the log is read again beside it. Names are joined when a page is read.
+//! Each write is one script, so readers never see half of it. An updated post keeps its place, a
+//! deleted one leaves. When a stream has lost so many posts that it can't fill what it shows, the log
+//! is read again beside it. Names are joined when a page is read.
 //!
-//! Everything can be made anew from the log: a Redis that was emptied is filled again, and one that lost
-//! its last second reads on from there. It must not evict keys on its own (`maxmemory-policy
-//! noeviction`, the default). Not for Redis Cluster: the keys of a batch are not of one slot.
+//! Everything can be rebuilt from the log: an emptied Redis is filled again, and one that lost its last
+//! second reads on from there. It must not evict keys on its own (`maxmemory-policy noeviction`, the
+//! default). Not for Redis Cluster: the keys of a batch are not of one slot.
 
 pub mod consumer;
 pub mod group;
@@ -47,14 +47,14 @@ use self::streams::Names;
 use crate::consumer::{GROUP, TOPICS};
 use crate::{Feed, Settings};
 
-/// Where the streams are, and the time.
+/// The server of the streams, and the clock.
 #[derive(Clone)]
 pub struct RedisSettings {
     /// The server (`REDIS_URL`).
     pub url: String,
-    /// How all keys begin: nothing, unless several feeds share a server.
+    /// The prefix of all keys: empty, unless several feeds share a server.
     pub prefix: String,
-    /// The time.
+    /// The source of time and ids.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -71,7 +71,7 @@ struct Inner {
     page: Script,
 }
 
-/// Opens the streams in the server of `on`, which is not waited for: readers get 503 meanwhile.
+/// Opens the streams in the server of `on` without waiting for it: readers get 503 until it is up.
 pub(crate) fn open(on: &dyn Place, settings: Settings) -> anyhow::Result<Opened> {
     let redis = RedisFeed::new(RedisSettings {
         url: on.needs(&REDIS_URL)?.expose().to_owned(),
@@ -122,7 +122,7 @@ impl RedisFeed {
         self.key(&format!("group:{name}"))
     }
 
-    /// What the group that follows the topics keeps.
+    /// The store of the group that follows the topics.
     fn group(&self) -> Group {
         let settings = GroupSettings {
             group: GROUP,
@@ -139,7 +139,7 @@ impl RedisFeed {
         )
     }
 
-    /// What the group gave up on.
+    /// The group's dead letters.
     pub fn letters(&self) -> Letters {
         Letters::new(
             Arc::clone(&self.inner.link),

@@ -1,5 +1,5 @@
-//! The outbox of a group in Redis: its dead letters, until they are published. They are rare, so they
-//! are not handed over in memory: the sweep finds them within seconds.
+//! The outbox of a group in Redis: its dead letters, until they are published. They are rare, so none
+//! is handed over in memory: the sweep finds them within seconds.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ struct Waiting {
     written: DateTime<Utc>,
 }
 
-/// Writes a message down.
+/// Serializes a message for the outbox.
 pub(super) fn text(message: &Message, now: DateTime<Utc>) -> Result<String, serde_json::Error> {
     serde_json::to_string(&Waiting {
         topic: message.topic.clone(),
@@ -45,7 +45,7 @@ pub(super) fn text(message: &Message, now: DateTime<Utc>) -> Result<String, serd
     })
 }
 
-/// Reads a message, and when it was written.
+/// Parses a row: the message, and when it was written.
 fn read(row: &str) -> Result<(Pending, DateTime<Utc>), BoxError> {
     let (id, text) = row
         .split_once(' ')
@@ -101,10 +101,10 @@ const LEASE: &str = "
     return tonumber(redis.call('GET', ARGV[1] .. ':epoch') or redis.call('INCR', ARGV[1] .. ':epoch'))
 ";
 
-/// Letters that are read at a time.
+/// Dead letters that are read at a time.
 const PAGE: usize = 500;
 
-/// Sets a letter aside that the bus will never take.
+/// Sets a dead letter aside that the bus will never take.
 const REFUSE: &str = "
     local rows = redis.call('ZRANGEBYSCORE', ARGV[1], ARGV[2], ARGV[2])
     for _, row in ipairs(rows) do
@@ -114,7 +114,7 @@ const REFUSE: &str = "
     return #rows
 ";
 
-/// Removes letters by their numbers.
+/// Removes dead letters by their numbers.
 const REMOVE: &str = "
     for at = 2, #ARGV do
       redis.call('ZREMRANGEBYSCORE', ARGV[1], ARGV[at], ARGV[at])
@@ -130,13 +130,13 @@ pub struct Letters {
     lease: Script,
     refuse: Script,
     remove: Script,
-    /// What is given to the relay: nothing ever comes, but it must not end.
+    /// The relay's channel: nothing ever comes, but it must stay open.
     hand_over: Mutex<Option<mpsc::Receiver<Vec<Pending>>>>,
     _never: mpsc::Sender<Vec<Pending>>,
 }
 
 impl Letters {
-    /// Those of the group whose keys begin with `prefix`.
+    /// The dead letters of the group whose keys begin with `prefix`.
     pub fn new(link: Arc<Link>, service: &'static str, prefix: &str) -> Self {
         let (never, hand_over) = mpsc::channel(1);
         Self {
@@ -253,7 +253,7 @@ impl Outbox for Letters {
         Ok((epoch > 0).then_some(Lease { epoch }))
     }
 
-    /// Published ones are removed at once.
+    /// Nothing to do: published dead letters are removed at once.
     async fn remove_published(&self, _before: DateTime<Utc>) -> Result<u64, BoxError> {
         Ok(0)
     }
@@ -289,7 +289,7 @@ impl InspectOutbox for Letters {
         Ok(refused)
     }
 
-    /// Dead letters alone are in here, and they are left alone.
+    /// Nothing to do: dead letters are not published again.
     async fn republish(&self, _since: DateTime<Utc>) -> Result<u64, BoxError> {
         Ok(0)
     }

@@ -1,5 +1,5 @@
--- The part of a stream after a place. ARGV: list, index, the feed's state, the place (when its post was
--- created, the post), how many. Answers the mark of the names, the stream's length, and the entries.
+-- The part of a stream after a place. ARGV: list, index, the feed's state, the place (creation time and
+-- id of its post), the limit. Answers the mark of the names, the stream's length, and the entries.
 local rank = redis.call('ZCOUNT', ARGV[2], '(' .. ARGV[4], '+inf')
 while true do
   -- Posts of the same millisecond, a page at a time.

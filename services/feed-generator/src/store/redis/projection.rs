@@ -1,4 +1,4 @@
-//! What events do to the streams in Redis.
+//! Turns events into changes of the streams in Redis.
 
 use blocks::consumer::HandlerError;
 use events::Envelope;
@@ -8,13 +8,13 @@ use super::words::Words;
 use crate::domain::{Change, GLOBAL_LENGTH, USER_LENGTH};
 use crate::render::Rendered;
 
-/// How many entries are kept: twice what is shown, so that deletions seldom need the log.
+/// Entries kept for each one shown: with twice as many, deletions seldom need the log.
 pub(super) const KEPT: usize = 2;
 
-/// The feed's words: see `feed.lua`.
+/// The feed's commands: see `feed.lua`.
 pub(super) struct FeedEffects;
 
-/// A post in an index: with its author, so that those of one author are found.
+/// A post's member in an index: it names the author, so that an author's posts can be found.
 pub(super) fn member(post_id: uuid::Uuid, user_id: i64) -> String {
     format!("{post_id}:{user_id}")
 }
@@ -56,6 +56,6 @@ impl Effects for FeedEffects {
         Ok(())
     }
 
-    /// Said by [`super::consumer::FeedGroup`], which knows where the log ends.
+    /// Adds nothing: [`super::consumer::FeedGroup`] does so, since it knows the log's watermarks.
     fn forget(&self, _topics: &[String], _words: &mut Words) {}
 }

@@ -1,5 +1,4 @@
-//! The streams as their readers see them: one round trip a page, a second one when a name on it is not
-//! known yet.
+//! Reads pages of the streams: one round trip a page, and a second one for names not known yet.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,10 +18,10 @@ use crate::rebuild::Targets;
 use crate::render::{self, Named, Rendered, Slice};
 use crate::store::{Counts, FeedStore};
 
-/// How many names are remembered.
+/// Most names that are remembered.
 const NAMES: usize = 20_000;
 
-/// Names as JSON text, as long as the mark that each change of a name leaves is the same.
+/// Names as JSON text, valid while the mark is the same: each change of a name changes it.
 #[derive(Default)]
 pub(super) struct Names(Mutex<Known>);
 
@@ -40,7 +39,7 @@ impl Known {
     }
 }
 
-/// An entry, if it is one of ours.
+/// Parses an entry; `None` if it is none of ours.
 fn read(text: &[u8]) -> Option<Rendered> {
     Rendered::read(std::str::from_utf8(text).ok()?)
 }
@@ -97,7 +96,7 @@ impl RedisFeed {
         }
     }
 
-    /// Has the streams made anew from the log: somebody wrote into one of them.
+    /// Asks for a rebuild from the log: somebody else wrote into a stream.
     async fn mend(&self, stream: Stream) -> Result<(), FeedError> {
         let [list, _] = self.stream_keys(stream);
         let mut pipeline = Pipeline::new();

@@ -1,7 +1,7 @@
-//! A connection that is made anew whatever ended it.
+//! A connection that reconnects after any failure.
 //!
-//! The client's own manager does so after a failure of the network only. Once a server did not take the
-//! password, or what listened was no Redis, it would give that answer for ever; so then it is replaced.
+//! The client's own manager reconnects after network failures only. If the server refused the password,
+//! or was no Redis, the manager repeats that answer for ever. So it is replaced then.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisError, RedisResult};
 use tokio::time::Instant;
 
-/// How long a connection may take to be made.
+/// Time limit for connecting.
 const CONNECT: Duration = Duration::from_millis(500);
-/// How often another one is tried after a refusal, however many ask.
+/// Shortest time between two connections after refusals, however many callers ask.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
-/// A connection to a server, which need not be there yet.
+/// A reconnecting connection to a server, which need not be up yet.
 pub(super) struct Way {
     client: Client,
     patience: Duration,
@@ -28,7 +28,7 @@ struct Current {
 }
 
 impl Way {
-    /// To the server of `client`, whose answers may take as long as `patience`.
+    /// Connects to the server of `client`; answers may take up to `patience`.
     pub(super) fn new(client: &Client, patience: Duration) -> RedisResult<Self> {
         let current = Current {
             connection: connection(client, patience)?,
@@ -41,12 +41,12 @@ impl Way {
         })
     }
 
-    /// The connection as it is now.
+    /// The current connection.
     pub(super) fn connection(&self) -> ConnectionManager {
         self.current.lock().connection.clone()
     }
 
-    /// Passes an answer on, and sees to it that a refusal does not stay.
+    /// Passes an answer on; after a refusal that would stay, replaces the connection.
     pub(super) fn heard<T>(&self, answer: RedisResult<T>) -> RedisResult<T> {
         if let Err(error) = &answer
             && stays(error)
@@ -63,7 +63,7 @@ impl Way {
     }
 }
 
-/// Whether the manager would give this answer again without asking.
+/// True if the manager would repeat this error without asking the server.
 fn stays(error: &RedisError) -> bool {
     error.is_unrecoverable_error() && !error.is_io_error()
 }

@@ -1,27 +1,27 @@
-//! What a script is told, word by word.
+//! The arguments of scripts.
 
 /// The arguments of a script, in its order.
 #[derive(Debug, Default)]
 pub struct Words(Vec<Vec<u8>>);
 
 impl Words {
-    /// Says `word` next.
+    /// Adds the argument `word`.
     pub fn say(&mut self, word: impl Into<Vec<u8>>) -> &mut Self {
         self.0.push(word.into());
         self
     }
 
-    /// Says a number next.
+    /// Adds the argument `number` as text.
     pub fn number(&mut self, number: i64) -> &mut Self {
         self.say(number.to_string())
     }
 
-    /// Whether none was said.
+    /// True if there are no arguments.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Says all that `more` says.
+    /// Adds all arguments of `more`.
     pub fn append(&mut self, mut more: Self) {
         self.0.append(&mut more.0);
     }

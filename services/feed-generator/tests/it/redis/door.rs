@@ -39,7 +39,7 @@ impl Door {
         door
     }
 
-    /// Where it stands.
+    /// The URL of the door.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -70,7 +70,7 @@ impl Door {
         self.state.send_replace(State::Held);
     }
 
-    /// Opens it again.
+    /// Opens the door again.
     pub async fn open(&self) {
         self.state.send_replace(State::Open);
         if self.tasks.lock().is_some() {
@@ -86,8 +86,8 @@ impl Door {
     }
 }
 
-/// Copies in both directions while the door is open. One who was held may have lost what was on its way:
-/// when the door opens again, that connection ends.
+/// Copies in both directions while the door is open. A held connection may have lost bytes, so it ends
+/// when the door opens again.
 async fn pass(mut client: TcpStream, server: String, mut state: watch::Receiver<State>) {
     if state.wait_for(|state| *state == State::Open).await.is_err() {
         return;

@@ -1,4 +1,4 @@
-//! What the group gives up on, on its way to the dead-letter topic.
+//! Dead letters on their way to the dead-letter topic.
 
 use std::sync::Arc;
 use std::time::Duration;

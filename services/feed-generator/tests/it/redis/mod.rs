@@ -43,7 +43,7 @@ pub async fn connection() -> MultiplexedConnection {
 pub struct TestRedis {
     pub clock: Arc<dyn Clock>,
     pub prefix: String,
-    /// The way to the server, which may be shut.
+    /// The door to the server, which may be shut.
     pub door: Door,
     faults: Mutex<Vec<RedisFeed>>,
 }

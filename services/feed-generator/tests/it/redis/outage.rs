@@ -1,4 +1,4 @@
-//! A server that is away, hangs or loses what it has, under consumers that run.
+//! A server that is away, hangs or loses its data, under running consumers.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ pub fn titles(numbers: impl IntoIterator<Item = u16>) -> BTreeSet<String> {
     numbers.into_iter().map(|n| n.to_string()).collect()
 }
 
-/// Asks as many readers do at once; all must hear of it.
+/// Reads like many readers at once; all must get the failure.
 async fn all_are_refused(world: &World) {
     let mut readers = JoinSet::new();
     for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! What a bounded list can't know, the log does.
+//! The log brings back posts that a bounded list has lost.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -52,11 +52,11 @@ async fn lengths(world: &World) -> (usize, usize) {
     (global.await.len(), own.await.len())
 }
 
-/// Lets the process look around until it has told its consumer to look where the store stands, as it does
-/// when too little is left of a stream; false when it sees no reason to.
+/// Lets the process poll the store until it wakes its consumer, as it does when a stream has become too
+/// short. False when it sees no reason to.
 async fn is_refilled(world: &mut World) -> bool {
     let store = Arc::clone(&world.feed.consumer().store);
-    // What an earlier call of the test's own rang.
+    // Takes a wake-up left by an earlier call of the test.
     drop(timeout(Duration::from_millis(1), store.due().notified()).await);
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -133,7 +133,7 @@ async fn lists_are_cut_and_the_log_fills_them_when_deletions_leave_too_little() 
     world
         .publish(&[late.updated("late", late.created_at)])
         .await;
-    // Half of what is kept may go without the log being asked.
+    // Half of the kept entries may go without a read of the log.
     world.publish(&deletions(&posts[2250..])).await;
     world.settle().await;
     assert_eq!(lengths(&world).await, (1950, 150));
@@ -143,7 +143,7 @@ async fn lists_are_cut_and_the_log_fills_them_when_deletions_leave_too_little() 
     world.settle().await;
     let (global, own) = lengths(&world).await;
     assert!(global < 1000 && own < 100, "{global} {own}");
-    // What is shown never shrinks while the log is read, and what was deleted takes nobody's place.
+    // The shown stream never shrinks while the log is read, and deleted posts take no places.
     assert!(is_refilled(&mut world).await, "too little is left");
     assert_eq!(lengths(&world).await, (1000, 200));
     let last = world.titles(&format!("{STREAM}?limit=10&skip=990")).await;

@@ -120,7 +120,7 @@ async fn survives_restarts(keeps: bool) {
         }
     }
     shows(&world, &titles(1..=n)).await;
-    // What its file lacks comes back although nobody writes.
+    // Data missing from its file comes back although nobody writes.
     world.publish(&[post(&world, n + 1).message()]).await;
     shows(&world, &titles(1..=n + 1)).await;
     server.kill();

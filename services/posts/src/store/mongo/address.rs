@@ -1,14 +1,15 @@
-//! What the URL says before anybody is asked.
+//! Reads the servers out of the URL, without a connection.
 
 use blocks::error::BoxError;
 use mongodb::options::{ConnectionString, HostInfo};
 
 use super::error::Failure;
 
-/// The servers that `url` names, for log lines. Nothing else of it is ever shown: it has the password.
+/// The servers that `url` names, for log lines. Nothing else of it is ever shown, since it holds the
+/// password.
 ///
 /// # Errors
-/// When it is no URL of MongoDB.
+/// When it is no MongoDB URL.
 pub fn servers_of(url: &str) -> Result<String, BoxError> {
     let read = ConnectionString::parse(url).map_err(Failure)?;
     Ok(match read.host_info {

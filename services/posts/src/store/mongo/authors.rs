@@ -1,4 +1,4 @@
-//! Who writes: names and closed accounts, as `user.events` tell them.
+//! Authors: names and closed accounts, from `user.events`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,39 +22,39 @@ use super::{AUTHORS, Mongo, closing};
 use crate::domain::Author;
 use crate::removal::{PAGE, Removal};
 
-/// What is known of some accounts.
+/// The known state of some accounts.
 pub(super) type Names = BTreeMap<i64, Known>;
 
-/// Keeps the authors as `user.events` tell them. Each change names the version of the event that it is
-/// made for, so making it again changes nothing.
+/// Follows `user.events`. Each change names the version of its event, so making it again changes
+/// nothing.
 pub struct Accounts {
     mongo: Mongo,
     removal: Arc<Removal>,
 }
 
 impl Accounts {
-    /// For `mongo`; `removal` deletes what one page does not.
+    /// Keeps authors in `mongo`; `removal` deletes posts beyond the first page.
     pub fn new(mongo: Mongo, removal: Arc<Removal>) -> Self {
         Self { mongo, removal }
     }
 }
 
-/// What becomes of an author.
+/// A change of an author.
 pub enum Change {
-    /// It has a name.
+    /// The account has a new name.
     Rename {
-        /// Who, and by what name.
+        /// The account and its name.
         author: Author,
         /// The version of the event.
         version: i64,
     },
     /// The account was closed.
     Close {
-        /// Which one.
+        /// The account.
         user_id: i64,
         /// The version of the event.
         version: i64,
-        /// What the deleted posts' events belong to.
+        /// The context of the deleted posts' events.
         context: Context,
     },
 }
@@ -92,7 +92,7 @@ impl Handler for Accounts {
     }
 
     async fn write(&self, changes: &[Change]) -> Result<(), StoreError> {
-        // The last name of each is the one that stays; after a closing, nothing comes.
+        // Only the last change of each account counts; nothing follows a closing.
         let mut last: BTreeMap<i64, &Change> = BTreeMap::new();
         for change in changes {
             let kept = last.entry(change.user_id()).or_insert(change);
@@ -117,8 +117,7 @@ impl Handler for Accounts {
         Ok(())
     }
 
-    /// Takes the names from the log anew: what was kept stays until the log says otherwise, since the
-    /// log forgets after a week.
+    /// Keeps all names until the log brings newer ones, since the log forgets after a week.
     async fn reset(&self, _: &[String]) -> Result<(), StoreError> {
         let authors = self.mongo.collection(AUTHORS);
         let reset = authors.update_many(doc! {"closed": false}, doc! {"$set": {"version": 0_i64}});
@@ -127,7 +126,7 @@ impl Handler for Accounts {
     }
 }
 
-/// What is known of an account, and since when; from memory where that is fresh.
+/// The state of an account and the time of its reading; from memory if that is fresh.
 pub(super) async fn known(mongo: &Mongo, user_id: i64) -> Result<(Known, Instant), StoreError> {
     if let Some(known) = mongo.names().get(user_id) {
         return Ok(known);
@@ -148,7 +147,7 @@ pub(super) async fn names(mongo: &Mongo, users: BTreeSet<i64>) -> Result<Names, 
         return Ok(Names::new());
     }
     let ids: Vec<String> = users.iter().map(ToString::to_string).collect();
-    // A server that looks up nothing else quickly does so for one id.
+    // Some servers are quick only if they look up a single id.
     let wanted = if let [id] = ids.as_slice() {
         doc! {"_id": id}
     } else {
@@ -173,8 +172,8 @@ impl AuthorDoc {
     }
 }
 
-/// Takes over a name from the account's event `version`. An older event than the last one changes
-/// nothing, and neither does any of a closed account.
+/// Sets a name from the account's event `version`. An event older than the last one changes
+/// nothing, nor does any event of a closed account.
 async fn rename(mongo: &Mongo, author: &Author, version: i64) -> Result<(), StoreError> {
     let change = doc! {"$set": {"username": &author.name, "version": version}};
     let document = AuthorDoc {
@@ -194,8 +193,8 @@ async fn rename(mongo: &Mongo, author: &Author, version: i64) -> Result<(), Stor
     Ok(())
 }
 
-/// Changes an author where `condition` holds, or inserts `document` where the author is not known;
-/// false when neither was so.
+/// Changes an author if `condition` holds, or inserts `document` if the author is unknown; false if
+/// neither.
 pub(super) async fn upsert(
     mongo: &Mongo,
     user_id: i64,
@@ -206,7 +205,7 @@ pub(super) async fn upsert(
     let authors = mongo.collection(AUTHORS);
     let mut wanted = by_id(user_id);
     wanted.extend(condition);
-    // Once more after an insert that somebody else was quicker with.
+    // Twice, since somebody else's insert may be quicker.
     for _ in 0..2 {
         let updated = authors.update_one(wanted.clone(), change.clone()).await;
         if updated.map_err(failed)?.matched_count == 1 {

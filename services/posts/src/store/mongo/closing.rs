@@ -1,11 +1,10 @@
-//! Closing an account: its name, its posts and its keys go, one document after the other.
+//! Closes an account: its name, its posts and its keys go, document by document.
 //!
-//! First the author's document says that it is closed and that posts may be left (`has_posts`); then
-//! the posts are deleted, each with its event. Who is creating one at that moment in this process sees
-//! the closing after the insert and takes it back. In another process it may not know yet, for as long
-//! as a name is believed there ([`super::names::LASTS`]); such a post is found when the account is
-//! looked at again, [`SETTLED_AFTER`] the closing. Only then `has_posts` goes. So a crash between any
-//! two steps leaves a mark behind by which the rest is found.
+//! First the author's document is marked as closed, with posts that may be left (`has_posts`). Then
+//! the posts are deleted, each with its event. If this process is just inserting a post, it sees the
+//! closing afterwards and takes the post back. Another process may use the name from memory for
+//! [`super::names::LASTS`]. Its posts are found when the account is polled again, [`SETTLED_AFTER`]
+//! the closing. Only then `has_posts` goes: after a crash in between, it shows that work is left.
 
 use std::time::Duration;
 
@@ -27,12 +26,12 @@ use super::posts::bury;
 use super::{AUTHORS, Mongo, POSTS, authors};
 use crate::removal::{ClosedAccounts, Removed};
 
-/// Nobody who did not know of the closing is still writing then, whatever its clock says.
+/// After this time, no process that missed the closing is still writing, whatever its clock says.
 const SETTLED_AFTER: TimeDelta = TimeDelta::seconds(15);
-/// How often what is not settled is looked at.
+/// Poll interval for unsettled accounts.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// How often it is looked for accounts that another process closed and then died.
+/// Poll interval for accounts left by a process that died while closing them.
 const LOOK_ANYWAY: Duration = Duration::from_mins(1);
 
 /// A post to be deleted.
@@ -43,27 +42,27 @@ struct Standing {
     version: i64,
 }
 
-/// An account that is not done with.
+/// A closed account that may have posts left.
 #[derive(Deserialize)]
 struct Unsettled {
     user_id: i64,
     closed_at: bson::DateTime,
 }
 
-/// Closes an account: nothing is published under it any more. Its keys are forgotten with its posts.
+/// Closes an account, so that nothing more is published under it. Its keys go with its posts.
 pub(super) async fn close(mongo: &Mongo, user_id: i64, version: i64) -> Result<(), StoreError> {
     let document = authors::closed(mongo, user_id, version);
     let mut change = document.clone();
     change.remove("_id");
     let open = doc! {"closed": false};
     authors::upsert(mongo, user_id, open, doc! {"$set": change}, document).await?;
-    // Before its posts are looked for: whoever inserts one later sees this.
+    // Before the search for posts: later inserts see it.
     let names = mongo.names();
     names.learn(user_id, Known::Closed, version, Instant::now());
     Ok(())
 }
 
-/// Deletes up to `limit` posts of an account, each with its event, and says which.
+/// Deletes up to `limit` posts of an account, each with its event, and returns their ids.
 pub(super) async fn delete_posts(
     mongo: &Mongo,
     user_id: i64,
@@ -92,7 +91,7 @@ pub(super) async fn delete_posts(
             deleted.push(id);
         }
     }
-    // The names in them, and what was asked for.
+    // Removes the names and idempotency keys in them.
     posts
         .update_many(
             doc! {"user_id": user_id, "deleted": true, "request.id": {"$gt": ""}},
@@ -124,7 +123,7 @@ impl ClosedAccounts for Mongo {
                 later = true;
                 continue;
             }
-            // Named by the time: it may be another closing meanwhile, of a database brought back.
+            // Matched by time, since a restored database may hold another closing.
             let settled = doc! {
                 "_id": user_id.to_string(), "closed_at": date(time(account.closed_at)),
             };

@@ -1,4 +1,4 @@
-//! What documents look like, and what they are to the service.
+//! The shapes of documents, and their mapping to the service's types.
 
 use blocks::error::BoxError;
 use chrono::{DateTime, Utc};
@@ -17,7 +17,7 @@ pub(super) struct PostDoc {
     #[serde(rename = "_id")]
     pub id: String,
     pub user_id: i64,
-    /// The name that counted when it was published; shown as long as the author is not known.
+    /// The author's name when it was published; shown while the author is unknown.
     pub username: String,
     pub title: String,
     pub content: String,
@@ -32,7 +32,7 @@ pub(super) struct PostDoc {
     pub request: Option<RequestDoc>,
 }
 
-/// The request that a post was published by, where that can be sent again.
+/// The request that published a post, if it had an idempotency key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RequestDoc {
     /// The account and its key: unique.
@@ -46,18 +46,18 @@ pub(super) struct RequestDoc {
 /// An author.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct AuthorDoc {
-    /// The account's number as text: what a server looks up first, and quickest.
+    /// The account's number as text: servers look up ids fastest.
     #[serde(rename = "_id")]
     pub id: String,
     pub user_id: i64,
     pub username: String,
-    /// The last event of the account that counted.
+    /// The version of the account's last applied event.
     pub version: i64,
     #[serde(default)]
     pub closed: bool,
 }
 
-/// A post without what only the store needs: a page of a list reads no events.
+/// A post without the store's own fields: a page of a list reads no events.
 #[derive(Debug, Deserialize)]
 pub(super) struct Shown {
     #[serde(rename = "_id")]
@@ -74,7 +74,7 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// The post, by its author's name of now.
+    /// The post with its author's current name.
     pub(super) fn by(self, name: String) -> Post {
         Post {
             id: self.id,
@@ -92,7 +92,7 @@ impl Shown {
     }
 }
 
-/// Reads a document; `None`, and a complaint, where it is not as we write it.
+/// Reads a document; logs a malformed one and returns `None`.
 pub(super) fn read<T: DeserializeOwned>(
     mongo: &Mongo,
     collection: &str,
@@ -104,12 +104,12 @@ pub(super) fn read<T: DeserializeOwned>(
         .ok()
 }
 
-/// A time as documents keep it.
+/// A time in BSON's form.
 pub(super) fn date(time: DateTime<Utc>) -> bson::DateTime {
     bson::DateTime::from_millis(time.timestamp_millis())
 }
 
-/// A time as the service knows it. What no calendar has becomes the first of all times.
+/// A time in the service's form. One outside chrono's range becomes the earliest time.
 pub(super) fn time(date: bson::DateTime) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(date.timestamp_millis()).unwrap_or(DateTime::UNIX_EPOCH)
 }

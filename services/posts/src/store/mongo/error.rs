@@ -1,4 +1,4 @@
-//! Which failures pass by themselves.
+//! Tells failures that pass by themselves from others.
 
 use blocks::error::BoxError;
 use mongodb::bson::Document;
@@ -7,15 +7,15 @@ use sql::StoreError;
 
 /// A second document with the same value where an index allows one.
 const DUPLICATE: i32 = 11_000;
-/// The server is not, no longer or not yet the one to ask, was stopped, took too long, or failed by
-/// itself: 1 is its own fault, not the statement's. 18 is a wrong password: nobody's who asks.
-/// 10334 and 17419 say that a document has become too large: its events have waited for too long.
+/// Codes of a server that is not the primary, was stopped, took too long, or failed by itself (1).
+/// 18 is a wrong password, which is not the caller's fault. 10334 and 17419 mean that a document
+/// has become too large: its events have waited too long.
 const PASSING: [i32; 24] = [
     1, 6, 7, 18, 50, 64, 89, 91, 112, 134, 189, 202, 262, 317, 9001, 10_058, 10_107, 10_334,
     11_600, 11_602, 13_435, 13_436, 17_419, 17_420,
 ];
 
-/// What a failure is to whoever asked.
+/// Maps a driver's error to the store's.
 pub(super) fn failed(error: Error) -> StoreError {
     if passes(&error) {
         StoreError::Unavailable(Box::new(Failure(error)))
@@ -24,7 +24,7 @@ pub(super) fn failed(error: Error) -> StoreError {
     }
 }
 
-/// A failure in words for a log: the driver shows its structures whole, in another order every time.
+/// An error's text for the log: the driver prints whole structures, each time in another order.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", in_words(.0))]
 pub(super) struct Failure(pub(super) Error);
@@ -36,16 +36,16 @@ fn in_words(error: &Error) -> String {
     }
 }
 
-/// What stands in the topology that a server selection shows: why the first one of them can't be used.
+/// Finds in the topology of a failed server selection why the first server can't be used.
 fn no_server(message: &str) -> String {
     let reason = message.split_once("Error: Kind: ").map(|(_, rest)| rest);
     let reason = reason.and_then(|rest| rest.split(", labels").next());
-    // One that never answers is shown now with this, now without.
+    // The driver shows this for a silent server only sometimes.
     let reason = reason.filter(|reason| *reason != "I/O error: timed out");
     format!("no server can be used: {}", reason.unwrap_or("no answer"))
 }
 
-/// Whether it is a second document with the same value where there can be one.
+/// True if a unique index refused a second document with the same value.
 pub(super) fn is_duplicate(error: &Error) -> bool {
     match &*error.kind {
         ErrorKind::Write(WriteFailure::WriteError(error)) => error.code == DUPLICATE,
@@ -81,7 +81,7 @@ fn passes(error: &Error) -> bool {
     }
 }
 
-/// What went wrong with the statements of an `update` command.
+/// The first failure among the statements of an `update` command.
 pub(super) fn of_statements(answer: &Document) -> Option<StoreError> {
     if let Ok(concern) = answer.get_document("writeConcernError") {
         return Some(StoreError::Unavailable(concern.to_string().into()));

@@ -15,16 +15,16 @@ use uuid::Uuid;
 use super::Mongo;
 use super::document::{date, time};
 
-/// An event that is to be published.
+/// An event to publish.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct EventDoc {
-    /// A `UUIDv7`, which is also its place in the outbox.
+    /// A `UUIDv7`, also its place in the outbox.
     pub id: String,
     pub event_type: String,
     pub topic: String,
     pub key: String,
     pub version: i64,
-    /// Names and values as JSON: a server takes one text for less than a list.
+    /// Names and values as JSON: one text is cheaper for a server than a list.
     pub headers: String,
     pub value: ValueDoc,
     /// When it happened.
@@ -33,7 +33,7 @@ pub(super) struct EventDoc {
     pub at: bson::DateTime,
 }
 
-/// What is published: text where it is one, so that people can read it in the database.
+/// An event's value, as text where possible, so that people can read it in the database.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum ValueDoc {
@@ -70,7 +70,7 @@ impl EventDoc {
         }
     }
 
-    /// As it is given to the relay.
+    /// The event in the relay's form.
     pub(super) fn pending(self) -> Result<Pending, BoxError> {
         Ok(Pending {
             place: Place::from(Uuid::from_str(&self.id)?),
@@ -88,8 +88,8 @@ impl EventDoc {
     }
 }
 
-/// `event`, which happened at `at`, as version `version` of its subject: for the document, and for the
-/// relay once that is written.
+/// Encloses `event`, which happened at `at`, as version `version` of its subject. Returns it for the
+/// document, and for the relay once that is written.
 ///
 /// # Errors
 /// When it is too large for a topic, or can't be written as JSON.

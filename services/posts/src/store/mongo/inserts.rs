@@ -1,8 +1,8 @@
-//! New posts, written together when they come together.
+//! Inserts new posts in groups when many come at once.
 //!
-//! A server takes many documents in one insert for little more than it takes for one, with one wait for
-//! its journal. So a few inserts are under way at a time, and what comes meanwhile goes with the next
-//! one. Where nobody else writes a post goes at once, alone.
+//! One insert of many documents costs a server little more than one of a single document, and waits for
+//! the journal once. So only a few inserts are under way at a time; posts that come meanwhile go with
+//! the next one. A post that comes alone goes at once.
 
 use std::collections::VecDeque;
 
@@ -15,27 +15,27 @@ use super::{Mongo, POSTS, stopping};
 
 /// Inserts under way at a time: enough for a server that works on several.
 const UNDER_WAY: usize = 4;
-/// Posts in one insert; the largest ones that there can be make some 16 MB.
+/// Most posts in one insert: some 16 MB if all are as large as can be.
 const TOGETHER: usize = 64;
 
-/// What waits to be written.
+/// Posts that wait for the next insert.
 #[derive(Default)]
 pub(super) struct Inserts {
     waiting: VecDeque<Insert>,
     under_way: usize,
 }
 
-/// What became of a document.
+/// The outcome for a document.
 enum Done {
     /// It is written.
     Inserted,
-    /// It is not: the server refused it and took others.
+    /// The server refused it and took others.
     Refused,
-    /// What became of the whole insert.
+    /// The whole insert failed.
     Failed(Error),
 }
 
-/// A document with its event, and who wants to know what became of it.
+/// A document with its event, and the caller to answer.
 struct Insert {
     document: Document,
     event: Pending,
@@ -43,8 +43,8 @@ struct Insert {
 }
 
 impl Mongo {
-    /// Writes a new post's document and gives its event to the relay. Both are done although whoever
-    /// asked stopped waiting.
+    /// Writes a new post's document and gives its event to the relay, even if the caller stops
+    /// waiting.
     pub(super) async fn insert(&self, document: Document, event: Pending) -> Result<(), Error> {
         let (sender, done) = oneshot::channel();
         let begins = {
@@ -64,14 +64,14 @@ impl Mongo {
         done.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Writes what waits until nothing does.
+    /// Writes waiting posts until none is left.
     async fn insert_waiting(self) {
         while let Some(inserts) = self.next_inserts() {
             let documents: Vec<&Document> = inserts.iter().map(|insert| &insert.document).collect();
             let posts = self.collection(POSTS);
             let all = match &*documents {
                 [document] => posts.insert_one(*document).await.map(|_| ()),
-                // In no order: one that is refused keeps none behind it.
+                // Unordered: a refused document does not stop those behind it.
                 all => {
                     let all = all.iter().copied();
                     posts.insert_many(all).ordered(false).await.map(|_| ())
@@ -80,7 +80,7 @@ impl Mongo {
             let (mut events, mut answers) = (Vec::new(), Vec::new());
             for (at, insert) in inserts.into_iter().enumerate() {
                 let done = match of_document(&all, at) {
-                    // Alone it is told why.
+                    // Inserted alone, it gets the reason.
                     Done::Refused => posts.insert_one(&insert.document).await.map(|_| ()),
                     Done::Inserted => Ok(()),
                     Done::Failed(error) => Err(error),
@@ -92,7 +92,7 @@ impl Mongo {
             }
             self.hand_over(events);
             for (asked, done) in answers {
-                // Who stopped waiting is not told.
+                // The caller may have stopped waiting.
                 drop(asked.send(done));
             }
         }
@@ -109,7 +109,7 @@ impl Mongo {
     }
 }
 
-/// What an insert came to for the document at `at`.
+/// The outcome of an insert for the document at `at`.
 fn of_document(done: &Result<(), Error>, at: usize) -> Done {
     let Err(error) = done else {
         return Done::Inserted;

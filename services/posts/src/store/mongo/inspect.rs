@@ -1,4 +1,4 @@
-//! The outbox as an operator sees it, and what it can be told.
+//! The outbox for operators: list and republish.
 
 use async_trait::async_trait;
 use blocks::error::BoxError;
@@ -18,10 +18,10 @@ use super::outbox::{ARRANGED, as_arranged};
 use super::posts::unwritable;
 use super::{LETTERS, Mongo, POSTS, authors};
 
-/// Posts that are looked at in one go.
+/// Posts in one page.
 const PAGE: i64 = 100;
 
-/// What a document holds of events.
+/// The events of a document.
 #[derive(Deserialize)]
 struct Kept {
     #[serde(default)]
@@ -39,7 +39,7 @@ struct RefusedDoc {
 
 #[async_trait]
 impl InspectOutbox for Mongo {
-    /// Nothing is kept of what was published, so all rows wait or were refused.
+    /// Lists pending and refused events: published ones are not kept.
     async fn latest(&self, max: usize) -> Result<Vec<OutboxRow>, BoxError> {
         let mut rows = Vec::new();
         for (collection, field) in [(POSTS, "pending"), (POSTS, "refused"), (LETTERS, "pending")] {
@@ -111,7 +111,8 @@ impl InspectOutbox for Mongo {
 }
 
 impl Mongo {
-    /// Makes pending what was refused of a post, and its last event, unless that waits anyway.
+    /// Makes a post's refused events pending again, and its last event, unless that is pending
+    /// anyway.
     async fn republish_post(&self, document: Document) -> Result<u64, BoxError> {
         let Some(kept) = read::<Kept>(self, POSTS, document.clone()) else {
             return Ok(0);
@@ -144,8 +145,8 @@ impl Mongo {
         Ok(if done == 1 { u64::try_from(added)? } else { 0 })
     }
 
-    /// What the last event of a post said, made of the state that it left. None where the account was
-    /// closed and the post's end is still to come.
+    /// Makes the last event of a post from its state. `None` if the account was closed, but the post
+    /// is not deleted yet.
     async fn last_event(&self, shown: Shown) -> Result<Option<EventDoc>, StoreError> {
         let (version, at) = (shown.version, time(shown.updated_at));
         let context = Context::default();

@@ -17,7 +17,7 @@ const SWEEPER: &str = "sweeper";
 pub(super) async fn take(mongo: &Mongo, holder: Uuid) -> Result<Option<Lease>, StoreError> {
     let now = server_time(mongo).await?;
     let holder = holder.to_string();
-    // The way to the server only makes it end earlier.
+    // The time to reach the server only makes it end earlier.
     let expires = date(now + TimeDelta::milliseconds(LEASE_MS));
     let leases = mongo.collection(LEASES);
     let kept = leases

@@ -1,26 +1,26 @@
 //! Posts in MongoDB.
 //!
-//! A document is what one write can change, so a post's document holds all that must change together:
-//! what the post says, its version, the events that are still to be published (`pending`), and the
-//! key under which it was asked for. There are no transactions and no replica set is needed; a write
-//! that depends on what was read names the version that it read.
+//! One write can change one document, so a post's document holds all that must change together. These
+//! are its content, its version, the events still to be published (`pending`), and its idempotency
+//! key. There are no transactions, and no replica set is needed. A write that depends on a read names
+//! the version it read.
 //!
 //! | collection | a document is |
 //! |------------|---------------|
-//! | `posts` | a post, or what a deleted one leaves: no content, the version, the events to come |
-//! | `authors` | who writes: the name of now, and whether the account was closed |
+//! | `posts` | a post, or a deleted one's tombstone: no content, the version, the pending events |
+//! | `authors` | an author: the current name, and whether the account was closed |
 //! | `outbox_messages` | a dead letter that is still to be published |
 //! | `consumer_offsets`, `consumer_keys`, `inbox_messages` | see [`consumer`] |
-//! | `leases` | who sweeps, see [`blocks::outbox::Outbox::lease`] |
+//! | `leases` | the sweeper, see [`blocks::outbox::Outbox::lease`] |
 //!
-//! Whoever creates a post writes once: the insert of its document, together with those of others who
-//! write at the same time. Its event is handed over in memory and taken out of the document later,
-//! together with those of many others.
+//! Creating a post is one write: the insert of its document, together with those created at the same
+//! time. Its event is handed over in memory, and taken out of the document later, together with many
+//! others.
 //!
-//! An account is closed in three steps that nothing holds together: the author's document says so, the
-//! posts that stand are deleted, and a while later those that were on their way meanwhile. In between,
-//! whoever creates a post looks after the insert whether the account still stands; so an answer never
-//! claims a post that will not stay, as far as this process knows.
+//! An account is closed in three separate writes. The author's document is marked as closed, the posts
+//! are deleted, and a while later those posts that were being inserted meanwhile. So after an insert,
+//! it is checked whether the account is still open. As far as this process knows, no answer claims a
+//! post that will not stay.
 
 mod address;
 mod authors;
@@ -72,21 +72,21 @@ use self::names::Names;
 use crate::domain::Limits;
 use crate::{NAME, Posts};
 
-/// How long a statement waits for a server that can be asked.
+/// How long a statement waits for a usable server.
 const SERVER_WAIT: Duration = Duration::from_secs(5);
 /// Connections of a process.
 const CONNECTIONS: u32 = 32;
-/// Documents that were complained about; more are not remembered.
+/// Most unreadable documents that are remembered, so that each is logged once.
 const COMPLAINTS: usize = 1000;
 
-/// What a database needs to know of its service.
+/// The service's settings of a database.
 pub struct Settings {
     /// The service's name: its database, unless the URL names one, and what its events name as their
     /// source.
     pub service: &'static str,
-    /// Time and ids.
+    /// The source of time and ids.
     pub clock: Arc<dyn Clock>,
-    /// Whether `inbox_messages` keeps what had its effect, for people to look at.
+    /// Whether `inbox_messages` keeps processed events, for people to read.
     pub keep_inbox: bool,
 }
 
@@ -103,11 +103,11 @@ struct Inner {
     committed: Mutex<Option<mpsc::Receiver<Vec<Pending>>>>,
     names: Names,
     inserts: Mutex<Inserts>,
-    /// What writes them.
+    /// The tasks that write them.
     writing: TaskTracker,
     complaints: Mutex<HashSet<String>>,
     faults: Mutex<Option<Arc<dyn Faults>>>,
-    /// After which step of a batch the next injected fault strikes.
+    /// The step of a batch after which the next injected fault strikes.
     faulty_step: AtomicUsize,
 }
 
@@ -143,7 +143,7 @@ impl Mongo {
     /// Connects to the server that `url` names and makes the indexes that are missing.
     ///
     /// # Errors
-    /// When the URL is none, or the server can't be asked or refuses.
+    /// When the URL is malformed, or the server can't be reached or refuses.
     pub async fn connect(url: &str, settings: Settings) -> Result<Self, StoreError> {
         let mut options = ClientOptions::parse(url).await.map_err(failed)?;
         options.app_name = Some(format!("rookery {}", settings.service));
@@ -153,8 +153,8 @@ impl Mongo {
         let name = options.default_database.clone();
         let name = name.unwrap_or_else(|| settings.service.to_owned());
         let client = Client::with_options(options).map_err(failed)?;
-        // What was acknowledged survives the death of any one server of a replica set, and what is
-        // read was acknowledged so.
+        // Acknowledged writes survive the loss of any one server of a replica set, and only such
+        // writes are read.
         let options = DatabaseOptions::builder()
             .write_concern(durable())
             .read_concern(ReadConcern::majority())
@@ -179,7 +179,7 @@ impl Mongo {
         Ok(mongo)
     }
 
-    /// Several processes may do this at once, and again at every start.
+    /// Makes missing indexes. Several processes may do this at once, and at every start.
     async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let plain = IndexOptions::default;
         // Sparse: a document without the field is not in it. A partial index would say the same, but
@@ -216,7 +216,7 @@ impl Mongo {
         ];
         for (collection, indexes) in indexes {
             let documents = self.collection(collection);
-            // One after the other: FerretDB 1 falls over a list with several that are there already.
+            // One by one: FerretDB 1 fails on a list with several indexes that exist already.
             for (keys, options) in indexes {
                 let index = IndexModel::builder().keys(keys).options(options).build();
                 documents.create_index(index).await.map_err(failed)?;
@@ -225,7 +225,7 @@ impl Mongo {
         Ok(())
     }
 
-    /// Ends its connections, once what is being written is.
+    /// Waits for writes under way, then closes the connections.
     pub async fn close(&self) {
         self.inner.writing.close();
         self.inner.writing.wait().await;
@@ -247,8 +247,7 @@ impl Mongo {
         &self.inner.names
     }
 
-    /// Does a write to its end, also when whoever asked for it stops waiting: what follows the write
-    /// itself is not left out.
+    /// Runs a write to its end, with its follow-up, even if the caller stops waiting.
     async fn to_its_end<T: Send + 'static>(
         &self,
         write: impl Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -257,13 +256,13 @@ impl Mongo {
         done.unwrap_or_else(|_| Err(StoreError::Panicked))
     }
 
-    /// Gives what a write published to the relay.
+    /// Gives the events of a write to the relay.
     fn hand_over(&self, events: Vec<Pending>) {
         self.inner.hand_over.give(events);
     }
 
-    /// Several statements about documents of one collection in one round trip; answers about how many
-    /// documents they were.
+    /// Runs several statements on one collection in one round trip; answers how many documents they
+    /// matched.
     async fn update_each(
         &self,
         collection: &str,
@@ -287,8 +286,8 @@ impl Mongo {
         Ok(updated)
     }
 
-    /// Says once a process that a document can't be read, which is nobody's doing but somebody's who
-    /// wrote into our collections.
+    /// Logs once a process that a document can't be read: a stranger must have written into our
+    /// collections.
     fn complain(&self, collection: &str, id: Option<&Bson>, why: &BoxError) {
         let id = id.map(ToString::to_string).unwrap_or_default();
         let mut complaints = self.inner.complaints.lock();
@@ -300,7 +299,7 @@ impl Mongo {
         }
     }
 
-    /// Makes writes fail where `faults` says so. For tests of what holds when they do.
+    /// Makes writes fail where `faults` says so: for tests.
     #[doc(hidden)]
     pub fn inject(&self, faults: Arc<dyn Faults>) {
         *self.inner.faults.lock() = Some(faults);
@@ -315,24 +314,25 @@ impl Mongo {
         }
     }
 
-    /// The database, for tests that look for themselves.
+    /// The database, for tests that read it directly.
     #[doc(hidden)]
     pub fn database(&self) -> &Database {
         &self.inner.database
     }
 }
 
-/// The posts.
+/// The collection of posts.
 const POSTS: &str = "posts";
-/// Who writes.
+/// The collection of authors.
 const AUTHORS: &str = "authors";
-/// Dead letters on their way.
+/// The collection of dead letters to publish.
 const LETTERS: &str = "outbox_messages";
-/// Who does the work that one process does for all.
+/// The collection of leases, for work that one process does for all.
 const LEASES: &str = "leases";
 
-/// Statements in one command. FerretDB 1 holds a connection to its database for each of them until the
-/// last is done, has 100, and waits for ever when it has no more; and others get their turn in between.
+/// Most statements in one command. FerretDB 1 holds one of its 100 database connections for each
+/// statement until the last is done. Without a free one it waits for ever. The limit also gives others
+/// their turn.
 const STATEMENTS: usize = 25;
 
 fn durable() -> WriteConcern {
@@ -342,7 +342,7 @@ fn durable() -> WriteConcern {
         .build()
 }
 
-/// Why what waited for a write is told nothing else.
+/// The error for callers whose write is given up because the process stops.
 fn stopping() -> mongodb::error::Error {
     let why: BoxError = "the process is stopping".into();
     mongodb::error::Error::custom(why)

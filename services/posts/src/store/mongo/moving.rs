@@ -1,12 +1,12 @@
-//! What posts in a SQLite file are in MongoDB, for the one who moves there: see [`blocks::moving`].
+//! The data migration of posts from a SQLite file to MongoDB: see [`blocks::moving`].
 //!
 //! | from | to |
 //! |---|---|
 //! | `posts` with their `idempotency_keys` | `posts`, tombstones too |
-//! | `accounts` | `authors`; one that was closed says so, and whether posts are left |
+//! | `accounts` | `authors`, with closed ones marked, and whether they have posts left |
 //! | `consumer_versions`, `parked_keys`, `inbox_messages` | see [`super::consumer`] |
 //!
-//! Tags are in the documents. Events must be published before: a document comes without any.
+//! Tags are in the documents. All events must be published before: documents arrive without any.
 
 use async_trait::async_trait;
 use blocks::error::BoxError;
@@ -24,7 +24,7 @@ use super::error::failed;
 use super::{AUTHORS, LETTERS, Mongo, POSTS};
 use crate::NAME;
 
-/// All that is to move from the SQLite file `from` to `to`.
+/// All parts of the migration from the SQLite file `from` to `to`.
 pub fn parts(from: &Db, to: &Mongo) -> Vec<Part> {
     let part = |name: &'static str, source: Box<dyn Side>| Part {
         name: format!("{NAME}.{name}"),
@@ -45,7 +45,7 @@ pub fn parts(from: &Db, to: &Mongo) -> Vec<Part> {
     ]
 }
 
-/// The connection to the file that is moved.
+/// The connection to the migrated file.
 pub(super) fn sqlite(reader: &mut Reader) -> Result<&mut SqliteConn, StoreError> {
     match reader.conn() {
         Conn::Sqlite(conn) => Ok(conn),
@@ -53,7 +53,7 @@ pub(super) fn sqlite(reader: &mut Reader) -> Result<&mut SqliteConn, StoreError>
     }
 }
 
-/// A document as a row: its id, and all of it as JSON that keeps BSON's types.
+/// A document as a row: its id, and the whole as JSON that keeps BSON's types.
 pub(super) fn row(document: Document) -> Result<Row, BoxError> {
     let id = document.get_str("_id")?.to_owned();
     let json = Bson::Document(document).into_canonical_extjson();
@@ -192,7 +192,7 @@ struct Authors(Db);
 impl Side for Authors {
     async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
         let mut reader = self.0.read().await?;
-        // Ids are texts there.
+        // Ids are texts in MongoDB.
         let mut found = sqlx::query_as::<_, AuthorRow>(
             "select user_id, username, version, closed_at, exists (
                 select 1 from posts p where p.user_id = accounts.user_id and p.deleted_at is null

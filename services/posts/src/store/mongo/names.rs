@@ -1,7 +1,7 @@
-//! What this process last saw of authors, so that creating a post need not ask each time.
+//! A memory of authors, so that creating a post need not ask the database each time.
 //!
-//! A rename or a closed account that another process was told of is known here within [`LASTS`]; one
-//! that this process was told of, at once.
+//! Renames and closings by this process are known at once, those by other processes within
+//! [`LASTS`].
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// For how long the name of an author is believed.
+/// How long an author's name is used from memory.
 pub(super) const LASTS: Duration = Duration::from_secs(2);
-/// No more authors are remembered.
+/// Most authors that are remembered.
 const AUTHORS: usize = 20_000;
 
-/// What is known of an account.
+/// An account's name, or that it is closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Known {
     /// No event of it came yet.
     Nothing,
-    /// Its name.
+    /// The account's name.
     Name(String),
-    /// It was closed.
+    /// The account was closed.
     Closed,
 }
 
@@ -32,12 +32,12 @@ struct Entry {
     since: Instant,
 }
 
-/// What is known of accounts.
+/// The remembered accounts.
 #[derive(Debug, Default)]
 pub(super) struct Names(Mutex<HashMap<i64, Entry>>);
 
 impl Names {
-    /// What is known of an account, and since when, unless that is too long ago.
+    /// The account as remembered, with the time of its reading; `None` if that is too long ago.
     pub(super) fn get(&self, user_id: i64) -> Option<(Known, Instant)> {
         let entries = self.0.lock();
         let entry = entries.get(&user_id)?;
@@ -45,13 +45,13 @@ impl Names {
         fresh.then(|| (entry.known.clone(), entry.since))
     }
 
-    /// Whether an account is known to be closed.
+    /// True if the account is remembered as closed.
     pub(super) fn is_closed(&self, user_id: i64) -> bool {
         let entries = self.0.lock();
         matches!(entries.get(&user_id), Some(entry) if entry.known == Known::Closed)
     }
 
-    /// Takes over what was read at `since` as of the account's event `version`. What is newer stays.
+    /// Remembers the account as read at `since`, as of its event `version`. Newer knowledge stays.
     pub(super) fn learn(&self, user_id: i64, known: Known, version: i64, since: Instant) {
         let mut entries = self.0.lock();
         if let Some(entry) = entries.get(&user_id) {
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(names.get(1).unwrap().0, name("new"));
         tokio::time::advance(LASTS).await;
         assert_eq!(names.get(1), None);
-        // The names were read from the start again: what was believed before does not matter.
+        // The names were read from the start again: earlier knowledge does not matter.
         names.learn(1, name("old"), 0, Instant::now());
         assert_eq!(names.get(1).unwrap().0, name("old"));
     }

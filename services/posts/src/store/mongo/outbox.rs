@@ -1,4 +1,5 @@
-//! The outbox: what waits in the posts' own documents, and dead letters, which have one each.
+//! The outbox: pending events in the posts' own documents, and dead letters in documents of their
+//! own.
 
 use async_trait::async_trait;
 use blocks::error::BoxError;
@@ -16,18 +17,18 @@ use super::error::failed;
 use super::events::EventDoc;
 use super::{LETTERS, Mongo, POSTS, lease};
 
-/// Documents whose events are counted one by one.
+/// Most documents whose events are counted one by one.
 const COUNTED: i64 = 1000;
-/// How often setting an event aside is tried while others change its document.
+/// Most tries to set an event aside while others change its document.
 const ATTEMPTS: usize = 16;
 
-/// A document with events that wait.
+/// A document with pending events.
 #[derive(Deserialize)]
 struct Waiting {
     pending: Vec<EventDoc>,
 }
 
-/// When an event was committed.
+/// The commit time of an event.
 #[derive(Deserialize)]
 struct Oldest {
     pending: Vec<Committed>,
@@ -56,8 +57,8 @@ impl Outbox for Mongo {
         true
     }
 
-    /// Finds a document by the first event that waits in it. Those behind it come along; what a full
-    /// page leaves out is not older than the first event of any document in it.
+    /// Finds documents by their first pending event; the events behind it come along. An event left
+    /// out of a full page is not older than the first event of any document in it.
     async fn pending(
         &self,
         before: Option<DateTime<Utc>>,
@@ -71,9 +72,9 @@ impl Outbox for Mongo {
         Ok(events)
     }
 
-    /// Takes them out of their documents: nothing is kept of what was published. Only what is first in
-    /// a document is taken, so nothing goes that was not published, whatever is pushed behind it
-    /// meanwhile. One that has an unpublished one before it stays, and is published again with that.
+    /// Takes published events out of their documents, which keep nothing of them. Only events at the
+    /// front of a document are taken, so none goes unpublished, whatever is pushed behind them
+    /// meanwhile. A published event behind an unpublished one stays, and is published again with it.
     async fn mark_published(&self, events: &[Published]) -> Result<(), BoxError> {
         let statements = events.iter().map(|event| {
             doc! {
@@ -100,7 +101,8 @@ impl Outbox for Mongo {
         Ok(())
     }
 
-    /// Counts what waits, up to [`COUNTED`] documents; beyond that each counts as one event.
+    /// Counts the pending events of up to [`COUNTED`] documents; each document beyond counts as one
+    /// event.
     async fn depth(&self) -> Result<Depth, BoxError> {
         let mut depth = Depth::default();
         for collection in [POSTS, LETTERS] {
@@ -127,7 +129,7 @@ impl Outbox for Mongo {
         Ok(depth)
     }
 
-    /// By the first event of each document, which is its oldest.
+    /// Judges by the first event of each document, which is its oldest.
     async fn keys_pending_before(&self, time: DateTime<Utc>) -> Result<i64, BoxError> {
         let mut older = 0;
         for collection in [POSTS, LETTERS] {
@@ -143,7 +145,7 @@ impl Outbox for Mongo {
         Ok(lease::take(self, holder).await?)
     }
 
-    /// Nothing is kept of what was published, so there is nothing to remove.
+    /// Published events are not kept, so there is nothing to remove.
     async fn remove_published(&self, _: DateTime<Utc>) -> Result<u64, BoxError> {
         Ok(0)
     }
@@ -180,7 +182,7 @@ impl Mongo {
             let last = found.last().and_then(first_id);
             let events = self.read_page(collection, found);
             match last {
-                // All of them unreadable: what comes after them must not wait for somebody to mend it.
+                // All of them are unreadable: later events must not wait for a repair.
                 Some(last) if full && events.is_empty() => begin = last,
                 _ => return Ok(events),
             }
@@ -198,7 +200,7 @@ impl Mongo {
                 match event.pending() {
                     Ok(event) => events.push(event),
                     Err(why) => {
-                        // Those behind it wait, too: they are about the same post.
+                        // Events behind it wait, too: they are about the same post.
                         self.complain(collection, id.as_ref(), &why);
                         break;
                     }
@@ -208,7 +210,7 @@ impl Mongo {
         events
     }
 
-    /// Moves an event from those that wait to those that were refused; false when it is not here.
+    /// Moves an event from the pending to the refused ones; false when it is not here.
     async fn set_aside(
         &self,
         collection: &str,
@@ -246,12 +248,11 @@ impl Mongo {
     }
 }
 
-/// Counts how often the events of a document were arranged anew, which leaves its version as it is.
+/// The field that counts rearrangements of a document's events, which don't change its version.
 pub(super) const ARRANGED: &str = "arranged";
 
-/// The document as it was found: nothing was pushed since, or the version is another, and nobody else
-/// arranged its events. An event that was taken out meanwhile comes back by what is written over it, and
-/// is published twice at worst.
+/// Matches the document as it was found: no event pushed or rearranged since. An event taken out
+/// meanwhile comes back by the overwrite, and is published twice at worst.
 pub(super) fn as_arranged(found: &Document) -> Document {
     let mut unchanged = doc! {"_id": found.get("_id")};
     if let Some(version) = found.get("version") {
@@ -264,7 +265,7 @@ pub(super) fn as_arranged(found: &Document) -> Document {
     unchanged
 }
 
-/// Documents with an event that waits, the first of them after `id`.
+/// Matches documents whose first pending event is after `id`.
 fn waiting(id: &str) -> Document {
     doc! {"pending.0.id": {"$gt": id}}
 }

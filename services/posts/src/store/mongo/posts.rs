@@ -23,7 +23,7 @@ use crate::error::PostError;
 use crate::removal::PAGE;
 use crate::store::{Filter, PostStore};
 
-/// How often a key that was forgotten a moment ago is taken anew.
+/// How often a key that was just forgotten is taken anew.
 const ATTEMPTS: usize = 16;
 
 /// Posts in MongoDB.
@@ -39,7 +39,7 @@ impl MongoPosts {
         self.0.settings().clock.now()
     }
 
-    /// What became of an earlier request under the same key; `None` when there is none any more.
+    /// The outcome of an earlier request with the same key; `None` when it is forgotten.
     async fn seen(
         &self,
         draft: &Draft,
@@ -60,7 +60,7 @@ impl MongoPosts {
             return Ok(None);
         };
         if time(before.created_at) <= self.now() - KeyedRequest::KEPT {
-            // Named by its time, too: another request may have taken the key meanwhile.
+            // Matched by time, too: another request may have taken the key meanwhile.
             let forgotten = doc! {
                 "_id": &found.id, "request.id": id, "request.created_at": before.created_at,
             };
@@ -134,7 +134,7 @@ impl PostStore for MongoPosts {
             match (inserted, &request, &request_id) {
                 (Ok(()), _, _) => {
                     if self.closed_meanwhile(author.id, since).await? {
-                        // Whoever closes the account may have looked for posts before this one came.
+                        // The closing may have searched for posts before this one came.
                         let context = context::for_events();
                         closing::delete_posts(&self.0, author.id, PAGE, &context).await?;
                         return Err(PostError::AccountDeleted);
@@ -236,12 +236,12 @@ impl PostStore for MongoPosts {
 }
 
 impl MongoPosts {
-    /// Whether the account was closed since it was looked at.
+    /// True if the account was closed since it was read.
     async fn closed_meanwhile(&self, user_id: i64, since: Instant) -> Result<bool, StoreError> {
         if self.0.names().is_closed(user_id) {
             return Ok(true);
         }
-        // Whoever closes an account elsewhere waits for inserts that take no longer than this.
+        // A closing in another process waits for inserts that take no longer than this.
         if since.elapsed() < LASTS {
             return Ok(false);
         }
@@ -290,12 +290,12 @@ async fn change_one(
     mongo.to_its_end(write).await
 }
 
-/// The post, if it still stands in that version.
+/// Matches the post, if it still has that version.
 fn version_of(id: Uuid, version: i64) -> Document {
     doc! {"_id": id.to_string(), "version": version, "deleted": false}
 }
 
-/// The posts of a list.
+/// Matches the posts of a list.
 fn standing(filter: &Filter) -> Document {
     let mut wanted = doc! {"deleted": false};
     if let Some(user_id) = filter.user_id {
@@ -307,12 +307,12 @@ fn standing(filter: &Filter) -> Document {
     wanted
 }
 
-/// All that is shown of a post: not its events, which may be many.
+/// The fields of a post that are shown: not its events, which may be many.
 fn shown() -> Document {
     doc! {"pending": 0, "request": 0, "refused": 0}
 }
 
-/// The post by its author's name of now; none when the account was closed.
+/// The post with its author's current name; `None` when the account was closed.
 pub(super) fn named(names: &authors::Names, shown: Shown) -> Option<Post> {
     match names.get(&shown.user_id) {
         Some(Known::Closed) => None,
@@ -324,7 +324,7 @@ pub(super) fn named(names: &authors::Names, shown: Shown) -> Option<Post> {
     }
 }
 
-/// A value that BSON has no form for.
+/// The error for a value that BSON can't hold.
 pub(super) fn unwritable(error: mongodb::bson::ser::Error) -> StoreError {
     StoreError::Rejected(Box::new(error))
 }

@@ -14,19 +14,19 @@ use super::document::date;
 use super::error::failed;
 use super::{Mongo, POSTS};
 
-/// How often it looks.
+/// Interval between two clean-ups.
 const EVERY: Duration = Duration::from_hours(1);
 
-/// Forgets old idempotency keys. One that is asked for again is forgotten then, whatever this does.
+/// Forgets old idempotency keys. A request with an old key also forgets it.
 pub struct Upkeep(Mongo);
 
 impl Upkeep {
-    /// For the posts in `mongo`.
+    /// Cleans up the posts in `mongo`.
     pub fn new(mongo: Mongo) -> Self {
         Self(mongo)
     }
 
-    /// Forgets them; answers how many.
+    /// Forgets old keys; answers how many.
     ///
     /// # Errors
     /// When the store failed.

@@ -1,4 +1,4 @@
-//! Processes and servers that die: what was acknowledged is stored, and what is stored is published.
+//! Processes and servers that die: acknowledged posts are stored, and stored posts are published.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ impl Server {
         connect(&url, Arc::new(SystemClock)).await
     }
 
-    /// Kills it without a warning and starts it again on what it kept.
+    /// Kills the server without a warning, and starts it again on its data.
     fn restart(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -174,7 +174,7 @@ async fn a_server_that_is_killed_under_load_loses_nothing_that_was_acknowledged(
     publishing.stop().await;
 }
 
-/// What a store answers while its server is away.
+/// The answers of a store while its server is away.
 #[tokio::test]
 #[ignore = "needs scripts/mongo build"]
 async fn a_server_that_is_away_is_an_outage_and_no_refusal() {

@@ -44,7 +44,8 @@ impl Handler for Ledger {
         for Stepped { counter, value } in steps {
             let before = doc! {"_id": counter, "last": {"$lt": value}};
             let step = doc! {"$set": {"last": value}, "$push": {"values": value}};
-            // Where the last one is not before this one, the insert that it becomes is refused.
+            // If the last step is not before this one, the upsert becomes an insert, which is
+            // refused.
             match ledger.update_one(before, step).upsert(true).await {
                 Ok(_) => {}
                 Err(error) if is_duplicate(&error) => {}

@@ -1,5 +1,4 @@
-//! The outbox as an operator sees it, and what is published once more from documents that keep no
-//! published events.
+//! The outbox for operators, and republishing from documents that keep no published events.
 
 use blocks::outbox::{InspectOutbox, Outbox, Pending, Place, Published};
 use blocks::{Clock, SystemClock};
@@ -91,7 +90,7 @@ async fn the_last_event_of_each_post_is_published_once_more_as_it_was() {
     );
     assert_eq!(pending(&mongo).await, []);
     assert_eq!(mongo.republish(start).await.unwrap(), 3);
-    // What waits anyway is not put there twice.
+    // A pending event is not added twice.
     assert_eq!(mongo.republish(start).await.unwrap(), 0);
 
     let events = pending(&mongo).await;

@@ -1,4 +1,4 @@
-//! What holds in MongoDB besides the ports' promises.
+//! Tests of MongoDB's stores beyond the ports' promises.
 
 mod crashes;
 mod foreign;
@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::stores::{connect, fresh_url};
 
-/// How long something may take to happen before it counts as never.
+/// Longest wait for something to happen.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 async fn fresh() -> Mongo {
@@ -71,7 +71,7 @@ async fn document(mongo: &Mongo, post: &Post) -> Document {
     found.unwrap().unwrap()
 }
 
-/// Waits until `done`.
+/// Polls until `done` is true.
 async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !done().await {

@@ -34,7 +34,7 @@ async fn what_is_written_is_handed_over_although_nobody_waits_for_it_any_more() 
     let mongo = fresh().await;
     let posts = MongoPosts::new(mongo.clone());
     let mut handed_over = mongo.committed().unwrap();
-    // The author is known from here on: what is next begins with its write.
+    // The author is known from here on: the next post begins with its write.
     let post = create(&mongo, "first").await;
     handed_over.recv().await.unwrap();
 

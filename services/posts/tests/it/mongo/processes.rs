@@ -1,4 +1,4 @@
-//! Several processes on one database, which only know of each other what is in there.
+//! Several processes that share nothing but a database.
 
 use blocks::extract::{KeyRefused, KeyedRequest, Keyset};
 use std::sync::Arc;
@@ -152,7 +152,7 @@ async fn a_rename_that_another_process_hears_of_shows_at_once_and_soon_in_events
     assert_eq!(events.last().unwrap().username, "countess");
 }
 
-/// What was published of posts, in the order of their creation.
+/// The published events of posts, in the order of their creation.
 async fn here_events(mongo: &Mongo) -> Vec<PostCreated> {
     use blocks::outbox::{Outbox, Place};
     let pending = mongo.pending(None, Place::START, 10_000).await.unwrap();
@@ -201,7 +201,7 @@ async fn a_post_of_an_account_that_was_closed_elsewhere_does_not_stay() {
     let there = connect(&url, Arc::clone(&clock) as _).await;
     let other = open(&there);
     group(&other).apply(&[registered("ada")]).await.unwrap();
-    // Here the account is believed to stand for a while.
+    // This process still takes the account for open for a while.
     create(&here, "1").await;
     let closed = record(2, &UserDeleted { user_id: 1 });
     group(&other).apply(&[closed]).await.unwrap();

@@ -1,4 +1,4 @@
-//! What becomes of each record of a write, decided in order and said in words for the script.
+//! Decides each record of a write in order, and adds its script arguments.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,7 +19,7 @@ use crate::store::redis::words::Words;
 pub(super) struct ReadEvent {
     event: Envelope,
     pub key: Key,
-    /// What it says, if that was asked already; taken by the first write that is tried.
+    /// Its effect, if computed ahead; the first write that is tried takes it.
     effect: Option<Said>,
 }
 
@@ -35,16 +35,17 @@ impl ReadEvent {
         }
     }
 
-    /// Asks for the effect before it is known whether it will have it.
+    /// Computes the effect ahead, before it is known whether it will be used.
     pub fn ask(&mut self, group: &Group, record: &Record) {
         self.effect = Some(said(group, record, &self.event));
     }
 }
 
-/// What an event's effect says, or what it was refused with. The outer error: what it needs is away.
+/// The arguments of an event's effect, or the reason for a refusal. The outer error means that a
+/// dependency is away.
 type Said = Result<Result<Words, HandlerError>, BoxError>;
 
-/// Says the effect of `event`. A panic is a refusal.
+/// Computes the effect of `event`. A panic is a refusal.
 fn said(group: &Group, record: &Record, event: &Envelope) -> Said {
     let mut words = Words::default();
     let effect = || group.effects.effect(event, &mut words);
@@ -98,8 +99,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Says the effect of `event`. The inner error is what it was refused with; nothing of its effect is
-    /// said then. The outer one: what its effect needs is away.
+    /// Adds the effect of `event`. The inner error is a refusal, which adds nothing. The outer error
+    /// means that a dependency is away.
     pub fn apply(
         &mut self,
         record: &Record,
@@ -129,8 +130,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Lets `key` wait for a version. It is never due by itself: the missing version ends it, or
-    /// somebody who knows that none will come.
+    /// Blocks `key` until a missing version comes. It is never due by itself: that version ends the
+    /// gap, or an operator gives it up.
     pub fn gap(
         &mut self,
         key: &Key,
@@ -145,7 +146,7 @@ impl Batch<'_> {
         self.block(key, Reason::Gap, error, 0, None, partition)
     }
 
-    /// The version that `key` waited for has come: what waits behind it is due.
+    /// Makes the events parked behind a gap due: the missing version of `key` has come.
     fn goes_on(&mut self, key: &Key) -> Result<(), BoxError> {
         let Some(block) = self.keys.get(key).and_then(|known| known.block.clone()) else {
             return Ok(());
@@ -186,8 +187,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// A record that is no event stays alone under a key of its own: whatever its key was, its place
-    /// among the versions is not known. If it took one, the next version shows the gap.
+    /// Parks a record that is no event under a key of its own, since its version is not known. If it
+    /// had one, the next version shows the gap.
     pub fn unreadable(&mut self, record: &Record, malformed: &Malformed) -> Result<(), BoxError> {
         let key = Key {
             topic: record.topic.as_str().into(),
@@ -198,7 +199,7 @@ impl Batch<'_> {
         self.refused(record, &key, &error)
     }
 
-    /// Blocks `key` after its first waiting event was refused: to be tried again, or for good.
+    /// Blocks `key` after its first parked event was refused: for a retry, or for good.
     pub fn refused(
         &mut self,
         record: &Record,
@@ -235,7 +236,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Says the versions that moved.
+    /// Adds the versions that changed.
     pub fn store(&mut self) {
         let mut by_topic: BTreeMap<&str, Vec<(&str, i64)>> = BTreeMap::new();
         for (key, known) in &self.keys {

@@ -1,4 +1,4 @@
-//! What waited goes on: after a back-off, a replay, a discard, or when the missing version came.
+//! Applies parked events: after a back-off, a replay, a discard, or when the missing version came.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -14,13 +14,13 @@ use super::batch::{Batch, ReadEvent};
 use super::keys::{Block, Key, Look};
 use super::{ATTEMPTS, Answer, Group};
 
-/// How many events of a key go on in one write.
+/// Most parked events of a key in one write.
 const PAGE: usize = 200;
-/// How many keys are looked at in one round.
+/// Most keys in one round.
 const KEYS: usize = 100;
 
-/// Tries keys that are due, each in a write of its own, and no more than [`KEYS`] of them: new
-/// records want their turn, too.
+/// Tries up to [`KEYS`] keys that are due, each in a write of its own. The limit gives new records
+/// their turn.
 pub(super) async fn due(group: &Group) -> Result<i64, ApplyError> {
     let parked = group.parked().await.map_err(ApplyError::Unavailable)?;
     let now = group.settings.clock.now();
@@ -69,7 +69,7 @@ struct More {
     goes_on: bool,
 }
 
-/// What is known of a parked key, and up to `max` of what waits for it, lowest version first.
+/// The state of a parked key, and up to `max` of its parked records, lowest version first.
 pub(super) async fn look(
     group: &Group,
     key: &Key,
@@ -88,7 +88,7 @@ pub(super) async fn look(
     Ok(Some((look, waiting)))
 }
 
-/// One page of a key that is due; `None` when it no longer is.
+/// Applies one page of a due key; `None` when it is no longer due.
 async fn one(group: &Group, key: &Key) -> Result<Option<(Applied, More)>, BoxError> {
     group.link.fault(FaultPoint::BeforeWrite)?;
     for _ in 0..ATTEMPTS {
@@ -101,7 +101,7 @@ async fn one(group: &Group, key: &Key) -> Result<Option<(Applied, More)>, BoxErr
         if due.is_none_or(|at| at > now) {
             return Ok(None);
         }
-        // A gap that is due has been given up: the first that waits goes on from there.
+        // A due gap has been given up: the first parked event goes on from there.
         let is_gap = known
             .block
             .as_ref()
@@ -111,7 +111,7 @@ async fn one(group: &Group, key: &Key) -> Result<Option<(Applied, More)>, BoxErr
         if let (true, Some((_, record))) = (key.key.starts_with(UNREADABLE), waiting.first())
             && let Ok(event) = read(record)
         {
-            // It may be one for a newer release: then it goes the way of all others.
+            // A newer release may read it: then it is handled like any event.
             let keys = HashSet::from([ReadEvent::of(record, event).key]);
             let of = BTreeSet::from([record.topic_partition()]);
             look.keys.extend(group.look(&of, &keys).await?.keys);
@@ -135,8 +135,8 @@ async fn one(group: &Group, key: &Key) -> Result<Option<(Applied, More)>, BoxErr
     Err("others write the same partition all the time".into())
 }
 
-/// Applies a page of what waits for `key`. The block goes in the write that finds none left. True when
-/// there is more to do now.
+/// Applies a page of the events parked for `key`. The write that finds none left removes the block.
+/// True when there is more to do now.
 fn page(
     batch: &mut Batch<'_>,
     key: &Key,
@@ -208,7 +208,7 @@ fn unreadable_again(batch: &mut Batch<'_>, key: &Key, record: &Record) -> Result
 }
 
 impl Group {
-    /// The keys that don't go on, with their numbers.
+    /// The blocked keys, with their numbers.
     pub(super) async fn parked(&self) -> Result<Vec<(i64, Key, Block)>, BoxError> {
         let mut pipeline = Pipeline::new();
         pipeline.hgetall(self.key("parked"));
@@ -233,7 +233,7 @@ impl Group {
             .map(|(_, block)| block))
     }
 
-    /// Up to `max` of what waits for `key`, lowest version first.
+    /// Up to `max` parked records of `key`, lowest version first.
     pub(super) async fn parked_records(
         &self,
         key: &Key,

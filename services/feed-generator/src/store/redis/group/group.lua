@@ -1,10 +1,10 @@
--- The one write of a consumer group: it looks whether all is still as the member read it, and then
--- does what the member decided, word by word. Nothing here can fail once the first word is done,
--- since Redis undoes nothing: what is looked at is looked at before.
+-- The one write of a consumer group. It checks that the state is still as the member read it, then
+-- runs the member's commands in order. Redis undoes nothing, so all checks come first, and no
+-- command may fail.
 --
--- ARGV: the beginning of the group's keys, the write's id, the beginning of the
--- projection's keys, how many checks; for each check a hash, a field and what it must be; then the
--- words. The keys are made from these and are not declared: not for Redis Cluster.
+-- ARGV: the prefix of the group's keys, the write's id, the prefix of the projection's keys, the
+-- number of checks. Then come a hash, a field and its value for each check, then the commands. The
+-- keys are made from these and are not declared: not for Redis Cluster.
 local ARGV = ARGV -- Found quicker than a global.
 local group, id, projection = ARGV[1], ARGV[2], ARGV[3]
 local at = 5
@@ -15,10 +15,10 @@ for _ = 1, tonumber(ARGV[4]) do
   at = at + 3
 end
 
--- Each word takes its arguments from place `i` on, and answers where the next word begins.
+-- Each command takes its arguments from index `i` on, and returns the index of the next command.
 local words = {}
 
--- A partition or one of its keys is written: what others read of it before is out of date.
+-- Marks a partition as written: what other members read of it before is out of date.
 function words.touch(i)
   redis.call('HSET', group .. 'writes', ARGV[i], id)
   return i + 1
@@ -29,7 +29,7 @@ function words.offset(i)
   return i + 2
 end
 
--- A topic, how many fields follow, and by turns a key and its version.
+-- A topic, the number of arguments that follow, and by turns a key and its version.
 function words.versions(i)
   local last = i + 1 + tonumber(ARGV[i + 1])
   for from = i + 2, last, 1000 do
@@ -39,7 +39,7 @@ function words.versions(i)
   return last + 1
 end
 
--- A key, a version and the record that waits; of a version that came twice, the later record.
+-- A key, a version and the record to park. If a version comes twice, the later record stays.
 function words.park(i)
   local waiting = group .. 'waiting:' .. ARGV[i]
   redis.call('ZREMRANGEBYSCORE', waiting, ARGV[i + 1], ARGV[i + 1])
@@ -47,13 +47,13 @@ function words.park(i)
   return i + 3
 end
 
--- What waited as this version of a key waits no longer.
+-- Removes the parked record of a key's version.
 function words.unpark(i)
   redis.call('ZREMRANGEBYSCORE', group .. 'waiting:' .. ARGV[i], ARGV[i + 1], ARGV[i + 1])
   return i + 2
 end
 
--- A key, and why it does not go on. It keeps the number under which operators know it.
+-- A key and its block. A key that is blocked already keeps the number that operators see.
 function words.block(i)
   local known = redis.call('HGET', group .. 'parked', ARGV[i])
   local id = known and string.match(known, '^%d+')
@@ -67,14 +67,14 @@ function words.unblock(i)
   return i + 1
 end
 
--- A dead letter waits to be published.
+-- Adds a dead letter to the outbox.
 function words.letter(i)
   local id = redis.call('HINCRBY', group .. 'state', 'last_letter', 1)
   redis.call('ZADD', group .. 'outbox', id, id .. ' ' .. ARGV[i])
   return i + 1
 end
 
--- All that the group keeps of a topic goes; the versions under another name, where one follows.
+-- Forgets a topic. Its versions are renamed if a new name follows, and dropped otherwise.
 function words.forget(i)
   local topic = ARGV[i] .. '/'
   local function of_topic(hash)
@@ -94,7 +94,7 @@ function words.forget(i)
     redis.call('HDEL', group .. 'parked', field)
     redis.call('DEL', group .. 'waiting:' .. field)
   end
-  -- Also what was read of partitions that nobody wrote yet is out of date.
+  -- A new epoch: reads of partitions without any write are out of date, too.
   redis.call('HSET', group .. 'state', 'epoch', id)
   local versions, before = group .. 'versions:' .. ARGV[i], ARGV[i + 1]
   if before ~= '' and redis.call('EXISTS', versions) == 1 then
@@ -105,12 +105,12 @@ function words.forget(i)
   return i + 2
 end
 
--- What the projection has to tell of the write, when all is done.
+-- The projection's answer, taken when all is done.
 local function told() return 0 end
 
 --- the projection's words ---
 
--- The epoch of a store is its first write, or the last by which it forgot something.
+-- A store's epoch is the id of its first write, or of the last one that forgot a topic.
 redis.call('HSETNX', group .. 'state', 'epoch', id)
 while ARGV[at] do
   at = words[ARGV[at]](at + 1)

@@ -1,4 +1,4 @@
-//! What a member knows of the group's partitions and keys when it decides, and how it looks it up.
+//! The state of partitions and keys that a member decides by, and how it reads it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(in super::super) struct Key {
 }
 
 impl Key {
-    /// As it stands in the group's hashes.
+    /// The key's field in the group's hashes.
     pub fn field(&self) -> String {
         format!("{}/{}", self.topic, self.key)
     }
@@ -37,12 +37,12 @@ impl Key {
     }
 }
 
-/// A partition as it stands in the group's hashes.
+/// The partition's field in the group's hashes.
 pub(super) fn field(of: &TopicPartition) -> String {
     format!("{}/{}", of.topic, of.partition)
 }
 
-/// Why a key does not go on.
+/// The reason why a key is blocked, and its next try.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct Block {
     pub reason: Reason,
@@ -50,7 +50,7 @@ pub(in super::super) struct Block {
     pub attempts: i64,
     pub retry_at: Option<DateTime<Utc>>,
     pub since: DateTime<Utc>,
-    /// Where the key's records lie.
+    /// The partition of the key's records.
     pub partition: i32,
 }
 
@@ -64,12 +64,12 @@ impl Block {
     }
 }
 
-/// What is known of a key while a batch is decided on.
+/// A key's state while a batch is decided.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
     pub version: Option<i64>,
     pub block: Option<Block>,
-    /// Its version moved: it is to be stored.
+    /// True if its version changed and must be stored.
     pub moved: bool,
 }
 
@@ -86,7 +86,7 @@ impl Known {
     }
 }
 
-/// What was read, and what must still be so when it is written.
+/// The state that was read, which must still hold when the write is made.
 #[derive(Debug, Default)]
 pub(super) struct Look {
     epoch: String,
@@ -103,8 +103,8 @@ pub(super) fn texts(value: Value) -> Result<Vec<Option<String>>, BoxError> {
 }
 
 impl Group {
-    /// Looks up what is known of `keys`, all of them in `partitions`. The last writes come first:
-    /// whatever changes while the rest is read changes one of them before it can be written.
+    /// Reads the state of `keys`, all of them in `partitions`. The last writes are read first, so a
+    /// change during the rest of the reading makes their check fail.
     pub(super) async fn look(
         &self,
         partitions: &BTreeSet<TopicPartition>,
@@ -137,7 +137,7 @@ impl Group {
             .map(|(field, write)| (field, write.unwrap_or_default()))
             .collect();
         for (of, offset) in partitions.iter().zip(next()?) {
-            // A partition that is not there was forgotten, or never seen: it stands at its start.
+            // A partition without an offset was forgotten or never seen: it is at its start.
             let offset = offset.map_or(Ok(0), |offset| offset.parse())?;
             look.offsets.insert(of.clone(), offset);
         }
@@ -173,7 +173,8 @@ impl Group {
 }
 
 impl Look {
-    /// The checks that all of it is still so, and that others who looked hear of the write.
+    /// The checks that this state still holds, and the arguments that tell other members of the
+    /// write.
     pub fn begin(&self, group: &Group) -> (Vec<[String; 3]>, Words) {
         let mut checks = vec![[group.key("state"), "epoch".into(), self.epoch.clone()]];
         let mut words = Words::default();
@@ -184,7 +185,7 @@ impl Look {
         (checks, words)
     }
 
-    /// What will be known after the write `id` that began with this look and leaves `offsets` and `keys`.
+    /// The state after the write `id`, which was decided by this one and leaves `offsets` and `keys`.
     pub fn after(
         mut self,
         id: Uuid,
@@ -204,7 +205,7 @@ impl Look {
         }
     }
 
-    /// Whether it was taken after what is `known`: the last writes that both speak of are the same.
+    /// True if both states name the same epoch, and the same last writes for partitions in both.
     pub fn is_since(&self, known: &Self) -> bool {
         let mut both = self.writes.iter().filter_map(|(field, write)| {
             let known = known.writes.get(field)?;
@@ -213,7 +214,7 @@ impl Look {
         self.epoch == known.epoch && both.all(|is_same| is_same)
     }
 
-    /// Takes over what `later` knows of what this look is about.
+    /// Takes the values of `later` for all that this state contains.
     pub fn overwrite(&mut self, later: &Self) {
         for (field, write) in &mut self.writes {
             if let Some(later) = later.writes.get(field) {

@@ -1,12 +1,14 @@
-//! A consumer group's store in Redis: effect, versions, parked events and positions, one script a write.
+//! A consumer group's store in Redis: effects, versions, parked events and offsets, one script a write.
 //!
-//! A member reads what it needs to know, decides in Rust, and tells one script what to do. The script
-//! looks first whether all is still as the member read it: each partition names its last write, and
-//! the store an epoch, which an emptied one no longer has. If not, the member reads again. So members
-//! of different partitions never wait for each other, and two of the same partition never both write.
+//! A member reads the state it needs, decides in Rust, and sends one script. The script first checks
+//! that the state is still as the member read it. For this each partition names its last write, and
+//! the store an epoch, which an emptied store lacks. If a check fails, the member reads again. So
+//! members of different partitions never wait for each other, and two of the same partition never
+//! both write.
 //!
-//! Redis runs a script alone and keeps it whole, also in its append-only file, but undoes nothing of
-//! one that fails: see `group.lua`. Not for Redis Cluster: a group's keys are not of one slot.
+//! Redis runs a script alone and keeps it whole, also in its append-only file. But it undoes nothing
+//! of a script that fails: see `group.lua`. Not for Redis Cluster: a group's keys are not of one
+//! slot.
 
 mod batch;
 mod drain;
@@ -36,38 +38,39 @@ use super::link::Link;
 use super::words::Words;
 use keys::Key;
 
-/// What a group makes of its events, told to its script in words of its own.
+/// The effects of a group's events, given to its script as arguments for commands of its own.
 pub trait Effects: Send + Sync + 'static {
-    /// Lua that adds its words to `words`: each is a function of the place of its first argument in
-    /// `ARGV`, and answers the place after its last. Keys begin with `projection`. It may set `told`, a
-    /// function of what to tell at the end, a number. Words must not fail.
+    /// Lua that adds commands to the table `words`. Each is a function that takes the index of its
+    /// first argument in `ARGV`, and returns the index after its last. Keys begin with `projection`.
+    /// The Lua may set `told`, a function that returns a number for the script's answer. Commands must
+    /// not fail.
     fn script(&self) -> String;
 
-    /// Says the effect of one event. What it said before it failed is taken back. An event of a type
-    /// it does not know is `Ok`. It is also asked of events whose effect is not taken then: what it says is
-    /// all that it may do.
+    /// Adds the script arguments for one event's effect to `words`. They are dropped if it fails. An event
+    /// of an unknown type is `Ok`. The effect of some events is computed but not used, so this must have no
+    /// other side effect.
     ///
     /// # Errors
     /// See [`HandlerError`].
     fn effect(&self, event: &Envelope, words: &mut Words) -> Result<(), HandlerError>;
 
-    /// Says that what was made of `topics` goes, before they are read again from the start.
+    /// Adds the arguments that drop what `topics` made, before they are read again from the start.
     fn forget(&self, topics: &[String], words: &mut Words);
 }
 
-/// What a group is.
+/// A group's name, topics, keys and retries.
 pub struct GroupSettings {
-    /// Its name.
+    /// The group's name.
     pub group: &'static str,
-    /// What it reads.
+    /// The topics that it reads.
     pub topics: Vec<Topic>,
-    /// How its keys begin.
+    /// The prefix of its keys.
     pub prefix: String,
-    /// How those of its projection begin.
+    /// The prefix of its projection's keys.
     pub projection: String,
     /// The time, for what backs off.
     pub clock: Arc<dyn Clock>,
-    /// How often a refused event is tried.
+    /// The number and pace of tries for a refused event.
     pub retry: Retry,
 }
 
@@ -78,30 +81,31 @@ pub struct Group {
     effects: Box<dyn Effects>,
     script: Script,
     due: Notify,
-    /// Where this member believes each partition to be.
+    /// The next offset of each partition, as far as this member knows.
     believed: Mutex<Offsets>,
-    /// Keys whose missing version came: what waited behind it is to go on.
+    /// Keys whose missing version came: the events parked behind it go on.
     filled: Mutex<Vec<Key>>,
-    /// What became of batches whose answer was a failure of what followed them.
+    /// Results of writes whose batch failed later: the next answer reports them.
     untold: Mutex<Applied>,
 }
 
-/// What a script answers.
+/// The answer of a script.
 enum Answer {
-    /// All is done; what the projection tells of it.
+    /// All is written; the number is the projection's answer.
     Done(i64),
-    /// It is no longer as it was read: nothing is done.
+    /// A check failed: nothing is written.
     Changed,
 }
 
 /// The next offset of partitions.
 pub type Offsets = BTreeMap<TopicPartition, i64>;
 
-/// Records in one batch: several writes, so that the next one is there when Redis has done one.
+/// Records in one batch: several writes, so that Redis finds the next one sent when it has done
+/// one.
 const BATCH: usize = 8000;
-/// What is due for so long was left by a member that is gone.
+/// A key that is due for this long was left by a member that is gone.
 const OVERDUE: TimeDelta = TimeDelta::seconds(2);
-/// How often a write is tried when others get in between.
+/// How often a write is tried when other members write in between.
 const ATTEMPTS: usize = 50;
 
 impl Group {
@@ -139,7 +143,7 @@ impl Group {
         }
     }
 
-    /// Runs the script: `words`, if all of `checks` hold.
+    /// Runs the script with `words`, which it obeys only if all of `checks` hold.
     async fn run(&self, checks: &[[String; 3]], words: Words) -> Result<Answer, BoxError> {
         self.run_as(self.settings.clock.id(), checks, words).await
     }
@@ -169,9 +173,9 @@ impl Group {
         Ok(Answer::Done(told))
     }
 
-    /// Rings when the store is not where this member knows it to be, since it may have nothing to write
-    /// by which it would find out: it was emptied or rolled back, or another process made it forget. And
-    /// when something is long due that whoever was to try it did not.
+    /// Wakes the consumer if the store is behind what this member knows, or if a key is long overdue.
+    /// The store may have been emptied, rolled back or reset by another process. A member with nothing
+    /// to write would not notice.
     ///
     /// # Errors
     /// When the store can't be reached.
@@ -189,8 +193,8 @@ impl Group {
         Ok(())
     }
 
-    /// Forgets `topics` if all of `checks` hold, and says `words` besides; false when one did not hold.
-    /// The versions are kept under the key `before`, if that is not empty.
+    /// Forgets `topics` and runs `words` if all of `checks` hold; false when one did not. The versions
+    /// are kept under the key `before`, if that is not empty.
     ///
     /// # Errors
     /// When the store can't be reached.
@@ -208,13 +212,13 @@ impl Group {
         all.append(words);
         self.link.fault(FaultPoint::BeforeWrite)?;
         let done = self.run(checks, all).await;
-        // Also when it failed: it may be done although its answer was lost.
+        // Also after a failure: the write may be done although its answer was lost.
         self.due.notify_one();
         Ok(matches!(done?, Answer::Done(_)))
     }
 
-    /// Writes a batch, and answers what the projection tells of it and where it leaves the partitions. What
-    /// follows from it comes before [`Group::done`].
+    /// Writes a batch; returns the projection's answer and the next offsets of its partitions. The caller
+    /// does its follow-up first, then calls [`Group::done`].
     ///
     /// # Errors
     /// See [`ApplyError`].
@@ -224,7 +228,7 @@ impl Group {
         Ok((told, here))
     }
 
-    /// Tries what is due, and answers what the projection tells of it.
+    /// Tries the keys that are due; returns the projection's answer.
     ///
     /// # Errors
     /// See [`ApplyError`].
@@ -232,8 +236,8 @@ impl Group {
         drain::due(self).await
     }
 
-    /// All that belongs to a batch is done, and partitions are `here`: what became of its records, and of
-    /// those before whose answer was a failure.
+    /// Ends a batch that leaves partitions at the offsets `here`. Returns the results of its records and
+    /// of earlier ones not yet reported.
     pub fn done(&self, here: Offsets) -> Applied {
         self.believed.lock().extend(here);
         self.take_untold()
@@ -259,7 +263,7 @@ impl Group {
     }
 }
 
-/// The next offset of each partition, as the hash has it.
+/// Parses the hash of next offsets, by partition.
 fn offsets((fields,): (BTreeMap<String, i64>,)) -> Result<BTreeMap<TopicPartition, i64>, BoxError> {
     let read = fields.into_iter().map(|(field, next)| {
         let (topic, partition) = field.rsplit_once('/').ok_or("an offset of no partition")?;
@@ -272,7 +276,7 @@ fn offsets((fields,): (BTreeMap<String, i64>,)) -> Result<BTreeMap<TopicPartitio
     read.collect()
 }
 
-/// Those of one topic, by partition.
+/// The offsets of one topic, by partition.
 fn of_topic(offsets: BTreeMap<TopicPartition, i64>, topic: &str) -> BTreeMap<i32, i64> {
     let of_topic = offsets.into_iter().filter(|(of, _)| of.topic == topic);
     of_topic.map(|(of, next)| (of.partition, next)).collect()

@@ -1,4 +1,4 @@
-//! What is needed of a group by whoever moves one here.
+//! Access to a group for a data migration into it.
 
 pub(in super::super) use super::keys::{Block, Key};
 
@@ -8,7 +8,7 @@ use super::super::words::Words;
 use super::Group;
 
 impl Group {
-    /// Does what `words` say, whatever else happened meanwhile: for a group that nobody runs yet.
+    /// Runs `words` without checks: for a group that nobody runs yet.
     pub(in super::super) async fn say(&self, words: Words) -> Result<(), BoxError> {
         self.run(&[], words).await.map(drop)
     }

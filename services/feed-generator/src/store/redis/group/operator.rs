@@ -1,4 +1,4 @@
-//! What an operator sees and does: blocked keys, replay, discard; and the end of gaps.
+//! Operators' actions on blocked keys: list, replay, discard. Gaps are given up here, too.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -16,7 +16,7 @@ use super::drain::{self, unblock, unpark};
 use super::keys::{Block, Key};
 use super::{ATTEMPTS, Answer, Group};
 
-/// Gaps that began by then are listed, and may be given up.
+/// The latest beginning of a gap that is listed and may be given up.
 fn listed_since(group: &Group) -> DateTime<Utc> {
     group.settings.clock.now() - TimeDelta::milliseconds(GAP_LISTED_MS)
 }
@@ -100,7 +100,7 @@ pub(super) async fn discard(group: &Group, id: i64) -> Result<bool, BoxError> {
             unblock(batch, key);
             return Ok(());
         }
-        // A gap is skipped up to what waits behind it; a dead letter counts as done.
+        // A gap is skipped up to the first parked event; a dead letter counts as done.
         let known = batch.keys.entry(key.clone()).or_default();
         known.version = Some(if is_gap { first - 1 } else { first });
         known.moved = true;
@@ -117,8 +117,8 @@ fn reason(batch: &Batch<'_>, key: &Key) -> Option<Reason> {
     Some(block.reason)
 }
 
-/// Makes the key due with fresh attempts. A gap stays one where a version must still come; at the
-/// beginning of a key, or on a compacted topic, the operator's word ends it.
+/// Makes the key due with fresh attempts. A gap stays where a version must still come. At the
+/// beginning of a key, or on a compacted topic, the operator ends it.
 fn make_due(batch: &mut Batch<'_>, key: &Key) -> Result<(), BoxError> {
     let Some(block) = batch.keys.get(key).and_then(|known| known.block.clone()) else {
         return Ok(());
@@ -137,8 +137,8 @@ fn make_due(batch: &mut Batch<'_>, key: &Key) -> Result<(), BoxError> {
     )
 }
 
-/// Changes what is known of a parked key; `change` is given the first version that waits. False when
-/// there is none with that number.
+/// Changes the state of a parked key; `change` gets the first parked version. False if no key has
+/// that number.
 async fn change(
     group: &Group,
     id: i64,
@@ -174,7 +174,7 @@ async fn change(
     Err("others write the same partition all the time".into())
 }
 
-/// Makes gaps due for which nothing will come any more; see
+/// Makes gaps due whose missing version will never come; see
 /// [`blocks::consumer::ConsumerStore::give_up_gaps`].
 pub(super) async fn give_up_gaps(
     group: &Group,
@@ -217,7 +217,7 @@ pub(super) async fn give_up_gaps(
         let now = Some(batch.now);
         batch.block(&key, Reason::Gap, block.error, 0, now, block.partition)?;
         group.link.fault(FaultPoint::BeforeWrite)?;
-        // When others got in between, the next look finds it again.
+        // If other members wrote in between, the next poll finds it again.
         group.run(&checks, batch.words).await?;
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! How a batch is written: in parts, each by one script. While Redis does one, the next is decided as if that
-//! were done, and sent: Redis never waits for this member, and the script finds out whether it was decided
-//! for what came.
+//! Writes a batch in parts, each by one script. While Redis runs one, the next is decided as if that were
+//! done, and sent. So Redis never waits for this member, and each script checks the state its part was
+//! decided for.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -19,29 +19,28 @@ use super::keys::{Key, Look, field};
 use super::{ATTEMPTS, Answer, Group, Offsets};
 use crate::store::redis::words::Words;
 
-/// Records in one write: a script's time is everybody's.
+/// Records in one write: while a script runs, everybody waits.
 const AT_ONCE: usize = 1000;
-/// Records in the first write of a batch, and half of those in the second: Redis has nothing to do until
-/// they are there.
+/// Records in the first write of a batch; the second has twice as many. It is small because Redis is
+/// idle until it comes.
 const AT_FIRST: usize = 250;
 
-/// Writes a batch, so many records at a time and in their order, and answers what the projection tells and
-/// where this member leaves the partitions. Only when nothing failed that belongs to the batch does it
-/// believe them to be there: given again, what was written lies before the store's position, and is passed
-/// over.
+/// Writes a batch in order, part by part. Returns the projection's answer and the partitions' next
+/// offsets. The group takes over these offsets only when the whole batch succeeded. Given again after a
+/// failure, written records lie before the store's offset and are skipped.
 pub(super) async fn write(group: &Group, records: &[Record]) -> Result<(i64, Offsets), ApplyError> {
     let mut told = 0;
     let mut parts = chunks(records).map(|records| Part::read(group, records));
     let (mut now, mut next) = (parts.next(), parts.next());
     let mut here = group.believed.lock().clone();
-    // What was known of `now` when the part before it was sent.
+    // The state for `now`, read before the previous part was run.
     let mut look = None;
     let mut before: Option<Sent<'_>> = None;
     while let Some(mut part) = now {
         let fault = group.link.fault(FaultPoint::BeforeWrite);
         fault.map_err(ApplyError::Unavailable)?;
         let ahead = match (&before, look.take()) {
-            // What goes wrong here is said when it is decided anew, by what is there then.
+            // An error here is dropped: the part is then decided anew by the state that is there.
             (Some(before), Some(look)) => part.decide_after(group, before, look, &here).ok(),
             _ => None,
         };
@@ -53,7 +52,7 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<(i64, Off
             }
             part.decide_now(group, &here).await?
         };
-        // On the same connection: answered before the script behind it is run.
+        // On the same connection, so Redis answers it before it runs the script behind it.
         let asked = match &next {
             Some(next) => Some(Begun::of(next.look(group).boxed()).await),
             None => None,
@@ -69,7 +68,7 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<(i64, Off
             known = settled.after;
         }
         if let (Some(asked), true) = (asked, is_good) {
-            // One that was not answered is asked again, and fails then if it must.
+            // A query without an answer is repeated, and may fail then.
             let asked = asked.end().await.ok();
             look = asked.filter(|look| known.is_none_or(|known| look.is_since(&known)));
         }
@@ -92,7 +91,7 @@ fn chunks(mut records: &[Record]) -> impl Iterator<Item = &[Record]> {
     })
 }
 
-/// What was begun: what it asks is on its way, whenever its answer is wanted.
+/// A future that was polled once: its request is on the wire, whenever the answer is awaited.
 enum Begun<'a, T> {
     Asked(BoxFuture<'a, T>),
     Answered(T),
@@ -114,7 +113,7 @@ impl<'a, T> Begun<'a, T> {
     }
 }
 
-/// What is to be written of a part.
+/// A part as decided, not yet sent.
 struct Draft {
     id: Uuid,
     checks: Vec<[String; 3]>,
@@ -123,7 +122,7 @@ struct Draft {
     /// Keys whose missing version came.
     filled: Vec<Key>,
     moves: Offsets,
-    /// What is known when it is written.
+    /// The state after this write.
     after: Look,
 }
 
@@ -132,22 +131,22 @@ struct Sent<'a> {
     part: Part<'a>,
     answer: Begun<'a, Result<Answer, BoxError>>,
     applied: Applied,
-    /// Where it leaves the partitions that it moves.
+    /// The next offsets of the partitions that it moves.
     moves: Offsets,
     after: Look,
 }
 
-/// What became of a part.
+/// The outcome of a part.
 struct Settled {
-    /// What the projection told.
+    /// The projection's answer.
     told: i64,
-    /// What is known since, if it was written as it was decided first.
+    /// The state after the write, if the part was written as first decided.
     after: Option<Look>,
 }
 
 impl Sent<'_> {
-    /// Waits for the answer, after which partitions are where it left them `here`. When others got in
-    /// between, the part is decided and sent anew.
+    /// Waits for the answer, and enters the new offsets in `here`. If other members wrote in between,
+    /// the part is decided and sent anew.
     async fn settle(self, group: &Group, here: &mut Offsets) -> Result<Settled, ApplyError> {
         let mut sent = self;
         for attempt in 0..ATTEMPTS {
@@ -174,7 +173,7 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// All that can be done before it is known what was written.
+    /// Parses `records` and computes their effects: this needs no state of the store.
     fn read(group: &Group, records: &'a [Record]) -> Self {
         let mut part = Self {
             records: Vec::with_capacity(records.len()),
@@ -197,7 +196,7 @@ impl<'a> Part<'a> {
         look.map_err(ApplyError::Unavailable)
     }
 
-    /// Sends what is to be written.
+    /// Sends a decided part.
     async fn send<'g>(self, group: &'g Group, draft: Draft) -> Sent<'g>
     where
         'a: 'g,
@@ -205,7 +204,7 @@ impl<'a> Part<'a> {
         let Draft {
             id, checks, words, ..
         } = draft;
-        // Before it is written: it may be although its answer is lost.
+        // Noted before the write, which may be done although its answer is lost.
         group.goes_on_later(draft.filled);
         let script = async move { group.run_as(id, &checks, words).await };
         Sent {
@@ -217,13 +216,14 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Decides what is to be written by what is there now.
+    /// Reads the current state and decides by it.
     async fn decide_now(&mut self, group: &Group, here: &Offsets) -> Result<Draft, ApplyError> {
         let look = self.look(group).await?;
         self.decide(group, look, here)
     }
 
-    /// Decides what is to be written once what was sent `before` is done. `look` was taken earlier.
+    /// Decides as if the part `before` were written. `look` is the state read before that part was
+    /// sent.
     fn decide_after(
         &mut self,
         group: &Group,
@@ -237,8 +237,8 @@ impl<'a> Part<'a> {
         self.decide(group, look, &here)
     }
 
-    /// Decides what becomes of each record where all is as `look` says, and this member left partitions
-    /// `here`, or knew them to be before the batch.
+    /// Decides each record by the state `look`. `here` holds the next offsets as this member left them,
+    /// or knew them before the batch.
     fn decide(
         &mut self,
         group: &Group,
@@ -293,9 +293,9 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Where a partition is while a part is decided on.
+/// A partition's offsets while a part is decided.
 struct Stand {
-    /// The next offset by the store.
+    /// The next offset in the store.
     stored: i64,
     /// The next offset as this member left it, or knew it before the batch.
     here: Option<i64>,
@@ -304,9 +304,9 @@ struct Stand {
 }
 
 impl Stand {
-    /// Whether the record there was not written before. What lies before the position where this member
-    /// began or left off was asked for by the bus: its log begins anew (it was lost, or brought back from a
-    /// copy). Versions decide then.
+    /// True if the record at `offset` was not written before. The bus may hand over records before this
+    /// member's own offset, when its log was lost or restored from a copy. These count as new, and their
+    /// versions decide.
     fn is_new(&self, offset: i64) -> bool {
         offset >= self.stored || self.here == Some(self.stored)
     }
@@ -314,10 +314,10 @@ impl Stand {
 
 type Stands<'a> = BTreeMap<(&'a str, i32), Stand>;
 
-/// Where the partitions are.
+/// The offsets of all partitions of a part.
 ///
 /// # Errors
-/// When one of them went back without this member.
+/// When the store's offset of one went back behind this member's.
 fn stands<'a>(
     partitions: &'a BTreeSet<TopicPartition>,
     offsets: &Offsets,

@@ -1,4 +1,4 @@
-//! Deciding a batch: what is applied, what waits, what is given up. Nothing is written here.
+//! Decides a batch: which events are applied, parked or given up. Nothing is written here.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,10 +17,10 @@ use super::keys::{self, Key, Known};
 use super::rows::{self, RowDoc};
 use super::{BatchError, Handler, Shared, drain};
 
-/// How often a batch is decided anew when others write about the same keys.
+/// How often a batch is decided anew when other members write the same keys.
 const ATTEMPTS: usize = 32;
 
-/// Events that the store refuses the effects of, and why.
+/// Events whose effects the store refuses, with the reasons.
 pub(super) type Refusals = HashMap<Uuid, String>;
 
 /// Applies a batch.
@@ -36,7 +36,7 @@ pub(super) async fn apply<H: Handler>(
         let positions = batch.run(records).await?;
         match batch.write(Some(positions)).await {
             Ok(mut applied) => {
-                // What an overtaken attempt wrote, this one found done.
+                // This attempt skipped what the overtaken one wrote: count it as handled only.
                 applied.skipped = applied.skipped.saturating_sub(before.handled);
                 before += applied;
                 return Ok(before);
@@ -58,24 +58,24 @@ pub(super) struct Batch<'a, H: Handler> {
     pub shared: &'a Shared<H>,
     pub refusals: &'a Refusals,
     pub keys: HashMap<Key, Known>,
-    /// What waits for keys that may go on in this batch, by version.
+    /// Parked events of keys that may go on in this batch, by version.
     pub waiting: HashMap<Key, BTreeMap<i64, RowDoc>>,
-    /// Keys of which more waits than was loaded into `waiting`, and the last version that was.
+    /// Keys with more parked events than `waiting` holds, and the last version loaded.
     pub more: HashMap<Key, i64>,
     pub effects: Vec<H::Effect>,
     /// The event that each effect is of.
     pub causes: Vec<Uuid>,
-    /// Events that begin to wait.
+    /// Events to park.
     pub parked: Vec<RowDoc>,
     /// Events that had their effect at once.
     pub processed: Vec<RowDoc>,
-    /// Rows that no longer wait.
+    /// Rows that are no longer parked.
     pub waited: Vec<String>,
     pub letters: Vec<EventDoc>,
     pub applied: Applied,
 }
 
-/// Where the partitions of a batch stand and will stand.
+/// The offsets of a batch's partitions, before and after it.
 pub(super) struct Moves {
     pub stored: BTreeMap<TopicPartition, Option<i64>>,
     pub next: BTreeMap<TopicPartition, i64>,
@@ -115,7 +115,7 @@ impl<'a, H: Handler> Batch<'a, H> {
         }
         let fresh: Vec<&Record> = {
             let believed = self.shared.believed.lock();
-            // A partition that was believed in and has no position was forgotten.
+            // A partition that this member knows, but the store has no offset of, was forgotten.
             if stored
                 .iter()
                 .any(|(of, next)| believed.get(of) > Some(&next.unwrap_or_default()))
@@ -125,8 +125,8 @@ impl<'a, H: Handler> Batch<'a, H> {
             let is_fresh = |record: &&Record| {
                 let of = record.topic_partition();
                 let next = stored.get(&of).copied().flatten().unwrap_or_default();
-                // What lies before a position that nobody else moved was asked for by the bus: its
-                // log begins anew (it was lost, or brought back from a copy). Versions decide then.
+                // If nobody else moved the offset, the bus itself went back: its log was lost or
+                // restored from a copy. Versions decide then.
                 record.offset >= next || believed.get(&of) == Some(&next)
             };
             records.iter().filter(is_fresh).collect()
@@ -145,8 +145,7 @@ impl<'a, H: Handler> Batch<'a, H> {
         Ok(Moves { stored, next })
     }
 
-    /// Loads what is known of the keys, and what waits for those that a version may be missing of or that
-    /// can't be read.
+    /// Loads the keys' states, and the parked events of keys with a possible gap or an unreadable record.
     async fn load(
         &mut self,
         events: &[(&Record, Result<Envelope, Malformed>)],
@@ -180,7 +179,7 @@ impl<'a, H: Handler> Batch<'a, H> {
         Ok(())
     }
 
-    /// Loads a page of what waits for a key.
+    /// Loads a page of a key's parked events.
     pub async fn load_waiting(&mut self, key: &Key) -> Result<(), StoreError> {
         let ids = [key.id(self.shared.group)];
         let rows = rows::load(&self.shared.mongo, &ids, Some(drain::PAGE)).await?;
@@ -193,7 +192,7 @@ impl<'a, H: Handler> Batch<'a, H> {
         Ok(())
     }
 
-    /// What is known of a key.
+    /// The state of a key, new if it has none.
     pub fn known(&mut self, key: &Key, partition: i32) -> &mut Known {
         let group = self.shared.group;
         self.keys
@@ -231,7 +230,7 @@ impl<'a, H: Handler> Batch<'a, H> {
         Ok(())
     }
 
-    /// Asks the handler. The inner error is what it refused with.
+    /// Asks the handler for the effect. The inner error is its refusal.
     pub async fn decide(
         &self,
         record: &Record,
@@ -278,15 +277,15 @@ impl<'a, H: Handler> Batch<'a, H> {
         self.applied.parked += 1;
         let (mongo, group) = (&self.shared.mongo, self.shared.group);
         let row = RowDoc::waiting(mongo, group, key, Some(event), record_text(record)?);
-        // It may go on in this very batch.
+        // The key may go on in this very batch.
         let waiting = self.waiting.entry(key.clone()).or_default();
         waiting.insert(event.sequence, row.clone());
         self.parked.push(row);
         Ok(())
     }
 
-    /// Lets `key` wait for a version that has not come. It is never due by itself: the missing version
-    /// ends it, or somebody who knows that none will come.
+    /// Blocks `key` until a missing version comes. It is never due by itself: that version ends the
+    /// gap, or an operator gives it up.
     pub fn gap(&mut self, key: &Key, partition: i32, found: i64) {
         let now = self.shared.mongo.settings().clock.now();
         let known = self.known(key, partition);
@@ -297,9 +296,9 @@ impl<'a, H: Handler> Batch<'a, H> {
         known.park(Reason::Gap, &error, 0, None, now);
     }
 
-    /// A record that is no event stays alone under a key of its own: whatever its key was, its place
-    /// among the versions is not known. If it took one, the next version shows the gap. It waits already
-    /// if the batch failed later on when it was given before.
+    /// Parks a record that is no event under a key of its own, since its version is not known. If it had
+    /// one, the next version shows the gap. It is parked already if the batch was given before and
+    /// failed later on.
     fn unreadable(&mut self, record: &Record, malformed: &Malformed) -> Result<(), StoreError> {
         let key = unreadable_key(record);
         let (mongo, group) = (&self.shared.mongo, self.shared.group);
@@ -316,7 +315,7 @@ impl<'a, H: Handler> Batch<'a, H> {
         Ok(())
     }
 
-    /// Blocks `key` after its first waiting event was refused: to be tried again, or for good.
+    /// Blocks `key` after its first parked event was refused: for a retry, or for good.
     pub fn refused(
         &mut self,
         record: &Record,
@@ -348,7 +347,7 @@ impl<'a, H: Handler> Batch<'a, H> {
     }
 }
 
-/// The key under which a record stays that is no event.
+/// The key under which an unreadable record is parked.
 fn unreadable_key(record: &Record) -> Key {
     Key {
         topic: record.topic.clone(),
@@ -356,7 +355,7 @@ fn unreadable_key(record: &Record) -> Key {
     }
 }
 
-/// Whether `key` is one of those.
+/// True if `key` is that of an unreadable record.
 pub(super) fn is_unreadable(key: &Key) -> bool {
     key.key.starts_with(UNREADABLE)
 }

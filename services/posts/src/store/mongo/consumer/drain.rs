@@ -1,4 +1,4 @@
-//! What waited goes on: after a back-off, a replay, a discard, or when the missing version came.
+//! Applies parked events: after a back-off, a replay, a discard, or when the missing version came.
 
 use blocks::consumer::decide::Base;
 use blocks::consumer::parked::read;
@@ -15,13 +15,13 @@ use super::keys::{self, Key, KeyDoc};
 use super::rows::{self, RowDoc};
 use super::{BatchError, Handler, KEYS, Shared};
 
-/// How many events of a key go on in one go.
+/// Most parked events of a key in one write.
 pub(super) const PAGE: i64 = 200;
-/// How many keys are looked at in one round.
+/// Most keys in one round.
 const KEYS_A_ROUND: i64 = 100;
 
-/// Tries keys that are due, each by itself, and no more than [`KEYS_A_ROUND`] of them: new records want
-/// their turn, too.
+/// Tries up to [`KEYS_A_ROUND`] keys that are due, each by itself. The limit gives new records their
+/// turn.
 pub(super) async fn due<H: Handler>(shared: &Shared<H>) -> Result<Applied, BatchError> {
     let mut applied = Applied::default();
     for key in due_keys(shared).await? {
@@ -59,7 +59,8 @@ async fn due_keys<H>(shared: &Shared<H>) -> Result<Vec<Key>, BatchError> {
         .collect())
 }
 
-/// One page of a key that is due; `None` when it no longer is. True when there is more to do now.
+/// Applies one page of a due key; `None` when it is no longer due. True when there is more to do
+/// now.
 async fn one<H: Handler>(
     shared: &Shared<H>,
     key: &Key,
@@ -81,7 +82,7 @@ async fn one<H: Handler>(
             None => return Ok(None),
         };
         batch.load_waiting(key).await?;
-        // A gap that is due has been given up: the first that waits goes on from there.
+        // A due gap has been given up: the first parked event goes on from there.
         let given_up = state.blocked == Some(Reason::Gap)
             && (state.known.is_none() || shared.base(&key.topic) == Base::Any);
         let goes_on = page(&mut batch, key, given_up).await?;
@@ -105,8 +106,8 @@ pub(super) async fn after_gap<H: Handler>(
     page(batch, key, false).await.map(|_| ())
 }
 
-/// Applies what waits for `key`, lowest version first, as far as it was loaded. The block goes with the
-/// last one. True when there is more to do now.
+/// Applies the loaded parked events of `key`, lowest version first. The last one removes the block.
+/// True when there is more to do now.
 async fn page<H: Handler>(
     batch: &mut Batch<'_, H>,
     key: &Key,
@@ -134,7 +135,7 @@ async fn page<H: Handler>(
         let is_next = row.version == state.known.map_or(1, |known| known + 1);
         let is_base = state.known.is_none() && base == Base::Any;
         if !is_next && batch.more.get(key).is_some_and(|last| row.version > *last) {
-            // Between those that were loaded and this one, which came with the batch, others wait.
+            // This event came with the batch: others that are not loaded are parked before it.
             break;
         }
         if !is_next && !std::mem::take(&mut gap_given_up) && !is_base {
@@ -151,7 +152,7 @@ async fn page<H: Handler>(
         match batch.decide(&record, &event).await? {
             Ok(effect) => {
                 batch.handled(key, record.partition, &event, effect);
-                // The next one has its own attempts.
+                // The next event has its own attempts.
                 if let Some(parked) = &mut batch.known(key, record.partition).doc.parked {
                     parked.attempts = 0;
                 }
@@ -166,7 +167,7 @@ async fn page<H: Handler>(
     let now = batch.shared.mongo.settings().clock.now();
     if let Some(known) = batch.keys.get_mut(key) {
         if more {
-            // The rest of it is due at once.
+            // The rest of the key is due at once.
             let due = now - TimeDelta::milliseconds(1);
             known.park(Reason::Retrying, "more waits", 0, Some(due), now);
         } else {
@@ -176,7 +177,7 @@ async fn page<H: Handler>(
     Ok(more)
 }
 
-/// A record that was no event may be one for a newer release: then it goes the way of all others.
+/// Tries an unreadable record again. If a newer release can read it, it is handled like any event.
 async fn unreadable_again<H: Handler>(
     batch: &mut Batch<'_, H>,
     key: &Key,

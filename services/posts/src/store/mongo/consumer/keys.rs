@@ -1,4 +1,4 @@
-//! What the group knows of keys.
+//! The group's state of keys.
 
 use std::collections::HashMap;
 
@@ -39,7 +39,7 @@ pub(super) struct KeyDoc {
     pub group: String,
     pub topic: String,
     pub key: String,
-    /// Where its records lie.
+    /// The partition of its records.
     pub partition: i32,
     /// The last version that took effect.
     #[serde(default)]
@@ -50,10 +50,10 @@ pub(super) struct KeyDoc {
     pub parked: Option<ParkedDoc>,
 }
 
-/// What blocks a key.
+/// The block of a key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct ParkedDoc {
-    /// Names it on the command line. 0 until it is stored.
+    /// Its number on the command line; 0 until it is stored.
     pub number: i64,
     pub reason: Reason,
     pub error: String,
@@ -66,12 +66,12 @@ pub(super) struct ParkedDoc {
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     pub doc: KeyDoc,
-    /// It is to be written.
+    /// True if it must be written.
     pub changed: bool,
 }
 
 impl Known {
-    /// A key that is not known.
+    /// The state of a new key.
     pub fn new(group: &str, key: &Key, partition: i32) -> Self {
         Self {
             doc: KeyDoc {
@@ -88,7 +88,7 @@ impl Known {
         }
     }
 
-    /// What is decided on.
+    /// The state that decisions are made by.
     pub fn state(&self) -> KeyState {
         KeyState {
             known: self.doc.version,
@@ -96,12 +96,12 @@ impl Known {
         }
     }
 
-    /// Failed attempts of what waits first.
+    /// Failed attempts of the first parked event.
     pub fn attempts(&self) -> i64 {
         self.doc.parked.as_ref().map_or(0, |parked| parked.attempts)
     }
 
-    /// Blocks the key, or changes why it is blocked.
+    /// Blocks the key, or changes its block.
     pub fn park(
         &mut self,
         reason: Reason,
@@ -114,7 +114,7 @@ impl Known {
         self.doc.parked = Some(ParkedDoc {
             number: before.map_or(0, |parked| parked.number),
             reason,
-            // Not every server takes a NUL in a text, and nobody knows what an error quotes.
+            // An error may quote a NUL, which not every server takes in a text.
             error: error.replace('\0', "\u{fffd}"),
             attempts,
             retry_at: retry_at.map(date),
@@ -123,19 +123,19 @@ impl Known {
         self.changed = true;
     }
 
-    /// Lets the key go on.
+    /// Removes the block.
     pub fn unpark(&mut self) {
         self.changed |= self.doc.parked.take().is_some();
     }
 
-    /// Notes that `version` took effect, or is passed over.
+    /// Notes that `version` took effect or is skipped.
     pub fn reached(&mut self, version: i64) {
         self.doc.version = Some(version);
         self.changed = true;
     }
 }
 
-/// Loads what is known of keys.
+/// Loads the states of keys.
 pub(super) async fn load(
     mongo: &Mongo,
     group: &str,

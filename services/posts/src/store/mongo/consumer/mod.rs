@@ -2,27 +2,27 @@
 //!
 //! | collection | a document is |
 //! |------------|---------------|
-//! | `consumer_keys` | what the group knows of a key: the version that took effect, and what blocks it |
-//! | `inbox_messages` | an event: `processing` waits, with its bytes; `processed` had its effect |
-//! | `consumer_offsets` | where the group goes on in a partition |
+//! | `consumer_keys` | a key's state: the version that took effect, and its block |
+//! | `inbox_messages` | an event: `processing` is parked, with its bytes; `processed` had its effect |
+//! | `consumer_offsets` | the group's next offset in a partition |
 //!
-//! A batch is decided as a whole before anything of it is written, so a handler that refuses, or that
-//! can't decide now, leaves nothing behind. What was decided is then written in this order, and a crash
-//! between any two of these is harmless:
+//! A batch is decided as a whole before anything is written. So a handler that refuses, or can't decide
+//! now, leaves nothing behind. The batch is then written in these steps, and a crash between any two of
+//! them is harmless:
 //!
-//! 1. **The effects.** After a crash here the versions still stand before them: the batch is decided
-//!    and they are written once more, which changes nothing, since each names the version it is for.
-//! 2. **Events that wait**, each under its version. Written again, they replace themselves.
+//! 1. **The effects.** After a crash here the versions are still the old ones: the batch is decided
+//!    again. Writing an effect again changes nothing, since each names the version it is for.
+//! 2. **Parked events**, each under its version. Written again, they replace themselves.
 //! 3. **Dead letters.** After a crash here one is published twice.
-//! 4. **The keys**: version and block, in one document. From here on what took effect is skipped, and
-//!    what waits waits. If some keys are written and others are not, each is right by itself.
-//! 5. **Events that no longer wait** become `processed`. After a crash before this they are still
-//!    there; a version that a key has left behind is passed over by whoever looks at what waits.
-//! 6. **The positions.** After a crash before this the batch is delivered again, and all of it skipped.
+//! 4. **The keys**: version and block, in one document. From here on applied events are skipped, and
+//!    parked ones stay parked. If only some keys are written, each is right by itself.
+//! 5. **Events no longer parked** become `processed`. After a crash before this they are still there,
+//!    but versions that their key has passed are skipped.
+//! 6. **The offsets.** After a crash before this the batch is delivered again, and all of it skipped.
 //!
-//! Two members that write at once (a partition that changes hands, a key that both retry) are told
-//! apart by the keys (`rev`) and the positions (`next`), which are only changed as they were read.
-//! Whoever comes second decides anew, on what the first one left.
+//! Two members may write at once: a partition changes hands, or both retry a key. A key is changed
+//! only if its `rev` is as it was read, an offset only if its `next` is. The second member decides
+//! anew, on what the first one left.
 
 mod batch;
 mod drain;
@@ -54,36 +54,36 @@ use super::Mongo;
 use super::document::read;
 use super::error::failed;
 
-/// What is known of keys.
+/// The collection of keys' states.
 pub(super) const KEYS: &str = "consumer_keys";
-/// What waits, and what is done.
+/// The collection of events, parked or done.
 pub(super) const INBOX: &str = "inbox_messages";
-/// Where groups go on.
+/// The collection of groups' offsets.
 pub(super) const OFFSETS: &str = "consumer_offsets";
-/// Numbers for people.
+/// The collection of counters, for the numbers of blocked keys.
 pub(super) const COUNTERS: &str = "counters";
 
-/// What a group does with an event.
+/// The effects of a group's events.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// What an event is to change.
+    /// A change that an event makes.
     type Effect: Send + Sync;
 
-    /// Says what `event` is to change; `None` for nothing, and for an event of a type it does not
-    /// know. It writes nothing.
+    /// Decides the effect of `event` without writing it; `None` for no effect, and for an unknown
+    /// type.
     ///
     /// # Errors
     /// See [`HandlerError`].
     async fn decide(&self, event: &Envelope) -> Result<Option<Self::Effect>, HandlerError>;
 
-    /// Writes `effects`, in their order. It happens that one is written again, also when later ones of
-    /// its key were written since, by this process or another: then it must change nothing.
+    /// Writes `effects` in order. An effect may be written again, even after later ones of its key, by
+    /// any process: then it must change nothing.
     ///
     /// # Errors
     /// When the store failed. Some of them may be written.
     async fn write(&self, effects: &[Self::Effect]) -> Result<(), StoreError>;
 
-    /// Empties the projection that was made of `topics`, before they are read again from the start.
+    /// Empties the projection of `topics`, before they are read again from the start.
     ///
     /// # Errors
     /// When the store failed.
@@ -102,7 +102,7 @@ struct Shared<H> {
     topics: Vec<Topic>,
     handler: H,
     retry: Retry,
-    /// Where this member believes each partition to be.
+    /// The next offset of each partition, as far as this member knows.
     believed: Mutex<BTreeMap<TopicPartition, i64>>,
 }
 
@@ -115,7 +115,7 @@ impl<H> Shared<H> {
         }
     }
 
-    /// Where the group goes on in each partition.
+    /// The group's next offset in each partition.
     async fn positions(&self, wanted: Document) -> Result<Vec<OffsetDoc>, StoreError> {
         let mut of_group = doc! {"group": self.group};
         of_group.extend(wanted);
@@ -128,7 +128,7 @@ impl<H> Shared<H> {
     }
 }
 
-/// Where a group goes on in a partition.
+/// A group's next offset in a partition.
 #[derive(Debug, Deserialize)]
 struct OffsetDoc {
     topic: String,
@@ -137,7 +137,7 @@ struct OffsetDoc {
 }
 
 impl<H: Handler> MongoConsumer<H> {
-    /// The group `group` that reads `topics` and lets `handler` write their effect into `mongo`.
+    /// The group `group`, which reads `topics` and writes their effects into `mongo` by `handler`.
     pub fn new(mongo: Mongo, group: &'static str, topics: &[Topic], handler: H) -> Self {
         Self {
             shared: Shared {
@@ -160,14 +160,14 @@ impl<H: Handler> MongoConsumer<H> {
     }
 }
 
-/// Why a batch was not written, or not as it was decided.
+/// A failure to write a batch as it was decided.
 enum BatchError {
     Store(StoreError),
-    /// What a handler needs is away.
+    /// A handler's dependency is away.
     Away(BoxError),
     /// The store refuses the effect of one event for good.
     Refused(uuid::Uuid, StoreError),
-    /// Somebody else wrote in between: decide anew.
+    /// Another member wrote in between: decide anew.
     Overtaken(Applied),
     Moved,
 }
@@ -266,7 +266,7 @@ impl<H: Handler> ConsumerStore for MongoConsumer<H> {
 
     async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
         let done = operator::reset(&self.shared, topics).await;
-        // Also when it failed: part of it may be done.
+        // Also after a failure: part of the reset may be done.
         self.due.notify_one();
         Ok(done?)
     }

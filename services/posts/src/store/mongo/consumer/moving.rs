@@ -1,4 +1,5 @@
-//! What a group's tables in a SQLite file are here. Positions stay: they belong to another log.
+//! The data migration of a group's tables from a SQLite file. Offsets stay behind: they belong to
+//! another log.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +60,7 @@ impl KeyRow {
             id: key.id(&self.consumer_group),
             partition,
             version: self.version,
-            // None is the mark of one that is not there yet.
+            // No `rev` would mean that the document is not there yet.
             rev: 1,
             parked: self.parked(),
             group: self.consumer_group,
@@ -69,7 +70,7 @@ impl KeyRow {
     }
 }
 
-/// `consumer_versions` with `parked_keys`.
+/// The keys of `consumer_versions` with `parked_keys`.
 pub(in super::super) struct Keys(pub Db);
 
 #[async_trait]
@@ -138,7 +139,7 @@ impl From<InboxRow> for RowDoc {
     }
 }
 
-/// `inbox_messages`.
+/// The parked events of `inbox_messages`.
 pub(in super::super) struct Inbox(pub Db);
 
 #[async_trait]

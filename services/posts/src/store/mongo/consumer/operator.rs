@@ -1,4 +1,4 @@
-//! What an operator sees and does: blocked keys, replay, discard, reset.
+//! Operators' actions on blocked keys: list, replay, discard, reset.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::keys::{self, KeyDoc, Known};
 use super::rows::{self, Listed};
 use super::{Handler, KEYS, Shared};
 
-/// How often an operator's word is tried while the group writes about the same key.
+/// How often an operator's action is tried while the group writes the same key.
 const ATTEMPTS: usize = 32;
 
 pub(super) async fn blocked<H>(shared: &Shared<H>) -> Result<Vec<Blocked>, StoreError> {
@@ -79,12 +79,12 @@ fn is_listed(parked: &keys::ParkedDoc, listed: DateTime<Utc>) -> bool {
     parked.reason != Reason::Gap || time(parked.since) <= listed
 }
 
-/// Gaps that began before then are listed, and may be given up.
+/// Gaps that began before this time are listed, and may be given up.
 fn listed_since<H>(shared: &Shared<H>) -> DateTime<Utc> {
     shared.mongo.settings().clock.now() - TimeDelta::milliseconds(GAP_LISTED_MS)
 }
 
-/// Makes gaps due for which nothing will come any more; see
+/// Makes gaps due whose missing version will never come; see
 /// [`blocks::consumer::ConsumerStore::give_up_gaps`].
 pub(super) async fn give_up_gaps<H>(
     shared: &Shared<H>,
@@ -140,7 +140,7 @@ pub(super) async fn discard<H>(shared: &Shared<H>, id: i64) -> Result<bool, Stor
     let done = change(shared, id, |known, reason, first| match (reason, first) {
         (_, None) => {}
         (_, Some(_)) if known.doc.key.starts_with(UNREADABLE) => known.unpark(),
-        // A gap is skipped up to what waits behind it.
+        // A gap is skipped up to the first parked event.
         (Reason::Gap, Some(first)) => known.reached(first - 1),
         // A dead letter counts as done.
         (_, Some(first)) => known.reached(first),
@@ -157,9 +157,9 @@ pub(super) async fn discard<H>(shared: &Shared<H>, id: i64) -> Result<bool, Stor
     Ok(true)
 }
 
-/// Makes a blocked key due with fresh attempts, changed by `more`, which is told why it was blocked and
-/// which version waits first; answers the key's id and these two. A gap stays one where a version must still come; at the beginning of a key, or on a
-/// compacted topic, the operator's word ends it.
+/// Makes a blocked key due with fresh attempts, and changes it by `more`. This gets the reason of the block and
+/// the first parked version; both are returned with the key's id. A gap stays where a version must still come.
+/// At the beginning of a key, or on a compacted topic, the operator ends it.
 async fn change<H>(
     shared: &Shared<H>,
     number: i64,
@@ -195,8 +195,8 @@ async fn change<H>(
     ))
 }
 
-/// Forgets all of `topics`: first the projection, the positions last. Where it fails in between it is
-/// asked for again.
+/// Forgets all of `topics`: first the projection, the offsets last. After a failure in between, it
+/// can be run again.
 pub(super) async fn reset<H: Handler>(
     shared: &Shared<H>,
     topics: &[String],

@@ -1,4 +1,4 @@
-//! The inbox: what waits, with its bytes, and what had its effect, for people to look at.
+//! The inbox: parked events with their bytes, and processed ones for people to read.
 
 use blocks::error::BoxError;
 use chrono::TimeDelta;
@@ -19,7 +19,7 @@ use super::{INBOX, KEYS};
 
 const PROCESSING: &str = "processing";
 const PROCESSED: &str = "processed";
-/// How many rows a clean-up looks at in one go.
+/// Rows in one page of a clean-up.
 const PAGE: i64 = 1000;
 
 /// An event that was taken in.
@@ -40,13 +40,13 @@ pub(super) struct RowDoc {
     pub received_at: bson::DateTime,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processed_at: Option<bson::DateTime>,
-    /// The record, while it waits.
+    /// The record, while it is parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
 }
 
 impl RowDoc {
-    /// A record that waits. Without an event it is one that can't be read.
+    /// A parked record; an unreadable one has no event.
     pub fn waiting(
         mongo: &Mongo,
         group: &str,
@@ -90,7 +90,7 @@ impl RowDoc {
     }
 }
 
-/// Up to `max` events of keys that wait, lowest version first.
+/// Up to `max` parked events of keys, lowest version first.
 pub(super) async fn load(
     mongo: &Mongo,
     key_ids: &[String],
@@ -108,7 +108,7 @@ pub(super) async fn load(
     Ok(found.filter_map(|doc| read(mongo, INBOX, doc)).collect())
 }
 
-/// What of an event that waits is needed to show it.
+/// The fields of a parked event that operators see.
 #[derive(Debug, Deserialize)]
 pub(super) struct Listed {
     pub key_id: String,
@@ -116,7 +116,7 @@ pub(super) struct Listed {
     pub event_type: Option<String>,
 }
 
-/// The events of keys that wait, without their bytes.
+/// The parked events of keys, without their bytes.
 pub(super) async fn list(mongo: &Mongo, key_ids: &[String]) -> Result<Vec<Listed>, StoreError> {
     let found = mongo
         .collection(INBOX)
@@ -129,7 +129,7 @@ pub(super) async fn list(mongo: &Mongo, key_ids: &[String]) -> Result<Vec<Listed
     Ok(found.filter_map(|doc| read(mongo, INBOX, doc)).collect())
 }
 
-/// Stores events that wait.
+/// Stores parked events.
 pub(super) async fn store_waiting(mongo: &Mongo, rows: &[RowDoc]) -> Result<(), StoreError> {
     let mut statements = Vec::with_capacity(rows.len());
     for row in rows {
@@ -142,7 +142,8 @@ pub(super) async fn store_waiting(mongo: &Mongo, rows: &[RowDoc]) -> Result<(), 
     Ok(())
 }
 
-/// Notes events that had their effect: `fresh` ones at once, those with the ids `waited` after a wait.
+/// Marks events as processed: `fresh` ones at once, those with the ids `waited` after they were
+/// parked.
 pub(super) async fn store_processed(
     mongo: &Mongo,
     fresh: &[RowDoc],
@@ -178,8 +179,8 @@ pub(super) async fn store_processed(
     Ok(())
 }
 
-/// Removes what was processed more than a week ago, and what a crash left waiting behind a key that
-/// has gone on since; answers how many.
+/// Removes events processed more than a week ago, and events that a crash left parked although
+/// their key has passed them. Answers how many.
 pub(super) async fn clean_up(mongo: &Mongo, group: &str) -> Result<u64, StoreError> {
     let week = TimeDelta::milliseconds(i64::try_from(WEEK_MS).unwrap_or(i64::MAX));
     let before = date(mongo.settings().clock.now() - week);
@@ -216,7 +217,7 @@ pub(super) async fn forget(
     topics: &[String],
 ) -> Result<(), StoreError> {
     let of_topics = doc! {"group": group, "topic": {"$in": topics}};
-    // Positions last: until they are gone, a failed reset is visible as one that did nothing.
+    // Offsets last: until they are gone, a failed reset looks like one that did nothing.
     for collection in [INBOX, KEYS, super::OFFSETS] {
         let documents = mongo.collection(collection);
         let forgotten = documents.delete_many(of_topics.clone()).await;
@@ -225,7 +226,7 @@ pub(super) async fn forget(
     Ok(())
 }
 
-/// The record of a row that waits.
+/// The record of a parked row.
 pub(super) fn record(row: &RowDoc) -> Result<Option<blocks::bus::Record>, BoxError> {
     let text = row.record.as_deref();
     text.map(|text| blocks::consumer::parked::read_record(&row.topic, text))

@@ -1,4 +1,4 @@
-//! Writing what was decided, in the order that the module's documentation gives the reasons for.
+//! Writes a decided batch; the module's documentation gives the order and its reasons.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -16,13 +16,13 @@ use super::rows::{self, RowDoc};
 use super::{BatchError, Handler, OFFSETS, keys};
 
 impl<H: Handler> Batch<'_, H> {
-    /// Writes all of it; `moves` says how the positions move, where they do.
+    /// Writes the batch; `moves` holds its offsets, if they change.
     pub async fn write(mut self, moves: Option<Moves>) -> Result<Applied, BatchError> {
         let mongo = self.shared.mongo.clone();
         let faults = Steps::begin(&mongo)?;
         self.write_effects().await?;
         faults.after(1)?;
-        // What waited in this batch only, and goes on in it, never lies in the store.
+        // An event parked and applied in the same batch never gets into the store.
         let waited: HashSet<&String> = self.waited.iter().collect();
         let (gone, parked): (Vec<_>, Vec<_>) = std::mem::take(&mut self.parked)
             .into_iter()
@@ -47,15 +47,15 @@ impl<H: Handler> Batch<'_, H> {
         mongo.fault(FaultPoint::AfterCommit)?;
         if let Some(Moves { stored, next }) = moves {
             let mut believed = self.shared.believed.lock();
-            // Where another member went on, this one now knows; where it wrote itself, too.
+            // Takes over the offsets as stored, whoever wrote them.
             let stored = stored.into_iter().filter_map(|(of, at)| Some((of, at?)));
             believed.extend(stored.chain(next));
         }
         Ok(self.applied)
     }
 
-    /// An effect that the store refuses must not hold up the others: it is looked for, and its event
-    /// waits from then on.
+    /// Writes the effects. One that the store refuses must not hold up the others: it is searched
+    /// for, and its event is parked.
     async fn write_effects(&self) -> Result<(), BatchError> {
         if self.effects.is_empty() {
             return Ok(());
@@ -118,14 +118,14 @@ impl<H: Handler> Batch<'_, H> {
             }
         }
         if !mine {
-            // What was written stays; where the group stands, another member says.
+            // The writes stay, but another member has set the offsets.
             return Err(BatchError::Overtaken(std::mem::take(&mut self.applied)));
         }
         Ok(())
     }
 }
 
-/// Failures on demand between the steps, at another place each time.
+/// Injected faults between the steps, at another step each time.
 struct Steps<'a> {
     mongo: &'a Mongo,
     fails_after: usize,
