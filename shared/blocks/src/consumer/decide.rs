@@ -1,17 +1,17 @@
-//! What a consumer group does with a version of a key: the one place that decides it.
+//! Decides how a consumer group treats a version of a key; nothing else decides it.
 
 use super::Reason;
 
-/// What is known of a key.
+/// A key's state in the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeyState {
     /// The last version that took effect.
     pub known: Option<i64>,
-    /// Why the key does not go on, if it does not.
+    /// Why the key is blocked, if it is.
     pub blocked: Option<Reason>,
 }
 
-/// What to do with an event.
+/// The treatment of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// It is the next one.
@@ -24,7 +24,7 @@ pub enum Decision {
     Gap,
 }
 
-/// How a group takes the first version that it sees of a key when that is not 1.
+/// The treatment of a key whose first version seen is not 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base {
     /// At once: every event of the topic carries the whole state, so what came before is contained

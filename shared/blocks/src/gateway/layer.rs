@@ -20,7 +20,7 @@ use crate::identity::{bearer, headers};
 use crate::problem::{AsProblem, Logged, Problem};
 use crate::{Caller, FieldErrors, Mode, Role};
 
-/// The rules, and whom to ask. A layer for routes that are all there: what is added later is not behind
+/// The rules, and the authenticator to ask. A layer over complete routes: routes added later are not behind
 /// it.
 #[derive(Clone)]
 pub struct Gateway {
@@ -43,7 +43,7 @@ impl Gateway {
         router.layer(self)
     }
 
-    /// What can be said without asking whose a token is.
+    /// The decision that needs no look at the token's owner.
     fn first_look(rule: Option<&Rule>, request: &Request) -> FirstLook {
         // No route: the fallback answers. A method without a rule has no handler either; should there be
         // one, it finds no caller.
@@ -56,8 +56,8 @@ impl Gateway {
         }
     }
 
-    /// Who sends a request with an `Authorization`. The cause of a 5xx is logged here, as the problem
-    /// does not tell it.
+    /// The caller, by a request's `Authorization`. The cause of a 5xx is logged here, as the problem does
+    /// not tell it.
     async fn caller(&self, request: &Parts) -> Result<Caller, Problem> {
         let Some(token) = bearer(&request.headers).map_err(|refusal| refusal.problem())? else {
             return Err(no_token());

@@ -30,8 +30,8 @@ pub const USER_ROLE: HeaderName = HeaderName::from_static("x-user-role");
 /// The assertion: the only one of them that proves anything.
 pub const IDENTITY: HeaderName = HeaderName::from_static("x-identity");
 
-/// Whether `name` may be read as an identity header by anybody on the way: proxies and frameworks
-/// differ in what they make of `_`, `.` and case, so only letters and digits are compared.
+/// True if anybody on the way may read `name` as an identity header. Proxies and frameworks differ in their
+/// treatment of `_`, `.` and case, so only letters and digits are compared.
 pub fn is_identity(name: &str) -> bool {
     // Nearly every header is done here.
     if !name.starts_with(['x', 'X']) {
