@@ -126,13 +126,13 @@ impl TopicLog {
         &self.inner.db
     }
 
-    /// The partition of `key` among so many: Kafka's, too.
+    /// The partition of `key` among this many, the same as Kafka's.
     pub fn partition_of(key: &str, partitions: u16) -> i32 {
         let partition = murmur2::partition_of(key, usize::from(partitions));
         i32::try_from(partition).unwrap_or(i32::MAX)
     }
 
-    /// How far every group said it was when it last committed.
+    /// The offsets that every group last committed.
     pub fn group_offsets(&self) -> Vec<GroupOffset> {
         self.inner.offsets.all()
     }
