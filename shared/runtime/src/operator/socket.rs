@@ -26,7 +26,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Listens at `path` for `api`; whoever connects is answered when it runs.
+    /// Listens at `path` for `api`; connections are answered once it runs.
     ///
     /// # Errors
     /// When the file can't be made.
