@@ -60,7 +60,7 @@ pub struct Settings {
     pub keep_inbox: bool,
     /// True if the tables of the delivery are wanted (the topic log's file has none).
     pub delivery: bool,
-    /// True if the schema is brought up to date. Otherwise one that is not is refused, as for reading only.
+    /// True if the schema is brought up to date; otherwise an outdated one is refused.
     pub migrate: bool,
     /// Another address of the same PostgreSQL server, for migrations: they need a session of their own,
     /// which a pooler in between does not give.
