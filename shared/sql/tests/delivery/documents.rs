@@ -24,7 +24,7 @@ use crate::relay::{Bus, until};
 /// others may be seen no sooner. Nothing is swept: what a catch-up leaves stays.
 struct Documents {
     pending: Mutex<BTreeMap<String, VecDeque<Pending>>>,
-    /// How many markings fail before one works.
+    /// Number of markings that fail before one works.
     failures: Mutex<u32>,
     committed: Mutex<Option<mpsc::Receiver<Vec<Pending>>>>,
     /// Kept, so that the relay goes on.

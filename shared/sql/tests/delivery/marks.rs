@@ -1,4 +1,4 @@
-//! The relay over a store that takes its time to mark what was published.
+//! The relay over a store that is slow to mark published events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ use crate::relay::{Bus, until};
 struct Reluctant {
     db: Db,
     may_mark: Semaphore,
-    /// Another process commits an event before each look at what is pending.
+    /// Another process commits an event before each read of pending ones.
     is_busy: bool,
     looks: AtomicUsize,
     sweeps: AtomicUsize,
