@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// The pause after the first failure.
 const FIRST: Duration = Duration::from_millis(50);
-/// No pause is longer: what comes back is noticed within this time.
+/// The longest pause, and so the longest time until a recovery is noticed.
 const LONGEST: Duration = Duration::from_secs(3);
 
 /// Counts failures in a row.
@@ -40,8 +40,8 @@ impl Backoff {
 /// Pause between log lines about a fault that lasts.
 const REMIND: Duration = Duration::from_secs(30);
 
-/// Says when a fault that lasts is worth another log line: when it begins or its reason changes, and now
-/// and then, so that it is found at the end of a log.
+/// Decides when a lasting fault is logged again: when it begins, when its reason changes, and now and then,
+/// so that the end of a log shows it.
 #[derive(Debug, Default)]
 pub struct Reminder {
     told: Option<(String, Instant)>,

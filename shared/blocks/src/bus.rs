@@ -176,7 +176,7 @@ pub enum BusError {
 }
 
 impl BusError {
-    /// Whether `message` is for the topic that does not exist.
+    /// True if `message` is for the topic that does not exist.
     pub(crate) fn is_about(&self, message: &Message) -> bool {
         matches!(self, Self::UnknownTopic(topic) if *topic == message.topic)
     }
@@ -185,9 +185,9 @@ impl BusError {
 /// A consumer group's offsets, as its own store has them.
 #[async_trait]
 pub trait Positions: Send + Sync {
-    /// The next offset of those of `partitions` of `topic` that the group has written about, where this
-    /// member now begins; what it goes on reading is not among them. A partition that is absent starts at
-    /// its oldest record.
+    /// The group's next offsets of `partitions` of `topic`, where this member now begins; partitions that
+    /// it already reads are not among them. A partition that is absent from the answer starts at its oldest
+    /// record.
     ///
     /// # Errors
     /// When the store can't be reached.
@@ -200,10 +200,10 @@ pub trait Positions: Send + Sync {
 
 /// At-least-once delivery of records, in order per key, to consumer groups.
 ///
-/// Whatever the adapter, these hold, and `testkit::bus` checks them:
+/// Every adapter keeps these promises, and `testkit::bus` checks them:
 /// - a batch that was accepted survives the process;
 /// - records of one key keep the order in which they were published;
-/// - a new group starts at the oldest record, another one where its own store says;
+/// - a new group starts at the oldest record, another one at the offsets in its own store;
 /// - each group sees every record; inside a group a partition has one member at a time;
 /// - a member that leaves hands its partitions to the others.
 #[async_trait]
@@ -221,7 +221,7 @@ pub trait EventBus: Send + Sync {
     /// See [`BusError`].
     async fn publish(&self, batch: &[Message]) -> Result<(), BusError>;
 
-    /// Joins `group`; `positions` says where each assigned partition starts.
+    /// Joins `group`; each assigned partition starts at the offset in `positions`.
     ///
     /// # Errors
     /// When a topic does not exist or the bus can't be reached.
@@ -263,13 +263,13 @@ pub trait Subscription: Send {
     /// Waits for records and gives up to `max` of them, never none. Dropping the future loses none.
     ///
     /// # Errors
-    /// When the bus or the positions can't be reached; the next call tries again.
+    /// When the bus or the group's store can't be reached; the next call tries again.
     async fn next(&mut self, max: usize) -> Result<Vec<Record>, BusError>;
 
-    /// Asks the positions again and goes on from there: after the store was emptied or rolled back.
+    /// Asks the store for the offsets again and goes on from there: after it was emptied or rolled back.
     ///
     /// # Errors
-    /// When the positions can't be reached.
+    /// When the group's store can't be reached.
     async fn rewind(&mut self) -> Result<(), BusError>;
 
     /// Tells the bus how far the group is. For lag tools only: nothing is ever read back from it.

@@ -1,8 +1,8 @@
 //! Configuration: the environment over an optional TOML file over defaults. This is the only reader
 //! of the environment.
 //!
-//! A setting is a [`Setting`], owned by whoever reads it: the process' own are in [`process`], those of a
-//! service in its definition. A process loads its own and those of its services.
+//! A [`Setting`] belongs to its reader: the process's own are in [`process`], those of a service in its
+//! definition. A process loads its own and those of its services.
 
 mod parts;
 pub mod process;
@@ -66,7 +66,7 @@ pub struct Config {
     unknown: Vec<Unknown>,
 }
 
-/// A setting in force, with what it says.
+/// A setting in force, with its value.
 #[derive(Clone)]
 struct Value {
     of: &'static dyn AnySetting,
@@ -93,7 +93,7 @@ impl Value {
         }
     }
 
-    /// The error that says what it must be.
+    /// The error about a wrong value, with the valid ones.
     fn refuse(&self) -> ConfigError {
         let row = self.row();
         ConfigError::Value {
@@ -139,7 +139,7 @@ pub enum ConfigError {
         /// The known key nearest to it.
         hint: Option<&'static str>,
     },
-    /// A value is not what it must be.
+    /// A value is not valid.
     #[error("{name} is {found} (from {source_name}), expected {expected}")]
     Value {
         /// The setting.
@@ -257,8 +257,8 @@ impl Config {
         &self.unknown
     }
 
-    /// Refuses keys that could be guessed, in production. For whoever uses them: a command that encrypts
-    /// nothing should not have to be told the secret.
+    /// Refuses keys that could be guessed, in production. Called where they are used: a command that
+    /// encrypts nothing should not need the secret.
     ///
     /// # Errors
     /// Names the first one.

@@ -193,7 +193,7 @@ impl Findings {
         (!text.is_empty()).then_some(text)
     }
 
-    /// `said` when all is well, otherwise 503 with what does not answer.
+    /// Answers `said` when all is well, otherwise 503 with the parts that do not answer.
     fn answer(&self, said: &Said<'_>) -> Response {
         match self.failing(None) {
             None => uncached(Json(said)),
@@ -228,8 +228,7 @@ async fn alive(State(health): State<Health>) -> Response {
     }))
 }
 
-/// 503 while something is missing without which nothing can be served; what else is missing is said
-/// beside.
+/// 503 while a vital part is missing; a 200 lists other missing parts.
 async fn ready(State(health): State<Health>) -> Response {
     let found = health.ask(None).await;
     let services = found.by_service(health.0.services.iter().map(|(service, _)| *service));

@@ -22,10 +22,10 @@ use crate::consumer::Applied;
 
 pub use freshness::{Freshness, Quantiles};
 
-/// The media type of what [`Metrics::encode`] gives.
+/// The media type of the output of [`Metrics::encode`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A metric's name, without the `_total` that counters get, and what it says.
+/// A metric's name, without the `_total` that counters get, and its help text.
 type Named = (&'static str, &'static str);
 
 const HTTP_REQUESTS: Named = ("http_requests", "Requests answered");

@@ -68,7 +68,7 @@ pub struct Pending {
 pub struct Published {
     /// Its place in the outbox.
     pub place: Place,
-    /// The partition key: what it is about, and with that where a store may keep it.
+    /// The partition key, which tells the subject and so where a store may keep it.
     pub key: String,
 }
 

@@ -91,7 +91,7 @@ pub trait Background: Send + Sync {
     /// Runs until `stop` is cancelled. An error ends the process.
     ///
     /// # Errors
-    /// What made it impossible to go on.
+    /// The reason why it can't go on.
     async fn run(&self, stop: CancellationToken) -> anyhow::Result<()>;
 }
 

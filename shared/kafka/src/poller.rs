@@ -131,7 +131,7 @@ impl Session<'_> {
         }
     }
 
-    /// Takes what the library has ready.
+    /// Takes the records that the library has ready.
     fn take_in(
         &mut self,
         first: KafkaResult<BorrowedMessage<'_>>,

@@ -149,7 +149,7 @@ impl Producer {
         Ok(Arc::clone(current.insert(Arc::new(client))))
     }
 
-    /// Drops what `client` has not delivered; nobody gets it from here on.
+    /// Drops the messages that `client` has not delivered; nobody gets them from here on.
     fn retire(&self, client: &Arc<Client>) {
         let mut current = self.current.lock();
         if current.as_ref().is_some_and(|now| Arc::ptr_eq(now, client)) {

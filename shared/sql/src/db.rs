@@ -366,7 +366,7 @@ impl Db {
         self.inner.tracker.wait().await;
     }
 
-    /// Makes writes fail where `faults` says so. For tests of what holds when they do.
+    /// Makes writes fail where `faults` says so. For tests of the promises that hold then.
     #[doc(hidden)]
     pub fn inject(&self, faults: Arc<dyn Faults>) {
         *self.inner.faults.lock() = Some(faults);

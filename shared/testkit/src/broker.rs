@@ -29,7 +29,7 @@ impl Broker {
         broker
     }
 
-    /// Starts it again, on what it kept.
+    /// Starts it again, on its stored data.
     pub fn up(&self) -> String {
         self.script("up")
     }

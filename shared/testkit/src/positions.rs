@@ -1,4 +1,4 @@
-//! Positions in memory: what a consumer's own store knows, for tests that have none.
+//! Offsets in memory, in place of a consumer's own store.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

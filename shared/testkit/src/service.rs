@@ -68,7 +68,7 @@ impl<W: Who> Who for Option<W> {
     }
 }
 
-/// The account `id`, which may do what everybody may.
+/// The account `id`, with the rights of any user.
 pub fn user(id: i64) -> Caller {
     Caller {
         id,
@@ -180,7 +180,7 @@ impl App {
         self.send("DELETE", path, who, "").await
     }
 
-    /// Sends `request` as it is, for what [`App::send`] can't say.
+    /// Sends `request` unchanged, for cases beyond [`App::send`].
     pub async fn give(&self, request: Request<impl Into<Body>>, who: impl Who) -> Answer {
         let mut request = request.map(Into::into);
         if let Some(caller) = who.caller() {

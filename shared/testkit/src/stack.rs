@@ -1,4 +1,4 @@
-//! The fleet on this machine, by way of `scripts/stack`, which knows what it consists of.
+//! The fleet on this machine, through `scripts/stack`, which knows its parts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,10 +30,10 @@ struct Port {
 }
 
 impl Stack {
-    /// One that is not started yet. Its ports are free ones, unless `STACK_<NAME>_PORT` says which.
+    /// A fleet that is not started yet. Its ports are free ones, unless `STACK_<NAME>_PORT` names one.
     ///
     /// # Errors
-    /// When `scripts/stack` does not say what it consists of.
+    /// When `scripts/stack` does not tell its parts.
     pub fn new(folder: &Path, executables: &Path) -> anyhow::Result<Self> {
         let mut stack = Self {
             folder: std::path::absolute(folder)?,
@@ -101,7 +101,7 @@ impl Stack {
         command
     }
 
-    /// Has `scripts/stack` do something; answers what it printed.
+    /// Has `scripts/stack` do something; answers its output.
     ///
     /// # Errors
     /// When it fails.

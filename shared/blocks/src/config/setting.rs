@@ -88,7 +88,7 @@ impl Setting<Option<Secret>> {
     }
 }
 
-/// A setting of whatever type.
+/// A setting of any type.
 pub trait AnySetting: Sync {
     /// See [`Setting::name`].
     fn name(&self) -> &'static str;
@@ -102,7 +102,7 @@ pub trait AnySetting: Sync {
     fn is_secret(&self) -> bool;
     /// See [`Setting::strong`].
     fn is_strong(&self) -> bool;
-    /// Whether `text` is as expected.
+    /// True if `text` is a valid value.
     fn accepts(&self, text: &str) -> bool;
 }
 
@@ -139,7 +139,7 @@ impl<T> AnySetting for Setting<T> {
 /// Settings of several types.
 pub type Settings = &'static [&'static dyn AnySetting];
 
-/// A line each, for `--help`: its name, what it is for, its default.
+/// A line each, for `--help`: its name, its purpose, its default.
 pub fn help<'a>(settings: impl IntoIterator<Item = &'a &'static dyn AnySetting>) -> String {
     let line = |setting: &&dyn AnySetting| match setting.default() {
         "" => format!("  {:<24}  {}", setting.name(), setting.about()),

@@ -10,7 +10,7 @@ use strsim::levenshtein;
 
 use super::{AnySetting, ConfigError, Secret, Unknown, parts};
 
-/// What stands for a secret.
+/// The text shown for a secret.
 pub(super) const MASK: &str = "********";
 
 /// A setting in force.
@@ -142,7 +142,7 @@ impl Sources {
             .filter(|text| !text.is_empty())
     }
 
-    /// The error that says what `name` must be.
+    /// The error about a wrong value of `name`.
     pub(super) fn refuse(&self, name: &'static str, expected: &str) -> ConfigError {
         ConfigError::Value {
             name,

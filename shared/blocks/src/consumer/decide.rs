@@ -18,7 +18,7 @@ pub enum Decision {
     Apply,
     /// It had its effect before.
     Skip,
-    /// It waits behind what blocks the key.
+    /// It waits behind the block of its key.
     Park,
     /// A version before it is missing: it waits, and the key with it.
     Gap,
@@ -27,11 +27,11 @@ pub enum Decision {
 /// The treatment of a key whose first version seen is not 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base {
-    /// At once: every event of the topic carries the whole state, so what came before is contained
-    /// in it (compacted topics).
+    /// Accepted at once: every event of the topic carries the whole state, also that of earlier ones
+    /// (compacted topics).
     Any,
-    /// The earlier ones are waited for: another relay may still publish them. Only when they must have
-    /// left the topic with age the first one that waits is the base; see
+    /// Waits for the earlier versions: another relay may still publish them. Only when they must have left
+    /// the topic with age, the first one that waits is the base; see
     /// [`super::ConsumerStore::give_up_gaps`].
     First,
 }

@@ -1,7 +1,7 @@
 //! Consumer groups: the port to their store, the decision for each record, and the loop.
 //!
-//! A group keeps, in one write each: the effect, the version of each key, what it parked, and the
-//! next offset of each partition. The offset that is committed to the bus serves lag tools only.
+//! A group keeps, in one write each: the effect, the version of each key, parked events, and the next
+//! offset of each partition. The offset that is committed to the bus serves lag tools only.
 
 pub mod decide;
 pub mod parked;
@@ -24,7 +24,7 @@ pub use parked::Retry;
 pub use run::{ConsumerLoop, ConsumerStatus, lag};
 pub use spans::{handling, handling_now};
 
-/// A consumer group of a service: what it reads and where it keeps what it made of it.
+/// A service's consumer group: its topics and its store.
 #[derive(Clone)]
 pub struct Consumer {
     /// The group's name.
@@ -264,8 +264,8 @@ pub trait ConsumerStore: Positions {
     /// When the store can't be reached.
     async fn discard(&self, id: i64) -> Result<bool, BoxError>;
 
-    /// Forgets positions, versions and parked events of `topics` and empties the projection made of
-    /// them, in one write, so that the group reads them again from the start.
+    /// Forgets offsets, versions and parked events of `topics` and empties the projection made of them, in
+    /// one write, so that the group reads them again from the start.
     ///
     /// # Errors
     /// When the store can't be reached.

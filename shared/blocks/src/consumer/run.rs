@@ -66,7 +66,7 @@ pub async fn lag(
     let mut lag = 0;
     for (partition, extent) in (0_i32..).zip(bus.extents(topic).await?) {
         let at = next.get(&partition).copied().unwrap_or(extent.oldest);
-        // A position beyond the end belongs to a log that was replaced.
+        // An offset beyond the end belongs to a log that was replaced.
         lag += (extent.next - at.max(extent.oldest)).max(0);
     }
     Ok(lag)

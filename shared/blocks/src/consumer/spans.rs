@@ -60,7 +60,7 @@ pub fn handling_now<T>(
     done.unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic)))
 }
 
-/// Says of each record that it was taken in, to whoever follows a trace through the logs.
+/// Logs each record as taken in, for readers that follow a trace through the logs.
 pub(super) fn taken_in(group: &str, records: &[Record]) {
     if !tracing::enabled!(Level::DEBUG) {
         return;

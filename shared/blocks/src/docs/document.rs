@@ -143,7 +143,7 @@ fn answers(operation: &mut Operation) {
     }
 }
 
-/// What the headers bring that it takes.
+/// Adds the answers that an operation's headers bring.
 fn headers(operation: &mut Operation) {
     let takes = |header: &str| {
         let mut parameters = operation.parameters.iter().flatten();
@@ -165,7 +165,7 @@ fn headers(operation: &mut Operation) {
     }
 }
 
-/// Documents an answer, before what the operation says of that status itself.
+/// Documents an answer, before the operation's own text for that status.
 fn add(operation: &mut Operation, status: &str, description: &str) {
     let answers = &mut operation.responses.responses;
     let answer = answers.entry(status.into()).or_insert_with(|| {

@@ -131,7 +131,7 @@ fn refers(schema: &mut RefOr<Schema>, into: &mut Vec<String>) {
     });
 }
 
-/// `names`, and the names of what they refer to.
+/// `names`, and the names of the schemas that they refer to.
 fn reached(mut names: Vec<String>, schemas: &mut Schemas) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     while let Some(name) = names.pop() {

@@ -19,8 +19,8 @@ pub const MAX_KEY_BYTES: usize = 255;
 
 const HEADER: &str = "Idempotency-Key";
 
-/// The client's own name for a request: 1 to 255 visible ASCII characters, otherwise 400 naming the
-/// header. Whoever takes it stores the key in the same write as the effect.
+/// The client's own name for a request: 1 to 255 visible ASCII characters, otherwise 400 naming the header.
+/// Handlers store the key in the same write as the effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(pub Option<String>);
 

@@ -159,7 +159,7 @@ impl IntoParams for Page {
 pub struct Cursor(String);
 
 impl Cursor {
-    /// The place of `position`: what the list is ordered by, of the last item.
+    /// Encodes `position`: the last item's values that the list is ordered by.
     ///
     /// # Panics
     /// When `position` can't be written as JSON: a programmer's mistake, as it is made of ids and times.

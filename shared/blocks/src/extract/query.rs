@@ -25,7 +25,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ValidQuery<T> 
 }
 
 fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
-    // The parser below replaces what is not UTF-8 and keeps the last of two: both are refused first.
+    // The parser below replaces invalid UTF-8 and keeps the last of two values: both are refused first.
     parameters(query)?;
     let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
     serde_path_to_error::deserialize(reader).map_err(|error| {

@@ -37,8 +37,8 @@ impl Gateway {
         }
     }
 
-    /// Puts the gateway in front of `router`, whose routes are all there: what is added later is not
-    /// behind it.
+    /// Puts the gateway in front of `router`, whose routes are complete: routes added later are not behind
+    /// it.
     pub fn wrap(self, router: Router) -> Router {
         router.layer(self)
     }
@@ -89,7 +89,7 @@ fn no_token() -> Problem {
     )
 }
 
-/// Refuses whatever a guest could change.
+/// Refuses a guest's requests that could change something.
 ///
 /// # Errors
 /// 403 `guest_read_only` for a guest with a method that is not safe.
@@ -114,8 +114,8 @@ impl<S> Layer<S> for Gateway {
     }
 }
 
-/// A route behind the gateway. Whoever sends no token, or needs none, passes without a copy of the
-/// route and without an allocation.
+/// A route behind the gateway. Requests that send no token, or need none, pass without a copy of the route
+/// and without an allocation.
 #[derive(Clone)]
 pub struct Guarded<S> {
     inner: S,

@@ -1,4 +1,4 @@
-//! The route table: what `Service.routes` say, checked against what the services document.
+//! The route table: the rules in `Service.routes`, checked against the services' documentation.
 
 use std::collections::HashMap;
 
@@ -58,7 +58,7 @@ pub enum TableError {
 #[derive(Debug, Default)]
 pub struct Table(HashMap<String, Vec<Rule>>);
 
-/// Who may pass, and what they may ask.
+/// A route's rule: who may pass, and the parameters that its query may have.
 #[derive(Debug)]
 pub(crate) struct Rule {
     method: Method,

@@ -83,7 +83,7 @@ pub struct AssertionVerifier {
 }
 
 impl AssertionVerifier {
-    /// Believes what `issuer` signed with one of `keys`.
+    /// Believes assertions of `issuer` that are signed with one of `keys`.
     pub fn new(keys: Arc<dyn KeySource>, issuer: impl Into<String>, clock: Arc<dyn Clock>) -> Self {
         Self {
             keys,

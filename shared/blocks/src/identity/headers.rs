@@ -53,8 +53,8 @@ pub fn is_identity(name: &str) -> bool {
     })
 }
 
-/// Removes every identity header in whatever spelling, and a `Connection` header that names one: it
-/// would make the next proxy drop the true one.
+/// Removes identity headers in any spelling, and a `Connection` header that names one: it would make the
+/// next proxy drop the true one.
 pub fn strip(headers: &mut HeaderMap) {
     if headers.keys().any(|name| is_identity(name.as_str())) {
         let forged: Vec<HeaderName> = headers
@@ -114,7 +114,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Believes what `verifier` does, by the rules of `table`.
+    /// A guard that trusts `verifier`, by the rules of `table`.
     pub fn new(table: Table, verifier: Arc<AssertionVerifier>) -> Self {
         Self {
             table: Arc::new(table),

@@ -26,7 +26,7 @@ struct Claims {
     exp: i64,
 }
 
-/// Signs what operators ask, and checks it (`OPERATOR_KEY`).
+/// Signs and checks operators' requests (`OPERATOR_KEY`).
 #[derive(Clone)]
 pub struct OperatorKey(hmac::Key);
 

@@ -1,5 +1,5 @@
-//! The kit around every request of a process: request and trace ids, log line, metrics, time-out,
-//! body limit, panics, security headers, and problem+json for whatever no handler answers.
+//! The kit around every request of a process: request and trace ids, log line, metrics, time-out, body
+//! limit, panics, security headers, and problem+json where no handler answers.
 //!
 //! It is one hand-written layer: a layer each for these things costs twice as much per request.
 //!

@@ -30,7 +30,7 @@ impl HandOver {
         )
     }
 
-    /// Gives what a commit published. A relay that waits for its bus lets the channel fill: the rest
+    /// Hands over the events of a commit. A relay that waits for its bus lets the channel fill: the rest
     /// stays in the outbox and is read from there.
     pub fn give(&self, events: Vec<Pending>) {
         if !events.is_empty() && self.to.try_send(events).is_err() {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Outbox;
 use crate::error::BoxError;
 
-/// An event in an outbox, without what it says.
+/// An event in an outbox, without its data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxRow {
     /// Its place in the order of commits: see [`super::Place`].
@@ -55,6 +55,6 @@ pub trait InspectOutbox: Outbox {
     /// has them.
     ///
     /// # Errors
-    /// When the store can't be reached; what was made pending until then stays so.
+    /// When the store can't be reached; events made pending until then stay so.
     async fn republish(&self, since: DateTime<Utc>) -> Result<u64, BoxError>;
 }

@@ -25,7 +25,7 @@ pub(super) async fn drain(
     answer
 }
 
-/// Says of each event that it is published, to whoever follows a trace through the logs.
+/// Logs each event as published, for readers that follow a trace through the logs.
 pub(super) fn published(service: &'static str, events: &[Pending]) {
     if !tracing::enabled!(Level::DEBUG) {
         return;

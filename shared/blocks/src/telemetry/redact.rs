@@ -1,9 +1,9 @@
-//! Masks what must not be in a log: values of fields with telling names, and, in any text, tokens,
-//! e-mail addresses and what follows `password=` and the like.
+//! Masks secrets in a log: values of fields with telling names, and, in any text, tokens, e-mail addresses
+//! and the text after `password=` and the like.
 
 use std::borrow::Cow;
 
-/// What stands for a secret.
+/// The text shown for a secret.
 pub(super) const MASK: &str = "[masked]";
 
 /// Parts of names whose values are never shown.

@@ -1,4 +1,4 @@
-//! Groups: slow callers, callers that hang, lag tools, positions of another log.
+//! Groups: slow callers, callers that hang, lag tools, offsets of another log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -42,7 +42,7 @@ async fn publish_in_the_end(bus: &KafkaBus, batch: &[Message]) {
     }
 }
 
-/// Everything that is there, without what came twice.
+/// All records, without repeated ones.
 async fn first_of_each(bus: &KafkaBus, topic: &str, partitions: i32) -> Vec<Record> {
     let (mut seen, mut records) = (BTreeSet::new(), Vec::new());
     for partition in 0..partitions {
@@ -55,7 +55,7 @@ async fn first_of_each(bus: &KafkaBus, topic: &str, partitions: i32) -> Vec<Reco
     records
 }
 
-/// Reads on until `count` different records came, past whatever goes wrong.
+/// Reads on until `count` different records came, past all errors.
 async fn take_in_the_end(
     member: &mut dyn Subscription,
     positions: &MemoryPositions,

@@ -166,7 +166,7 @@ impl Place for Fleet {
         Ok(db)
     }
 
-    /// Every replica must have the same one, so whoever starts them says it.
+    /// All replicas need the same one, so it must be configured.
     fn kept_secret(&self) -> anyhow::Result<Option<Secret>> {
         Ok(None)
     }

@@ -50,7 +50,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     let within = Reach::to(&new)?;
     let listener = UnixListener::bind(&within.path)?;
     std::fs::set_permissions(&new, Permissions::from_mode(0o600))?;
-    // In one step, also over what a killed server left.
+    // In one step, also over the socket of a killed server.
     std::fs::rename(&new, path)?;
     Ok(listener)
 }

@@ -90,7 +90,7 @@ impl TopicLog {
         Self::open_with(path, durability, settings).await
     }
 
-    /// The log as `settings` say; it has none of the delivery's tables whatever they say.
+    /// Opens the log with `settings`, always without the delivery's tables.
     ///
     /// # Errors
     /// When the file can't be opened or read.

@@ -178,7 +178,7 @@ impl TopicLog {
 struct Walk {
     /// The keys of the records from here …
     from: i64,
-    /// … to here are looked at,
+    /// … to here are checked,
     to: i64,
     /// among all records of the partition, from here …
     start: i64,

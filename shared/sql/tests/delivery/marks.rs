@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::ledger::{MIGRATIONS, step};
 use crate::relay::{Bus, until};
 
-/// An outbox that marks nothing until it may, and counts what it is asked.
+/// An outbox that marks nothing until it may, and counts its calls.
 struct Reluctant {
     db: Db,
     may_mark: Semaphore,

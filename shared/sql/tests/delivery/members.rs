@@ -1,4 +1,4 @@
-//! Members of one group in different processes: what one left behind another one takes up.
+//! Members of one group in different processes: one takes up the keys that another left behind.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Calls to the outside are not made twice in the dark, whenever whoever makes them dies.
+//! Calls to the outside are not repeated while their outcome is unknown, at whatever moment a caller dies.
 
 use std::sync::Arc;
 

@@ -114,7 +114,7 @@ async fn a_member_that_stands_where_records_went_goes_on_behind_them() {
     publish(&log, &["d"], 20).await;
     assert_eq!(log.clean_up(at(21)).await.unwrap(), 3);
     assert_eq!(take(&mut *stands, 1).await[0].offset, 3);
-    // A new group, and one whose position is gone, start at the oldest.
+    // A new group, and one whose offset is gone, start at the oldest.
     for start in [None, Some(1)] {
         let positions = Arc::new(MemoryPositions::default());
         if let Some(next) = start {

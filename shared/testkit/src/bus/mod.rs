@@ -49,7 +49,7 @@ pub trait Adapter: Send {
     /// The adapter's abilities.
     fn guarantees(&self) -> Guarantees;
 
-    /// Stops the bus and opens it again on what it kept.
+    /// Stops the bus and opens it again on its stored data.
     async fn reopen(&mut self);
 }
 

@@ -165,7 +165,7 @@ impl<A: Adapter> Bench<A> {
                 }
             }
             if batch % 3 == 0 {
-                // Time passes between batches, so that what backs off is tried in between.
+                // Time passes between batches, so that back-offs end in between.
                 self.advance(700);
                 drop(self.store.retry_due().await);
             }
