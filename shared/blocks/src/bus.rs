@@ -18,7 +18,7 @@ pub const MAX_EVENT_BYTES: usize = 1_000_000;
 pub struct TopicSpec {
     /// The topic's name.
     pub name: String,
-    /// The number of partitions, fixed at creation.
+    /// Partition count, fixed at creation.
     pub partitions: u16,
     /// When old records are removed.
     pub cleanup: Cleanup,
@@ -52,7 +52,7 @@ impl From<&Topic> for TopicSpec {
 pub struct TopicPartition {
     /// The topic's name.
     pub topic: String,
-    /// The partition's number, from 0.
+    /// Partition number, from 0.
     pub partition: i32,
 }
 
@@ -61,7 +61,7 @@ pub struct TopicPartition {
 pub struct Record {
     /// The topic's name.
     pub topic: String,
-    /// The partition's number, from 0.
+    /// Partition number, from 0.
     pub partition: i32,
     /// Its place in the partition, from 0, ascending, with holes where records were dropped.
     pub offset: i64,
@@ -155,7 +155,7 @@ pub enum BusError {
     Refused {
         /// Its index in the batch. Those before it were accepted, those after it were not tried.
         index: usize,
-        /// The reason for the refusal.
+        /// The bus's reason.
         reason: String,
     },
     /// There is no such topic.

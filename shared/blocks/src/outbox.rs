@@ -81,7 +81,7 @@ impl From<&Pending> for Published {
     }
 }
 
-/// Number and age of the events that wait in an outbox.
+/// Number and age of the pending events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Depth {
     /// Events not yet published.

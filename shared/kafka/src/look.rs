@@ -17,7 +17,7 @@ use crate::client::{Ear, Settings, away};
 
 /// Time that a question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Time that a question may take which is asked again and again.
+/// The same for a question that is repeated.
 const GLANCE: Duration = Duration::from_millis(800);
 /// Time to listen for the reason after a question was not answered.
 const HEARING: Duration = Duration::from_millis(20);

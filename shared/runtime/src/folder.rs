@@ -125,7 +125,7 @@ impl DataDir {
         Ok(path)
     }
 
-    /// The socket through which the command line reaches a running server.
+    /// A running server's socket for the command line.
     pub fn socket(&self) -> PathBuf {
         socket(&self.path)
     }
@@ -193,7 +193,7 @@ impl DataDir {
 
 const ADDRESS: &str = "rookery.addr";
 
-/// The socket through which the command line reaches the server of `folder`.
+/// The socket of `folder`'s server for the command line.
 pub fn socket(folder: &Path) -> PathBuf {
     folder.join("rookery.sock")
 }

@@ -33,7 +33,7 @@ impl Alarm {
         self.stop.cancel();
     }
 
-    /// The outcome of the process: an error if the alarm was raised.
+    /// An error if the alarm was raised.
     ///
     /// # Errors
     /// With the first reason.

@@ -28,7 +28,7 @@ pub enum Role {
     StandsIn,
 }
 
-/// The adapters and settings that a service is opened over.
+/// The adapters and settings for opening a service.
 #[async_trait]
 pub trait Place: Send + Sync {
     /// The process's configuration.

@@ -195,7 +195,7 @@ impl Tx {
     }
 }
 
-/// The start of a part of a write that can be undone alone.
+/// The start of an undoable part of a write.
 #[must_use = "a savepoint is kept or undone"]
 pub(crate) struct Savepoint {
     events: usize,

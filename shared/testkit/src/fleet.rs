@@ -137,7 +137,7 @@ pub const NOWHERE: &str = "127.0.0.1:1";
 pub struct Store {
     /// The setting with its URL.
     pub setting: &'static str,
-    /// The variable that names a server for tests.
+    /// Variable with a server for tests.
     pub server: &'static str,
     /// Its URL on the server `{}`.
     pub url: &'static str,

@@ -11,9 +11,9 @@ use crate::fleet::{Alone, Executable, TEST_KAFKA, brokers};
 use crate::http::eventually;
 use crate::ports::free_port;
 
-/// The variable that names a Redis server for tests.
+/// Variable with a Redis server for tests.
 pub const TEST_REDIS_URL: &str = "TEST_REDIS_URL";
-/// The variable that names a MongoDB server for tests.
+/// Variable with a MongoDB server for tests.
 pub const TEST_MONGODB_URL: &str = "TEST_MONGODB_URL";
 
 /// The servers that the environment names for tests, one that speaks HTTP, one that accepts connections and

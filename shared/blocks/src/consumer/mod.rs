@@ -31,7 +31,7 @@ pub struct Consumer {
     pub group: &'static str,
     /// The topics it reads.
     pub topics: Vec<String>,
-    /// The store that keeps the group's state.
+    /// The group's store.
     pub store: Arc<dyn ConsumerStore>,
     /// The state of its member in this process.
     pub status: Arc<ConsumerStatus>,

@@ -58,7 +58,7 @@ pub enum TableError {
 #[derive(Debug, Default)]
 pub struct Table(HashMap<String, Vec<Rule>>);
 
-/// A route's rule: who may pass, and the parameters that its query may have.
+/// A route's rule: who may pass, and its query parameters.
 #[derive(Debug)]
 pub(crate) struct Rule {
     method: Method,

@@ -14,7 +14,7 @@ use crate::{Caller, Clock, Role};
 
 const TYPE: &str = "identity+jwt";
 const AUDIENCE: &str = "services";
-/// Number of verified assertions kept: one a caller and half a minute. A forgotten one is verified again.
+/// Verified assertions kept: one a caller and half a minute. A forgotten one is verified again.
 const REMEMBERED: usize = 8192;
 
 /// The claims of an assertion.

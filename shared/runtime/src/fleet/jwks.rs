@@ -27,7 +27,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Size limit of an answer; a key set has some hundred bytes.
 const MOST_BYTES: usize = 64 * 1024;
 
-/// Auth's public keys, fetched over HTTP.
+/// Auth's public keys, over HTTP.
 pub struct RemoteKeys {
     http: Client<HttpConnector, Empty<Bytes>>,
     url: Uri,

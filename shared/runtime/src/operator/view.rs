@@ -36,7 +36,7 @@ pub struct GroupView {
 pub struct RecordView {
     /// The topic.
     pub topic: String,
-    /// The partition's number, from 0.
+    /// Partition number, from 0.
     pub partition: i32,
     /// Its place in the partition.
     pub offset: i64,
@@ -80,7 +80,7 @@ pub struct Republish {
     pub service: Option<String>,
 }
 
-/// The outcome of publishing once more.
+/// The outcome of a republish.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Republished {
     /// The service.

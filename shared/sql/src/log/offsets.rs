@@ -24,7 +24,7 @@ pub struct GroupOffset {
     pub group: String,
     /// The topic.
     pub topic: String,
-    /// The partition's number, from 0.
+    /// Partition number, from 0.
     pub partition: i32,
     /// The offset of the next record that it will handle.
     pub next: i64,

@@ -53,7 +53,7 @@ pub struct FaultyBus {
 }
 
 impl FaultyBus {
-    /// Lets calls of `bus` fail as `faults` decide.
+    /// Wraps `bus`, failing as `faults` decide.
     pub fn new(bus: Arc<dyn EventBus>, faults: Arc<dyn BusFaults>) -> Self {
         Self { bus, faults }
     }

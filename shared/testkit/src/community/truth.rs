@@ -15,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const LATEST: usize = 1000;
 const LATEST_OF_USER: usize = 100;
 
-/// Asserts that everything acknowledged is there, and finds out the outcome of unanswered writes.
+/// Asserts acknowledged writes, and finds out the outcome of unanswered ones.
 pub async fn settle(client: &Client, writers: &mut [Writer]) {
     let community = writers[0].habits.community;
     let mut standing = posts(client, community).await;
