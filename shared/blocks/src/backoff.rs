@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// The pause after the first failure.
 const FIRST: Duration = Duration::from_millis(50);
-/// No pause is longer: what comes back is noticed within this time.
+/// The longest pause, and so the longest time until a recovery is noticed.
 const LONGEST: Duration = Duration::from_secs(3);
 
 /// Counts failures in a row.
@@ -26,29 +26,29 @@ impl Backoff {
         pause.mul_f64(rand::rng().random_range(0.75..1.0))
     }
 
-    /// How many failures there were since the last success.
+    /// Number of failures since the last success.
     pub fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// It works again.
+    /// Notes a success.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
 }
 
-/// How often a fault that lasts is told of again.
+/// Pause between log lines about a fault that lasts.
 const REMIND: Duration = Duration::from_secs(30);
 
-/// Says when a fault that lasts is worth another log line: when it begins, when its reason is another
-/// one, and now and then, so that whoever looks at the end of a log finds it.
+/// Decides when a lasting fault is logged again: when it begins, when its reason changes, and now and then,
+/// so that the end of a log shows it.
 #[derive(Debug, Default)]
 pub struct Reminder {
     told: Option<(String, Instant)>,
 }
 
 impl Reminder {
-    /// Whether to log `reason` now.
+    /// True if `reason` is to be logged now.
     pub fn is_due(&mut self, reason: &str) -> bool {
         let is_due = self
             .told

@@ -10,22 +10,22 @@ use events::{Cleanup, Headers, Message, Topic, topic};
 use crate::error::BoxError;
 
 /// The largest value that every adapter takes: a Kafka broker's default less room for key, headers and
-/// framing. What does not fit is refused before it is committed.
+/// framing. Larger events are refused before the commit.
 pub const MAX_EVENT_BYTES: usize = 1_000_000;
 
 /// A topic as an adapter creates it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {
-    /// Its name.
+    /// The topic's name.
     pub name: String,
-    /// Fixed at creation.
+    /// Partition count, fixed at creation.
     pub partitions: u16,
-    /// What happens to old records.
+    /// When old records are removed.
     pub cleanup: Cleanup,
 }
 
 impl TopicSpec {
-    /// The topic for what consumers of `topic` gave up on: as many partitions, kept 30 days.
+    /// The topic for dead letters of the consumers of `topic`: as many partitions, kept 30 days.
     pub fn dead_letters_of(topic: &Topic) -> Self {
         Self {
             name: events::dead_letter_topic(topic.name),
@@ -52,7 +52,7 @@ impl From<&Topic> for TopicSpec {
 pub struct TopicPartition {
     /// The topic's name.
     pub topic: String,
-    /// From 0.
+    /// Partition number, from 0.
     pub partition: i32,
 }
 
@@ -61,7 +61,7 @@ pub struct TopicPartition {
 pub struct Record {
     /// The topic's name.
     pub topic: String,
-    /// From 0.
+    /// Partition number, from 0.
     pub partition: i32,
     /// Its place in the partition, from 0, ascending, with holes where records were dropped.
     pub offset: i64,
@@ -69,9 +69,9 @@ pub struct Record {
     pub key: Option<String>,
     /// See [`events::header`].
     pub headers: Headers,
-    /// The bytes.
+    /// The payload.
     pub value: Vec<u8>,
-    /// When it happened, by its producer's word.
+    /// When it happened, according to its producer.
     pub time: DateTime<Utc>,
 }
 
@@ -135,7 +135,7 @@ impl Record {
     }
 }
 
-/// How far a partition reaches.
+/// The watermarks of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Extent {
     /// The offset of the oldest record still there (or `next` when there is none).
@@ -144,7 +144,7 @@ pub struct Extent {
     pub next: i64,
 }
 
-/// What the bus answers when it can't.
+/// An error of the bus.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// It can't be reached or can't write now; the same call may succeed later.
@@ -153,9 +153,9 @@ pub enum BusError {
     /// It will never take this message.
     #[error("the event bus refused message {index} of the batch: {reason}")]
     Refused {
-        /// Which one of the batch. Those before it were accepted, those after it were not looked at.
+        /// Its index in the batch. Those before it were accepted, those after it were not tried.
         index: usize,
-        /// Why.
+        /// The bus's reason.
         reason: String,
     },
     /// There is no such topic.
@@ -168,7 +168,7 @@ pub enum BusError {
     PartitionsChanged {
         /// The topic's name.
         topic: String,
-        /// As it is.
+        /// The partitions that it has.
         found: u16,
         /// As it should be.
         wanted: u16,
@@ -176,18 +176,18 @@ pub enum BusError {
 }
 
 impl BusError {
-    /// Whether `message` is for the topic that does not exist.
+    /// True if `message` is for the topic that does not exist.
     pub(crate) fn is_about(&self, message: &Message) -> bool {
         matches!(self, Self::UnknownTopic(topic) if *topic == message.topic)
     }
 }
 
-/// Where a consumer group stands, by its own store's word.
+/// A consumer group's offsets, as its own store has them.
 #[async_trait]
 pub trait Positions: Send + Sync {
-    /// The next offset of those of `partitions` of `topic` that the group has written about, where this
-    /// member now begins; what it goes on reading is not among them. A partition that is absent starts at
-    /// its oldest record.
+    /// The group's next offsets of `partitions` of `topic`, where this member now begins; partitions that
+    /// it already reads are not among them. A partition that is absent from the answer starts at its oldest
+    /// record.
     ///
     /// # Errors
     /// When the store can't be reached.
@@ -200,15 +200,15 @@ pub trait Positions: Send + Sync {
 
 /// At-least-once delivery of records, in order per key, to consumer groups.
 ///
-/// Whatever the adapter, these hold, and `testkit::bus` checks them:
+/// Every adapter keeps these promises, and `testkit::bus` checks them:
 /// - a batch that was accepted survives the process;
 /// - records of one key keep the order in which they were published;
-/// - a new group starts at the oldest record, another one where its own store says;
+/// - a new group starts at the oldest record, another one at the offsets in its own store;
 /// - each group sees every record; inside a group a partition has one member at a time;
 /// - a member that leaves hands its partitions to the others.
 #[async_trait]
 pub trait EventBus: Send + Sync {
-    /// Creates what is missing.
+    /// Creates the topics that are missing.
     ///
     /// # Errors
     /// [`BusError::PartitionsChanged`] when one exists with another count.
@@ -221,7 +221,7 @@ pub trait EventBus: Send + Sync {
     /// See [`BusError`].
     async fn publish(&self, batch: &[Message]) -> Result<(), BusError>;
 
-    /// Joins `group`; `positions` says where each assigned partition starts.
+    /// Joins `group`; each assigned partition starts at the offset in `positions`.
     ///
     /// # Errors
     /// When a topic does not exist or the bus can't be reached.
@@ -238,7 +238,7 @@ pub trait EventBus: Send + Sync {
     /// When the bus can't be reached.
     async fn topics(&self) -> Result<Vec<TopicSpec>, BusError>;
 
-    /// How far each partition of `topic` reaches, by partition number.
+    /// The watermarks of each partition of `topic`, by partition number.
     ///
     /// # Errors
     /// When the topic does not exist or the bus can't be reached.
@@ -263,13 +263,13 @@ pub trait Subscription: Send {
     /// Waits for records and gives up to `max` of them, never none. Dropping the future loses none.
     ///
     /// # Errors
-    /// When the bus or the positions can't be reached; the next call tries again.
+    /// When the bus or the group's store can't be reached; the next call tries again.
     async fn next(&mut self, max: usize) -> Result<Vec<Record>, BusError>;
 
-    /// Asks the positions again and goes on from there: after the store was emptied or rolled back.
+    /// Asks the store for the offsets again and goes on from there: after it was emptied or rolled back.
     ///
     /// # Errors
-    /// When the positions can't be reached.
+    /// When the group's store can't be reached.
     async fn rewind(&mut self) -> Result<(), BusError>;
 
     /// Tells the bus how far the group is. For lag tools only: nothing is ever read back from it.

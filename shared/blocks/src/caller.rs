@@ -71,7 +71,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whether it may do what only `owner` (or an admin) may.
+    /// True if it has the rights of `owner`: as that account or as an admin.
     pub fn may_act_for(&self, owner: i64) -> bool {
         self.id == owner || self.role == Role::Admin
     }

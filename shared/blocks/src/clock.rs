@@ -8,7 +8,7 @@ use uuid::{ContextV7, Timestamp, Uuid};
 
 /// The time in whole milliseconds, and ids that carry it.
 ///
-/// PostgreSQL keeps microseconds and MongoDB milliseconds: what is stored must come back as it was.
+/// PostgreSQL keeps microseconds and MongoDB milliseconds: a stored time must come back unchanged.
 pub trait Clock: Send + Sync + 'static {
     /// Now, in whole milliseconds.
     fn now(&self) -> DateTime<Utc>;

@@ -1,8 +1,8 @@
 //! Configuration: the environment over an optional TOML file over defaults. This is the only reader
 //! of the environment.
 //!
-//! A setting is a [`Setting`], owned by whoever reads it: the process' own are in [`process`], those of a
-//! service in its definition. A process loads its own and those of its services.
+//! A [`Setting`] belongs to its reader: the process's own are in [`process`], those of a service in its
+//! definition. A process loads its own and those of its services.
 
 mod parts;
 pub mod process;
@@ -22,7 +22,7 @@ pub use values::{Durability, Environment, LogFormat, Secret};
 use crate::telemetry;
 use source::{Given, Sources};
 
-/// What a process was told: its own settings by name, those of its services by [`Config::get`].
+/// A process's configuration: its own settings as fields, those of its services by [`Config::get`].
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -66,7 +66,7 @@ pub struct Config {
     unknown: Vec<Unknown>,
 }
 
-/// A setting in force, with what it says.
+/// A setting in force, with its value.
 #[derive(Clone)]
 struct Value {
     of: &'static dyn AnySetting,
@@ -93,7 +93,7 @@ impl Value {
         }
     }
 
-    /// The error that says what it must be.
+    /// The error about a wrong value, with the valid ones.
     fn refuse(&self) -> ConfigError {
         let row = self.row();
         ConfigError::Value {
@@ -112,43 +112,43 @@ impl Value {
 /// An environment variable that is no setting, but nearly one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {
-    /// Its name.
+    /// The variable's name.
     pub name: String,
     /// The setting that was probably meant.
     pub meant: &'static str,
 }
 
-/// Why a process can't start with what it was told.
+/// The reason why a process can't start with its configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read or is not TOML.
     #[error("could not read {path}: {reason}")]
     File {
-        /// Which file.
+        /// The file's path.
         path: String,
-        /// What is wrong with it.
+        /// The fault in it.
         reason: String,
     },
     /// The file has a key that means nothing.
     #[error("{path} has an unknown key {key:?}{}", hint.map(|known| format!(", did you mean {known:?}?")).unwrap_or_default())]
     UnknownKey {
-        /// Which file.
+        /// The file's path.
         path: String,
         /// The key.
         key: String,
         /// The known key nearest to it.
         hint: Option<&'static str>,
     },
-    /// A value is not what it must be.
+    /// A value is not valid.
     #[error("{name} is {found} (from {source_name}), expected {expected}")]
     Value {
         /// The setting.
         name: &'static str,
-        /// What it said; masked when it is a secret.
+        /// The value found; masked when it is a secret.
         found: String,
-        /// Where it said so.
+        /// The source of the value.
         source_name: String,
-        /// What it must be.
+        /// The values that would be right.
         expected: String,
     },
 }
@@ -159,12 +159,12 @@ const SECRET_BYTES: usize = 32;
 const SECRET_DISTINCT: usize = 8;
 
 impl Config {
-    /// Reads the environment over the file at `path` (or at `ROOKERY_CONFIG`) over the defaults: the
-    /// process' settings and `more`. An empty variable counts as absent.
+    /// Reads the environment over the file at `path` (or at `ROOKERY_CONFIG`) over the defaults, for the
+    /// process's settings and `more`. An empty variable counts as absent.
     ///
     /// # Errors
-    /// When the file can't be read, has an unknown key, or any value is not what it must be; the
-    /// message says which, what it was and what was expected.
+    /// When the file can't be read, has an unknown key, or a value is wrong. The message names the setting,
+    /// its value and what was expected.
     pub fn load(
         path: Option<&Path>,
         more: &[&'static dyn AnySetting],
@@ -223,12 +223,12 @@ impl Config {
         })
     }
 
-    /// What `setting` says. One that this process was not loaded with says its default.
+    /// The value of `setting`; its default if this process was not loaded with it.
     pub fn get<T>(&self, setting: &Setting<T>) -> T {
         read(&self.values, setting)
     }
 
-    /// What the process logs, and how.
+    /// The settings of this process's log.
     pub fn telemetry(&self) -> telemetry::Settings {
         telemetry::Settings {
             name: self.app_name.clone(),
@@ -244,8 +244,7 @@ impl Config {
         self.values.iter().map(Value::row)
     }
 
-    /// What was put together from other settings, and from which: what is said about the whole is meant
-    /// for them.
+    /// Settings composed of others, with the names of those: an error about the whole is about its parts.
     pub fn composed(&self) -> impl Iterator<Item = Row> {
         self.show().filter(|row| {
             let mut wholes = parts::WHOLES.iter();
@@ -253,13 +252,13 @@ impl Config {
         })
     }
 
-    /// Environment variables that look like settings and are none.
+    /// Environment variables that look like settings but are none.
     pub fn unknown(&self) -> &[Unknown] {
         &self.unknown
     }
 
-    /// Refuses keys that could be guessed, in production. For whoever uses them: a command that encrypts
-    /// nothing should not have to be told the secret.
+    /// Refuses keys that could be guessed, in production. Called where they are used: a command that
+    /// encrypts nothing should not need the secret.
     ///
     /// # Errors
     /// Names the first one.

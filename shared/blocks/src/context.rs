@@ -1,5 +1,5 @@
-//! What a piece of work belongs to: the request (or the event) that caused it. It is carried by the
-//! task, so that a log line, an event and a problem all name the same trace.
+//! The request or event that caused a piece of work. The task carries it, so that a log line, an event and
+//! a problem all name the same trace.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,10 +13,10 @@ tokio::task_local! {
     static CURRENT: Option<Cause>;
 }
 
-/// Where a piece of work stands in its trace.
+/// A piece of work's place in its trace.
 #[derive(Debug, Clone, Default)]
 pub struct Trace {
-    /// What is passed on to what the work causes. Its span is the work's own.
+    /// The context passed on to work that this causes. Its span is this work's own.
     pub own: Context,
     /// The span that caused the work, where somebody named it.
     pub parent: Option<Traceparent>,
@@ -47,15 +47,15 @@ pub struct RequestContext {
     pub path: String,
     /// The path of the request that this one asks about, where a gateway asks about one.
     pub about: OnceLock<String>,
-    /// Who is calling, once that is known; for log lines.
+    /// The caller's account, once it is known; for log lines.
     pub user_id: OnceLock<i64>,
-    /// Whether the client is waited for: it has not sent all of its body yet.
+    /// True while the client has not sent all of its body.
     pub receiving: AtomicBool,
-    /// Whether a gateway reads the answer, which looks at nothing but the identity in it.
+    /// True if a gateway reads the answer, which needs only the identity in it.
     pub for_gateway: AtomicBool,
 }
 
-/// What a task works for. Cheap to clone.
+/// The cause of a task. Cheap to clone.
 #[derive(Debug, Clone)]
 pub enum Cause {
     /// A request.
@@ -82,7 +82,7 @@ impl Cause {
     }
 }
 
-/// What this task works for, as far as that is known.
+/// The cause of this task, as far as it is known.
 pub fn cause() -> Option<Cause> {
     CURRENT.try_with(Clone::clone).ok().flatten()
 }
@@ -110,9 +110,9 @@ pub fn asks_about(path: &str) {
     with_request(|request| request.about.set(path.to_owned()).ok());
 }
 
-/// Notes that a gateway reads the answer to this request, and nobody behind it: it goes without the ids
-/// and security headers, which would be the larger part of what it says, and without an access line: the
-/// request that it is about has one of its own.
+/// Notes that a gateway reads the answer to this request, and nobody behind it. The answer then has no ids
+/// and security headers, which would be the larger part of it. Nor does it get an access line, as the
+/// request behind it has its own.
 pub fn answers_gateway() {
     with_request(|request| request.for_gateway.store(true, Ordering::Relaxed));
 }

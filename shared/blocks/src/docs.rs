@@ -49,7 +49,7 @@ pub fn router(openapi: &OpenApi) -> Router {
     pages().route("/openapi.json", get(document))
 }
 
-/// The pages that show whatever is at `/openapi.json`.
+/// The pages that show any document at `/openapi.json`.
 pub fn pages() -> Router {
     Router::new()
         .route("/docs", get(async || page(DOCS)))

@@ -5,8 +5,8 @@ use std::any::Any;
 /// A cause that somebody else understands.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An error and its causes on one line, for a log line or a dead letter. A cause that the error before
-/// it has in its own words already is not said twice.
+/// An error and its causes on one line, for a log line or a dead letter. A cause that the error before it
+/// already quotes is not repeated.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -21,7 +21,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())

@@ -1,9 +1,8 @@
-//! What operators and their machines ask: `/health` (alive), `/ready` (can serve), `/health/db` and
-//! `/health/events` (how a part is), `/metrics`, and `/` that says where everything is.
+//! Endpoints for operators and their machines: `/health` (alive), `/ready` (can serve), `/health/db` and
+//! `/health/events` (the state of a part), `/metrics`, and `/` that says where everything is.
 //!
-//! `/metrics` answers programs on the same machine that come straight to the process: whoever comes
-//! from elsewhere, or through a proxy, gets the 404 of a path that does not exist, unless
-//! [`Health::metrics_for_all`] says otherwise.
+//! `/metrics` answers programs on the same machine that connect directly. Others, and all requests through
+//! a proxy, get the 404 of a path that does not exist, unless [`Health::metrics_for_all`] says otherwise.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -55,7 +54,7 @@ impl Health {
         }))
     }
 
-    /// Whether `/metrics` answers others than this machine.
+    /// Has `/metrics` answer other machines, too.
     ///
     /// # Panics
     /// When the router was made already.
@@ -130,7 +129,7 @@ impl Health {
     }
 }
 
-/// What a check found.
+/// The result of a check.
 struct Finding {
     service: &'static str,
     check: &'static str,
@@ -159,7 +158,7 @@ async fn answer(service: &'static str, check: &dyn Check) -> Finding {
 }
 
 impl Findings {
-    /// Each service with `ok`, or what of it does not answer.
+    /// Each service with `ok`, or its parts that do not answer.
     fn by_service(
         &self,
         services: impl Iterator<Item = &'static str>,
@@ -174,7 +173,7 @@ impl Findings {
             .collect()
     }
 
-    /// What does not answer, as `posts: database, events`.
+    /// The parts that do not answer, as `posts: database, events`.
     fn failing(&self, service: Option<&str>) -> Option<String> {
         let failing = self.0.iter().filter(|found| !found.ok);
         let mut text = String::new();
@@ -194,7 +193,7 @@ impl Findings {
         (!text.is_empty()).then_some(text)
     }
 
-    /// `said` when all is well, otherwise 503 with what does not answer.
+    /// Answers `said` when all is well, otherwise 503 with the parts that do not answer.
     fn answer(&self, said: &Said<'_>) -> Response {
         match self.failing(None) {
             None => uncached(Json(said)),
@@ -229,8 +228,7 @@ async fn alive(State(health): State<Health>) -> Response {
     }))
 }
 
-/// 503 while something is missing without which nothing can be served; what else is missing is said
-/// beside.
+/// 503 while a vital part is missing; a 200 lists other missing parts.
 async fn ready(State(health): State<Health>) -> Response {
     let found = health.ask(None).await;
     let services = found.by_service(health.0.services.iter().map(|(service, _)| *service));
@@ -243,8 +241,8 @@ async fn ready(State(health): State<Health>) -> Response {
     })
 }
 
-/// Whether a program on this machine asks for itself. A proxy here connects from here, too, but says
-/// that it asks for somebody else.
+/// True if a program on this machine asks for itself. A proxy here connects from here, too, but says that
+/// it asks for somebody else.
 fn is_local(request: &Request) -> bool {
     let peer = request.extensions().get::<Peer>();
     let passed_on = [

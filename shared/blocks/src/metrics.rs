@@ -1,7 +1,7 @@
 //! Every metric of the system, with its name and its help text: `OpenMetrics` at `/metrics`.
 //!
-//! Who measures asks once for a handle ([`Metrics::consumer`], [`Metrics::relay`], [`Metrics::http`])
-//! and keeps it: recording then costs a few atomic additions.
+//! A caller asks once for a handle ([`Metrics::consumer`], [`Metrics::relay`], [`Metrics::http`]) and keeps
+//! it: recording then costs a few atomic additions.
 
 mod freshness;
 
@@ -22,10 +22,10 @@ use crate::consumer::Applied;
 
 pub use freshness::{Freshness, Quantiles};
 
-/// The media type of what [`Metrics::encode`] gives.
+/// The media type of the output of [`Metrics::encode`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A metric's name, without the `_total` that counters get, and what it says.
+/// A metric's name, without the `_total` that counters get, and its help text.
 type Named = (&'static str, &'static str);
 
 const HTTP_REQUESTS: Named = ("http_requests", "Requests answered");
@@ -231,7 +231,7 @@ impl Metrics {
         recorders.entry(group.to_owned()).or_default().clone()
     }
 
-    /// How far a consumer group is behind on `topic`, as last noted; 0 before that.
+    /// The lag of a consumer group on `topic`, as last noted; 0 before that.
     pub fn lag(&self, group: &str, topic: &str) -> i64 {
         self.consumer_lag
             .get(&LagLabels {
@@ -267,7 +267,7 @@ impl HttpMetrics {
     }
 }
 
-/// What a service's relay does.
+/// The metrics of a service's relay.
 #[derive(Debug, Clone)]
 pub struct RelayMetrics {
     published: Counter,
@@ -286,7 +286,7 @@ impl RelayMetrics {
     }
 }
 
-/// What a consumer group does.
+/// The metrics of a consumer group.
 #[derive(Debug, Clone)]
 pub struct ConsumerMetrics {
     group: String,
@@ -302,7 +302,7 @@ pub struct ConsumerMetrics {
 }
 
 impl ConsumerMetrics {
-    /// Counts what became of a batch.
+    /// Counts the outcome of a batch.
     pub fn record(&self, applied: &Applied) {
         self.handled.inc_by(applied.handled);
         self.skipped.inc_by(applied.skipped);

@@ -7,7 +7,8 @@ use futures::{Stream, StreamExt};
 use http::header::CONTENT_TYPE;
 use serde::Serialize;
 
-/// A line of JSON each for what `stream` gives. An error cuts the answer off, which its reader sees.
+/// Answers with a line of JSON for each item of `stream`. An error cuts the answer off, which its reader
+/// sees.
 pub fn answer<T, S>(stream: S) -> Response
 where
     T: Serialize,

@@ -14,8 +14,8 @@ use crate::error::BoxError;
 pub use self::hand_over::HandOver;
 pub use self::inspect::{InspectOutbox, OutboxRow};
 
-/// Which event of an outbox, and where in it: what was committed later is greater. A row's number, or
-/// the event's own id where that is a `UUIDv7`.
+/// An event's place in its outbox; later commits have greater ones. It is a row's number, or the event's
+/// own id where that is a `UUIDv7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place(u128);
 
@@ -57,18 +57,18 @@ impl std::fmt::Display for Place {
 /// An event that is committed in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
-    /// Where it stands.
+    /// Its place in the outbox.
     pub place: Place,
-    /// What to publish.
+    /// The message to publish.
     pub message: Message,
 }
 
 /// An event that the bus has accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// Where it stands.
+    /// Its place in the outbox.
     pub place: Place,
-    /// The partition key: what it is about, and with that where a store may keep it.
+    /// The partition key, which tells the subject and so where a store may keep it.
     pub key: String,
 }
 
@@ -81,7 +81,7 @@ impl From<&Pending> for Published {
     }
 }
 
-/// How much waits in an outbox.
+/// Number and age of the pending events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Depth {
     /// Events not yet published.
@@ -103,17 +103,16 @@ pub trait Outbox: Send + Sync {
     /// The service whose outbox it is.
     fn service(&self) -> &'static str;
 
-    /// What the writing side hands over after each commit, in the order of the commits where one
-    /// writer makes them. Given once. A full
-    /// channel drops, and [`Outbox::fell_behind`] says so.
+    /// The events of each commit, handed over in memory; in the order of commits where one writer makes
+    /// them. Given once. A full channel drops, and [`Outbox::fell_behind`] says so.
     fn committed(&self) -> Option<mpsc::Receiver<Vec<Pending>>>;
 
-    /// Whether events were dropped from the hand-over since the last call: what comes later must not
-    /// overtake them, so the relay reads the outbox from its oldest pending row.
+    /// True if events were dropped from the hand-over since the last call. Later events must not overtake
+    /// them, so the relay reads the outbox from its oldest pending row.
     fn fell_behind(&self) -> bool;
 
-    /// Up to `max` pending events after the place `after`, oldest first; with `before`, only those
-    /// written before then. What the last one's place leaves out is found by asking from the start.
+    /// Up to `max` pending events after the place `after`, oldest first; with `before`, only those written
+    /// before then. An event that commits late with a lower place is found by asking again from the start.
     ///
     /// # Errors
     /// When the store can't be reached.
@@ -124,8 +123,7 @@ pub trait Outbox: Send + Sync {
         max: usize,
     ) -> Result<Vec<Pending>, BoxError>;
 
-    /// Whether events are not among the pending ones before others are marked, as where they lie in
-    /// documents of which the first one is looked for.
+    /// True if `pending` shows only the first event of each document, and others after it is marked.
     fn hides_some(&self) -> bool {
         false
     }
@@ -142,7 +140,7 @@ pub trait Outbox: Send + Sync {
     /// When the store can't be reached.
     async fn mark_refused(&self, place: Place, reason: &str) -> Result<(), BoxError>;
 
-    /// How much waits.
+    /// Counts the pending events.
     ///
     /// # Errors
     /// When the store can't be reached.
@@ -168,5 +166,5 @@ pub trait Outbox: Send + Sync {
     async fn remove_published(&self, before: DateTime<Utc>) -> Result<u64, BoxError>;
 }
 
-/// How long a lease lasts without renewal, in ms.
+/// Lifetime of a lease without renewal, in ms.
 pub const LEASE_MS: i64 = 5_000;

@@ -29,7 +29,7 @@ pub struct Route {
     pub methods: &'static [&'static str],
     /// As axum writes it, without a trailing slash: `/api/posts/{id}`.
     pub path: &'static str,
-    /// Who may pass.
+    /// Who may pass the gateway.
     pub mode: Mode,
 }
 
@@ -68,16 +68,16 @@ impl Route {
 /// Something a service needs and can ask after.
 #[async_trait]
 pub trait Check: Send + Sync {
-    /// What is checked: `database`, `events`.
+    /// The part that is checked: `database`, `events`.
     fn name(&self) -> &'static str;
-    /// Whether it answers.
+    /// Succeeds if the part answers.
     ///
     /// # Errors
-    /// Why it does not.
+    /// The reason why it does not.
     async fn check(&self) -> Result<(), BoxError>;
 
-    /// Whether nothing can be served without it. A service whose events wait serves on: `/ready` says
-    /// so, and stays 200.
+    /// True if nothing can be served without it. A service whose events wait serves on: `/ready` says so,
+    /// and stays 200.
     fn is_vital(&self) -> bool {
         true
     }
@@ -86,12 +86,12 @@ pub trait Check: Send + Sync {
 /// Work that goes on beside requests until the token is cancelled.
 #[async_trait]
 pub trait Background: Send + Sync {
-    /// For log lines.
+    /// A name for log lines.
     fn name(&self) -> &'static str;
     /// Runs until `stop` is cancelled. An error ends the process.
     ///
     /// # Errors
-    /// What made it impossible to go on.
+    /// The reason why it can't go on.
     async fn run(&self, stop: CancellationToken) -> anyhow::Result<()>;
 }
 
@@ -107,12 +107,12 @@ pub struct Service {
     pub topics: &'static [Topic],
     /// The event types it publishes.
     pub publishes: &'static [&'static str],
-    /// Its consumer groups.
+    /// The consumer groups that it runs.
     pub consumers: Vec<Consumer>,
     /// Its outbox, where it has one.
     pub outbox: Option<Arc<dyn InspectOutbox>>,
-    /// What it needs to serve.
+    /// Checks of the parts that it needs to serve.
     pub checks: Vec<Arc<dyn Check>>,
-    /// What else it runs.
+    /// Other work that it runs.
     pub background: Vec<Arc<dyn Background>>,
 }

@@ -1,4 +1,4 @@
-//! What makes a struct an event.
+//! The trait of events, and the macro that declares them.
 
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -1,4 +1,5 @@
-//! What travels: the value a person reads in a console consumer, and headers for everything else.
+//! An event's form on a topic: the value that a person reads in a console consumer, and headers for the
+//! rest.
 
 use std::sync::Arc;
 
@@ -9,12 +10,12 @@ use uuid::Uuid;
 use crate::Event;
 use crate::trace::{Traceparent, tracestate};
 
-/// Header names: `CloudEvents` 1.0 in the Kafka protocol binding (binary mode), W3C trace context,
-/// and what a dead letter carries besides.
+/// Header names: `CloudEvents` 1.0 in the Kafka protocol binding (binary mode), W3C trace context, and the
+/// headers of dead letters.
 pub mod header {
     /// `CloudEvents` version, always `1.0`.
     pub const SPEC_VERSION: &str = "ce_specversion";
-    /// The event's id (UUIDv7); what consumers dedupe by.
+    /// The event's id (UUIDv7), by which consumers dedupe.
     pub const ID: &str = "ce_id";
     /// `post.created` and the like.
     pub const TYPE: &str = "ce_type";
@@ -30,7 +31,7 @@ pub mod header {
     pub const DATA_SCHEMA: &str = "ce_dataschema";
     /// W3C trace context of the request that caused it.
     pub const TRACEPARENT: &str = "traceparent";
-    /// What tracing systems say of that trace; only where the request had one.
+    /// The tracing systems' data about that trace; only where the request had some.
     pub const TRACESTATE: &str = "tracestate";
     /// The correlation id of the request that caused it.
     pub const CORRELATION_ID: &str = "correlation-id";
@@ -39,9 +40,9 @@ pub mod header {
     pub const DLQ_ERROR: &str = "dlq_error";
     /// Dead letters: `poison` or `rejected`.
     pub const DLQ_REASON: &str = "dlq_reason";
-    /// Dead letters: how often it was tried.
+    /// Dead letters: the number of attempts.
     pub const DLQ_ATTEMPTS: &str = "dlq_attempts";
-    /// Dead letters: where it came from, as `topic/partition/offset`.
+    /// Dead letters: the record's origin, as `topic/partition/offset`.
     pub const DLQ_ORIGIN: &str = "dlq_origin";
     /// Dead letters: the consumer group that gave up.
     pub const DLQ_GROUP: &str = "dlq_group";
@@ -50,19 +51,19 @@ pub mod header {
 /// Header names and values in the order they were written.
 pub type Headers = Vec<(String, String)>;
 
-/// What an event belongs to: the request (or the event) that caused it. Cheap to clone.
+/// The request or event that caused an event. Cheap to clone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Context {
     /// The trace, and the span in it that caused the event.
     pub traceparent: Option<Traceparent>,
-    /// What [`tracestate`] made of the header.
+    /// The `tracestate` header, as cut by [`tracestate`].
     pub tracestate: Option<Arc<str>>,
     /// The correlation id given by the client, or made by the gateway.
     pub correlation_id: Option<Arc<str>>,
 }
 
 impl Context {
-    /// What the headers of a record say. A malformed trace is none: an event is good without.
+    /// The context in a record's headers. A malformed trace is left out: an event is good without.
     pub fn of(headers: &Headers) -> Self {
         let traceparent = find(headers, header::TRACEPARENT).and_then(Traceparent::parse);
         Self {
@@ -105,10 +106,10 @@ pub struct Message {
     pub time: DateTime<Utc>,
 }
 
-/// An event with what is known about it.
+/// An event with its metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// Unique: what consumers dedupe by.
+    /// The event's unique id, by which consumers dedupe.
     pub id: Uuid,
     /// The topic's name.
     pub topic: String,
@@ -136,12 +137,12 @@ pub enum Malformed {
     /// A header that every event has is absent.
     #[error("header {0} is missing")]
     MissingHeader(&'static str),
-    /// A header's value is not what it should be.
+    /// A header's value is invalid.
     #[error("header {name} is malformed: {value:?}")]
     BadHeader {
-        /// Which one.
+        /// The header's name.
         name: &'static str,
-        /// What it said.
+        /// The value found.
         value: String,
     },
     /// The record's key is not the subject, so its place among the subject's events is not known.
@@ -149,7 +150,7 @@ pub enum Malformed {
     KeyIsNotSubject {
         /// The record's key.
         key: Option<String>,
-        /// What the header says.
+        /// The subject in the header.
         subject: String,
     },
     /// The value is not JSON of the expected shape.
@@ -157,14 +158,14 @@ pub enum Malformed {
     Value {
         /// The type it claims to be.
         event_type: String,
-        /// What the parser says.
+        /// The parser's error.
         #[source]
         source: serde_json::Error,
     },
     /// Written by a newer release than this reader.
     #[error("{event_type} has schema version {found}, this reader knows up to {known}")]
     UnknownSchema {
-        /// The type.
+        /// The event's type.
         event_type: String,
         /// The version in the header.
         found: u16,

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{Context, Envelope, Event, Traceparent};
 
-/// When everything happened.
+/// The time of all events here.
 pub const TIME: DateTime<Utc> = DateTime::from_timestamp_millis(1_767_268_800_000).unwrap();
 
 fn folder() -> PathBuf {
@@ -27,7 +27,7 @@ fn envelope<E: Event>(event: &E) -> Envelope {
     Envelope::new(id, "a-service", TIME, 1, context, event).unwrap()
 }
 
-/// Holds an event to be written as its golden file says, and read again as it was.
+/// Asserts that an event is written as in its golden file, and read back unchanged.
 pub fn is_kept<E: Event + PartialEq + Debug>(event: &E) {
     let envelope = envelope(event);
     let mut text = format!("topic: {}\nkey: {}\n", envelope.topic, envelope.subject);

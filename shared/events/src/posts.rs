@@ -1,5 +1,4 @@
-//! What became of posts. Every event carries the whole state, so that the last one of a post is enough
-//! to rebuild from.
+//! Events of posts. Each carries the whole state, so that the last one of a post is enough to rebuild from.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -13,7 +12,7 @@ events! {
     pub struct PostCreated = "post.created" version 1 {
         /// The post's id: the key.
         pub post_id: Uuid = Uuid::from_u128(7),
-        /// Who wrote it.
+        /// The author.
         pub user_id: i64 = 3,
         /// The author's name when the event happened.
         pub username: String = "ada".into(),
@@ -32,7 +31,7 @@ events! {
     pub struct PostUpdated = "post.updated" version 1 {
         /// The post's id: the key.
         pub post_id: Uuid = Uuid::from_u128(7),
-        /// Who wrote it.
+        /// The author.
         pub user_id: i64 = 3,
         /// The author's name when the event happened.
         pub username: String = "ada".into(),
@@ -51,7 +50,7 @@ events! {
     pub struct PostDeleted = "post.deleted" version 1 {
         /// The post's id: the key.
         pub post_id: Uuid = Uuid::from_u128(7),
-        /// Who had written it.
+        /// The former author.
         pub user_id: i64 = 3,
     }
 }

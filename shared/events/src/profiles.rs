@@ -1,4 +1,4 @@
-//! What became of profiles. Ids only: nobody needs an address or a phone number from a topic.
+//! Events of profiles. Ids only: nobody needs an address or a phone number from a topic.
 
 use crate::topic;
 
@@ -9,7 +9,7 @@ events! {
     pub struct ProfileCreated = "profile.created" version 1 {
         /// The profile: the key.
         pub profile_id: i64 = 5,
-        /// Whose it is.
+        /// The account that owns it.
         pub user_id: i64 = 3,
     }
 
@@ -17,7 +17,7 @@ events! {
     pub struct ProfileUpdated = "profile.updated" version 1 {
         /// The profile: the key.
         pub profile_id: i64 = 5,
-        /// Whose it is.
+        /// The account that owns it.
         pub user_id: i64 = 3,
     }
 
@@ -25,7 +25,7 @@ events! {
     pub struct ProfileDeleted = "profile.deleted" version 1 {
         /// The profile: the key.
         pub profile_id: i64 = 5,
-        /// Whose it is.
+        /// The account that owned it.
         pub user_id: i64 = 3,
     }
 }

@@ -1,6 +1,6 @@
 //! The topics: their names, partitions and how long they keep what they carry.
 
-/// How a topic lets go of old records.
+/// The way a topic removes old records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cleanup {
     /// Records older than this many milliseconds are dropped.
@@ -22,16 +22,16 @@ pub struct Topic {
     pub name: &'static str,
     /// Fixed at creation: the key's hash picks the partition, so another count would break order.
     pub partitions: u16,
-    /// What happens to old records.
+    /// The way old records are removed.
     pub cleanup: Cleanup,
 }
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// How long personal data stays on a topic.
+/// Time that personal data stays on a topic, in ms.
 pub const WEEK_MS: u64 = 7 * DAY_MS;
 
-/// How long a dead letter stays on its topic.
+/// Time that a dead letter stays on its topic, in ms.
 pub const DEAD_LETTER_MS: u64 = 30 * DAY_MS;
 
 const fn weekly(name: &'static str, partitions: u16) -> Topic {
@@ -42,21 +42,21 @@ const fn weekly(name: &'static str, partitions: u16) -> Topic {
     }
 }
 
-/// What became of posts. Compacted: the last event of each post stays for ever, rebuilds read it.
+/// Events of posts. Compacted: the last event of each post stays for ever, rebuilds read it.
 pub const POSTS: Topic = Topic {
     name: "posts-events",
     partitions: 6,
     cleanup: Cleanup::Compact { after_ms: WEEK_MS },
 };
-/// What became of accounts.
+/// Events of accounts.
 pub const USERS: Topic = weekly("user.events", 3);
-/// What became of profiles.
+/// Events of profiles.
 pub const PROFILES: Topic = weekly("profile.events", 3);
 
 /// Every topic a service publishes to.
 pub const ALL: &[Topic] = &[POSTS, USERS, PROFILES];
 
-/// The name of the topic for what consumers of `topic` gave up on.
+/// The name of the dead-letter topic for consumers of `topic`.
 ///
 /// ```
 /// assert_eq!(events::dead_letter_topic(events::topic::POSTS.name), "posts-events.dlq");

@@ -1,5 +1,5 @@
-//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): which trace something belongs to, as
-//! requests and events carry it.
+//! W3C Trace Context (<https://www.w3.org/TR/trace-context/>): the trace of a request or an event, as both
+//! carry it.
 
 use std::fmt;
 use std::io::Write as _;
@@ -39,8 +39,8 @@ impl Traceparent {
         self
     }
 
-    /// Reads a header. Of a future version, what this one knows is taken; flags other than `sampled`
-    /// mean nothing yet and are cleared, as the standard wants.
+    /// Reads a header. Of a future version, the known parts are taken. Flags other than `sampled` mean
+    /// nothing yet and are cleared, as the standard wants.
     pub fn parse(text: &str) -> Option<Self> {
         let (head, rest) = text.as_bytes().split_first_chunk::<LENGTH>()?;
         let mut own = *head;
@@ -82,7 +82,7 @@ impl Traceparent {
         self.0.ends_with(b"1")
     }
 
-    /// As it is sent.
+    /// The text of the header.
     #[expect(clippy::missing_panics_doc, reason = "it is made of ASCII alone")]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("hex digits and dashes are ASCII")
@@ -100,8 +100,8 @@ fn write_hex(mut to: &mut [u8], id: u128) {
     write!(to, "{id:0width$x}").expect("an id has no more digits than its place");
 }
 
-/// What is passed on of the `tracestate` headers of a message: whole entries, at most
-/// [`TRACESTATE_BYTES`] of them. Nothing of a malformed one.
+/// The part of a message's `tracestate` headers that is passed on: whole entries, at most
+/// [`TRACESTATE_BYTES`]. Nothing of a malformed one.
 pub fn tracestate<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<Arc<str>> {
     let mut entries: Vec<(&str, &str)> = Vec::new();
     let given = headers.into_iter().flat_map(|header| header.split(','));

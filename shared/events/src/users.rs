@@ -1,4 +1,4 @@
-//! What became of accounts. The topic forgets after a week, since it carries personal data.
+//! Events of accounts. The topic forgets after a week, since it carries personal data.
 
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ events! {
         pub user_id: i64 = 3,
         /// As the user writes it.
         pub username: String = "ada".into(),
-        /// Where mail goes.
+        /// The address for mail.
         pub email: String = "ada@example.com".into(),
         /// `admin`, `user` or `guest`.
         pub role: String = "user".into(),
@@ -52,17 +52,17 @@ events! {
     }
 }
 
-/// What an event is to the services that show an account.
+/// An event's meaning for services that show an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountChange {
-    /// It has this name now.
+    /// The account has this name now.
     Named {
         /// The account.
         user_id: i64,
-        /// Its name.
+        /// The account's name.
         username: String,
     },
-    /// It was closed.
+    /// The account was closed.
     Closed {
         /// The account.
         user_id: i64,
@@ -70,7 +70,7 @@ pub enum AccountChange {
 }
 
 impl AccountChange {
-    /// What `event` changes; `None` for types that change neither.
+    /// The change that `event` makes; `None` for types that change neither.
     ///
     /// # Errors
     /// When it can't be read.

@@ -1,4 +1,4 @@
-//! Making topics, and listing how they were made.
+//! Creates topics, and lists their settings.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use tokio_util::task::TaskTracker;
 use crate::client::{Ear, Settings, away};
 use crate::look::Look;
 
-/// How long the brokers may take.
+/// Time that the brokers may take.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How often it is looked whether a new topic is there.
+/// Interval of checks whether a new topic exists.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// The day after which a segment is closed, in ms: only closed ones are cleaned up, so records may
-/// outlive their time by that much.
+/// Age at which a segment is closed, in ms: a day. Only closed ones are cleaned up, so records may outlive
+/// their time by that much.
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-/// What a broker takes by default; said, so that another default does not refuse what was committed.
+/// A broker's default, set so that another default does not refuse committed events.
 const MAX_BATCH_BYTES: &str = "1048588";
 
 /// Makes topics. It is used at the start and by operators, so its client is made for each use.
@@ -42,7 +42,7 @@ impl Admin {
         }
     }
 
-    /// Creates what is missing of `topics`. What exists keeps its settings: an operator may have
+    /// Creates those of `topics` that are missing. Existing ones keep their settings: an operator may have
     /// changed them.
     pub(crate) async fn ensure(&self, topics: &[TopicSpec]) -> Result<(), BusError> {
         let mut wanted: BTreeMap<&str, &TopicSpec> = BTreeMap::new();
@@ -81,7 +81,7 @@ impl Admin {
             .iter()
             .zip(&settings)
             .map(|(spec, settings)| {
-                // As many replicas as the brokers make by default.
+                // The brokers' default number of replicas.
                 let replicas = TopicReplication::Fixed(-1);
                 let new = NewTopic::new(&spec.name, spec.partitions.into(), replicas);
                 settings
@@ -127,7 +127,7 @@ impl Admin {
         }
     }
 
-    /// Says where topics keep their records for another time than they are meant to.
+    /// Logs topics whose retention differs from the intended one.
     async fn compare(&self, wanted: &[&TopicSpec]) -> Result<(), BusError> {
         let names: Vec<&str> = wanted.iter().map(|spec| spec.name.as_str()).collect();
         let cleanups = self.cleanups(&names).await?;
@@ -143,7 +143,7 @@ impl Admin {
         Ok(())
     }
 
-    /// All topics as they are.
+    /// All topics with their actual settings.
     pub(crate) async fn list(&self) -> Result<Vec<TopicSpec>, BusError> {
         let topics = self.look.topics().await?;
         let names: Vec<&str> = topics.keys().map(String::as_str).collect();

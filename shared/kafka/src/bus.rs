@@ -21,7 +21,7 @@ use crate::poller::Poller;
 use crate::producer::{Failure, Producer};
 use crate::reader::Reader;
 
-/// A topic that one broker does not know another may: it is asked again after this time.
+/// Time after which brokers are asked again for a topic that one of them did not know: another one may.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The event bus over Kafka. Clones share their clients.
@@ -38,7 +38,7 @@ struct Inner {
 }
 
 impl KafkaBus {
-    /// A bus over the brokers that `settings` name. Nothing is asked of them yet.
+    /// A bus over the brokers that `settings` name, without connecting yet.
     ///
     /// # Errors
     /// When a setting can't be used.
@@ -55,16 +55,16 @@ impl KafkaBus {
         })))
     }
 
-    /// Whether a broker answers.
+    /// Succeeds if a broker answers.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why none does.
     pub async fn answers(&self) -> Result<(), BusError> {
         self.0.look.answers().await
     }
 
-    /// Waits until every member has left its group, and everything else has ended. Members are to be
-    /// dropped and publishes to be answered before.
+    /// Waits until every member has left its group, and everything else has ended. Members must be dropped
+    /// and publishes answered before.
     pub async fn close(&self) {
         self.0.producer.close();
         self.0.reader.close();
@@ -87,7 +87,7 @@ impl KafkaBus {
     async fn know(&self, topic: &str) -> Result<(), BusError> {
         match self.0.look.partitions(topic).await {
             Err(BusError::UnknownTopic(_)) => {
-                // Whoever publishes gives up on a message over this answer, so it is made sure of.
+                // The publisher gives up on a message over this answer, so it is confirmed.
                 tokio::time::sleep(ASK_AGAIN).await;
                 self.0.look.partitions(topic).await.map(drop)
             }
@@ -95,8 +95,8 @@ impl KafkaBus {
         }
     }
 
-    /// Why `batch` was not accepted: where a topic was removed under way, the library only says that
-    /// time is up.
+    /// Finds why `batch` was not accepted: for a topic removed under way, the library only reports a
+    /// timeout.
     async fn explain(&self, batch: &[Message], error: BusError) -> BusError {
         let topics: BTreeSet<&str> = batch.iter().map(|message| &*message.topic).collect();
         for topic in topics {

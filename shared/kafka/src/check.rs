@@ -1,4 +1,4 @@
-//! Whether the brokers answer, for `/health/events` and `/ready`.
+//! Checks that the brokers answer, for `/health/events` and `/ready`.
 
 use async_trait::async_trait;
 use blocks::error::BoxError;
@@ -7,7 +7,7 @@ use blocks::service::Check;
 
 use crate::KafkaBus;
 
-/// Asks a broker.
+/// Checks that a broker answers.
 pub struct KafkaCheck(pub KafkaBus);
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! What all clients of a process share: their configuration, and what they say went wrong.
+//! Common parts of all clients of a process: their configuration and their errors.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,23 +9,23 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
-/// How a process talks to its brokers.
+/// The settings by which a process reaches its brokers.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `KAFKA_BOOTSTRAP_SERVERS`: `host:port`, several separated by commas.
     pub servers: String,
-    /// The name of this replica, where it keeps one across restarts: its partitions then wait for it
-    /// ten seconds instead of moving to the others and back. No two that run at once may share it.
+    /// A replica's name that it keeps across restarts, if any: its partitions then wait ten seconds for it,
+    /// instead of moving to the others and back. No two running replicas may share it.
     pub instance: Option<String>,
-    /// How long a publish may take before the broker counts as away.
+    /// Time that a publish may take before the broker counts as away.
     pub patience: Duration,
-    /// How long the others of a group wait for a member that still has records in hand: what it has
-    /// after that its store refuses, once somebody else wrote.
+    /// Time that a group waits for a member that still has records in hand. After that its store refuses
+    /// them, once another member wrote.
     pub hold: Duration,
 }
 
 impl Settings {
-    /// What is usual, for the brokers at `servers`.
+    /// The usual settings, for the brokers at `servers`.
     pub fn new(servers: impl Into<String>) -> Self {
         Self {
             servers: servers.into(),
@@ -35,11 +35,10 @@ impl Settings {
         }
     }
 
-    /// Whether `servers` can name brokers. Nothing is asked of them.
+    /// Checks that `servers` can name brokers, without connecting.
     ///
     /// # Errors
-    /// What is wrong with it. Nothing of it is repeated: who mistakes it for a URL may have written a
-    /// password into it.
+    /// The fault in it, without quoting it: a URL given by mistake may contain a password.
     pub fn check(&self) -> Result<(), &'static str> {
         let is_broker = |broker: &str| {
             let (host, port) = match broker.rsplit_once(':') {
@@ -57,7 +56,7 @@ impl Settings {
         }
     }
 
-    /// What every client is told. `role` is how the broker's logs name it.
+    /// The configuration of every client. `role` is its name in the broker's logs.
     pub(crate) fn client(&self, role: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
@@ -68,13 +67,13 @@ impl Settings {
             .set("reconnect.backoff.max.ms", "1000")
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")
-            // A topic comes into being by being created, with its partitions, and not by a mention.
+            // Topics are created on purpose, with their partitions, and not by a mention.
             .set("allow.auto.create.topics", "false")
             .set_log_level(RDKafkaLogLevel::Info);
         config
     }
 
-    /// What a member of `group` is told.
+    /// The configuration of a member of `group`.
     pub(crate) fn member(&self, group: &str) -> ClientConfig {
         let mut config = self.client(group);
         config
@@ -83,13 +82,13 @@ impl Settings {
             .set("enable.auto.offset.store", "false")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", "10000")
-            // By them a client that knows no broker any more is told, see [`Rebalances`].
+            // Statistics reveal a client that knows no broker any more, see [`Rebalances`].
             .set("statistics.interval.ms", "2000")
             // Others wait for this member's next heartbeat whenever one joins or leaves.
             .set("heartbeat.interval.ms", "1000")
             .set("auto.offset.reset", "earliest")
             .set("queued.max.messages.kbytes", "8192")
-            // A full queue is looked at again soon: by default that takes a second.
+            // A full queue is retried soon: by default that takes a second.
             .set("fetch.queue.backoff.ms", "20")
             .set("fetch.error.backoff.ms", "100");
         if let Some(instance) = &self.instance {
@@ -99,38 +98,38 @@ impl Settings {
     }
 }
 
-/// Listens to a client: what it logs, and why it can't.
+/// Collects what a client logs, and its errors.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ear {
     last: Arc<Mutex<Option<String>>>,
 }
 
 impl Ear {
-    /// The last thing that went wrong, in the library's words.
+    /// The last error, in the library's words.
     pub(crate) fn last(&self) -> Option<String> {
         self.last.lock().clone()
     }
 }
 
 impl ClientContext for Ear {
-    /// The library repeats itself every second while a broker is away; what matters is logged once,
-    /// by whoever could not go on.
+    /// The library repeats itself every second while a broker is away. The code that could not go on logs
+    /// it once.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         tracing::debug!(target: "librdkafka", ?level, facility, "{text}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, "{reason}");
-        // That all are down says less than why the last one is.
+        // "All brokers down" says less than the error of the last one.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            // Not for how long it took this time, and how often it was so before.
+            // Without the time and the count, which differ at each attempt.
             let reason = reason.split(" (after ").next().unwrap_or(reason);
             *self.last.lock() = Some(reason.to_owned());
         }
     }
 }
 
-/// Why the brokers could not be asked.
+/// The reason why the brokers could not be asked.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {what} at {servers} (KAFKA_BOOTSTRAP_SERVERS){}", Hint(.hint))]
 pub(crate) struct Away {
@@ -198,10 +197,10 @@ mod tests {
             ("partition.assignment.strategy", "cooperative-sticky"),
             ("session.timeout.ms", "10000"),
             ("queued.max.messages.kbytes", "8192"),
-            // Its own store knows where it stands: the committed offset is never read.
+            // The group's own store has its offsets: the committed one is never read.
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
-            // Where that is before the oldest record that is left.
+            // For an offset before the oldest record that is left.
             ("auto.offset.reset", "earliest"),
             ("allow.auto.create.topics", "false"),
         ] {

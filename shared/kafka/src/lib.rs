@@ -7,9 +7,9 @@
 //!           └─ extents    look       a client without a group: metadata, watermarks, single reads
 //! ```
 //!
-//! Where a member starts is said by its group's own store; offsets that are committed to Kafka serve
-//! lag tools only and are never read. A partition is let go when its records are no longer in the
-//! caller's hands, so between two batches.
+//! A member starts at the offsets in its group's own store; those committed to Kafka serve lag tools only
+//! and are never read. A partition is let go when its records are no longer in the caller's hands, so
+//! between two batches.
 //!
 //! Without the feature `client` this crate is empty: librdkafka costs minutes of compiling, and the
 //! embedded server needs none of it. This is the one crate that names `rdkafka`.

@@ -1,4 +1,4 @@
-//! A client without a group: which topics there are, and how far they reach.
+//! A client without a group: asks for topics and their watermarks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use tokio_util::task::TaskTracker;
 
 use crate::client::{Ear, Settings, away};
 
-/// How long a question may take.
+/// Time that a question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long one may take that is asked again and again.
+/// The same for a question that is repeated.
 const GLANCE: Duration = Duration::from_millis(800);
-/// How long is listened, after a question that was not answered, for why not.
+/// Time to listen for the reason after a question was not answered.
 const HEARING: Duration = Duration::from_millis(20);
-/// A client without an answer for so long is replaced: the library may have forgotten every broker and
-/// not ask for them again, after one that had just started counted none.
+/// A client without an answer for so long is replaced. The library may have forgotten every broker and
+/// never ask again, after a broker that had just started listed none.
 const HOPELESS: Duration = Duration::from_secs(5);
-/// The pause before a partition is asked for again that is on its way to a broker.
+/// The pause before asking again for a partition that is moving to a broker.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Asks the brokers.
+/// Asks the brokers, without a group.
 #[derive(Clone)]
 pub(crate) struct Look(Arc<Inner>);
 
@@ -46,7 +46,7 @@ struct Inner {
 /// The client in use.
 struct Current {
     client: Arc<Client>,
-    /// When it was made, or answered.
+    /// When it was made, or last answered.
     well_at: Instant,
 }
 
@@ -86,7 +86,7 @@ impl Look {
         })))
     }
 
-    /// Whether a broker answers.
+    /// Succeeds if a broker answers.
     pub(crate) async fn answers(&self) -> Result<(), BusError> {
         let question = |client: &Client| client.fetch_metadata(None, GLANCE).map(drop);
         self.ask("get an answer", question).await
@@ -105,7 +105,7 @@ impl Look {
         .await
     }
 
-    /// How many partitions `topic` has.
+    /// The number of partitions of `topic`.
     pub(crate) async fn partitions(&self, topic: &str) -> Result<u16, BusError> {
         if let Some(known) = self.0.known.lock().get(topic) {
             return Ok(*known);
@@ -119,7 +119,7 @@ impl Look {
         }
     }
 
-    /// `topic` as the brokers see it now, if they do.
+    /// The current state of `topic` at the brokers, if they know it.
     pub(crate) async fn seen(&self, topic: &str) -> Result<Option<Seen>, BusError> {
         let name = topic.to_owned();
         self.ask("look at a topic", move |client| {
@@ -149,7 +149,7 @@ impl Look {
         self.0.known.lock().remove(topic);
     }
 
-    /// How far each partition of `topic` reaches.
+    /// The watermarks of each partition of `topic`.
     pub(crate) async fn extents(&self, topic: &str) -> Result<Vec<Extent>, BusError> {
         let partitions = self.partitions(topic).await?;
         let name = topic.to_owned();
@@ -168,7 +168,7 @@ impl Look {
             })
             .await;
         match extents {
-            // Perhaps it was removed: then the next look says so.
+            // Perhaps it was removed: then the next question shows it.
             Err(error) => {
                 self.forget(topic);
                 self.partitions(topic).await?;
@@ -178,8 +178,8 @@ impl Look {
         }
     }
 
-    /// Runs a question on a thread that may wait. Not before what the client had to say was heard, or
-    /// it would pile up.
+    /// Runs a question on a thread that may wait. First takes what the client has to report, which would
+    /// pile up.
     async fn ask<T: Send + 'static>(
         &self,
         what: &'static str,
@@ -246,7 +246,7 @@ impl Seen {
     }
 }
 
-/// Whether the partitions are just being given to another broker, or to their first.
+/// True while the partitions are given to another broker, or to their first.
 fn moves(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

@@ -26,17 +26,17 @@ use crate::records::record;
 
 /// Records taken from the library in one go.
 const GULP: usize = 500;
-/// For so long a full buffer just waits for its caller. A longer wait pauses fetching, which throws
-/// away what the library holds ready.
+/// Time that a full buffer just waits for its caller. A longer wait pauses fetching, which throws away the
+/// records that the library holds ready.
 const FULL_FOR: Duration = Duration::from_secs(1);
-/// How often it is looked whether the group stopped waiting for a revoked partition.
+/// Interval of checks whether the group stopped waiting for a revoked partition.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// When there is nothing to wait for that nobody rings for.
+/// Longest pause when nothing is due.
 const SELDOM: Duration = Duration::from_mins(1);
 /// The pause before another client, after one that could not go on.
 const AFTER_A_LOSS: Duration = Duration::from_secs(1);
 
-/// What runs beside a member.
+/// The task beside a member that polls its client.
 pub(crate) struct Poller {
     pub(crate) holdings: Arc<Holdings>,
     pub(crate) config: ClientConfig,
@@ -99,7 +99,7 @@ struct Session<'a> {
     poller: &'a Poller,
     client: &'a StreamConsumer<Rebalances>,
     ear: &'a Ear,
-    /// What the client reads.
+    /// The partitions that the client reads.
     reading: BTreeMap<TopicPartition, Run>,
     /// Revoked partitions that the caller has in hand, and since when.
     held: Option<(Vec<TopicPartition>, Instant)>,
@@ -131,7 +131,7 @@ impl Session<'_> {
         }
     }
 
-    /// Takes what the library has ready.
+    /// Takes the records that the library has ready.
     fn take_in(
         &mut self,
         first: KafkaResult<BorrowedMessage<'_>>,
@@ -151,7 +151,7 @@ impl Session<'_> {
                 None
             };
         }
-        // What came with them counts before them.
+        // Changes that came with the records count before them.
         while let Ok(change) = changes.try_recv() {
             self.follow(change)?;
         }
@@ -161,7 +161,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// What the library says instead of a record. It goes on by itself after most of it.
+    /// Handles an error that comes instead of a record. The library recovers from most by itself.
     fn heard(&self, error: KafkaError) -> KafkaResult<()> {
         let holdings = &self.poller.holdings;
         match error {
@@ -231,7 +231,7 @@ impl Session<'_> {
         self.client.incremental_unassign(&list(read))
     }
 
-    /// Reads what should be read. Not while others wait for a partition: the library would take any
+    /// Reads the partitions that should be read. Not while others wait for one: the library would take any
     /// change for the answer.
     fn follow_plan(&mut self) -> KafkaResult<()> {
         if self.held.is_some() {
@@ -255,7 +255,7 @@ impl Session<'_> {
                 self.reading.insert(partition, run);
             }
             self.client.incremental_assign(&starts)?;
-            // One that was paused when it was read last is paused still; so are those beside it.
+            // A partition that was paused before is still paused; so are those beside it.
             self.client.resume(&list(self.reading.keys().cloned()))?;
             self.is_paused = false;
         }
@@ -276,7 +276,7 @@ impl Session<'_> {
         }
     }
 
-    /// Whether to poll now. A buffer that stays full pauses the client, so that it can be polled
+    /// True if it is time to poll. A buffer that stays full pauses the client, so that it can be polled
     /// without giving records.
     fn makes_room(&mut self) -> KafkaResult<bool> {
         if self.poller.holdings.has_room() {
@@ -295,7 +295,7 @@ impl Session<'_> {
         Ok(self.is_paused)
     }
 
-    /// When something is due that nobody will ring for.
+    /// The time of the next check that no signal announces.
     fn next_look(&self) -> Instant {
         let now = Instant::now();
         match (&self.held, self.full_since) {
@@ -305,7 +305,7 @@ impl Session<'_> {
         }
     }
 
-    /// Answers what the group waits for, and tells it for the last time how far the caller is.
+    /// Answers a revocation that the group waits for, and commits the caller's offsets a last time.
     fn close(&mut self, changes: &mut mpsc::UnboundedReceiver<Change>) -> KafkaResult<()> {
         self.client
             .context()

@@ -1,9 +1,9 @@
 //! The producer: batches in, one answer for each batch.
 //!
-//! Idempotent and with acks from all, so a retry inside the library neither repeats nor swaps. Once
-//! it gave up on a message it would go on with those behind it. Therefore a failure ends the producer:
-//! what is queued or under way is dropped, and the publisher starts again with another one from what
-//! it knows to be pending.
+//! Idempotent and with acks from all, so a retry inside the library neither repeats nor swaps. Having given
+//! up on a message, the library would go on with those behind it. Therefore a failure ends the producer:
+//! messages queued or under way are dropped, and the publisher starts again with a new one from the pending
+//! events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,16 +24,16 @@ use tokio_util::task::TaskTracker;
 use crate::client::{Ear, Settings, away};
 use crate::records;
 
-/// How long the library itself may take longer than it was allowed to.
+/// Time by which the library may exceed its own timeout.
 const MARGIN: Duration = Duration::from_secs(5);
-/// How often a full queue is offered a message again.
+/// Pause before a message is offered again to a full queue.
 const FULL: Duration = Duration::from_millis(5);
 /// A broker takes batches of 1 MiB and their frame by default.
 const MAX_BATCH_BYTES: &str = "1048588";
 
 type Client = ThreadedProducer<Deliveries>;
 
-/// Publishes batches.
+/// Publishes batches, in order.
 pub(crate) struct Producer {
     config: ClientConfig,
     servers: String,
@@ -44,12 +44,12 @@ pub(crate) struct Producer {
     current: Mutex<Option<Arc<Client>>>,
 }
 
-/// What became of the first message that was not accepted.
+/// The failure of the first message that was not accepted.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The broker will never take it.
     Refused {
-        /// Which one of the batch; those before it were accepted.
+        /// Its index in the batch; those before it were accepted.
         index: usize,
         /// In the broker's words.
         reason: String,
@@ -93,7 +93,7 @@ impl Producer {
         }
     }
 
-    /// A broker refuses batches as a whole. Offered one by one the message that it means shows itself.
+    /// A broker refuses batches as a whole. Offered one by one, the message at fault shows itself.
     async fn find_refused(&self, messages: &[Message], first: usize) -> Result<(), Failure> {
         for (index, message) in messages.iter().enumerate().skip(first) {
             match self.attempt(std::slice::from_ref(message)).await? {
@@ -149,7 +149,7 @@ impl Producer {
         Ok(Arc::clone(current.insert(Arc::new(client))))
     }
 
-    /// Drops what `client` has not delivered; nobody gets it from here on.
+    /// Drops the messages that `client` has not delivered; nobody gets them from here on.
     fn retire(&self, client: &Arc<Client>) {
         let mut current = self.current.lock();
         if current.as_ref().is_some_and(|now| Arc::ptr_eq(now, client)) {
@@ -208,7 +208,7 @@ async fn enqueue(
     }
 }
 
-/// Whether a broker will give the same answer for ever.
+/// True if a broker will give the same answer for ever.
 fn is_refusal(code: Code) -> bool {
     matches!(
         code,
@@ -240,7 +240,7 @@ struct BatchState {
 }
 
 impl Batch {
-    /// A batch of `count`, and what tells that all of them were answered.
+    /// A batch of `count`, and the signal that all of them were answered.
     fn new(count: usize) -> (Arc<Self>, oneshot::Receiver<()>) {
         let (sender, receiver) = oneshot::channel();
         let state = BatchState {
@@ -275,7 +275,7 @@ impl Batch {
     }
 }
 
-/// Travels with a message and comes back with what became of it.
+/// Travels with a message and comes back with its outcome.
 struct Receipt {
     index: usize,
     batch: Arc<Batch>,

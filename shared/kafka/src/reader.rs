@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::client::{Ear, Settings, away};
 use crate::records::record;
 
-/// How long records that are there may take to come.
+/// Time that existing records may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Reads pages. One at a time; pages of one partition in a row cost one fetch for many.
@@ -28,7 +28,7 @@ pub(crate) struct Reader {
 /// A client in the middle of a partition.
 struct Open {
     client: BaseConsumer,
-    /// What it gives next, unless it stands at an end.
+    /// The next record to give, unless it is at an end.
     at: Option<(String, i32, i64)>,
 }
 
@@ -51,7 +51,7 @@ impl Reader {
         }
     }
 
-    /// Up to `max` records from `offset` on, of a partition that reaches as far as `extent` says.
+    /// Up to `max` records of a partition from `offset` on, within the watermarks `extent`.
     pub(crate) async fn read(
         &self,
         topic: &str,
@@ -115,7 +115,7 @@ impl Open {
             match self.client.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
                     let record = record(&message);
-                    // Left over from what was assigned before.
+                    // Left over from an earlier assignment.
                     if record.topic != topic || record.partition != partition {
                         continue;
                     }

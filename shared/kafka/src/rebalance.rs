@@ -1,4 +1,4 @@
-//! What the group tells a member, on its way from the library to the poller.
+//! Passes the group's assignments and revocations from the library to the poller.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -12,19 +12,19 @@ use tokio::sync::mpsc;
 
 use crate::client::Ear;
 
-/// A change of what this member should read.
+/// A change of the partitions that this member should read.
 #[derive(Debug)]
 pub(crate) enum Change {
     /// These are its own from now on.
     Assigned(Vec<TopicPartition>),
     /// These are to be let go, which the group waits for.
     Revoked(Vec<TopicPartition>),
-    /// The client knows no broker any more, and may never ask for one again. A broker that has just
-    /// started may count none: then the library forgets those it knew, also the ones it was told of.
+    /// The client knows no broker any more, and may never ask for one again. A broker that has just started
+    /// may list none: then the library forgets all that it knew, also the configured ones.
     Blind,
 }
 
-/// So many statistics in a row without a broker are no passing state.
+/// This many statistics in a row without a broker are no passing state.
 const BLIND_AFTER: u32 = 2;
 
 /// The library calls it while it is polled.
@@ -58,8 +58,8 @@ impl ClientContext for Rebalances {
 }
 
 impl ConsumerContext for Rebalances {
-    /// An assignment is answered at once, with nothing to read: what is read, and from where, follows
-    /// when the positions are known. A revocation is answered by the poller, when the caller is done.
+    /// An assignment is answered at once, with nothing to read; partitions follow when their offsets are
+    /// known. A revocation is answered by the poller, when the caller is done.
     fn rebalance(
         &self,
         consumer: &BaseConsumer<Self>,

@@ -19,8 +19,8 @@ pub(crate) fn headers(message: &Message) -> OwnedHeaders {
         })
 }
 
-/// A record as it came. What is no text in a place where we write text is not ours: it is kept
-/// readable, and whoever opens the record finds that it is no event.
+/// A record as it came. Where our records have text and this one has not, it is not ours: it is kept
+/// readable, and opening it shows that it is no event.
 pub(crate) fn record(message: &BorrowedMessage<'_>) -> Record {
     let headers = message.headers().map(|headers| {
         let headers = headers.iter();

@@ -1,8 +1,8 @@
-//! Makes a service known to a Consul agent, for those who look there for it.
+//! Registers a service with a Consul agent.
 //!
-//! Registered when the process takes in requests, looked after while it runs (an agent that restarted
-//! may have forgotten), removed first thing when it stops. What goes wrong is logged and tried again:
-//! an agent that is away never stops a service. See the agent's HTTP API,
+//! It is registered when the process takes in requests, and checked while it runs, as an agent that
+//! restarted may have forgotten it. At a stop it is removed first. Failures are logged and tried again: an
+//! agent that is away never stops a service. See the agent's HTTP API,
 //! <https://developer.hashicorp.com/consul/api-docs/agent/service>.
 
 use std::fmt;
@@ -23,19 +23,19 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-/// How often the agent is asked whether it still knows the service.
+/// Interval of checks that the agent still knows the service.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
-/// How long an answer of the agent may take. A stop waits no longer than this for the removal.
+/// Time that an answer of the agent may take. A stop waits no longer than this for the removal.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the agent asks whether the service is alive.
+/// Interval at which the agent checks that the service is alive.
 const CHECK_EVERY: &str = "10s";
-/// How long that answer may take.
+/// Time that the service's answer may take.
 const CHECK_PATIENCE: &str = "5s";
-/// After so long without an answer the agent forgets a service that could not say good-bye.
+/// Time without an answer after which the agent forgets a service that was not removed.
 const FORGET_AFTER: &str = "10m";
 const DEFAULT_PORT: u16 = 8500;
 
-/// Where the agent is.
+/// The agent's address and token.
 #[derive(Clone)]
 pub struct Agent {
     base: String,
@@ -88,14 +88,14 @@ impl Agent {
 pub struct Registration {
     /// The service's name; all replicas have the same.
     pub name: &'static str,
-    /// Where this replica is reached by others.
+    /// The address of this replica for others.
     pub address: String,
-    /// The port there.
+    /// The port at that address.
     pub port: u16,
 }
 
 impl Registration {
-    /// This replica's name among all.
+    /// This replica's name, different from all others.
     fn id(&self) -> String {
         format!("{}-{}-{}", self.name, self.address, self.port)
     }
@@ -111,10 +111,10 @@ impl Registration {
             "Name": self.name,
             "Address": self.address,
             "Port": self.port,
-            // Traefik takes no other one that is for it: it could name a route.
+            // Traefik takes no other tag that is for it: it could name a route.
             "Tags": ["rookery"],
-            // Not /ready: a store that is away is away for all replicas, and whoever asks is to hear 503
-            // with Retry-After from them, not 404 because all have left at once.
+            // Not /ready: a store that is away is away for all replicas. Clients must then get 503 with
+            // Retry-After from them, not 404 because all have left at once.
             "Check": {
                 "Name": "alive",
                 "HTTP": format!("http://{host}:{}/health", self.port),
@@ -273,7 +273,7 @@ mod tests {
 
     use super::*;
 
-    /// What an agent keeps, and how often it was told.
+    /// The agent's registrations, and how often it was told.
     #[derive(Default)]
     struct Kept {
         services: BTreeMap<String, Value>,

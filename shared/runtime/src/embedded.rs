@@ -21,7 +21,7 @@ use sql::{Db, Durability, Settings};
 use crate::folder::DataDir;
 use crate::process::Stores;
 
-/// A data folder with what is open in it.
+/// A data folder with its open log and databases.
 pub struct Embedded {
     config: Config,
     folder: DataDir,
@@ -33,7 +33,7 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Opens the log in `folder`, which is this process' own.
+    /// Opens the log in `folder`, which belongs to this process.
     ///
     /// # Errors
     /// When the file can't be opened.
@@ -67,7 +67,7 @@ impl Embedded {
         self.databases.lock().clone()
     }
 
-    /// What `/health/events` asks.
+    /// The checks of `/health/events`.
     pub fn checks(&self) -> Vec<Arc<dyn Check>> {
         vec![Arc::new(LogCheck(self.log.clone()))]
     }
@@ -77,13 +77,13 @@ impl Embedded {
         &self.log
     }
 
-    /// The folder.
+    /// The data folder.
     pub fn folder(&self) -> &DataDir {
         &self.folder
     }
 }
 
-/// The file of `name`, which only whoever serves it makes.
+/// The file of `name`, made only by the process that serves it.
 fn file(folder: &DataDir, name: &str, role: Role) -> anyhow::Result<PathBuf> {
     if role == Role::Serves {
         let made = folder.database(name);
@@ -177,7 +177,7 @@ impl Stores for Embedded {
     }
 }
 
-/// Whether the log answers.
+/// Checks that the log answers.
 struct LogCheck(TopicLog);
 
 #[async_trait]

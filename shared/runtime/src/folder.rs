@@ -1,4 +1,4 @@
-//! The folder that holds everything a server must not lose, and the lock on it.
+//! The folder of everything that a server must not lose, and the lock on it.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
@@ -7,35 +7,35 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of a secret key that is made here.
 const SECRET_BYTES: usize = 32;
-/// What only its owner may read and write.
+/// Permissions of a file for its owner only.
 const PRIVATE: u32 = 0o600;
-/// What others than the owner may do.
+/// Permission bits of others than the owner.
 const OTHERS: u32 = 0o077;
 /// A file that holds less was cut short.
 const LEAST_SECRET_CHARS: usize = 32;
 
-/// Why a folder can't be used.
+/// The reason why a folder can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    /// The system refuses.
+    /// The system refuses an action.
     #[error("could not {what} {path}: {source}; DATA_DIR names the folder to use", path = path.display())]
     Unusable {
-        /// What was tried.
+        /// The action, as a verb.
         what: &'static str,
-        /// With what.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Somebody else has it.
+    /// Another process has it.
     #[error(
         "the folder {path} is in use by {holder}; stop that first, or set DATA_DIR to another folder",
         path = path.display()
     )]
     InUse {
-        /// Which.
+        /// The folder's path.
         path: PathBuf,
-        /// Who, as far as it says.
+        /// The process that has it, as far as it says.
         holder: String,
     },
     /// The key in the file is not one.
@@ -44,7 +44,7 @@ pub enum FolderError {
         path = path.display()
     )]
     NoKey {
-        /// The file.
+        /// The key's file.
         path: PathBuf,
     },
 }
@@ -59,8 +59,8 @@ pub struct DataDir {
 impl DataDir {
     /// Makes the folder where it is missing (for its owner only) and takes it for this process.
     ///
-    /// The lock goes with the process, however that ends. A folder that was there before keeps its
-    /// permissions: what lies in it is private all the same, and a warning names it.
+    /// The lock goes with the process, however that ends. A folder that existed before keeps its
+    /// permissions: its content is private all the same, and a warning names it.
     ///
     /// # Errors
     /// See [`FolderError`].
@@ -91,14 +91,14 @@ impl DataDir {
             Err(TryLockError::WouldBlock) => return Err(in_use(path, &mut lock)),
             Err(TryLockError::Error(error)) => return Err(unusable("lock", &file)(error)),
         }
-        // What a killed server left says nothing any more.
+        // The address left by a killed server is void.
         remove(&path.join(ADDRESS));
         note(&mut lock).map_err(unusable("write", &file))?;
         warn_if_open(&path).map_err(unusable("use the folder", &path))?;
         Ok(Self { path, _lock: lock })
     }
 
-    /// The folder itself.
+    /// The folder's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -125,17 +125,17 @@ impl DataDir {
         Ok(path)
     }
 
-    /// Where a running server talks to the command line.
+    /// A running server's socket for the command line.
     pub fn socket(&self) -> PathBuf {
         socket(&self.path)
     }
 
-    /// Where a running server says which address it listens on.
+    /// The file with the address that a running server listens on.
     pub fn address_file(&self) -> PathBuf {
         self.path.join(ADDRESS)
     }
 
-    /// Says where this process listens, in one step: who reads it finds all of it or nothing.
+    /// Writes the address that this process listens on, in one step: a reader finds all of it or nothing.
     ///
     /// # Errors
     /// When the file can't be written.
@@ -146,7 +146,7 @@ impl DataDir {
         std::fs::rename(new, self.address_file())
     }
 
-    /// Takes back what [`DataDir::announce`] said.
+    /// Removes the address that [`DataDir::announce`] wrote.
     pub fn retract(&self) {
         remove(&self.address_file());
         remove(&self.socket());
@@ -177,8 +177,8 @@ impl DataDir {
         }
     }
 
-    /// Writes a file that is there in full after a power cut, or not at all: without the key what it
-    /// encrypted is lost.
+    /// Writes a file that is complete after a power cut, or not there: data encrypted with a lost key is
+    /// lost.
     fn keep(&self, path: &Path, text: &str) -> io::Result<()> {
         let new = path.with_extension("new");
         // A start that was killed may have left one.
@@ -193,19 +193,18 @@ impl DataDir {
 
 const ADDRESS: &str = "rookery.addr";
 
-/// Where the server of `folder` talks to the command line.
+/// The socket of `folder`'s server for the command line.
 pub fn socket(folder: &Path) -> PathBuf {
     folder.join("rookery.sock")
 }
 
-/// Notes who has the folder, for the message to whoever wants it, too.
+/// Notes who has the folder, for the message to another process that wants it.
 fn note(lock: &mut File) -> io::Result<()> {
     lock.set_len(0)?;
     writeln!(lock, "process {}", std::process::id())
 }
 
-/// Makes a file that was not there: whoever else can write into the folder can't have put one of
-/// theirs in its place.
+/// Makes a file that did not exist, so that nobody else who can write into the folder has put theirs there.
 fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)

@@ -11,8 +11,8 @@
 //! Used by binaries only. Another way to run (over a broker and a database server) opens other
 //! adapters and hands them to the same [`Process`].
 //!
-//! Invariant: whatever runs does so on a [`stage::Stage`]; a loop that fails or panics ends the
-//! process, so that a half-dead one never goes on answering.
+//! Invariant: all work runs on a [`stage::Stage`]; a loop that fails or panics ends the process, so that a
+//! half-dead one never goes on answering.
 
 #![warn(missing_docs)]
 
@@ -34,7 +34,7 @@ pub use fleet::alone;
 pub use folder::{DataDir, FolderError};
 pub use process::{Process, Stores};
 
-/// Logs what an operator should know of where settings came from.
+/// Logs the sources of settings that an operator should know.
 pub fn say_what_was_read(config: &blocks::config::Config) {
     for row in config.composed() {
         tracing::info!("{} is said by {}", row.name, row.source);

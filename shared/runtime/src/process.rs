@@ -23,19 +23,19 @@ use tokio_util::sync::CancellationToken;
 use crate::stage::{Alarm, Stage};
 use crate::topics::Topics;
 
-/// How often old rows and records are removed.
+/// Interval at which old rows and records are removed.
 const CLEAN_UP_EVERY: Duration = Duration::from_hours(1);
-/// When it is done for the first time: not while everybody waits for the start.
+/// Delay of the first clean-up: not while everybody waits for the start.
 const FIRST_CLEAN_UP: Duration = Duration::from_mins(1);
-/// How long published rows stay in an outbox: for publishing them once more.
+/// Time that published rows stay in an outbox: for publishing them once more.
 const OUTBOX_KEEPS: TimeDelta = TimeDelta::days(7);
-/// How much of the grace period is left for events and databases when the last request ends late.
+/// The part of the grace period left for events and databases when the last request ends late.
 const LEFT_FOR_DELIVERY: Duration = Duration::from_secs(2);
 
-/// What lies below the services of a process.
+/// The stores below the services of a process.
 #[async_trait]
 pub trait Stores: Send + Sync {
-    /// Removes what the bus no longer keeps, where that is this process' work; answers how much.
+    /// Removes records that the bus no longer keeps, where that is this process's work; answers how many.
     ///
     /// # Errors
     /// When a store can't be reached.
@@ -45,29 +45,29 @@ pub trait Stores: Send + Sync {
     async fn close(&self);
 }
 
-/// What a process runs besides answering requests.
+/// The parts that a process runs besides answering requests.
 pub struct Process {
     /// Their routers are part of the application already.
     pub services: Vec<Service>,
-    /// Carries their events.
+    /// The bus for their events.
     pub bus: Arc<dyn EventBus>,
-    /// Time and ids.
+    /// The clock for times and ids.
     pub clock: Arc<dyn Clock>,
-    /// Where everything is counted.
+    /// The metrics that all parts share.
     pub metrics: Arc<Metrics>,
-    /// What lies below.
+    /// The stores below the services.
     pub stores: Arc<dyn Stores>,
-    /// What runs besides and stops with the intake of requests.
+    /// Other work, which stops with the intake of requests.
     pub beside: Vec<Arc<dyn Background>>,
 }
 
 impl Process {
-    /// Runs everything until `stop` is cancelled, then stops in order: requests that are under way
-    /// are finished, consumers finish their batch, relays publish what both committed, stores are
-    /// closed. All of it within the grace period of `limits`.
+    /// Runs everything until `stop` is cancelled, then stops in order, within the grace period of `limits`.
+    /// Requests under way are finished, consumers finish their batch, relays publish the events of both,
+    /// and stores are closed.
     ///
     /// # Errors
-    /// Why it could not start, or what made it impossible to go on.
+    /// The reason why it could not start or go on.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -150,7 +150,7 @@ impl Process {
         }
     }
 
-    /// What services do beside requests, whether or not there are events.
+    /// Starts the services' background work, with or without events.
     fn work(&self, consumers: &Stage) {
         for service in &self.services {
             for background in &service.background {
@@ -200,7 +200,7 @@ impl Process {
     }
 }
 
-/// Removes what nobody needs any more.
+/// Removes old rows and records.
 struct Housekeeping {
     outboxes: Vec<Arc<dyn Outbox>>,
     consumers: Vec<Consumer>,
@@ -224,7 +224,7 @@ impl Housekeeping {
         }
     }
 
-    /// What fails is tried again at the next turn: nothing but disk space depends on it.
+    /// A failed clean-up is tried again at the next turn: nothing but disk space depends on it.
     async fn clean_up(&self) {
         let before = self.clock.now() - OUTBOX_KEEPS;
         for outbox in &self.outboxes {

@@ -1,4 +1,4 @@
-//! What the system asks of a process.
+//! The system's signals to a process.
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};

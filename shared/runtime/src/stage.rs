@@ -26,14 +26,14 @@ impl Alarm {
         }
     }
 
-    /// Says that the process can't go on. The first reason counts: others follow from it.
+    /// Ends the process. The first reason counts: others follow from it.
     pub fn raise(&self, why: anyhow::Error) {
         tracing::error!(error = format!("{why:#}"), "the process stops");
         self.first.lock().get_or_insert(why);
         self.stop.cancel();
     }
 
-    /// Why it was raised, if it was.
+    /// An error if the alarm was raised.
     ///
     /// # Errors
     /// With the first reason.
@@ -81,7 +81,7 @@ impl Stage {
         }
     }
 
-    /// What tells its tasks to stop.
+    /// The token that tells its tasks to stop.
     pub fn stop(&self) -> CancellationToken {
         self.stop.clone()
     }

@@ -9,7 +9,7 @@ use blocks::bus::{BusError, EventBus, TopicSpec};
 use blocks::error::chain;
 use events::Topic;
 
-/// What `services` publish and consume, and a dead-letter topic for each one consumed.
+/// The topics that `services` publish and consume, and a dead-letter topic for each one consumed.
 ///
 /// # Errors
 /// When a consumer reads a topic that nobody knows.
@@ -33,7 +33,7 @@ pub fn of<'a>(services: impl IntoIterator<Item = &'a Service>) -> anyhow::Result
     Ok(specs.into_values().collect())
 }
 
-/// Makes what is missing.
+/// Creates the missing topics.
 ///
 /// # Errors
 /// When the bus can't, or a topic exists with another number of partitions.
@@ -46,7 +46,7 @@ pub async fn create<'a>(
         .context("could not create the topics")
 }
 
-/// The topics of a process, until they are there.
+/// The topics of a process, until they exist.
 pub struct Topics {
     specs: Vec<TopicSpec>,
     are_made: bool,
@@ -55,7 +55,7 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Those of `services`.
+    /// The topics of `services`.
     ///
     /// # Errors
     /// When a consumer reads a topic that nobody knows.
@@ -68,7 +68,7 @@ impl Topics {
         })
     }
 
-    /// Tries to make what is missing. That the bus is away is no error: see [`Topics::wait_for`].
+    /// Tries to create the missing ones. A bus that is away is no error: see [`Topics::wait_for`].
     ///
     /// # Errors
     /// When a topic exists with another number of partitions.
@@ -89,7 +89,7 @@ impl Topics {
         Ok(())
     }
 
-    /// Waits until they are made.
+    /// Waits until all are created.
     ///
     /// # Errors
     /// See [`Topics::create`].

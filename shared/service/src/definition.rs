@@ -1,4 +1,4 @@
-//! What others have to know of a service.
+//! A service's definition: all that others have to know of it.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ type Open = for<'a> fn(&'a dyn Place) -> BoxFuture<'a, anyhow::Result<Opened>>;
 pub struct Definition {
     /// Folder, executable, schema, consumer group, log target: the same word.
     pub name: &'static str,
-    /// What it is for, in one line.
+    /// Its purpose, in one line.
     pub about: &'static str,
     /// The gateway's rule for each endpoint.
     pub routes: &'static [Route],
@@ -32,15 +32,15 @@ pub struct Definition {
     pub consumes: &'static [Topic],
     /// Its schema, step by step.
     pub migrations: &'static [Migration],
-    /// The settings that it reads itself; those of its store come by themselves.
+    /// The settings that it reads itself; those of its store are added.
     pub settings: Settings,
-    /// What keeps its state where it runs alone. In one process that is always a SQLite file.
+    /// The kind of its store where it runs alone. In one process that is always a SQLite file.
     pub store: Store,
-    /// What that file must survive.
+    /// The durability that its file needs.
     pub kept: Kept,
-    /// What it needs to run.
+    /// The resources that it needs.
     pub size: Size,
-    /// How it is opened.
+    /// The function that opens it.
     pub open: Open,
 }
 
@@ -66,7 +66,7 @@ impl Definition {
     /// Opens it at `on`.
     ///
     /// # Errors
-    /// Why it can't be opened, naming the setting or the part.
+    /// The reason why it can't be opened, naming the setting or the part.
     pub async fn open(&self, on: &dyn Place) -> anyhow::Result<Opened> {
         (self.open)(on).await
     }
@@ -100,12 +100,12 @@ impl Definition {
         self.name.to_uppercase().replace('-', "_")
     }
 
-    /// Whether it checks identities itself, with keys of its own that a secret opens.
+    /// True if it checks identities itself, with keys of its own that a secret decrypts.
     pub fn signs(&self) -> bool {
         self.settings.iter().any(|setting| setting.is_strong())
     }
 
-    /// What its process reads where it runs alone, without that of every process.
+    /// The settings of its process where it runs alone, without those that every process has.
     pub fn alone(&self) -> Vec<&'static dyn AnySetting> {
         let store = self.store.settings();
         [settings::FLEET, store, self.settings].concat()
@@ -130,7 +130,7 @@ pub fn of_all(roster: &[&Definition]) -> Vec<&'static dyn AnySetting> {
     all
 }
 
-/// What keeps a service's state where it runs alone.
+/// The kind of a service's store where it runs alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Store {
     /// A schema of a PostgreSQL server.
@@ -142,7 +142,7 @@ pub enum Store {
 }
 
 impl Store {
-    /// The settings that say where it is.
+    /// The settings with its address and credentials.
     pub fn settings(self) -> Settings {
         match self {
             Self::Postgres => settings::POSTGRES,
@@ -151,7 +151,7 @@ impl Store {
         }
     }
 
-    /// The one without which it can't be found.
+    /// The setting without which it can't be found.
     pub fn url(self) -> &'static Setting<Option<Secret>> {
         match self {
             Self::Postgres => &settings::DATABASE_URL,
@@ -160,7 +160,7 @@ impl Store {
         }
     }
 
-    /// As `scripts/stack` calls its server.
+    /// The server's name in `scripts/stack`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
@@ -170,25 +170,25 @@ impl Store {
     }
 }
 
-/// What a service's file must survive.
+/// The durability that a service's file needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// It is the truth: what `SQLITE_DURABILITY` says.
+    /// It holds the only copy: as durable as `SQLITE_DURABILITY` says.
     AsConfigured,
-    /// It is made of the log again where it lost something.
+    /// Lost data is made again from the log.
     Rebuildable,
 }
 
-/// What a replica needs.
+/// The resources of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// Thousandths of a core that it is scheduled by.
+    /// CPU request, in thousandths of a core.
     pub cpu_millis: u32,
-    /// MiB that it is scheduled by.
+    /// Memory request, in MiB.
     pub memory_mib: u32,
-    /// MiB above which it is ended.
+    /// Memory limit, in MiB, above which it is ended.
     pub memory_limit_mib: u32,
-    /// How many replicas there may be.
+    /// The most replicas.
     pub most_replicas: u32,
 }
 

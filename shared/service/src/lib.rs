@@ -7,7 +7,7 @@
 //!                            └─ name, routes, topics, settings, store, size ─▶ `rookery generate`
 //! ```
 //!
-//! Whoever runs services folds over a list of definitions; nobody else names one.
+//! Code that runs services folds over a list of definitions; nothing else names one.
 
 #![warn(missing_docs)]
 

@@ -1,4 +1,4 @@
-//! A service that is open, with what others need of it.
+//! An open service, with the parts that others use.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use blocks::moving::Part;
 use futures::future::BoxFuture;
 use sql::Db;
 
-/// The parts that move from a service's file into its store here.
+/// The parts of a data migration from a service's file into its store here.
 pub type Moves = Box<dyn Fn(Db) -> BoxFuture<'static, anyhow::Result<Vec<Part>>> + Send + Sync>;
 
-/// Whether work goes on that no lag shows.
+/// Tells whether work goes on that no lag shows.
 pub type Unfinished = Box<dyn Fn() -> BoxFuture<'static, Result<bool, BoxError>> + Send + Sync>;
 
-/// What tells whose a request is.
+/// The means to identify the caller of a request.
 pub struct Identity {
     /// For a gateway in the same process.
     pub authenticator: Arc<dyn Authenticator>,
@@ -27,15 +27,15 @@ pub struct Identity {
 
 /// A service that is open at a place.
 pub struct Opened {
-    /// Ready to be run.
+    /// The service, ready to run.
     pub service: Service,
-    /// What operators can ask of this service beyond what they can ask of all.
+    /// Its own endpoints for operators, beyond those of all services.
     pub operator: Router,
-    /// Where it is the one that knows.
+    /// Present in the service that knows identities.
     pub identity: Option<Identity>,
-    /// What moves here from a file.
+    /// The parts of the data migration from a file.
     pub moves: Moves,
-    /// Where it has such work.
+    /// Present where it has such work.
     pub unfinished: Option<Unfinished>,
 }
 
@@ -49,7 +49,7 @@ impl Opened {
         })
     }
 
-    /// A service that has all it needs, and how a file moves to where its state is.
+    /// A service that has all it needs, and the data migration from a file to its store.
     pub fn moving(
         service: Service,
         moves: impl Fn(Db) -> BoxFuture<'static, anyhow::Result<Vec<Part>>> + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! Where a service is opened: among others in one process, alone in a fleet, or for an operator.
+//! The place where a service is opened: among others in one process, alone in a fleet, or for an operator.
 
 use std::sync::Arc;
 
@@ -17,33 +17,33 @@ use crate::definition::Definition;
 /// Closes a store.
 pub type Close = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 
-/// What this process is to a service whose stores it opens.
+/// The role of this process for a service whose stores it opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// It runs the service, and brings the schema up to date.
     Serves,
-    /// The service may run elsewhere: nothing of the schema is changed.
+    /// The service may run elsewhere: the schema is left as it is.
     Looks,
-    /// The same where the service is known to run nowhere: what it would do next is done here.
+    /// As above, but the service is known to run nowhere: its next work is done here.
     StandsIn,
 }
 
-/// What a service is opened over.
+/// The adapters and settings for opening a service.
 #[async_trait]
 pub trait Place: Send + Sync {
-    /// What the process was told.
+    /// The process's configuration.
     fn config(&self) -> &Config;
 
-    /// Time and ids.
+    /// The clock for times and ids.
     fn clock(&self) -> &Arc<dyn Clock>;
 
     /// The event bus.
     fn bus(&self) -> Arc<dyn EventBus>;
 
-    /// Whether this process is the only one, and keeps all state in files.
+    /// True if this process is the only one, and keeps all state in files.
     fn is_embedded(&self) -> bool;
 
-    /// What this process is to the service.
+    /// The role of this process for the service.
     fn role(&self) -> Role;
 
     /// Opens the service's SQL database: its file, or its schema.
@@ -52,7 +52,7 @@ pub trait Place: Send + Sync {
     /// When it can't be opened, or a setting is absent or wrong.
     async fn database(&self, of: &Definition) -> anyhow::Result<Db>;
 
-    /// A secret that this place keeps by itself; `None` where whoever runs the process must say it.
+    /// A secret that this place keeps by itself; `None` where the configuration must have it.
     ///
     /// # Errors
     /// When it can't be read or made.
@@ -62,7 +62,7 @@ pub trait Place: Send + Sync {
     /// `/ready` says that `part` is missing. `what` names the server and its setting.
     ///
     /// # Errors
-    /// Why it did not succeed, where this place gives up.
+    /// The reason of the last failure, where this place gives up.
     async fn attempt(
         &self,
         part: &'static str,
@@ -75,7 +75,7 @@ pub trait Place: Send + Sync {
 }
 
 impl dyn Place + '_ {
-    /// What `setting` says. `names` tells what it names, for whoever forgot it.
+    /// The value of `setting`. `names` describes it in the error when it is absent.
     ///
     /// # Errors
     /// When it is absent.
@@ -87,7 +87,7 @@ impl dyn Place + '_ {
     /// Opens a store by `open`, as [`Place::attempt`] tries it.
     ///
     /// # Errors
-    /// Why it could not be opened, where this place gives up.
+    /// The reason of the last failure, where this place gives up.
     pub async fn wait_for<T, F>(
         &self,
         part: &'static str,

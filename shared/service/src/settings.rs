@@ -1,4 +1,4 @@
-//! The settings of a service that runs alone: where its servers are, and where it is itself.
+//! The settings of a service that runs alone: the addresses of its servers, and its own.
 
 use blocks::config::{Secret, Setting, Settings};
 
@@ -12,7 +12,7 @@ pub const KAFKA_GROUP_INSTANCE_ID: Setting<Option<String>> = Setting::text(
     "KAFKA_GROUP_INSTANCE_ID",
     "the name of this replica, where it keeps one across restarts",
 );
-/// Where the keys are that identities are signed with.
+/// The auth service, which has the public keys of identities.
 pub const AUTH_URL: Setting<Option<String>> = Setting::text(
     "AUTH_URL",
     "where auth is, for the keys that identities are signed with, as `http://127.0.0.1:8001`",
@@ -22,15 +22,15 @@ pub const CONSUL_HTTP_ADDR: Setting<Option<String>> = Setting::text(
     "CONSUL_HTTP_ADDR",
     "the Consul agent to register with, as `127.0.0.1:8500`",
 );
-/// What that agent wants to be shown.
+/// The token for that agent.
 pub const CONSUL_HTTP_TOKEN: Setting<Option<Secret>> =
     Setting::secret("CONSUL_HTTP_TOKEN", "what that agent wants to be shown");
-/// Where others reach a replica that listens on every address.
+/// The address for others of a replica that listens on every address.
 pub const SERVICE_ADDRESS: Setting<Option<String>> = Setting::text(
     "SERVICE_ADDRESS",
     "where others reach this replica, where that is neither `HOST` nor the name of the machine",
 );
-/// Where operators reach it.
+/// The port for operators.
 pub const OPERATOR_PORT: Setting<u16> = Setting::new(
     "OPERATOR_PORT",
     "0",
@@ -38,7 +38,7 @@ pub const OPERATOR_PORT: Setting<u16> = Setting::new(
     "a port number, 0 to 65535",
     |text| text.parse().ok(),
 );
-/// Signs what operators ask, and checks it.
+/// The key that signs and checks operators' requests.
 pub const OPERATOR_KEY: Setting<Option<Secret>> = Setting {
     expected: "at least 32 random bytes; `openssl rand -base64 32` makes a good one",
     parse: |text| match text.len() {

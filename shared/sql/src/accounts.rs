@@ -1,6 +1,5 @@
-//! Accounts as services see them that do not own them: their names of now, and which were closed, as
-//! `user.events` tell. A service that follows them has a table of its own for it, and one for others
-//! to refer to:
+//! Other services' accounts: their current names, and which were closed, by `user.events`. A service that
+//! follows them has a table of its own for them, to which others refer:
 //!
 //! ```sql
 //! create table accounts (
@@ -22,13 +21,13 @@ use crate::error::StoreError;
 use crate::tx::Tx;
 use crate::{idempotency, on};
 
-/// What a service does when something becomes of an account.
+/// A service's reaction to changes of accounts.
 #[async_trait]
 pub trait Follower: Send + Sync + 'static {
-    /// Whether names are kept. A service that shows none keeps none.
+    /// True if names are kept: for services that show them.
     const NAMES: bool;
 
-    /// Follows a name that was known and is another now, in the write that takes it over.
+    /// Follows the change of a known name, in the write that takes it over.
     ///
     /// # Errors
     /// When the store failed.
@@ -36,8 +35,8 @@ pub trait Follower: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Erases what the service holds of a closed account, in the write that closes it. Name and
-    /// idempotency keys are erased already.
+    /// Erases the service's data of a closed account, in the write that closes it. Name and idempotency
+    /// keys are erased already.
     ///
     /// # Errors
     /// When the store failed.
@@ -65,8 +64,8 @@ impl<F: Follower> Handler for Accounts<F> {
         Ok(())
     }
 
-    /// Takes the names from the log anew. What was kept stays until the log says otherwise, since the
-    /// log forgets after a week; that an account was closed stays true.
+    /// Takes the names from the log anew. Known ones stay until the log changes them, since it forgets
+    /// after a week; closed accounts stay closed.
     async fn reset(&self, tx: &mut Tx, _: &[String]) -> Result<(), StoreError> {
         on!(tx, conn => sqlx::query("update accounts set version = 0 where closed_at is null")
             .execute(&mut *conn)
@@ -75,7 +74,7 @@ impl<F: Follower> Handler for Accounts<F> {
     }
 }
 
-/// Makes an account known by the name that came with the caller, where no event of it came before.
+/// Makes an account known by the name that came with the caller, unless an event of it came before.
 ///
 /// # Errors
 /// When the store failed.
@@ -92,8 +91,7 @@ pub async fn introduce(tx: &mut Tx, user_id: i64, username: &str) -> Result<(), 
     .map(|_| ()))
 }
 
-/// Keeps an account that is known from being closed until the end of the write; false when it is
-/// closed, or not known.
+/// Keeps a known account from being closed until the end of the write; false when it is closed or unknown.
 ///
 /// # Errors
 /// When the store failed.
@@ -108,8 +106,8 @@ pub async fn hold_open(tx: &mut Tx, user_id: i64) -> Result<bool, StoreError> {
     Ok(open.is_some())
 }
 
-/// Takes over a name from the account's event `version`; true when a name that was shown is another
-/// now. An older event than the last one changes nothing.
+/// Takes over a name from the account's event `version`; true if this changes a name that was shown. An
+/// event older than the last one changes nothing.
 async fn rename(
     tx: &mut Tx,
     user_id: i64,

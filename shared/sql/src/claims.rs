@@ -1,9 +1,9 @@
 //! Calls to the outside (mail, SMS, webhooks), which no transaction can undo.
 //!
-//! A write claims the call, the call is made, and a second write settles how it went. Whoever dies in
-//! between leaves the claim: nobody can tell whether the call was made, so it is not made again. A
-//! sweep shows it as uncertain, and whoever finds out settles it. The key stays the same over all
-//! attempts: give it to the provider (Message-ID, idempotency key), which then drops a second one.
+//! A write claims the call, the call is made, and a second write settles its outcome. A crash in between
+//! leaves the claim: nobody can tell whether the call was made, so it is not made again. A sweep shows it
+//! as uncertain, and whoever finds out settles it. All attempts have the same key: give it to the provider
+//! (Message-ID, idempotency key), which then drops a second one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -12,9 +12,9 @@ use crate::error::StoreError;
 use crate::on;
 use crate::tx::Tx;
 
-/// For how long it is remembered how a call went.
+/// Time for which a call's outcome is remembered.
 pub const KEPT: TimeDelta = TimeDelta::days(30);
-/// How many settled claims a sweep removes, so that nobody waits long for it.
+/// Number of settled claims that a sweep removes at most, so that nobody waits long for it.
 const REMOVED_AT_ONCE: i64 = 500;
 
 /// The right to make a call once.
@@ -26,21 +26,21 @@ pub struct Claim {
     pub attempt: i64,
 }
 
-/// How a call went.
+/// The outcome of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was taken.
+    /// The provider took it.
     Done,
-    /// It was not taken; from then on it may be tried again.
+    /// The provider did not take it; from then on it may be tried again.
     Retry(DateTime<Utc>, String),
-    /// It was not taken, and never will be.
+    /// The provider did not take it, and never will.
     Failed(String),
-    /// No answer came: it may have been taken.
+    /// No answer came: the provider may have taken it.
     Uncertain(String),
 }
 
-/// Claims the call `key`, in a write that is committed before the call is made. `None` when it was
-/// made, is being made, may have been made, or must wait.
+/// Claims the call `key`, in a write committed before the call is made. `None` when the call was made, is
+/// being made, may have been made, or must wait.
 ///
 /// # Errors
 /// When the store failed.
@@ -59,7 +59,7 @@ pub async fn claim(tx: &mut Tx, key: &str) -> Result<Option<Claim>, StoreError> 
     .await)
 }
 
-/// Keeps how the call of `claim` went; false when that is known already. An uncertain one may be
+/// Stores the outcome of the call of `claim`; false when it is known already. An uncertain one may be
 /// settled late, by its answer or by whoever found out.
 ///
 /// # Errors
@@ -85,7 +85,7 @@ pub async fn settle(tx: &mut Tx, claim: &Claim, outcome: &Outcome) -> Result<boo
     .map(|done| done.rows_affected() == 1))
 }
 
-/// Makes claims uncertain that are older than a call may take, `longest`, and says how many; removes
+/// Makes claims uncertain that are older than the longest call, `longest`, and answers how many. Removes
 /// some that were settled long ago.
 ///
 /// # Errors

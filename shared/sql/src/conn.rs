@@ -1,8 +1,8 @@
 //! A connection to a SQLite file.
 //!
-//! The driver runs each statement on a thread of the connection's own, so that every one costs two
-//! changes of threads: more than most of them take. What nobody waits for, as a `BEGIN` or a
-//! `SAVEPOINT`, is therefore put ahead of the next statement and runs together with it.
+//! The driver runs each statement on a thread of the connection's own. So every one costs two changes of
+//! threads: more than most of them take. A statement that nobody waits for, as a `BEGIN` or a `SAVEPOINT`,
+//! is therefore put ahead of the next one and runs together with it.
 
 use std::future::ready;
 
@@ -61,17 +61,17 @@ impl SqliteConn {
         }
     }
 
-    /// Puts `ahead` in front of the next statement, in place of what is there already.
+    /// Puts `ahead` in front of the next statement, replacing an earlier one.
     pub(crate) fn put_ahead(&mut self, ahead: Option<Ahead>) {
         self.ahead = ahead;
     }
 
-    /// Whether something is still ahead: no statement was run since.
+    /// True if something is still ahead: no statement was run since.
     pub(crate) fn is_ahead(&self) -> bool {
         self.ahead.is_some()
     }
 
-    /// Whether what was ahead failed since the last call. It is still ahead then, so that no later
+    /// True if the statement ahead failed since the last call. It is still ahead then, so that no later
     /// statement runs without it.
     pub(crate) fn take_refused(&mut self) -> bool {
         std::mem::take(&mut self.refused)
@@ -94,8 +94,8 @@ impl Link {
     }
 }
 
-/// Follows what was ahead. Given up before it is known what became of it, it counts as refused: it may
-/// have run, or not.
+/// Follows the statement ahead. Dropped before its outcome is known, it counts as refused: it may have run,
+/// or not.
 struct Watch<'a> {
     pending: &'a mut Option<Ahead>,
     refused: &'a mut bool,

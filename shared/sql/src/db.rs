@@ -32,7 +32,7 @@ use crate::writer::{self, Writer};
 const SQLITE_READERS: u32 = 4;
 /// Connections of a service to PostgreSQL.
 const POSTGRES_CONNECTIONS: u32 = 10;
-/// How many statements the writer keeps prepared: each with what may run ahead of it.
+/// Number of statements that the writer keeps prepared, each with those that may run ahead of it.
 const STATEMENTS: usize = 400;
 /// How long a caller waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,25 +50,25 @@ pub enum Durability {
     Process,
 }
 
-/// What a database needs to know of its service.
+/// A service's settings for its database.
 pub struct Settings {
-    /// The service's name: its schema, and what its events name as their source.
+    /// The service's name: its schema, and the source of its events.
     pub service: &'static str,
-    /// Time and ids.
+    /// The clock for times and ids.
     pub clock: Arc<dyn Clock>,
-    /// Whether `inbox_messages` keeps processed rows, for people to look at.
+    /// True if `inbox_messages` keeps processed rows, for people to read.
     pub keep_inbox: bool,
-    /// Whether the tables of the delivery are wanted (the topic log's file has none).
+    /// True if the tables of the delivery are wanted (the topic log's file has none).
     pub delivery: bool,
-    /// Whether the schema is brought up to date. Whoever only looks refuses one that is not.
+    /// True if the schema is brought up to date; otherwise an outdated one is refused.
     pub migrate: bool,
-    /// Another way to the same PostgreSQL server, for migrations: they need a session of their own,
+    /// Another address of the same PostgreSQL server, for migrations: they need a session of their own,
     /// which a pooler in between does not give.
     pub direct_url: Option<String>,
 }
 
 impl Settings {
-    /// The usual ones.
+    /// The usual settings of a service.
     pub fn new(service: &'static str, clock: Arc<dyn Clock>) -> Self {
         Self {
             service,
@@ -151,10 +151,10 @@ impl Db {
                 Durability::Process => SqliteSynchronous::Normal,
             })
             .foreign_keys(true)
-            // What was deleted is overwritten where its page is written anyway.
+            // Deleted content is overwritten where its page is written anyway.
             .pragma("secure_delete", "fast")
-            // What a savepoint would put back: of a group of writes it is more than SQLite keeps in
-            // memory by itself, and a file made for each group costs more than the writes.
+            // The undo data of savepoints. For a group of writes it is more than SQLite keeps in memory by
+            // itself, and a file for each group costs more than the writes.
             .pragma("temp_store", "memory")
             .statement_cache_capacity(STATEMENTS)
             .busy_timeout(BUSY_TIMEOUT);
@@ -180,10 +180,10 @@ impl Db {
         ))
     }
 
-    /// Whether `url` can name a PostgreSQL server. Nothing is asked of it.
+    /// Checks that `url` can name a PostgreSQL server, without connecting.
     ///
     /// # Errors
-    /// Why it can't, without what is secret in it.
+    /// The reason why it can't, without the secrets in it.
     pub fn check_postgres_url(url: &str) -> Result<(), BoxError> {
         let options: Result<PgConnectOptions, sqlx::Error> = url.parse();
         Ok(options.map(drop)?)
@@ -251,7 +251,7 @@ impl Db {
         }
     }
 
-    /// What the database knows of its service.
+    /// The settings that the database was opened with.
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
     }
@@ -273,7 +273,7 @@ impl Db {
     }
 
     /// Runs `work` as one atomic write and answers once it is durable; an error of `work` undoes
-    /// everything it did. What it published is handed to the relay after the commit.
+    /// everything. Its events are handed to the relay after the commit.
     ///
     /// On SQLite one writer runs the closures one after the other, and many of them share a commit.
     /// The work goes on when the caller stops waiting.
@@ -330,7 +330,7 @@ impl Db {
     /// A connection for reading. It sees what was committed before this call.
     ///
     /// # Errors
-    /// When none is to be had.
+    /// When no connection is available.
     pub async fn read(&self) -> Result<Reader, StoreError> {
         Ok(match &self.inner.engine {
             Pools::Sqlite { readers, .. } => {
@@ -340,12 +340,12 @@ impl Db {
         })
     }
 
-    /// What the writing side hands over after each commit; given once.
+    /// The events handed over after each commit; given once.
     pub(crate) fn take_committed(&self) -> Option<mpsc::Receiver<Vec<Pending>>> {
         self.inner.committed.lock().take()
     }
 
-    /// Whether the relay missed events since the last call.
+    /// True if the relay missed events since the last call.
     pub(crate) fn take_fell_behind(&self) -> bool {
         self.inner.hand_over.fell_behind()
     }
@@ -366,7 +366,7 @@ impl Db {
         self.inner.tracker.wait().await;
     }
 
-    /// Makes writes fail where `faults` says so. For tests of what holds when they do.
+    /// Makes writes fail where `faults` says so. For tests of the promises that hold then.
     #[doc(hidden)]
     pub fn inject(&self, faults: Arc<dyn Faults>) {
         *self.inner.faults.lock() = Some(faults);
@@ -377,8 +377,8 @@ impl Db {
     }
 }
 
-/// Two that make the same schema at once may both find it missing: then one of them is told that it
-/// is there, and it is.
+/// Creates a schema if it is missing. Two that do so at once may both find it missing; then one of them is
+/// told that it exists.
 async fn create_schema(connection: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
     let create = format!(
         "create schema if not exists \"{}\"",

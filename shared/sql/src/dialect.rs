@@ -1,6 +1,6 @@
 //! The few places where the two databases speak differently.
 
-/// Which database it is.
+/// The kind of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// A SQLite file.
@@ -10,9 +10,9 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// The parameters from number `first` on, `count` of them, for a list of values. Each is bound
-    /// once, in their order: SQLite gets them without numbers, since its driver looks every numbered
-    /// one up among all of them, which for a list of many rows takes longer than to insert them.
+    /// Parameters for a list of values: `count` of them, from number `first` on. Each is bound once, in
+    /// their order. SQLite gets them without numbers: its driver looks up every numbered one among all of
+    /// them. For a list of many rows that takes longer than the insert.
     pub fn parameters(self, first: usize, count: usize) -> String {
         let parameter = |number: usize| match self {
             Self::Sqlite => "?".to_owned(),
@@ -22,9 +22,8 @@ impl Dialect {
         parameters.join(", ")
     }
 
-    /// A table function over a parameter that holds a JSON array as text, one row an element in a
-    /// column `value`: `value ->> 'field'` then works on both databases, and so does
-    /// `cast(value ->> 'field' as bigint)`.
+    /// A table function over a parameter that holds a JSON array as text: one row an element, in a column
+    /// `value`. Then `value ->> 'field'` and `cast(value ->> 'field' as bigint)` work on both databases.
     pub fn json_rows(self, parameter: &str) -> String {
         match self {
             Self::Sqlite => format!("json_each({parameter})"),

@@ -1,11 +1,11 @@
-//! What can go wrong in a store, in the two kinds that callers treat differently.
+//! Errors of a store, in the two kinds that callers treat differently.
 
 use blocks::consumer::HandlerError;
 use blocks::error::BoxError;
 use blocks::{AsProblem, Problem};
 use http::StatusCode;
 
-/// Why a read or a write did not happen.
+/// The reason why a read or a write did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database is away, full or overloaded; the same call may succeed later.
@@ -17,7 +17,7 @@ pub enum StoreError {
     /// The event would not fit on its topic. Refused before the commit, so nothing was written.
     #[error("an event of {bytes} bytes does not fit on a topic, {limit} do")]
     EventTooLarge {
-        /// Its size.
+        /// The event's size.
         bytes: usize,
         /// The most that fits.
         limit: usize,
@@ -31,8 +31,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether it is a second row with the same value in `table`'s unique `column`. The constraint
-    /// keeps the name that PostgreSQL gives it: `<table>_<column>_key`.
+    /// True if a second row has the same value in `table`'s unique `column`. The constraint keeps the name
+    /// that PostgreSQL gives it: `<table>_<column>_key`.
     pub fn is_unique(&self, table: &str, column: &str) -> bool {
         let Self::Rejected(error) = self else {
             return false;
@@ -50,7 +50,7 @@ impl StoreError {
         }
     }
 
-    /// Whether PostgreSQL gave up waiting for somebody's lock.
+    /// True if PostgreSQL gave up waiting for a lock.
     pub(crate) fn is_lock_timeout(&self) -> bool {
         let Self::Unavailable(error) = self else {
             return false;
@@ -114,11 +114,13 @@ fn is_passing(error: &sqlx::Error) -> bool {
     }
 }
 
-/// PostgreSQL: connection (08), a password or a name that it does not let in (28), transaction rollback
-/// (40), a database that is not there (3D), resources (53), operator (57), system (58), a primary that
-/// is none any more (25006), a lock (55P03). None of them is the fault of what was to be written. SQLite, in the low byte: BUSY 5,
-/// LOCKED 6, NOMEM 7, READONLY 8, INTERRUPT 9, IOERR 10, CORRUPT 11, FULL 13, CANTOPEN 14, PROTOCOL
-/// 15, NOTADB 26; a broken file is an outage, too: no event is to blame for it.
+/// True for codes of an outage, for which the statement is not to blame.
+///
+/// PostgreSQL: connection (08), refused password or name (28), transaction rollback (40), missing database
+/// (3D), resources (53), operator (57), system (58), no longer a primary (25006), lock (55P03).
+///
+/// SQLite, in the low byte: BUSY 5, LOCKED 6, NOMEM 7, READONLY 8, INTERRUPT 9, IOERR 10, CORRUPT 11, FULL
+/// 13, CANTOPEN 14, PROTOCOL 15, NOTADB 26. A broken file is an outage, too: no event is to blame for it.
 fn passing_code(code: &str) -> bool {
     let by_class = ["08", "28", "3D", "40", "53", "57", "58"];
     if code.len() == 5 && (by_class.contains(&&code[..2]) || ["25006", "55P03"].contains(&code)) {

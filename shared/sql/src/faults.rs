@@ -1,4 +1,4 @@
-//! Failures on demand: what a crash or an outage does to a write, without a crash.
+//! Failures on demand: the effect of a crash or an outage on a write, without a crash.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use parking_lot::Mutex;
 
 use crate::error::StoreError;
 
-/// Where a write can fail.
+/// The point at which a write fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultPoint {
     /// Before anything was done.
     BeforeWrite,
-    /// When all was done: it is rolled back.
+    /// After all was done: it is rolled back.
     BeforeCommit,
     /// It is durable, but nobody is told: no answer, no hooks, no hand-over.
     AfterCommit,
@@ -19,7 +19,7 @@ pub enum FaultPoint {
 
 /// Decides which writes fail.
 pub trait Faults: Send + Sync {
-    /// Whether this write fails at `point`.
+    /// True if this write fails at `point`.
     fn fails(&self, point: FaultPoint) -> bool;
 }
 

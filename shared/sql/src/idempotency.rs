@@ -1,5 +1,5 @@
-//! Requests that may be sent twice and are done once. The key lies in the same write as the effect, so
-//! neither is there without the other; what a refused request asked for leaves no key.
+//! Does requests once that may be sent twice. The key lies in the same write as the effect, so neither is
+//! there without the other; a refused request leaves no key.
 
 use blocks::extract::{KeyRefused, KeyedRequest};
 use chrono::{DateTime, Utc};
@@ -12,16 +12,16 @@ use crate::error::StoreError;
 use crate::on;
 use crate::tx::Tx;
 
-/// How many forgotten keys a new one takes away with it, so that nobody has to sweep.
+/// Number of forgotten keys that a new one removes, so that nobody has to sweep.
 const REMOVED_WITH_EACH: i64 = 4;
 
-/// For how long a request waits for another one under its key. SQLite's one writer makes it wait
-/// anyway, and answers as the first one was.
+/// Time that a request waits for another one under its key. SQLite's one writer makes it wait anyway, and
+/// it gets the first one's answer.
 const WAITS: &str = "set local lock_timeout = '2s'";
 
-/// Does `work` as `operation` of an account, and remembers what it answers under the key of `request`.
-/// The same request again does nothing and gives that answer: what the response is made of, besides
-/// what was asked for. An error of `work` must undo the write.
+/// Does `work` as `operation` of an account, and stores its answer under the key of `request`. The same
+/// request again does nothing and gets that answer, from which the response is made. An error of `work`
+/// must undo the write.
 ///
 /// # Errors
 /// Those of `work`, [`KeyRefused`], or that the store failed.

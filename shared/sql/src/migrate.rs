@@ -13,13 +13,13 @@ use crate::error::StoreError;
 /// starts at 1001.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
-    /// Its place in the order.
+    /// Its number, which gives the order.
     pub version: i64,
-    /// What it does.
+    /// A short name.
     pub what: &'static str,
-    /// For SQLite.
+    /// The statements for SQLite.
     pub sqlite: &'static str,
-    /// For PostgreSQL.
+    /// The statements for PostgreSQL.
     pub postgres: &'static str,
 }
 

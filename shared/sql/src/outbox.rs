@@ -13,7 +13,7 @@ use crate::db::Db;
 use crate::error::StoreError;
 use crate::on;
 
-/// How many published rows a clean-up removes in one write.
+/// Number of published rows that a clean-up removes in one write.
 const REMOVE_PAGE: i64 = 1000;
 
 #[derive(sqlx_macros::FromRow)]

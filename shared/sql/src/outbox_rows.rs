@@ -11,7 +11,7 @@ use crate::db::Db;
 use crate::error::StoreError;
 use crate::on;
 
-/// How many rows are made pending in one write.
+/// Number of rows made pending in one write.
 const REPUBLISH_PAGE: i64 = 1000;
 
 #[derive(sqlx_macros::FromRow)]

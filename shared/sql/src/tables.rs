@@ -1,10 +1,10 @@
-//! Tables that move from a SQLite file to a schema of PostgreSQL: see [`blocks::moving`].
+//! Migrates tables from a SQLite file to a schema of PostgreSQL: see [`blocks::moving`].
 //!
-//! Which tables and columns there are is asked of the databases, so that a service's next migration
-//! moves without a word here. The schema's own migrations made the tables, and its types say how a
-//! value is written: times in microseconds, bytes in hex, dates as they are.
+//! The databases are asked for their tables and columns, so that a service's next migration needs no change
+//! here. The schema's own migrations made the tables. Its types say how a value is written: times in
+//! microseconds, bytes in hex, dates as they are.
 //!
-//! What the old log's positions and this process' leases are, is left behind: `LEFT_BEHIND`.
+//! The old log's offsets and this process's leases are left behind: `LEFT_BEHIND`.
 
 use std::collections::BTreeMap;
 
@@ -23,15 +23,15 @@ use crate::error::StoreError;
 use crate::on;
 use crate::tx::Conn;
 
-/// What each database has for itself: where groups are in its own log, who holds which work, what other
-/// replicas must be told. The target has none of it as long as nobody runs there.
+/// Tables that each database has for itself: offsets in its own log, leases, changes to tell other
+/// replicas. In the target they are empty as long as nobody runs there.
 const LEFT_BEHIND: &[&str] = &["consumer_offsets", "leases", "changes"];
-/// Of these, what shows that a service has run there.
+/// Those of them that have rows once a service has run there.
 const EMPTY_THERE: &[&str] = &["consumer_offsets"];
 /// The record of migrations: each database has its own.
 const MIGRATIONS: &str = "_sqlx_migrations";
 
-/// How a column's values are written.
+/// The text form of a column's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Number,
@@ -68,11 +68,11 @@ struct Column {
 struct Table {
     name: String,
     columns: Vec<Column>,
-    /// Which columns its key is made of, in their order.
+    /// Indexes of the columns of its key, in order.
     key: Vec<usize>,
 }
 
-/// All that is to move from the SQLite file `from` to the schema of `to`, in an order that references
+/// All parts to migrate from the SQLite file `from` to the schema of `to`, in an order that references
 /// allow.
 ///
 /// # Errors
@@ -332,7 +332,7 @@ impl Target for Content {
     }
 }
 
-/// The last number that each table gave. One that is gone is not given again.
+/// The last number that each table gave: a removed row's number is not given again.
 struct Sequences {
     db: Db,
 }

@@ -74,7 +74,7 @@ impl Tx {
         self.dialect().json_rows(parameter)
     }
 
-    /// The clock's time.
+    /// The current time.
     pub fn now(&self) -> DateTime<Utc> {
         self.settings.clock.now()
     }
@@ -123,13 +123,13 @@ impl Tx {
         });
     }
 
-    /// Inserts what was enqueued; answers it as it is to be handed over.
+    /// Inserts the enqueued messages; answers them for the hand-over.
     pub(crate) async fn insert_outbox(&mut self) -> Result<Vec<Pending>, StoreError> {
         let enqueued = std::mem::take(&mut self.enqueued);
         outbox_insert::insert(self, enqueued, false).await
     }
 
-    /// Inserts what was enqueued and commits a SQLite file, if anything was written to it.
+    /// Inserts the enqueued messages and commits a SQLite file, if anything was written to it.
     pub(crate) async fn commit_with_outbox(&mut self) -> Result<Vec<Pending>, StoreError> {
         let enqueued = std::mem::take(&mut self.enqueued);
         let commits = !enqueued.is_empty();
@@ -195,7 +195,7 @@ impl Tx {
     }
 }
 
-/// Where a part of a write began.
+/// The start of an undoable part of a write.
 #[must_use = "a savepoint is kept or undone"]
 pub(crate) struct Savepoint {
     events: usize,

@@ -23,9 +23,9 @@ use crate::error::StoreError;
 use crate::faults::{self, FaultPoint, Faults};
 use crate::tx::{Engine, Tx};
 
-/// How many writes may wait for their turn; beyond it callers wait to be let in.
+/// Number of writes that may wait for their turn; beyond it callers wait to be let in.
 const QUEUE: usize = 1024;
-/// How many writes share a commit at most.
+/// The most writes that share a commit.
 const GROUP: usize = 256;
 
 pub(crate) struct Writer {
@@ -61,7 +61,7 @@ impl Writer {
     }
 }
 
-/// Runs what follows a commit. One that panics is logged: the write it follows is done.
+/// Runs the hooks after a commit. A panic in one is logged: the write is done already.
 pub(crate) fn run_hooks(hooks: Vec<Box<dyn FnOnce() + Send>>) {
     for hook in hooks {
         if std::panic::catch_unwind(AssertUnwindSafe(hook)).is_err() {
@@ -280,11 +280,11 @@ impl WriterTask {
     }
 }
 
-/// Where the transaction of a group stands between two jobs. Every statement costs a change of
-/// threads, so none is run that can be spared, and what begins a job runs with its first statement.
+/// The state of a group's transaction between two jobs. Every statement costs a change of threads, so none
+/// is run that can be spared; the statement that begins a job runs with its first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stand {
-    /// None is open.
+    /// No transaction is open.
     Closed,
     /// The first job is done. Alone in its transaction it needed no savepoint.
     First,
@@ -295,8 +295,8 @@ enum Stand {
 }
 
 impl Stand {
-    /// What must be run before a job, so that it can be undone alone. The name is not that of the
-    /// savepoints inside a job: going back to this one takes those with it.
+    /// The statement that must run before a job, so that it can be undone alone. Its savepoint's name
+    /// differs from those inside a job: going back to this one takes those with it.
     fn begin_job(self) -> Option<Ahead> {
         let (text, statements) = match self {
             Self::Closed => ("begin immediate", 1),
@@ -307,7 +307,8 @@ impl Stand {
         Some(Ahead { text, statements })
     }
 
-    /// What must be run before the rows of the outbox, which are undone with everything else only.
+    /// The statement that must run before the rows of the outbox, which are only undone with everything
+    /// else.
     fn begin_outbox(self) -> Option<Ahead> {
         self.begin_job().filter(|_| self == Self::Closed)
     }

@@ -8,11 +8,11 @@ use tempfile::TempDir;
 
 use crate::ports::free_ports;
 
-/// See the module. It ends with the value.
+/// A broker's process; see the module. It ends with the value.
 pub struct Broker {
     folder: TempDir,
     port: u16,
-    /// `host:port`.
+    /// Its address, as `host:port`.
     pub address: String,
 }
 
@@ -29,17 +29,17 @@ impl Broker {
         broker
     }
 
-    /// Starts it again, on what it kept.
+    /// Starts it again, on its stored data.
     pub fn up(&self) -> String {
         self.script("up")
     }
 
-    /// Stops it.
+    /// Stops the broker in order.
     pub fn stop(&self) {
         self.script("stop");
     }
 
-    /// Ends it without a word.
+    /// Kills the broker.
     pub fn kill(&self) {
         self.signal("-KILL");
         // Nothing is left to be stopped; this waits until it has gone.
@@ -64,8 +64,8 @@ impl Broker {
 
     fn script(&self, command: &str) -> String {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kafka");
-        // What this process has open (a lock that it runs under) is no business of a broker, which
-        // may outlive it.
+        // Files that this process has open (a lock that it runs under) are closed for the broker, which may
+        // outlive it.
         let close = r#"for fd in /proc/$$/fd/*; do
             fd=${fd##*/}; [ "$fd" -le 2 ] || eval "exec $fd>&-"
         done; exec "$0" "$@""#;

@@ -111,9 +111,9 @@ pub async fn postgres_at(
 
 /// Writes a test once for each database: `on_each_database!(a_name_is_unique, "auth", MIGRATIONS, |db| async move { … });`
 ///
-/// It becomes a module of that name with the tests `sqlite` and `postgres`; the latter is ignored
-/// where no server is named. With `manual_clock` before it the test is given a
-/// [`ManualClock`](blocks::ManualClock), by which the database goes, as well: `|db, clock| …`.
+/// It becomes a module of that name with the tests `sqlite` and `postgres`; the latter is ignored where no
+/// server is named. With `manual_clock` before it, the test also gets the database's
+/// [`ManualClock`](blocks::ManualClock): `|db, clock| …`.
 #[macro_export]
 macro_rules! on_each_database {
     (@ [$($meta:tt)*] $name:ident, $service:expr, $migrations:expr, $db:ident, $clock:ident = $of:ty, $test:expr) => {

@@ -10,13 +10,13 @@ use sql::{FaultPoint, Faults};
 #[derive(Debug)]
 pub struct Fails {
     point: FaultPoint,
-    /// Which of them, counted from 0.
+    /// The numbers of the writes that fail, from 0.
     these: Range<usize>,
     seen: AtomicUsize,
 }
 
 impl Fails {
-    /// The next write.
+    /// Lets the next write fail at `point`.
     pub fn once(point: FaultPoint) -> Arc<Self> {
         Self::first(1, point)
     }
@@ -31,7 +31,7 @@ impl Fails {
         Self::these(pass..pass + 1, point)
     }
 
-    /// Every write.
+    /// Lets every write fail at `point`.
     pub fn always(point: FaultPoint) -> Arc<Self> {
         Self::these(0..usize::MAX, point)
     }

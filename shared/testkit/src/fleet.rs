@@ -32,7 +32,7 @@ pub fn brokers() -> String {
 pub struct Database {
     server: String,
     name: String,
-    /// Where it will be.
+    /// Its future address.
     pub url: String,
 }
 
@@ -57,7 +57,7 @@ impl Database {
         }
     }
 
-    /// Makes it.
+    /// Creates the database.
     pub async fn create(&self) {
         let mut server = PgConnection::connect(&self.server).await.unwrap();
         let create = format!("create database {}", self.name);
@@ -129,21 +129,21 @@ impl PasswordRole {
     }
 }
 
-/// An address where nobody is.
+/// An address where nothing listens.
 pub const NOWHERE: &str = "127.0.0.1:1";
 
 /// A kind of store.
 #[derive(Debug, Clone, Copy)]
 pub struct Store {
-    /// The setting that names it.
+    /// The setting with its URL.
     pub setting: &'static str,
-    /// Names a server for tests.
+    /// Variable with a server for tests.
     pub server: &'static str,
     /// Its URL on the server `{}`.
     pub url: &'static str,
 }
 
-/// Where services keep their state in SQL.
+/// The server of services that keep their state in SQL.
 pub const POSTGRES: Store = Store {
     setting: "DATABASE_URL",
     server: TEST_DATABASE_URL,
@@ -157,14 +157,14 @@ impl Store {
     }
 }
 
-/// The executable of a service, and what it does not start without besides Kafka.
+/// The executable of a service, and the settings that it needs besides Kafka.
 #[derive(Debug, Clone, Copy)]
 pub struct Executable<'a> {
-    /// Where it is.
+    /// The executable's path.
     pub path: &'static str,
-    /// Where it keeps its state.
+    /// The kind of its store.
     pub store: Store,
-    /// One more, with a value that will do.
+    /// One more setting, with a valid value.
     pub another: (&'static str, &'a str),
 }
 
@@ -191,8 +191,8 @@ impl Executable<'_> {
         Alone::start(self.path, &self.settings(store, kafka)).await
     }
 
-    /// Starts it over PostgreSQL, with a password that the server does not take. It goes on, says so without
-    /// the password, and is ready once the server takes it.
+    /// Starts it over PostgreSQL, with a password that the server refuses. Asserts that it goes on, logs
+    /// the refusal without the password, and is ready once the server takes it.
     pub async fn waits_for_its_password(&self) {
         let role = PasswordRole::fresh(&Database::fresh().await).await;
         let service = self.start(&role.url("wrong-hidden"), NOWHERE).await;
@@ -205,7 +205,7 @@ impl Executable<'_> {
         assert_eq!(service.stop().await.code(), Some(0));
     }
 
-    /// What it says when it does not start, with `name` absent or saying something else.
+    /// The error when it does not start, with `name` absent or changed.
     ///
     /// # Panics
     /// When it starts.
@@ -226,8 +226,8 @@ impl Executable<'_> {
         String::from_utf8(ended.stderr).unwrap()
     }
 
-    /// Holds it to start with none of its settings missing, and with none of `malformed`: what it says names
-    /// the setting, and never what is `hidden` in its value.
+    /// Asserts that it does not start with a setting missing, or with one of `malformed`. The error must
+    /// name the setting, and never quote the `hidden` part of its value.
     pub async fn stops_and_names(&self, malformed: &[(&str, &str)]) {
         let store = self.store.at(NOWHERE);
         let settings = self.settings(&store, NOWHERE);
@@ -285,7 +285,7 @@ impl Alone {
         started
     }
 
-    /// Waits until it says that it can serve.
+    /// Waits until it is ready to serve.
     pub async fn ready(&self) -> &Self {
         eventually("it is ready", async || {
             let answer = self.client.send("GET", "/ready", None, None).await;
@@ -304,7 +304,7 @@ impl Alone {
         .await;
     }
 
-    /// What it wrote so far.
+    /// The output so far.
     pub fn output(&self) -> String {
         let read = |name: &str| std::fs::read_to_string(self.folder.path().join(name));
         read("out").unwrap_or_default() + &read("err").unwrap_or_default()
@@ -321,12 +321,12 @@ impl Alone {
         values.sum()
     }
 
-    /// Lets it stand still, with all connections open.
+    /// Freezes it, with all connections open.
     pub async fn freeze(&self) {
         self.signal("-STOP").await;
     }
 
-    /// Lets it go on.
+    /// Lets it run again.
     pub async fn thaw(&self) {
         self.signal("-CONT").await;
     }
@@ -343,7 +343,7 @@ impl Alone {
         assert!(sent.unwrap().success(), "kill {signal} {pid}");
     }
 
-    /// Ends it without a word.
+    /// Kills it.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! A small HTTP client for tests: requests in a line, answers that can be looked at.
+//! A small HTTP client for tests: requests in a line, and answers to check.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// How long something may take to become true.
+/// Time that a condition may take to become true.
 const PATIENCE: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -26,7 +26,7 @@ pub struct Client {
     http: legacy::Client<HttpConnector, Full<Bytes>>,
 }
 
-/// What came back.
+/// An answer of the server.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status.
@@ -46,7 +46,7 @@ impl Client {
         }
     }
 
-    /// One that never sends a request again by itself: then nobody could count writes.
+    /// A client that never repeats a request by itself, which would spoil counts of writes.
     pub fn sending_once(address: impl Into<String>) -> Self {
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         Self {
@@ -55,7 +55,7 @@ impl Client {
         }
     }
 
-    /// Where the server is.
+    /// The server's address.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -94,7 +94,7 @@ impl Client {
         self.try_give(request.body(body)?).await
     }
 
-    /// A request to this server, for what [`Client::send`] can't say.
+    /// A request to this server, for cases beyond [`Client::send`].
     pub fn request(&self, method: &str, path: &str) -> http::request::Builder {
         let uri = format!("http://{}{path}", self.address);
         Request::builder().method(method).uri(uri)
@@ -150,7 +150,7 @@ impl Answer {
         self.json()
     }
 
-    /// The body of an answer that says yes.
+    /// The body of a successful answer.
     #[track_caller]
     pub fn ok(&self) -> Value {
         assert!(self.status.is_success(), "{}: {}", self.status, self.text());
@@ -158,7 +158,7 @@ impl Answer {
         self.json()
     }
 
-    /// Holds it to be a problem with this status and code, and gives the fields that it names.
+    /// Asserts that it is a problem with this status and code, and gives the fields that it names.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Vec<String> {
         let problem = self.expect(status);
@@ -174,7 +174,7 @@ impl Answer {
             .unwrap_or_default()
     }
 
-    /// Holds it to be a problem as clients get it from a whole server, and gives what it says.
+    /// Asserts that it is a problem as clients get it from a whole server, and gives its body.
     #[track_caller]
     pub fn expect_problem(&self, status: u16, code: &str) -> Value {
         self.problem(status, code);
@@ -186,8 +186,8 @@ impl Answer {
     }
 }
 
-/// Sends bytes as they are, for requests that no client would make, and gives what comes back until
-/// the server closes; say `Connection: close`.
+/// Sends raw bytes, for requests that no client would make, and gives the answer until the server closes;
+/// say `Connection: close`.
 pub async fn raw(address: &str, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request).await.unwrap();
@@ -196,7 +196,7 @@ pub async fn raw(address: &str, request: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Looks until there is something to see.
+/// Polls until there is a result.
 ///
 /// ```
 /// # #[tokio::main]
@@ -212,7 +212,7 @@ pub async fn raw(address: &str, request: &[u8]) -> String {
 /// ```
 ///
 /// # Panics
-/// When it takes longer than anything should.
+/// When it takes too long.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + PATIENCE;
     loop {

@@ -53,7 +53,7 @@ macro_rules! lease_contract {
     };
 }
 
-/// Whoever has it keeps it by asking again, under the same epoch; others get nothing meanwhile.
+/// Its holder keeps it by asking again, under the same epoch; others get nothing meanwhile.
 pub async fn one_holder_has_the_lease_until_it_expires(adapter: &impl Adapter) {
     let outbox = adapter.outbox();
     let (first, second) = (SystemClock.id(), SystemClock.id());
@@ -66,8 +66,7 @@ pub async fn one_holder_has_the_lease_until_it_expires(adapter: &impl Adapter) {
     assert!(next.epoch > lease.epoch);
 }
 
-/// As a process does that was frozen: when it wakes up it is told that somebody else sweeps, and what
-/// it gets later is another lease.
+/// A process that was frozen is told when it wakes up that another one sweeps; later it gets a new lease.
 pub async fn a_holder_that_slept_past_its_end_finds_it_taken_over(adapter: &impl Adapter) {
     let outbox = adapter.outbox();
     let (sleeper, other) = (SystemClock.id(), SystemClock.id());

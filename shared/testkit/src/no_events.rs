@@ -1,5 +1,5 @@
-//! Records that are no events, and what a consumer must make of them: a dead letter each, and nothing
-//! good is held back behind them.
+//! Records that are no events. A consumer must make a dead letter of each, and hold back no good one behind
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use events::{Context, Envelope, Event, Message, dead_letter_topic, header};
 use crate::fleet::Alone;
 use crate::http::eventually;
 
-/// What the letters of [`publish`] say, one each. The type that nobody knows is passed over without one.
+/// Errors in the dead letters of [`publish`], one each. An unknown type is passed over without one.
 const REASONS: [&str; 4] = [
     "ce_sequence",
     "ce_sequence",
@@ -18,8 +18,8 @@ const REASONS: [&str; 4] = [
     "can't be read",
 ];
 
-/// Publishes `event` behind records of its key that can't be read or say what nobody knows, and behind one
-/// of another schema and half of one, which have keys of their own: these wait until somebody mends them.
+/// Publishes `event` behind records of its key that are unreadable or of an unknown type. Two more, of
+/// another schema and cut in half, have keys of their own: these wait until somebody mends them.
 pub async fn publish<E: Event>(bus: &dyn EventBus, event: &E, others: [&E; 2]) {
     bus.ensure_topics(&[TopicSpec::from(E::TOPIC)])
         .await
@@ -56,8 +56,8 @@ fn saying(name: &str, value: &str, mut message: Message) -> Message {
     message
 }
 
-/// Holds `service` to have written one letter for each record of [`publish`] that is none of its topic's
-/// events, and to have said so.
+/// Asserts that `service` wrote and logged one dead letter for each record of [`publish`] that is no event
+/// of its topic.
 pub async fn are_dead_letters<E: Event>(bus: &dyn EventBus, service: &Alone) {
     let name = dead_letter_topic(E::TOPIC.name);
     let letters = eventually("a letter each", async || {

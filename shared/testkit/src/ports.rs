@@ -1,7 +1,7 @@
-//! Ports for what a test starts.
+//! Ports for servers that a test starts.
 //!
-//! Below those that a system gives to whoever connects or asks for any: between the choice of a port
-//! and the moment when a slow server listens on it nobody else may get it.
+//! They are below those that a system gives to outgoing connections or to servers that ask for any. A slow
+//! server listens long after its port was chosen, and meanwhile nobody else may get it.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rand::Rng;
 
 const FROM: std::ops::Range<u16> = 10_000..20_000;
-/// What this process chose before.
+/// Ports that this process chose before.
 static CHOSEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// A port that nobody listens on now.

@@ -1,4 +1,4 @@
-//! Positions in memory: what a consumer's own store knows, for tests that have none.
+//! Offsets in memory, in place of a consumer's own store.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use blocks::bus::{Positions, Record};
 use blocks::error::BoxError;
 use parking_lot::Mutex;
 
-/// Where a group stands, in memory.
+/// A group's offsets, in memory.
 #[derive(Debug, Default)]
 pub struct MemoryPositions {
     next: Mutex<BTreeMap<String, BTreeMap<i32, i64>>>,

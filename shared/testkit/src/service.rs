@@ -41,7 +41,7 @@ use crate::http::Answer;
 /// More than any test leaves in an outbox.
 const MOST: usize = 10_000;
 
-/// Who sends a request: an account by its id, a caller, or [`NOBODY`].
+/// The sender of a request: an account by its id, a caller, or [`NOBODY`].
 pub trait Who {
     /// As the gateway passes them on.
     fn caller(self) -> Option<Caller>;
@@ -68,7 +68,7 @@ impl<W: Who> Who for Option<W> {
     }
 }
 
-/// The account `id`, which may do what everybody may.
+/// The account `id`, with the rights of any user.
 pub fn user(id: i64) -> Caller {
     Caller {
         id,
@@ -116,9 +116,9 @@ pub fn record<E: Event>(clock: &dyn Clock, offset: i64, version: i64, event: &E)
 pub struct App {
     /// The service.
     pub service: Service,
-    /// Where requests go; a test may put more around it.
+    /// The router for requests; a test may put more around it.
     pub router: Router,
-    /// What events of others are dated by.
+    /// The clock that dates events of other services.
     pub clock: Arc<dyn Clock>,
     offset: AtomicI64,
 }
@@ -129,7 +129,7 @@ impl App {
         Self::new(service, Arc::clone(&db.settings().clock))
     }
 
-    /// `service` by `clock`.
+    /// A harness for `service`, with its `clock`.
     pub fn new(service: Service, clock: Arc<dyn Clock>) -> Self {
         Self {
             router: Router::from(service.router.clone()),
@@ -160,7 +160,7 @@ impl App {
         self.give(request.body(body.to_owned()).unwrap(), who).await
     }
 
-    /// A GET.
+    /// Sends a GET.
     pub async fn get(&self, who: impl Who, path: &str) -> Answer {
         self.send("GET", path, who, "").await
     }
@@ -175,12 +175,12 @@ impl App {
         self.send("PUT", path, who, body).await
     }
 
-    /// A DELETE.
+    /// Sends a DELETE.
     pub async fn delete(&self, who: impl Who, path: &str) -> Answer {
         self.send("DELETE", path, who, "").await
     }
 
-    /// Sends `request` as it is, for what [`App::send`] can't say.
+    /// Sends `request` unchanged, for cases beyond [`App::send`].
     pub async fn give(&self, request: Request<impl Into<Body>>, who: impl Who) -> Answer {
         let mut request = request.map(Into::into);
         if let Some(caller) = who.caller() {
@@ -220,7 +220,7 @@ impl App {
         handled
     }
 
-    /// Where its only consumer group keeps what it knows.
+    /// The store of its only consumer group.
     pub fn group(&self) -> &Arc<dyn ConsumerStore> {
         let [consumer] = &self.service.consumers[..] else {
             panic!("{} has more groups than one, or none", self.service.name);
@@ -228,7 +228,7 @@ impl App {
         &consumer.store
     }
 
-    /// What waits to be published, in the order of the commits.
+    /// The pending events, in the order of the commits.
     pub async fn outbox(&self) -> Vec<Envelope> {
         self.read(&self.pending().await)
     }

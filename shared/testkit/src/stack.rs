@@ -1,4 +1,4 @@
-//! The fleet on this machine, by way of `scripts/stack`, which knows what it consists of.
+//! The fleet on this machine, through `scripts/stack`, which knows its parts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::ports::free_ports;
 #[derive(Debug, Clone)]
 pub struct Stack {
     folder: PathBuf,
-    /// Where the services' executables are.
+    /// The folder of the services' executables.
     executables: PathBuf,
     ports: Vec<Port>,
 }
@@ -30,10 +30,10 @@ struct Port {
 }
 
 impl Stack {
-    /// One that is not started yet. Its ports are free ones, unless `STACK_<NAME>_PORT` says which.
+    /// A fleet that is not started yet. Its ports are free ones, unless `STACK_<NAME>_PORT` names one.
     ///
     /// # Errors
-    /// When `scripts/stack` does not say what it consists of.
+    /// When `scripts/stack` does not tell its parts.
     pub fn new(folder: &Path, executables: &Path) -> anyhow::Result<Self> {
         let mut stack = Self {
             folder: std::path::absolute(folder)?,
@@ -101,7 +101,7 @@ impl Stack {
         command
     }
 
-    /// Has `scripts/stack` do something; answers what it printed.
+    /// Has `scripts/stack` do something; answers its output.
     ///
     /// # Errors
     /// When it fails.
@@ -111,10 +111,10 @@ impl Stack {
         output(&mut command.into()).await
     }
 
-    /// What `scripts/stack env` says under this name.
+    /// The value of this name in `scripts/stack env`.
     ///
     /// # Errors
-    /// When it says nothing.
+    /// When there is none.
     pub async fn value(&self, name: &str) -> anyhow::Result<String> {
         let all = self.run(&["env"]).await?;
         let mut lines = all.lines().filter_map(|line| line.split_once('='));
@@ -149,26 +149,26 @@ impl Stack {
         )
     }
 
-    /// Where a part listens: `127.0.0.1:8000`.
+    /// The address of a part: `127.0.0.1:8000`.
     pub fn address(&self, part: &str) -> String {
         format!("127.0.0.1:{}", self.port(part))
     }
 
-    /// Where a part keeps its things. PostgreSQL's may be elsewhere.
+    /// The data folder of a part. PostgreSQL's may be elsewhere.
     pub fn folder(&self, part: &str) -> PathBuf {
         self.folder.join(part)
     }
 
-    /// What a part wrote so far.
+    /// The log of a part so far.
     pub fn log(&self, part: &str) -> String {
         fs::read_to_string(self.folder(part).join("log")).unwrap_or_default()
     }
 }
 
-/// What `command` printed, once it has succeeded.
+/// Runs `command` and gives its output.
 ///
 /// # Errors
-/// When it did not, with what it said.
+/// When it fails, with what it printed.
 pub async fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command.output().await;
     let output = output.with_context(|| format!("could not start {command:?}"))?;

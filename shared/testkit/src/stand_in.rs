@@ -12,7 +12,7 @@ use crate::http::Answer;
 use crate::ports::free_port;
 use crate::service::user;
 
-/// An auth that does nothing but to say with which key it signs.
+/// An auth that only publishes its signing key.
 #[derive(Debug)]
 pub struct AuthStandIn {
     key: SigningKey,
@@ -42,12 +42,12 @@ impl AuthStandIn {
         serve(router, self.port).await;
     }
 
-    /// What `AUTH_URL` says.
+    /// The value for `AUTH_URL`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Who is calling, as the gateway says it of account `id`.
+    /// The gateway's headers for account `id`.
     pub fn headers(&self, id: i64) -> [(HeaderName, HeaderValue); 2] {
         let assertion = AssertionClaims::of(&user(id), ISSUER, SystemClock.now()).sign(&self.key);
         [

@@ -11,20 +11,20 @@ use crate::fleet::{Alone, Executable, TEST_KAFKA, brokers};
 use crate::http::eventually;
 use crate::ports::free_port;
 
-/// Names a Redis server for tests.
+/// Variable with a Redis server for tests.
 pub const TEST_REDIS_URL: &str = "TEST_REDIS_URL";
-/// Names a MongoDB server for tests.
+/// Variable with a MongoDB server for tests.
 pub const TEST_MONGODB_URL: &str = "TEST_MONGODB_URL";
 
-/// The servers that the environment names for tests, one that speaks HTTP, one that accepts
-/// connections and never says a word, and a port where nobody is.
+/// The servers that the environment names for tests, one that speaks HTTP, one that accepts connections and
+/// never answers, and a port where nothing listens.
 pub struct Strangers {
     servers: Vec<(&'static str, String)>,
     _silent: TcpListener,
 }
 
 impl Strangers {
-    /// All but the one that `own` names: a `TEST_…` variable, or nothing for all of them.
+    /// All but the one that the `TEST_…` variable `own` names; all of them without one.
     ///
     /// # Panics
     /// When one of the variables is absent.
@@ -49,9 +49,9 @@ impl Strangers {
     }
 
     /// Starts `service` once for each of them, with `setting` at it as `url` writes it, and `others`.
-    /// It goes on, answers, says what is wrong in a line with the name of the setting and the address
-    /// and without the password `hidden`, does not say so at every attempt, and stops when it is told
-    /// to.
+    ///
+    /// It must go on, answer, and stop when it is told to. It must log the fault with the setting's name
+    /// and the address, without the password `hidden`, and not at every attempt.
     async fn are_named(
         &self,
         service: &Executable<'_>,
@@ -94,7 +94,7 @@ impl Strangers {
 }
 
 impl Executable<'_> {
-    /// Names the [`Strangers`] that it meets in place of its store.
+    /// Asserts that it names the [`Strangers`] that it meets in place of its store.
     pub async fn names_strangers_as_store(&self) {
         let (store, kafka) = (self.store, brokers());
         let settings = self.settings("", &kafka);
@@ -105,7 +105,7 @@ impl Executable<'_> {
             .await;
     }
 
-    /// Names those that it meets in place of Kafka, with its store at `url`.
+    /// Asserts that it names those that it meets in place of Kafka, with its store at `url`.
     pub async fn names_strangers_as_kafka(&self, url: &str) {
         let settings = self.settings(url, "");
         let strangers = Strangers::to(TEST_KAFKA).await;
@@ -129,7 +129,7 @@ pub fn server(variable: &str) -> String {
     address(&url).to_owned()
 }
 
-/// `host:port` in a URL, or what is that already.
+/// The `host:port` of a URL; a `host:port` stays as it is.
 fn address(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?']).next().unwrap_or(rest);

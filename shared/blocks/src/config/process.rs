@@ -1,4 +1,4 @@
-//! The settings of every process, whatever services are in it.
+//! The settings of every process, with any services.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a setting is. Each belongs to whoever reads it: the process' own are in [`super::process`], a
+//! A setting's definition. Each belongs to its reader: the process's own are in [`super::process`], a
 //! service lists its own in its definition.
 
 use std::time::Duration;
@@ -10,15 +10,15 @@ use super::values::{self, Secret, non_empty, seconds, switch};
 pub struct Setting<T> {
     /// As an environment variable; in lower case it is the key in a file.
     pub name: &'static str,
-    /// What it says where nobody says anything. Empty: it may be absent.
+    /// The value where none is given. Empty: it may be absent.
     pub default: &'static str,
-    /// What it is for, in one line.
+    /// Its purpose, in one line.
     pub about: &'static str,
-    /// Whether its value is masked wherever it is shown.
+    /// True if its value is masked wherever it is shown.
     pub secret: bool,
-    /// Whether production refuses a value that could be guessed.
+    /// True if production refuses a value that could be guessed.
     pub strong: bool,
-    /// What its value must be, as an error says it.
+    /// A description of valid values, for errors.
     pub expected: &'static str,
     /// Reads a value; `None` when it is not as expected. Gets `""` for an absent one.
     pub parse: fn(&str) -> Option<T>,
@@ -88,7 +88,7 @@ impl Setting<Option<Secret>> {
     }
 }
 
-/// A setting of whatever type.
+/// A setting of any type.
 pub trait AnySetting: Sync {
     /// See [`Setting::name`].
     fn name(&self) -> &'static str;
@@ -102,7 +102,7 @@ pub trait AnySetting: Sync {
     fn is_secret(&self) -> bool;
     /// See [`Setting::strong`].
     fn is_strong(&self) -> bool;
-    /// Whether `text` is as expected.
+    /// True if `text` is a valid value.
     fn accepts(&self, text: &str) -> bool;
 }
 
@@ -139,7 +139,7 @@ impl<T> AnySetting for Setting<T> {
 /// Settings of several types.
 pub type Settings = &'static [&'static dyn AnySetting];
 
-/// A line each, for `--help`: its name, what it is for, its default.
+/// A line each, for `--help`: its name, its purpose, its default.
 pub fn help<'a>(settings: impl IntoIterator<Item = &'a &'static dyn AnySetting>) -> String {
     let line = |setting: &&dyn AnySetting| match setting.default() {
         "" => format!("  {:<24}  {}", setting.name(), setting.about()),

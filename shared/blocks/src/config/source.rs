@@ -1,4 +1,4 @@
-//! Where settings come from, and what is said about one that is wrong.
+//! The sources of settings, and the errors about wrong ones.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +10,7 @@ use strsim::levenshtein;
 
 use super::{AnySetting, ConfigError, Secret, Unknown, parts};
 
-/// What stands for a secret.
+/// The text shown for a secret.
 pub(super) const MASK: &str = "********";
 
 /// A setting in force.
@@ -45,7 +45,7 @@ impl Provider for Layer {
     }
 }
 
-/// How many letters of a variable's name may be wrong for it to be taken for a setting.
+/// Number of wrong characters up to which a variable's name is still taken for a setting.
 const TYPOS: usize = 2;
 /// Names the file, where no command line does.
 pub(super) const FILE_VARIABLE: &str = "ROOKERY_CONFIG";
@@ -73,7 +73,7 @@ pub(super) fn read(path: &Path) -> Result<Given, ConfigError> {
     }
 }
 
-/// All layers, merged.
+/// All sources of settings, merged.
 pub(super) struct Sources {
     settings: Vec<&'static dyn AnySetting>,
     merged: Figment,
@@ -131,7 +131,7 @@ impl Sources {
         Ok(sources)
     }
 
-    /// What `name` says, unless that is nothing but blanks.
+    /// The value of `name`, unless it is blank.
     pub(super) fn said(&self, name: &str) -> Option<String> {
         let said = self
             .merged
@@ -142,7 +142,7 @@ impl Sources {
             .filter(|text| !text.is_empty())
     }
 
-    /// The error that says what `name` must be.
+    /// The error about a wrong value of `name`.
     pub(super) fn refuse(&self, name: &'static str, expected: &str) -> ConfigError {
         ConfigError::Value {
             name,
@@ -204,7 +204,8 @@ fn read_toml(
     Ok(values)
 }
 
-/// Where `text` is no TOML, and why. Parsers show the line itself, and a secret may stand there.
+/// The place where `text` is no TOML, and the reason. Parsers show the line itself, and a secret may stand
+/// there.
 fn where_broken(text: &str) -> String {
     let Err(error) = toml::from_str::<toml::Table>(text) else {
         return "it is not as it must be".into();
@@ -250,8 +251,8 @@ fn nearest(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
         .map(|(_, known)| known)
 }
 
-/// The setting that `name` was probably meant to be. Other programs have variables, too: only what is
-/// nearly one of ours counts, and only names of several words.
+/// The setting that `name` was probably meant to be. Other programs have variables, too: only names of
+/// several words count that nearly match one of ours.
 fn mistyped(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
     let meant = nearest(name, names).filter(|known| known.contains('_'))?;
     (levenshtein(meant, name) <= TYPOS).then_some(meant)

@@ -231,7 +231,7 @@ fn addresses_in_parts_are_taken_where_the_url_is_absent() {
         exposed(config.get(&DATABASE_URL).as_ref()),
         Some("postgres://postgres@postgres-db:5432/rookery")
     );
-    // What is in force says where it comes from, and the password stays unseen.
+    // The effective setting names its source, and hides the password.
     let row = |name| config.show().find(|row| row.name == name).unwrap();
     assert_eq!(row("KAFKA_BOOTSTRAP_SERVERS").source, "KAFKA_HOST");
     assert_eq!(row("REDIS_URL").source, "REDIS_HOST, REDIS_PORT");

@@ -1,4 +1,4 @@
-//! What settings can say.
+//! Types of settings' values.
 
 use std::fmt;
 use std::time::Duration;

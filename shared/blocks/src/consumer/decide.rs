@@ -1,37 +1,37 @@
-//! What a consumer group does with a version of a key: the one place that decides it.
+//! Decides how a consumer group treats a version of a key; nothing else decides it.
 
 use super::Reason;
 
-/// What is known of a key.
+/// A key's state in the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeyState {
     /// The last version that took effect.
     pub known: Option<i64>,
-    /// Why the key does not go on, if it does not.
+    /// Why the key is blocked, if it is.
     pub blocked: Option<Reason>,
 }
 
-/// What to do with an event.
+/// The treatment of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// It is the next one.
     Apply,
     /// It had its effect before.
     Skip,
-    /// It waits behind what blocks the key.
+    /// It waits behind the block of its key.
     Park,
     /// A version before it is missing: it waits, and the key with it.
     Gap,
 }
 
-/// How a group takes the first version that it sees of a key when that is not 1.
+/// The treatment of a key whose first version seen is not 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base {
-    /// At once: every event of the topic carries the whole state, so what came before is contained
-    /// in it (compacted topics).
+    /// Accepted at once: every event of the topic carries the whole state, also that of earlier ones
+    /// (compacted topics).
     Any,
-    /// The earlier ones are waited for: another relay may still publish them. Only when they must have
-    /// left the topic with age the first one that waits is the base; see
+    /// Waits for the earlier versions: another relay may still publish them. Only when they must have left
+    /// the topic with age, the first one that waits is the base; see
     /// [`super::ConsumerStore::give_up_gaps`].
     First,
 }

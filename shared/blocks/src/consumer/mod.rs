@@ -1,7 +1,7 @@
 //! Consumer groups: the port to their store, the decision for each record, and the loop.
 //!
-//! A group keeps, in one write each: the effect, the version of each key, what it parked, and the
-//! next offset of each partition. The offset that is committed to the bus serves lag tools only.
+//! A group keeps, in one write each: the effect, the version of each key, parked events, and the next
+//! offset of each partition. The offset that is committed to the bus serves lag tools only.
 
 pub mod decide;
 pub mod parked;
@@ -24,16 +24,16 @@ pub use parked::Retry;
 pub use run::{ConsumerLoop, ConsumerStatus, lag};
 pub use spans::{handling, handling_now};
 
-/// A consumer group of a service: what it reads and where it keeps what it made of it.
+/// A service's consumer group: its topics and its store.
 #[derive(Clone)]
 pub struct Consumer {
     /// The group's name.
     pub group: &'static str,
     /// The topics it reads.
     pub topics: Vec<String>,
-    /// Its store.
+    /// The group's store.
     pub store: Arc<dyn ConsumerStore>,
-    /// How its member in this process is doing.
+    /// The state of its member in this process.
     pub status: Arc<ConsumerStatus>,
 }
 
@@ -49,16 +49,16 @@ impl Consumer {
     }
 }
 
-/// Why a handler did not take an event.
+/// A handler's reason not to take an event.
 #[derive(Debug, thiserror::Error)]
 pub enum HandlerError {
     /// Store, network or provider is away: wait for ever, count nothing.
     #[error("unavailable")]
     Unavailable(#[source] BoxError),
-    /// Refused this time: a few attempts, then the dead-letter topic.
+    /// Refused this time: a few more attempts, then the dead-letter topic.
     #[error("rejected")]
     Rejected(#[source] BoxError),
-    /// Can't be read, never will: the dead-letter topic at once.
+    /// Unreadable for good: goes to the dead-letter topic at once.
     #[error("poison")]
     Poison(#[source] BoxError),
 }
@@ -77,19 +77,19 @@ impl From<events::Malformed> for HandlerError {
     }
 }
 
-/// Why a batch was not applied. Nothing of it was, or its first records.
+/// The reason why a batch was not applied: none of it was, or only its first records.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The store is away: the same batch again, later.
     #[error("the consumer's store is unavailable")]
     Unavailable(#[source] BoxError),
-    /// The store stands before what was delivered (it was emptied or rolled back), or another
-    /// member wrote in between: read from its positions again.
+    /// The store is behind the delivered records (it was emptied or rolled back), or another member wrote
+    /// in between: read again from the store's offsets.
     #[error("the consumer's store is not where this member believed it to be")]
     Moved,
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Events whose effect was written.
@@ -117,7 +117,7 @@ impl std::ops::AddAssign for Applied {
     }
 }
 
-/// Why a key does not go on.
+/// The reason why a key is blocked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -161,23 +161,23 @@ pub struct Blocked {
     pub topic: String,
     /// The key.
     pub key: String,
-    /// Why.
+    /// The reason for the block.
     pub reason: Reason,
     /// The last error, with its causes.
     pub error: String,
     /// Failed attempts so far.
     pub attempts: i64,
-    /// Since when.
+    /// When the block began.
     pub since: DateTime<Utc>,
     /// The version of the first event that waits.
     pub version: Option<i64>,
     /// The type of the first event that waits, where it can be read.
     pub event_type: Option<String>,
-    /// How many events of the key wait, the first one included.
+    /// Number of the key's events that wait, the first one included.
     pub waiting: i64,
 }
 
-/// How a group is doing, at a glance.
+/// A short summary of a group's waiting keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pulse {
     /// When the next retry is due.
@@ -188,50 +188,49 @@ pub struct Pulse {
     pub gaps: i64,
 }
 
-/// What a consumer group keeps.
+/// The store of a consumer group.
 ///
-/// Whatever the adapter, these hold: a batch is one write, or a few in its order; each version of a key takes effect once, in
-/// order; a failing event holds back its own key only.
+/// Every adapter keeps these promises. A batch is one write, or a few in its order. Each version of a key
+/// takes effect once, in order. A failing event holds back its own key only.
 #[async_trait]
 pub trait ConsumerStore: Positions {
-    /// What this member knew of the positions counts no longer: it asks anew where each partition starts
-    /// that it reads. Until then a store that lost what it kept is noticed, whatever the group is given
-    /// meanwhile.
+    /// Forgets this member's offsets: it asks anew where each partition that it reads starts. Until this
+    /// call a store that lost its data is noticed, whatever the group is assigned meanwhile.
     fn starts_over(&self);
 
-    /// The positions, for somebody who only looks.
+    /// The stored offsets, for reading only.
     ///
     /// # Errors
     /// When the store can't be reached.
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError>;
 
-    /// How many records are given to [`ConsumerStore::apply`] at once, at most.
+    /// The most records given to [`ConsumerStore::apply`] at once.
     fn most_at_once(&self) -> usize {
         BATCH
     }
 
-    /// Applies what is due of `records`, parks what must wait, and moves the positions, in one write.
+    /// Applies the `records` that are due, parks those that must wait, and moves the offsets, in one write.
     /// A store that takes many at once may make several writes of them, in their order.
     ///
     /// # Errors
     /// See [`ApplyError`].
     async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError>;
 
-    /// Tries again what is due: keys that backed off, keys that were told to replay.
+    /// Tries again the keys that are due: after a back-off or an operator's replay.
     ///
     /// # Errors
     /// See [`ApplyError`].
     async fn retry_due(&self) -> Result<Applied, ApplyError>;
 
-    /// When the next retry is due, and how many keys wait.
+    /// The time of the next retry, and how many keys wait.
     ///
     /// # Errors
     /// When the store can't be reached.
     async fn pulse(&self) -> Result<Pulse, BoxError>;
 
-    /// Says that this member has long read all that `topic` has, and that records have left
-    /// `partitions` with age. What waits there for [`GAP_LISTED_MS`] or longer for the beginning of a
-    /// key, or on a compacted topic for any version, waits for what no longer exists: it becomes due.
+    /// Notes that this member has long read all of `topic`, and that retention removed records from
+    /// `partitions`. Keys there that have waited [`GAP_LISTED_MS`] or longer for their first version become
+    /// due, on a compacted topic for any version: it no longer exists.
     ///
     /// # Errors
     /// When the store can't be reached.
@@ -265,14 +264,14 @@ pub trait ConsumerStore: Positions {
     /// When the store can't be reached.
     async fn discard(&self, id: i64) -> Result<bool, BoxError>;
 
-    /// Forgets positions, versions and parked events of `topics` and empties the projection made of
-    /// them, in one write, so that the group reads them again from the start.
+    /// Forgets offsets, versions and parked events of `topics` and empties the projection made of them, in
+    /// one write, so that the group reads them again from the start.
     ///
     /// # Errors
     /// When the store can't be reached.
     async fn reset(&self, topics: &[String]) -> Result<(), BoxError>;
 
-    /// Drops what is no longer needed for deduping.
+    /// Drops rows that deduplication no longer needs.
     ///
     /// # Errors
     /// When the store can't be reached.
@@ -281,5 +280,5 @@ pub trait ConsumerStore: Positions {
 
 /// Records in one batch, where a store does not say otherwise.
 const BATCH: usize = 500;
-/// How long a missing version may take before its key is listed as blocked, in ms.
+/// Time that a missing version may take before its key is listed as blocked, in ms.
 pub const GAP_LISTED_MS: i64 = 30_000;

@@ -1,5 +1,5 @@
-//! What every store does alike with an event that does not go on: how often it is tried, what of it
-//! lies in the store meanwhile, and the dead letter.
+//! Rules that all stores share for an event that can't go on: its attempts, its stored row and its dead
+//! letter.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::bus::Record;
 use crate::context;
 use crate::error::BoxError;
 
-/// How often a refused event is tried, and how long the pauses are.
+/// The number of attempts for a refused event, and the pauses between them.
 #[derive(Debug, Clone, Copy)]
 pub struct Retry {
     /// Attempts before it becomes a dead letter, the first one included.
@@ -50,7 +50,7 @@ impl Retry {
     }
 }
 
-/// How keys begin that stand for records which are no events.
+/// Prefix of keys that stand for records which are no events.
 pub const UNREADABLE: &str = "@unreadable/";
 
 /// Reads a record as the event it should be.
@@ -77,8 +77,8 @@ pub fn event_type_of(record: &Record) -> String {
     found.map_or_else(|| "unreadable".to_owned(), plain)
 }
 
-/// Says that `group` gives up on a record, for which `key` waits from now on. Answers what is published
-/// of it: the record with its headers, the trace among them, and the reason.
+/// Logs that `group` gives up on a record, for which `key` waits from now on. Answers the dead letter: the
+/// record with its headers, the trace among them, and the reason.
 pub fn give_up(
     group: &str,
     key: &str,

@@ -19,14 +19,14 @@ use crate::bus::{
 use crate::error::{BoxError, chain};
 use crate::metrics::{ConsumerMetrics, Freshness, Metrics};
 
-/// How often the lag is measured and told to the bus while records come.
+/// Interval at which the lag is measured and reported to the bus while records come.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// How often is looked for keys that wait: for a missing version, an operator, or another member.
+/// Interval of polls for keys that wait: for a missing version, an operator, or another member.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A member that waits for records for so long without an error works.
 const WORKS_AFTER: Duration = Duration::from_secs(1);
 
-/// How a consumer group's member is doing, as measured.
+/// The measured state of a consumer group's member.
 #[derive(Debug, Default)]
 pub struct ConsumerStatus {
     active: AtomicBool,
@@ -36,7 +36,7 @@ pub struct ConsumerStatus {
 }
 
 impl ConsumerStatus {
-    /// Whether it is joined to its group and its last attempt at anything succeeded.
+    /// True if it is joined to its group and its last attempt at anything succeeded.
     pub fn active(&self) -> bool {
         self.active.load(Ordering::Relaxed)
     }
@@ -47,7 +47,7 @@ impl ConsumerStatus {
     }
 }
 
-/// Whether a topic keeps the last record of each key and drops others.
+/// True if a topic keeps only the last record of each key.
 fn is_compacted(topic: &str) -> bool {
     let mut known = events::topic::ALL.iter();
     known.any(|known| known.name == topic && matches!(known.cleanup, Cleanup::Compact { .. }))
@@ -66,7 +66,7 @@ pub async fn lag(
     let mut lag = 0;
     for (partition, extent) in (0_i32..).zip(bus.extents(topic).await?) {
         let at = next.get(&partition).copied().unwrap_or(extent.oldest);
-        // A position beyond the end belongs to a log that was replaced.
+        // An offset beyond the end belongs to a log that was replaced.
         lag += (extent.next - at.max(extent.oldest)).max(0);
     }
     Ok(lag)
@@ -80,9 +80,9 @@ pub struct ConsumerLoop {
     metrics: ConsumerMetrics,
     backoff: Backoff,
     retry_at: Option<Instant>,
-    /// When gaps are looked at again.
+    /// When gaps are checked next.
     look_at: Option<Instant>,
-    /// Since when there was nothing to read at every look.
+    /// Since when every poll found nothing to read.
     caught_up_since: Option<Instant>,
     /// The last batch found the store elsewhere than believed.
     moved: bool,
@@ -255,7 +255,7 @@ impl ConsumerLoop {
         }
     }
 
-    /// Looks up when the next retry is due and what waits.
+    /// Looks up the time of the next retry and the keys that wait.
     async fn plan(&mut self) {
         let now = self.clock.now();
         match self.consumer.store.pulse().await {
@@ -278,8 +278,8 @@ impl ConsumerLoop {
         }
     }
 
-    /// Ends the wait for versions that left their topic with age. That is only known once this member
-    /// has read everything for so long that whoever still had one would have published it.
+    /// Ends the wait for versions that retention removed. This member must first have had nothing left to
+    /// read for so long that anyone who still had one would have published it.
     async fn give_up_gaps(&mut self) {
         let long = Duration::from_millis(GAP_LISTED_MS.unsigned_abs());
         if self

@@ -1,5 +1,5 @@
-//! What a group's work looks like in traces and logs. All spans are of level `debug`: where nobody wants
-//! them they cost next to nothing. The trace of an event is in its log lines at every level.
+//! Spans and log lines of a group's work. All spans have level `debug`: unused, they cost next to nothing.
+//! Log lines carry an event's trace at every level.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -29,8 +29,8 @@ fn event(group: &str, record: &Record, event: &Envelope) -> Span {
     )
 }
 
-/// Runs `work`, by which `group` handles `of`, in a span of its own. What it publishes belongs to the
-/// trace of the event.
+/// Runs `work`, in which `group` handles `of`, in a span of its own. Events that it publishes belong to the
+/// trace of the handled event.
 ///
 /// # Errors
 /// Those of `work`; a panic is a refusal.
@@ -60,7 +60,7 @@ pub fn handling_now<T>(
     done.unwrap_or_else(|panic| Err(HandlerError::panicked(&*panic)))
 }
 
-/// Says of each record that it was taken in, to whoever follows a trace through the logs.
+/// Logs each record as taken in, for readers that follow a trace through the logs.
 pub(super) fn taken_in(group: &str, records: &[Record]) {
     if !tracing::enabled!(Level::DEBUG) {
         return;

@@ -1,6 +1,6 @@
-//! One document of what several services say. What holds for every endpoint is said here, so that an
-//! endpoint says what is its own: a status above 399 with nothing but a description answers with a
-//! [`Problem`], and what any endpoint may answer is added.
+//! Merges the API descriptions of several services into one document. Rules for all endpoints are added
+//! here, so that an endpoint states only its own. A status above 399 with nothing but a description answers
+//! with a [`Problem`], and answers that any endpoint may give are added.
 
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
@@ -16,7 +16,7 @@ use crate::service::{Mode, Route};
 /// The name of the security scheme.
 const BEARER: &str = "bearer";
 
-/// One document of what several services say, with the bearer scheme, what is answered around every
+/// Merges the API descriptions of several services. Adds the bearer scheme, the answers given around every
 /// handler and, from the gateway's rules, which operation needs a token.
 pub fn merge<'a>(
     title: &str,
@@ -90,7 +90,7 @@ fn secure(operation: &mut Operation, mode: Mode, method: &str) {
     }
 }
 
-/// What every operation may answer without its handler having a say, and the bodies of all problems.
+/// Adds the answers that every operation may give without its handler, and the bodies of all problems.
 fn answers(operation: &mut Operation) {
     headers(operation);
     if operation.request_body.is_some() {
@@ -143,7 +143,7 @@ fn answers(operation: &mut Operation) {
     }
 }
 
-/// What the headers bring that it takes.
+/// Adds the answers that an operation's headers bring.
 fn headers(operation: &mut Operation) {
     let takes = |header: &str| {
         let mut parameters = operation.parameters.iter().flatten();
@@ -165,7 +165,7 @@ fn headers(operation: &mut Operation) {
     }
 }
 
-/// Documents an answer, before what the operation says of that status itself.
+/// Documents an answer, before the operation's own text for that status.
 fn add(operation: &mut Operation, status: &str, description: &str) {
     let answers = &mut operation.responses.responses;
     let answer = answers.entry(status.into()).or_insert_with(|| {

@@ -1,4 +1,4 @@
-//! What holds for the schemas of all services, said once.
+//! Rules for the schemas of all services, applied once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,7 +94,7 @@ fn may_be_null(schema: &RefOr<Schema>) -> bool {
     }
 }
 
-/// The names of what is sent, and of what is answered.
+/// Names of the schemas of request bodies, and of answers.
 fn bodies(openapi: &mut OpenApi) -> (Vec<String>, Vec<String>) {
     let (mut sent, mut answered) = (Vec::new(), Vec::new());
     for item in openapi.paths.paths.values_mut() {
@@ -131,7 +131,7 @@ fn refers(schema: &mut RefOr<Schema>, into: &mut Vec<String>) {
     });
 }
 
-/// `names`, and the names of what they refer to.
+/// `names`, and the names of the schemas that they refer to.
 fn reached(mut names: Vec<String>, schemas: &mut Schemas) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     while let Some(name) = names.pop() {
@@ -144,7 +144,7 @@ fn reached(mut names: Vec<String>, schemas: &mut Schemas) -> BTreeSet<String> {
     reached
 }
 
-/// Shows `look` a schema and all that it is made of, the outer ones first.
+/// Shows `look` a schema and all its parts, the outer ones first.
 fn each(schema: &mut RefOr<Schema>, look: &mut impl FnMut(&mut RefOr<Schema>)) {
     look(schema);
     let RefOr::T(schema) = schema else {

@@ -56,8 +56,8 @@ impl From<Bytes> for Tagged {
     }
 }
 
-/// The tags of what the client has: the header `If-None-Match`. Handlers of `GET` take it, and answer
-/// with it; `HEAD` goes the same way.
+/// The tags of the client's copies: the header `If-None-Match`. Handlers of `GET` take it, and answer with
+/// it; `HEAD` goes the same way.
 #[derive(Debug, Clone, Default)]
 pub struct IfNoneMatch(Vec<HeaderValue>);
 
@@ -72,8 +72,8 @@ impl IfNoneMatch {
         ([(CONTENT_TYPE, json), tag], tagged.body).into_response()
     }
 
-    /// Compares as RFC 9110 wants it, weakly: whoever packed the body may have made the tag a weak one.
-    /// A comma inside of a tag is none of ours.
+    /// Compares weakly, as RFC 9110 wants it: a server that packed the body may have made the tag a weak
+    /// one. A comma inside of a tag is none of ours.
     fn has(&self, tag: &HeaderValue) -> bool {
         let mut tags = self
             .0

@@ -1,4 +1,4 @@
-//! Which fields a type reads, for whoever sent another one.
+//! The fields that a type reads, to name in the error about another one.
 
 use serde::de::value::Error;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};

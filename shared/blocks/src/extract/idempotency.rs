@@ -19,8 +19,8 @@ pub const MAX_KEY_BYTES: usize = 255;
 
 const HEADER: &str = "Idempotency-Key";
 
-/// The client's own name for a request: 1 to 255 visible ASCII characters, otherwise 400 naming the
-/// header. Whoever takes it stores the key in the same write as the effect.
+/// The client's own name for a request: 1 to 255 visible ASCII characters, otherwise 400 naming the header.
+/// Handlers store the key in the same write as the effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(pub Option<String>);
 
@@ -72,7 +72,7 @@ impl IntoParams for IdempotencyKey {
     }
 }
 
-/// A key with what was asked for under it.
+/// A key with the request made under it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyedRequest {
     /// The client's key.
@@ -102,7 +102,7 @@ impl KeyedRequest {
     }
 }
 
-/// Why a request under a key was not done.
+/// The reason why a request under a key was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyRefused {
     /// The key came with another request before.

@@ -1,8 +1,8 @@
 //! The key of lists that are newest first: the time, and the id where times are equal.
 //!
-//! A store reads the rows below a key in the order of an index, so that a page costs the same wherever
-//! in the list it lies: `(created_at, id) < ($1, $2) order by created_at desc, id desc limit $3`, with
-//! [`Page::rows`](super::Page::rows) as the limit.
+//! A store reads the rows below a key in index order, so that a page costs the same anywhere in the list:
+//! `(created_at, id) < ($1, $2) order by created_at desc, id desc limit $3`. The limit is
+//! [`Page::rows`](super::Page::rows).
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
-//! What a handler takes from a request, checked. Whatever is wrong with the input, the answer is a
-//! problem that names the field or the parameter; never a plain text and never a 5xx.
+//! Checked inputs of handlers. Any fault in the input is answered by a problem that names the field or the
+//! parameter; never by a plain text or a 5xx.
 
 mod caller;
 mod etag;
@@ -26,7 +26,7 @@ pub use query::ValidQuery;
 pub(crate) use query::parameters;
 pub use whole::Whole;
 
-/// What is said of a name that is not among `known`.
+/// The message about a name that is not among `known`.
 pub(crate) fn unknown<S: std::borrow::Borrow<str>>(known: &[S]) -> String {
     if known.is_empty() {
         return "is unknown here".into();
@@ -39,7 +39,7 @@ pub fn filled(text: String) -> Option<String> {
     Some(text).filter(|text| !text.trim().is_empty())
 }
 
-/// What serde says, without the position and without its name for what we expect.
+/// serde's message, without the position and without its name for what we expect.
 fn plain(message: &str) -> String {
     let message = message
         .rsplit_once(" at line ")

@@ -27,8 +27,8 @@ pub const COUNTED_ROWS: i64 = MAX_TOTAL + 1;
 /// Ours have under 200 bytes.
 const MAX_CURSOR_BYTES: usize = 1024;
 
-/// Which part of a list is asked for. What is out of range is a 400 that names the parameter, never
-/// a silent cut.
+/// The requested part of a list. A value out of range is a 400 that names the parameter, never a silent
+/// cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     /// How many items: 1 to 100, 20 by default.
@@ -58,7 +58,7 @@ impl Page {
         self.cursor.as_ref().map(Cursor::decode).transpose()
     }
 
-    /// How many rows to read for it: one more than it shows says whether there is a next page.
+    /// Number of rows to read: one more than the page shows, to tell whether there is a next page.
     pub fn rows(&self) -> i64 {
         self.limit + 1
     }
@@ -159,7 +159,7 @@ impl IntoParams for Page {
 pub struct Cursor(String);
 
 impl Cursor {
-    /// The place of `position`: what the list is ordered by, of the last item.
+    /// Encodes `position`: the last item's values that the list is ordered by.
     ///
     /// # Panics
     /// When `position` can't be written as JSON: a programmer's mistake, as it is made of ids and times.

@@ -21,12 +21,12 @@ pub enum Patch<T> {
 }
 
 impl<T> Patch<T> {
-    /// Whether it was not mentioned.
+    /// True if the field was not mentioned.
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 
-    /// Changes `field` to what was asked for.
+    /// Applies the requested change to `field`.
     pub fn apply(self, field: &mut Option<T>) {
         match self {
             Self::Absent => {}
@@ -56,7 +56,7 @@ impl<T> Patch<T> {
         }
     }
 
-    /// A look at the value, where there is one.
+    /// Borrows the value, where there is one.
     pub fn as_ref(&self) -> Patch<&T> {
         match self {
             Self::Absent => Patch::Absent,

@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 
 use crate::problem::{FieldErrors, Problem};
 
-/// The query as a `T`: a wrong type, a missing or doubled parameter, invalid UTF-8 or a NUL is
-/// 400 `validation_failed`, naming the parameter. What `T` does not read is not looked at, as a page may
-/// be read from the same query: the route table refuses what the documentation of the endpoint does not
+/// The query as a `T`. A wrong type, a missing or doubled parameter, invalid UTF-8 or a NUL is 400
+/// `validation_failed`, naming the parameter. Parameters that `T` does not read are ignored, as a page may
+/// be read from the same query. The route table refuses those that the endpoint's documentation does not
 /// name (see [`crate::gateway::Table`]).
 #[derive(Debug, Clone, Copy)]
 pub struct ValidQuery<T>(pub T);
@@ -25,7 +25,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ValidQuery<T> 
 }
 
 fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
-    // The parser below replaces what is not UTF-8 and keeps the last of two: both are refused first.
+    // The parser below replaces invalid UTF-8 and keeps the last of two values: both are refused first.
     parameters(query)?;
     let reader = serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
     serde_path_to_error::deserialize(reader).map_err(|error| {

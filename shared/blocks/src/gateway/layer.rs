@@ -20,7 +20,7 @@ use crate::identity::{bearer, headers};
 use crate::problem::{AsProblem, Logged, Problem};
 use crate::{Caller, FieldErrors, Mode, Role};
 
-/// The rules, and whom to ask. A layer for routes that are all there: what is added later is not behind
+/// The rules, and the authenticator to ask. A layer over complete routes: routes added later are not behind
 /// it.
 #[derive(Clone)]
 pub struct Gateway {
@@ -37,13 +37,13 @@ impl Gateway {
         }
     }
 
-    /// Puts the gateway in front of `router`, whose routes are all there: what is added later is not
-    /// behind it.
+    /// Puts the gateway in front of `router`, whose routes are complete: routes added later are not behind
+    /// it.
     pub fn wrap(self, router: Router) -> Router {
         router.layer(self)
     }
 
-    /// What can be said without asking whose a token is.
+    /// The decision that needs no look at the token's owner.
     fn first_look(rule: Option<&Rule>, request: &Request) -> FirstLook {
         // No route: the fallback answers. A method without a rule has no handler either; should there be
         // one, it finds no caller.
@@ -56,8 +56,8 @@ impl Gateway {
         }
     }
 
-    /// Who sends a request with an `Authorization`. The cause of a 5xx is logged here, as the problem
-    /// does not tell it.
+    /// The caller, by a request's `Authorization`. The cause of a 5xx is logged here, as the problem does
+    /// not tell it.
     async fn caller(&self, request: &Parts) -> Result<Caller, Problem> {
         let Some(token) = bearer(&request.headers).map_err(|refusal| refusal.problem())? else {
             return Err(no_token());
@@ -89,7 +89,7 @@ fn no_token() -> Problem {
     )
 }
 
-/// Refuses whatever a guest could change.
+/// Refuses a guest's requests that could change something.
 ///
 /// # Errors
 /// 403 `guest_read_only` for a guest with a method that is not safe.
@@ -114,8 +114,8 @@ impl<S> Layer<S> for Gateway {
     }
 }
 
-/// A route behind the gateway. Whoever sends no token, or needs none, passes without a copy of the
-/// route and without an allocation.
+/// A route behind the gateway. Requests that send no token, or need none, pass without a copy of the route
+/// and without an allocation.
 #[derive(Clone)]
 pub struct Guarded<S> {
     inner: S,

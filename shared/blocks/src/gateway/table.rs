@@ -1,4 +1,4 @@
-//! The route table: what `Service.routes` say, checked against what the services document.
+//! The route table: the rules in `Service.routes`, checked against the services' documentation.
 
 use std::collections::HashMap;
 
@@ -9,13 +9,13 @@ use utoipa::openapi::{OpenApi, PathItem, RefOr};
 
 use crate::{FieldErrors, Mode, Route, Service, extract};
 
-/// Why a table can't be made. Each is a mistake in a service, found before the first request.
+/// The reason why a table can't be made: a mistake in a service, found before the first request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
     /// An endpoint nobody decided about.
     #[error("{service}: {method} {path} has no route: add it to ROUTES with its mode")]
     NoRoute {
-        /// Whose.
+        /// The route's service.
         service: String,
         /// As it is written in the documentation.
         method: String,
@@ -25,17 +25,17 @@ pub enum TableError {
     /// A decision about nothing.
     #[error("{service}: the route {method} {path} has no endpoint")]
     NoEndpoint {
-        /// Whose.
+        /// The route's service.
         service: String,
         /// As it is written in the route.
         method: String,
         /// As it is written in the route.
         path: String,
     },
-    /// Two decisions.
+    /// Two routes for the same method and path.
     #[error("{service}: {method} {path} has two routes")]
     Twice {
-        /// Whose is the second.
+        /// The service of the second route.
         service: String,
         /// As it is written in the route.
         method: String,
@@ -45,7 +45,7 @@ pub enum TableError {
     /// A method HTTP does not have.
     #[error("{service}: {method:?} of {path} is no method")]
     NoMethod {
-        /// Whose.
+        /// The route's service.
         service: String,
         /// As it is written in the route.
         method: String,
@@ -58,7 +58,7 @@ pub enum TableError {
 #[derive(Debug, Default)]
 pub struct Table(HashMap<String, Vec<Rule>>);
 
-/// Who may pass, and what they may ask.
+/// A route's rule: who may pass, and its query parameters.
 #[derive(Debug)]
 pub(crate) struct Rule {
     method: Method,

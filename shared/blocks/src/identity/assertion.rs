@@ -14,38 +14,38 @@ use crate::{Caller, Clock, Role};
 
 const TYPE: &str = "identity+jwt";
 const AUDIENCE: &str = "services";
-/// One a caller and half a minute; what is forgotten is verified again.
+/// Verified assertions kept: one a caller and half a minute. A forgotten one is verified again.
 const REMEMBERED: usize = 8192;
 
-/// What an assertion says.
+/// The claims of an assertion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssertionClaims {
     /// The account.
     #[serde(with = "id_as_text")]
     pub sub: i64,
-    /// Its name.
+    /// The account's name.
     pub name: String,
-    /// Its role.
+    /// The account's role.
     pub role: Role,
     /// The session.
     pub sid: Uuid,
-    /// Who made it.
+    /// The issuer.
     pub iss: String,
-    /// `services`.
+    /// The audience: `services`.
     pub aud: String,
-    /// When, in seconds since 1970.
+    /// Time of issue, in seconds since 1970.
     pub iat: i64,
     /// Until when, in seconds since 1970.
     pub exp: i64,
 }
 
 impl AssertionClaims {
-    /// How long one holds.
+    /// Lifetime of an assertion.
     pub const TTL: TimeDelta = TimeDelta::seconds(60);
-    /// How long one is given out before the next is made.
+    /// Time for which one is given out before the next is made.
     pub const FRESH: TimeDelta = TimeDelta::seconds(30);
 
-    /// What `issuer` says about `caller` at `now`.
+    /// The claims of `issuer` about `caller` at `now`.
     pub fn of(caller: &Caller, issuer: &str, now: DateTime<Utc>) -> Self {
         Self {
             sub: caller.id,
@@ -59,7 +59,7 @@ impl AssertionClaims {
         }
     }
 
-    /// Signs them.
+    /// Signs the claims with `key`.
     pub fn sign(&self, key: &SigningKey) -> String {
         key.sign(TYPE, self)
     }
@@ -74,8 +74,7 @@ impl Timed for AssertionClaims {
     }
 }
 
-/// Reads assertions. What was verified once is believed until it expires, without looking at the
-/// signature again.
+/// Reads assertions. A verified one is believed until it expires, without checking its signature again.
 pub struct AssertionVerifier {
     keys: Arc<dyn KeySource>,
     issuer: String,
@@ -84,7 +83,7 @@ pub struct AssertionVerifier {
 }
 
 impl AssertionVerifier {
-    /// Believes what `issuer` signed with one of `keys`.
+    /// Believes assertions of `issuer` that are signed with one of `keys`.
     pub fn new(keys: Arc<dyn KeySource>, issuer: impl Into<String>, clock: Arc<dyn Clock>) -> Self {
         Self {
             keys,

@@ -30,8 +30,8 @@ pub const USER_ROLE: HeaderName = HeaderName::from_static("x-user-role");
 /// The assertion: the only one of them that proves anything.
 pub const IDENTITY: HeaderName = HeaderName::from_static("x-identity");
 
-/// Whether `name` may be read as an identity header by anybody on the way: proxies and frameworks
-/// differ in what they make of `_`, `.` and case, so only letters and digits are compared.
+/// True if anybody on the way may read `name` as an identity header. Proxies and frameworks differ in their
+/// treatment of `_`, `.` and case, so only letters and digits are compared.
 pub fn is_identity(name: &str) -> bool {
     // Nearly every header is done here.
     if !name.starts_with(['x', 'X']) {
@@ -53,8 +53,8 @@ pub fn is_identity(name: &str) -> bool {
     })
 }
 
-/// Removes every identity header in whatever spelling, and a `Connection` header that names one: it
-/// would make the next proxy drop the true one.
+/// Removes identity headers in any spelling, and a `Connection` header that names one: it would make the
+/// next proxy drop the true one.
 pub fn strip(headers: &mut HeaderMap) {
     if headers.keys().any(|name| is_identity(name.as_str())) {
         let forged: Vec<HeaderName> = headers
@@ -114,7 +114,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Believes what `verifier` does, by the rules of `table`.
+    /// A guard that trusts `verifier`, by the rules of `table`.
     pub fn new(table: Table, verifier: Arc<AssertionVerifier>) -> Self {
         Self {
             table: Arc::new(table),

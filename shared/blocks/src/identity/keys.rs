@@ -144,8 +144,8 @@ impl TryFrom<&Jwk> for VerifyingKey {
     }
 }
 
-/// Where a verifier finds the key that a token names. In process that is auth's own [`KeySet`]; a
-/// service of its own asks auth's JWKS endpoint and remembers the answer.
+/// The source of the keys that tokens name. In process it is auth's own [`KeySet`]; a service of its own
+/// asks auth's JWKS endpoint and remembers the answer.
 #[async_trait]
 pub trait KeySource: Send + Sync + 'static {
     /// The key with this id; `None` when there is no such key (any more).

@@ -32,7 +32,7 @@ pub use operator::OperatorKey;
 pub use refusal::AuthRefusal;
 pub use token::{AccessClaims, SKEW};
 
-/// Whom the tokens of an installation name as their maker.
+/// The issuer named in the tokens of an installation.
 pub const ISSUER: &str = "rookery";
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! What an operator's request carries to the private port of a service: a compact JWS (RFC 7515), HS256
-//! by a key that operators and services share.
+//! The assertion in an operator's request to a service's private port: a compact JWS (RFC 7515), HS256 by a
+//! key that operators and services share.
 //!
-//! The key never travels, and an assertion holds for a minute. It says nothing of who the operator is:
-//! whoever has the key may do everything that the private port offers.
+//! The key never travels, and an assertion holds for a minute. It does not say who the operator is: whoever
+//! has the key may do everything that the private port offers.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -26,7 +26,7 @@ struct Claims {
     exp: i64,
 }
 
-/// Signs what operators ask, and checks it (`OPERATOR_KEY`).
+/// Signs and checks operators' requests (`OPERATOR_KEY`).
 #[derive(Clone)]
 pub struct OperatorKey(hmac::Key);
 
@@ -52,7 +52,7 @@ impl OperatorKey {
         format!("{signed}.{}", BASE64.encode(signature))
     }
 
-    /// Whether `assertion` was made with this key, for operators, and holds at `now`.
+    /// True if `assertion` was made for operators with this key, and holds at `now`.
     pub fn verifies(&self, assertion: &str, now: DateTime<Utc>) -> bool {
         self.claims(assertion).is_some_and(|claims| {
             let now = now.timestamp();

@@ -3,7 +3,7 @@
 use crate::error::BoxError;
 use crate::problem::{AsProblem, Problem};
 
-/// Why somebody is not who they say they are.
+/// The reason why an identity is not believed.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthRefusal {
     /// Not a token, or not of the kind that is wanted here.

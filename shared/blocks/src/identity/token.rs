@@ -1,4 +1,4 @@
-//! Access tokens, and what is common to both kinds of token.
+//! Access tokens, and the code that both kinds of token share.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::errors::ErrorKind;
@@ -14,11 +14,11 @@ use crate::Role;
 /// How far two machines' clocks may be apart.
 pub const SKEW: TimeDelta = TimeDelta::seconds(5);
 
-/// Longer than any token of ours; what is longer is not even looked at.
+/// Longer than any token of ours; longer ones are not even parsed.
 const MAX_BYTES: usize = 4096;
 const TYPE: &str = "at+jwt";
 
-/// What an access token says.
+/// The claims of an access token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessClaims {
     /// The account.
@@ -30,13 +30,13 @@ pub struct AccessClaims {
     pub email: String,
     /// Its role when the token was made.
     pub role: Role,
-    /// The session: what is revoked.
+    /// The session, which can be revoked.
     pub sid: Uuid,
-    /// Who made it.
+    /// The issuer.
     pub iss: String,
-    /// For whom.
+    /// The audience.
     pub aud: String,
-    /// When, in seconds since 1970.
+    /// Time of issue, in seconds since 1970.
     pub iat: i64,
     /// From when on it holds, where that is later than `iat`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,7 +48,7 @@ pub struct AccessClaims {
 }
 
 impl AccessClaims {
-    /// Signs them.
+    /// Signs the claims with `key`.
     pub fn sign(&self, key: &SigningKey) -> String {
         key.sign(TYPE, self)
     }
@@ -88,7 +88,7 @@ pub(super) trait Timed {
     fn ends(&self) -> i64;
 }
 
-/// What a token must be to be looked at.
+/// The properties that a token must have.
 pub(super) struct Expected<'a> {
     pub typ: &'static str,
     pub issuer: &'a str,

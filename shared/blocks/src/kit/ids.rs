@@ -13,7 +13,7 @@ const LONGEST_ID: usize = 128;
 /// `{"` in base64: every JSON web token begins like this.
 const TOKEN_START: &[u8] = b"eyJ";
 
-/// What a request is known by.
+/// The ids of a request.
 pub(super) struct Ids {
     pub context: RequestContext,
     pub request: HeaderValue,

@@ -43,8 +43,7 @@ impl<S> Layer<S> for KitLayer {
     }
 }
 
-/// The kit around one route. axum makes one of these for each, so what is known of the route is
-/// found once.
+/// The kit around one route. axum makes one of these for each, so a route's facts are found once.
 #[derive(Debug, Clone)]
 pub(super) struct Around<S> {
     inner: S,
@@ -111,7 +110,7 @@ where
 /// A request that does not reach its handler.
 struct Refused {
     problem: Problem,
-    /// What its client is sending meanwhile.
+    /// The body that its client is still sending.
     unread: Option<Body>,
 }
 
@@ -157,7 +156,7 @@ fn limit_body(mut request: Request, limit: usize) -> Result<Request, Refused> {
     }
     let most = u64::try_from(limit).unwrap_or(u64::MAX);
     if size.lower() > most {
-        // Who asks first has not sent anything.
+        // A client that asks first has not sent anything.
         let asks_first = request.headers().contains_key(EXPECT);
         return Err(Refused {
             problem: too_large(limit),
@@ -171,7 +170,7 @@ fn limit_body(mut request: Request, limit: usize) -> Result<Request, Refused> {
     Ok(request.map(|body| Body::new(Limited::new(body, limit))))
 }
 
-/// The answer of `work`, or what is answered when it takes too long or panics.
+/// The answer of `work`, or the one given when it takes too long or panics.
 async fn guarded<F>(work: F, limits: &Limits, request: &RequestContext) -> Response
 where
     F: Future<Output = Result<Response, Infallible>>,

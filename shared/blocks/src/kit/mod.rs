@@ -1,5 +1,5 @@
-//! The kit around every request of a process: request and trace ids, log line, metrics, time-out,
-//! body limit, panics, security headers, and problem+json for whatever no handler answers.
+//! The kit around every request of a process: request and trace ids, log line, metrics, time-out, body
+//! limit, panics, security headers, and problem+json where no handler answers.
 //!
 //! It is one hand-written layer: a layer each for these things costs twice as much per request.
 //!
@@ -43,7 +43,7 @@ pub use serve::serve;
 use layer::KitLayer;
 use route::RouteStats;
 
-/// What a request may take.
+/// The limits of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// The largest body, in bytes.
@@ -91,15 +91,15 @@ impl From<&Config> for Limits {
     }
 }
 
-/// Who connected. Only a request for [`METRICS`] carries it: nobody else asks, and whatever a request
-/// carries costs an allocation.
+/// The peer's address. Only a request for [`METRICS`] carries it: nobody else asks, and everything that a
+/// request carries costs an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
 /// Where the metrics are.
 pub const METRICS: &str = "/metrics";
 
-/// What surrounds every request.
+/// The layers around every request.
 #[derive(Debug, Clone)]
 pub struct Kit(Arc<Inner>);
 

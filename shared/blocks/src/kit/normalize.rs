@@ -8,12 +8,12 @@ use tower::Service;
 
 use crate::problem::Problem;
 
-/// Where a refused request is sent: no router has it, and the kit around the router answers 400.
+/// The path that a refused request gets: no router has it, and the kit around the router answers 400.
 const NOWHERE: PathAndQuery = PathAndQuery::from_static("/bad-path");
 
-/// Trims one trailing slash and refuses, with 400 `bad_path`, what could mean one thing to the
-/// gateway and another to a handler: `//`, `/./`, `/../`, a backslash, and the encoded forms of dot,
-/// slash, backslash and NUL; also what is not UTF-8 once decoded.
+/// Trims one trailing slash, and refuses with 400 `bad_path` a path that could mean one thing to the
+/// gateway and another to a handler. These are `//`, `/./`, `/../`, a backslash, the encoded forms of dot,
+/// slash, backslash and NUL, and anything that is not UTF-8 once decoded.
 ///
 /// It goes around a router that [`super::Kit::wrap`] made, as the path must be right before routing.
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ pub fn check_path(path: &str) -> Result<(), Problem> {
     trick(path).map_or(Ok(()), |why| Err(Problem::bad_request("bad_path", why)))
 }
 
-/// What is wrong with `path`, where something is.
+/// The fault in `path`, if it has one.
 fn trick(path: &str) -> Option<&'static str> {
     let bytes = path.as_bytes();
     if bytes.first() != Some(&b'/') {

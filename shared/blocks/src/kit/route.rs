@@ -1,4 +1,4 @@
-//! What is known of a route, so that a request has nothing to look up.
+//! Facts about a route, so that a request has nothing to look up.
 
 use std::sync::Arc;
 use std::time::Duration;

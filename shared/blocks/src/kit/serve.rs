@@ -29,12 +29,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a stop waits for a connection on which nothing was ever asked, in case the first
 /// request is on its way.
 const FIRST_REQUEST: Duration = Duration::from_millis(250);
-/// hyper's least.
+/// hyper's smallest buffer size.
 const LEAST_BUFFER: usize = 8192;
 
-/// Serves `app` (see [`super::Kit::wrap`]) on `listener` until `stop` is cancelled. Then it takes no
-/// more connections, finishes the requests that are under way, and returns when they are done or
-/// the grace period has ended, whichever comes first.
+/// Serves `app` (see [`super::Kit::wrap`]) on `listener` until `stop` is cancelled. Then it takes no more
+/// connections and finishes the requests under way. It returns when they are done or the grace period has
+/// ended, whichever comes first.
 ///
 /// While there are as many connections as there may be, new ones wait in the system's queue.
 ///
@@ -112,7 +112,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Whether it says something of a client that left again, not of the listener.
+/// True if the error is about a client that left again, not about the listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(

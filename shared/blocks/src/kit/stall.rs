@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// Fails when a write waits and the other side takes not a byte for `patience`: what it asked for is
-/// kept in memory meanwhile. There is a timer only while a write waits.
+/// Fails when a write waits and the client takes not a byte for `patience`: its answer fills memory
+/// meanwhile. There is a timer only while a write waits.
 #[derive(Debug)]
 pub(super) struct Impatient<S> {
     stream: S,
@@ -110,7 +110,7 @@ mod tests {
         let (written, last) = tokio::join!(server.write_all(&[0; 100]), taking);
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert!(last.elapsed() >= patience, "{:?}", last.elapsed());
-        // What has been taken is over: a later write has all its time again.
+        // Bytes taken count as progress: a later write has all its time again.
         client.read_exact(&mut [0; 4]).await.unwrap();
         tokio::time::sleep(2 * patience).await;
         server.write_all(&[0; 4]).await.unwrap();

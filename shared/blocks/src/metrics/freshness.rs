@@ -1,4 +1,4 @@
-//! How fresh what can be read is: the latest samples, for statistics endpoints.
+//! The freshness of readable data: the latest samples, for statistics endpoints.
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -39,7 +39,7 @@ impl Freshness {
         }
     }
 
-    /// What they say; `None` before the first sample.
+    /// Quantiles of the samples; `None` before the first one.
     pub fn quantiles(&self) -> Option<Quantiles> {
         let mut samples = {
             let ring = self.0.lock();
@@ -49,7 +49,7 @@ impl Freshness {
             return None;
         }
         samples.sort_unstable();
-        // The smallest sample that so many of a hundred do not exceed.
+        // The smallest sample that this percentage does not exceed.
         let at = |percent: usize| samples[(samples.len() * percent).div_ceil(100).max(1) - 1];
         Some(Quantiles {
             p50: at(50),

@@ -1,4 +1,4 @@
-//! The way from a commit to the relay, in memory: nobody waits for a poll.
+//! Hands events from a commit to the relay in memory: nobody waits for a poll.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::Pending;
 
-/// How many commits may wait for the relay; on SQLite up to 256 writes share one.
+/// Number of commits that may wait for the relay; on SQLite up to 256 writes share one.
 const CAPACITY: usize = 4096;
 
 /// The writing side's end of [`super::Outbox::committed`].
@@ -30,7 +30,7 @@ impl HandOver {
         )
     }
 
-    /// Gives what a commit published. A relay that waits for its bus lets the channel fill: the rest
+    /// Hands over the events of a commit. A relay that waits for its bus lets the channel fill: the rest
     /// stays in the outbox and is read from there.
     pub fn give(&self, events: Vec<Pending>) {
         if !events.is_empty() && self.to.try_send(events).is_err() {

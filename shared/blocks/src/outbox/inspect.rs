@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Outbox;
 use crate::error::BoxError;
 
-/// An event in an outbox, without what it says.
+/// An event in an outbox, without its data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxRow {
     /// Its place in the order of commits: see [`super::Place`].
@@ -16,7 +16,7 @@ pub struct OutboxRow {
     pub status: String,
     /// `post.created` and the like.
     pub event_type: String,
-    /// Where it goes.
+    /// The topic that it goes to.
     pub topic: String,
     /// The partition key.
     pub key: String,
@@ -30,11 +30,11 @@ pub struct OutboxRow {
     pub error: Option<String>,
 }
 
-/// What an operator asks of an outbox.
+/// An operator's view of an outbox.
 #[async_trait]
 pub trait InspectOutbox: Outbox {
-    /// The latest `max` events that it keeps, newest first. How long it keeps what was published is the
-    /// adapter's choice.
+    /// The latest `max` events that it keeps, newest first. The adapter chooses how long published ones are
+    /// kept.
     ///
     /// # Errors
     /// When the store can't be reached.
@@ -46,14 +46,15 @@ pub trait InspectOutbox: Outbox {
     /// When the store can't be reached.
     async fn refused(&self) -> Result<i64, BoxError>;
 
-    /// Has events published once more that were committed at `since` or later: those that were
-    /// published, which consumers skip when they have them, and those that the bus refused, since what
-    /// it refused for (a limit, a missing topic) may be mended. Where the adapter keeps no published
-    /// events, the last one of each subject is made of its state. Dead letters are left alone: they are
-    /// no events, and whoever gathers them has them. The sweep publishes what this makes pending.
-    /// Answers how many.
+    /// Makes events pending again that were committed at `since` or later; answers how many. The sweep then
+    /// publishes them.
+    ///
+    /// Published events are included: consumers that have them skip them. So are refused ones, since the
+    /// cause (a limit, a missing topic) may be mended. Where the adapter keeps no published events, it
+    /// makes the last one of each subject from the state. Dead letters are left alone: whoever gathers them
+    /// has them.
     ///
     /// # Errors
-    /// When the store can't be reached; what was made pending until then stays so.
+    /// When the store can't be reached; events made pending until then stay so.
     async fn republish(&self, since: DateTime<Utc>) -> Result<u64, BoxError>;
 }

@@ -1,5 +1,5 @@
-//! Looking for what waits in the outbox, beside everything else: where a store reads all that it has to
-//! answer, a look takes longer than an event may wait.
+//! Polling the outbox for pending events, beside the relay's other work. Where a store reads all its rows
+//! to answer, a poll takes longer than an event may wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,35 +14,35 @@ use crate::Clock;
 use crate::error::BoxError;
 use crate::outbox::Outbox;
 
-/// How often the outbox is looked at.
+/// Shortest pause between two polls.
 const EVERY: Duration = Duration::from_secs(1);
-/// The least often: so late at most is found what was left behind.
+/// Longest pause between two polls: events left behind are found this late at most.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(30);
-/// One part in so many of the time may go into looking. A server that reads everything to answer would
-/// do nothing else.
+/// Polling gets one part in this many of the time. A server that reads everything to answer would do
+/// nothing else.
 const SHARE: u32 = 20;
-/// What is pending for longer was left behind, in ms.
+/// Events pending for longer count as left behind, in ms.
 const LEFT_BEHIND_MS: i64 = 2_000;
 
-/// What a look found, without what is published and only waits for its mark.
+/// Result of a poll, without events that are published and only wait for their marking.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     /// Events to be published.
     pub pending: i64,
-    /// When the oldest of them was written; where others wait for their mark it may be older than that,
-    /// by [`LEFT_BEHIND_MS`] at most.
+    /// When the oldest of them was written. While others wait for their marking, this may be up to
+    /// [`LEFT_BEHIND_MS`] too old.
     pub oldest: Option<DateTime<Utc>>,
-    /// When what was left behind was written before, if something was.
+    /// Events written before this time were left behind; `None` if none were.
     pub left_behind: Option<DateTime<Utc>>,
 }
 
-/// Looks at an outbox, one at a time.
+/// Polls an outbox, one poll at a time.
 pub(super) struct Looks {
     outbox: Arc<dyn Outbox>,
     clock: Arc<dyn Clock>,
     tasks: TaskTracker,
     look: Option<(Instant, JoinHandle<Result<Seen, BoxError>>)>,
-    /// When the next one begins.
+    /// When the next poll begins.
     at: Instant,
 }
 
@@ -57,25 +57,25 @@ impl Looks {
         }
     }
 
-    /// When the next look is to begin; none while one is under way.
+    /// When the next poll is due; `None` while one runs.
     pub fn due(&self) -> Option<Instant> {
         self.look.is_none().then_some(self.at)
     }
 
-    /// Begins to look, unless that was done already.
+    /// Begins a poll, unless one runs already.
     pub fn begin(&mut self, marks: &Marks) {
         if self.look.is_some() {
             return;
         }
         let before = self.clock.now() - TimeDelta::milliseconds(LEFT_BEHIND_MS);
-        // Counted before the look: what is marked while it lasts must not seem to be left behind.
+        // Counted before the poll: events marked while it lasts must not seem left behind.
         let unmarked = (marks.len(), marks.keys_before(before));
         let look = look(Arc::clone(&self.outbox), before, unmarked);
         self.look = Some((Instant::now(), self.tasks.spawn(look)));
     }
 
-    /// What the look under way finds; waits for ever when there is none. Broken off, it goes on where it
-    /// was.
+    /// Waits for the result of the running poll, for ever if there is none. Cancel-safe: the next call
+    /// waits on.
     ///
     /// # Errors
     /// When the store could not be reached.
@@ -115,7 +115,7 @@ async fn look(
     })
 }
 
-/// How long the outbox is left alone after a look that took so long.
+/// Pause after a poll that took this long.
 fn pause_after(look: Duration) -> Duration {
     (look * SHARE).clamp(EVERY, AT_LEAST_EVERY)
 }

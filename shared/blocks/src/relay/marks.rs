@@ -1,8 +1,8 @@
-//! Marking what was published, beside everything else and at its own pace.
+//! Marks published events in the outbox, beside everything else and at its own pace.
 //!
-//! A mark is for the time after a crash only, and it is written where requests write. So while events
-//! come it gets a small share of the time; when they stop it gets all. What waits for its mark is kept
-//! in memory, and is published again after a crash: consumers skip it.
+//! The marking is needed only after a crash, and it is written where requests write. So it gets a small
+//! share of the time while events come, and all of it when they stop. Unmarked events are kept in memory.
+//! After a crash they are published again, and consumers skip them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,18 +17,17 @@ use crate::backoff::Backoff;
 use crate::error::BoxError;
 use crate::outbox::{Outbox, Pending, Place, Published};
 
-/// Events are marked together with those that are published in the same so much time. Without any for as
-/// long the outbox is at rest.
+/// Events published within this time are marked together. After as long without any, the outbox is at rest.
 const TOGETHER: Duration = Duration::from_millis(250);
-/// So many are marked at once, at most and at least.
+/// The fewest and the most events that one step marks.
 const AT_ONCE: std::ops::RangeInclusive<usize> = 10..=2000;
-/// How long one marking should take: as many are marked at once as could be in that time before.
+/// Target time of one step: it marks as many events as fit at the last step's speed.
 const STEP: Duration = Duration::from_millis(20);
-/// A step is at most so many times as large as the one before.
+/// A step is at most this many times as large as the one before.
 const GROWTH: usize = 4;
-/// While events come, one part in so many of the time goes into marking.
+/// While events come, marking gets one part in this many of the time.
 const SHARE: u32 = 20;
-/// More than so many do not wait, whatever it takes: an event takes about 100 bytes here.
+/// No more events than this wait, whatever it takes; each needs about 100 bytes here.
 const MOST: usize = 50_000;
 
 /// A marking that is under way.
@@ -41,7 +40,7 @@ struct Step {
 /// An event that waits for its mark.
 struct Unmarked {
     event: Published,
-    /// When it happened, which is when it was committed or shortly before.
+    /// When it happened: at its commit or shortly before.
     time: DateTime<Utc>,
 }
 
@@ -54,9 +53,9 @@ pub(super) struct Marks {
     at_once: usize,
     /// When the last event came.
     came: Instant,
-    /// When the next ones are marked if no more events come.
+    /// When the next step is due if no more events come.
     earliest: Instant,
-    /// When they are marked whatever comes.
+    /// When the next step is due in any case.
     latest: Instant,
     backoff: Backoff,
 }
@@ -76,7 +75,7 @@ impl Marks {
         }
     }
 
-    /// These are published.
+    /// Adds events that are published now.
     pub fn add(&mut self, published: &[Pending]) {
         self.came = Instant::now();
         if self.unmarked.is_empty() {
@@ -88,7 +87,7 @@ impl Marks {
         }));
     }
 
-    /// How many wait for their mark.
+    /// Number of events that wait for their marking.
     pub fn len(&self) -> usize {
         self.unmarked.len()
     }
@@ -100,7 +99,7 @@ impl Marks {
         keys.len()
     }
 
-    /// Which ones wait.
+    /// Places of the events that wait.
     pub fn places(&self) -> HashSet<Place> {
         self.unmarked
             .iter()
@@ -147,7 +146,7 @@ impl Marks {
         Ok(())
     }
 
-    /// When the next marking may begin.
+    /// The earliest time for the next step.
     pub fn not_before(&self) -> Instant {
         self.earliest
     }
@@ -194,7 +193,7 @@ impl Marks {
     }
 }
 
-/// How many to mark at once, when it was `at_once` and `count` took so long.
+/// Size of the next step, when the limit was `at_once` and marking `count` took this long.
 fn next_count(at_once: usize, count: usize, took: Duration) -> usize {
     let each = took / u32::try_from(count).unwrap_or(u32::MAX).max(1);
     let fit = STEP.as_nanos() / each.as_nanos().max(1);

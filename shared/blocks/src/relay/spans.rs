@@ -1,4 +1,4 @@
-//! What the relay's work looks like in traces and logs, by the same rules as that of consumers.
+//! Spans and log lines of the relay, by the same rules as those of consumers.
 
 use events::Context;
 use tracing::{Instrument, Level};
@@ -7,7 +7,7 @@ use crate::bus::BusError;
 use crate::context;
 use crate::outbox::Pending;
 
-/// Runs `publish`, which is of so many events, in a span that tells what it came to.
+/// Runs `publish`, of this many events, in a span that records its outcome.
 pub(super) async fn drain(
     service: &'static str,
     events: usize,
@@ -25,7 +25,7 @@ pub(super) async fn drain(
     answer
 }
 
-/// Says of each event that it is published, to whoever follows a trace through the logs.
+/// Logs each event as published, for readers that follow a trace through the logs.
 pub(super) fn published(service: &'static str, events: &[Pending]) {
     if !tracing::enabled!(Level::DEBUG) {
         return;

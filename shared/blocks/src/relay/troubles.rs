@@ -1,4 +1,4 @@
-//! What goes wrong in a relay, told of once a fault and now and then, not once an attempt.
+//! Failures of a relay, logged once a fault and now and then, not once an attempt.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -18,7 +18,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// What is said when it fails, and when it works again.
+    /// The log messages for its failure and its recovery.
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Publish => (
@@ -49,7 +49,7 @@ impl Work {
     }
 }
 
-/// The troubles of one service's relay.
+/// The failures of one service's relay.
 #[derive(Debug)]
 pub(super) struct Troubles {
     service: &'static str,
@@ -64,7 +64,7 @@ impl Troubles {
         }
     }
 
-    /// `work` failed.
+    /// Notes that `work` failed.
     pub fn failed(&mut self, work: Work, error: &(dyn Error + 'static)) {
         let (failure, _) = work.words();
         // Not by the reason: a broker that is away gives another one at nearly every attempt.
@@ -73,7 +73,7 @@ impl Troubles {
         }
     }
 
-    /// `work` was done.
+    /// Notes that `work` was done.
     pub fn worked(&mut self, work: Work) {
         if self.told.get_mut(&work).is_some_and(Reminder::is_over) {
             let (_, recovery) = work.words();

@@ -9,7 +9,7 @@ use super::fields::Value;
 use super::layer::Line;
 use crate::context::Cause;
 
-/// What a line has of its own; a field of the same name would be there twice.
+/// Fields that every line has; another field of the same name would be there twice.
 const OWN: [&str; 10] = [
     "timestamp",
     "level",

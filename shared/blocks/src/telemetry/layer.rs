@@ -1,5 +1,5 @@
 //! Turns an event into a line: collects its fields, those of its spans and the request's ids, masks
-//! what is secret, and hands the line to the writer.
+//! secrets, and hands the line to the writer.
 
 use std::borrow::Cow;
 
@@ -14,10 +14,10 @@ use super::{human, json, redact};
 use crate::clock::{Clock, SystemClock};
 use crate::context::{self, Cause};
 
-/// The field by which a span has a name that is made as it runs, as OpenTelemetry's layer takes it.
+/// The field with a span's name that is made as it runs, as OpenTelemetry's layer takes it.
 const SPAN_NAME: &str = "otel.name";
 
-/// How lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Format {
     Human { colour: bool },

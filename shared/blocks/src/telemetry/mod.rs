@@ -21,10 +21,10 @@ use writer::Writer;
 
 pub use redact::redact;
 
-/// What chatty dependencies may say unless they are asked for by name.
+/// Levels of chatty dependencies, unless they are asked for by name.
 const DEPENDENCIES: &str = "sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,tower=warn";
 
-/// What a process logs, and how.
+/// The settings of a process's log.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The name in lines that say no other.
@@ -53,7 +53,7 @@ pub enum TelemetryError {
     Writer(#[from] io::Error),
 }
 
-/// Writes what is left when it is dropped: keep it until the end of `main`.
+/// Writes the remaining lines when it is dropped: keep it until the end of `main`.
 #[must_use = "dropping it ends logging"]
 #[derive(Debug)]
 pub struct Telemetry(
@@ -103,11 +103,11 @@ fn start(
 }
 
 fn filter(level: &str) -> Result<EnvFilter, tracing_subscriber::filter::ParseError> {
-    // What is asked for comes last and so wins over ours.
+    // The requested directives come last and so win over ours.
     EnvFilter::builder().parse(format!("{DEPENDENCIES},{level}"))
 }
 
-/// Whether `text` is a level or a list of directives.
+/// True if `text` is a level or a list of directives.
 pub(crate) fn is_level(text: &str) -> bool {
     EnvFilter::builder().parse(text).is_ok()
 }

@@ -1,9 +1,9 @@
-//! Masks what must not be in a log: values of fields with telling names, and, in any text, tokens,
-//! e-mail addresses and what follows `password=` and the like.
+//! Masks secrets in a log: values of fields with telling names, and, in any text, tokens, e-mail addresses
+//! and the text after `password=` and the like.
 
 use std::borrow::Cow;
 
-/// What stands for a secret.
+/// The text shown for a secret.
 pub(super) const MASK: &str = "[masked]";
 
 /// Parts of names whose values are never shown.
@@ -19,7 +19,7 @@ const SECRET_NAMES: [&str; 9] = [
     "apikey",
 ];
 
-/// Whether a field of this name is never shown.
+/// True if a field of this name is never shown.
 pub(super) fn is_secret(name: &str) -> bool {
     SECRET_NAMES.iter().any(|part| {
         name.len() >= part.len()
@@ -138,7 +138,7 @@ fn named(text: &str, spans: &mut Vec<(usize, usize)>) {
     }
 }
 
-/// Where `wanted` (in lower case, ASCII) stands in `text`, whatever its case.
+/// Positions of `wanted` (in lower case, ASCII) in `text`, whatever its case.
 fn found(text: &str, wanted: &str) -> Vec<usize> {
     let wanted = wanted.as_bytes();
     let windows = text.as_bytes().windows(wanted.len()).enumerate();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// What may wait before who logs must wait, too.
+/// Bytes that may wait before the logging threads must wait, too.
 const MOST_WAITING: usize = 8 << 20;
 /// How long the thread lets lines gather: one system call for all of them, and no wake-up each.
 const GATHER: Duration = Duration::from_millis(10);
@@ -26,7 +26,7 @@ struct Shared {
     went: Condvar,
 }
 
-/// Where lines go.
+/// The target of log lines.
 #[derive(Debug, Clone)]
 pub(super) struct Writer(Arc<Shared>);
 
@@ -53,8 +53,8 @@ impl Writer {
         Ok((Self(shared), guard))
     }
 
-    /// Takes a line. When the sink does not take what waits already, this waits: a log with holes
-    /// tells lies.
+    /// Takes a line. Waits when the sink does not take the lines that wait already: a log with holes tells
+    /// lies.
     pub(super) fn write(&self, line: &[u8]) {
         let mut state = self.0.state.lock();
         while state.waiting.len() > MOST_WAITING && !state.ends {

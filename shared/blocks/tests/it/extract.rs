@@ -1,4 +1,4 @@
-//! Whatever is sent, the answer is a problem that names what is wrong; never a 5xx.
+//! Any input is answered by a problem that names the fault; never by a 5xx.
 
 use axum::Router;
 use axum::body::Body;

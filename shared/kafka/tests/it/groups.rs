@@ -1,4 +1,4 @@
-//! Groups: slow callers, callers that hang, lag tools, positions of another log.
+//! Groups: slow callers, callers that hang, lag tools, offsets of another log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::contract::{bus, servers};
 
-/// What `group` has committed for a partition, by the broker's word.
+/// The broker's committed offset of `group` for a partition.
 async fn committed(group: &str, topic: &str, partition: i32) -> Option<i64> {
     let (group, topic) = (group.to_owned(), topic.to_owned());
     tokio::task::spawn_blocking(move || {
@@ -85,7 +85,7 @@ async fn while_one_caller_is_busy_another_member_gets_what_that_one_has_not_in_h
     bus.publish(&[message(&topic, "a", 0)]).await.unwrap();
     let in_hand = take(&mut *busy, 1).await;
     let mut other = member(&bus, &group, &topic, &positions).await;
-    // Three partitions move, of which the busy one may have one in hand; then it is asked twice.
+    // Three partitions move, and the busy member may have one of them in hand; then it is asked twice.
     let keys: Vec<String> = (0..60).map(|n| format!("k{n}")).collect();
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     bus.publish(&messages(&topic, &keys, 2)).await.unwrap();
@@ -106,7 +106,7 @@ async fn while_one_caller_is_busy_another_member_gets_what_that_one_has_not_in_h
     assert_eq!(by_key(&records), expected(&keys, 2));
 }
 
-/// What was paused while there was no room is read on, although it is no longer what is new.
+/// Partitions paused for lack of room are read on, although their records are no longer the newest.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_KAFKA"]
 async fn a_member_that_was_full_when_it_was_given_more_goes_on_with_all_that_it_has() {
@@ -172,7 +172,7 @@ async fn a_caller_that_hangs_loses_its_partitions_in_the_end_and_its_records_com
     for record in &came {
         assert!(in_hand.contains(record));
     }
-    // Once it goes on, it reads only what is still its own.
+    // Once it goes on, it reads only its own partitions.
     let moved: Vec<i32> = came.iter().map(|record| record.partition).collect();
     bus.publish(&messages(&topic, &keys, 1)).await.unwrap();
     let own = hangs.next(100).await.unwrap();

@@ -96,7 +96,7 @@ impl Fake {
     }
 }
 
-/// What it can: the oldest way to ask for versions, so that a newer one is not tried again, and
+/// Supported requests: the oldest request for versions, so that a newer one is not tried again, and
 /// metadata.
 fn versions(asked: i16) -> Vec<u8> {
     let error = if asked == 0 { 0 } else { UNSUPPORTED_VERSION };

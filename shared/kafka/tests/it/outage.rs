@@ -22,7 +22,7 @@ fn impatient(broker: &Broker) -> KafkaBus {
     KafkaBus::new(settings).unwrap()
 }
 
-/// Publishes once, however slow the machine is just now: what is to be there once can't be said twice.
+/// Publishes once, however slow the machine is: a message that must be there once can't be repeated.
 async fn publish_once(broker: &Broker, batch: &[Message]) {
     let patient = KafkaBus::new(Settings::new(&broker.address)).unwrap();
     patient.publish(batch).await.unwrap();
@@ -42,7 +42,7 @@ async fn publish_in_the_end(bus: &KafkaBus, batch: &[Message]) {
     }
 }
 
-/// Everything that is there, without what came twice.
+/// All records, without repeated ones.
 async fn first_of_each(bus: &KafkaBus, topic: &str, partitions: i32) -> Vec<Record> {
     let (mut seen, mut records) = (BTreeSet::new(), Vec::new());
     for partition in 0..partitions {
@@ -55,7 +55,7 @@ async fn first_of_each(bus: &KafkaBus, topic: &str, partitions: i32) -> Vec<Reco
     records
 }
 
-/// Reads on until `count` different records came, past whatever goes wrong.
+/// Reads on until `count` different records came, past all errors.
 async fn take_in_the_end(
     member: &mut dyn Subscription,
     positions: &MemoryPositions,
@@ -102,7 +102,7 @@ async fn a_broker_that_is_restarted_is_noticed_and_nothing_is_lost_or_swapped() 
     let check = KafkaCheck(bus.clone());
     let said = blocks::error::chain(&*check.check().await.unwrap_err());
     assert!(said.contains("KAFKA_BOOTSTRAP_SERVERS"), "{said}");
-    // Who waits for records is told, so that it can be seen from outside.
+    // A waiting member gets an error, so that the outage is seen from outside.
     let error = timeout(PATIENCE, reader.next(10))
         .await
         .unwrap()

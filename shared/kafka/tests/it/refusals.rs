@@ -1,4 +1,4 @@
-//! What a broker does not take, and where it puts what it takes.
+//! Messages that a broker refuses, and the partitions of those that it takes.
 
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ async fn a_partition_is_read_in_pages_as_it_is_read_at_once() {
         }
         assert_eq!(in_pages, at_once);
     }
-    // What comes after the end was seen is seen, too.
+    // Records that come after the end was seen are seen, too.
     let before = bus.extents(&topic).await.unwrap();
     bus.publish(&[message(&topic, "a", 400)]).await.unwrap();
     let mut more = Vec::new();

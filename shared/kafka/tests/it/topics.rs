@@ -24,7 +24,7 @@ fn admin() -> AdminClient<DefaultClientContext> {
         .unwrap()
 }
 
-/// What the broker says of `topic`.
+/// The broker's settings of `topic`.
 async fn settings(topic: &str) -> BTreeMap<String, String> {
     let topic = [ResourceSpecifier::Topic(topic)];
     let said = admin().describe_configs(&topic, &AdminOptions::new()).await;
@@ -94,7 +94,7 @@ async fn a_member_that_stands_where_records_went_goes_on_behind_them() {
             .collect();
         assert_eq!(left, [7, 8, 9], "from {start:?}");
     }
-    // A tool that asks for what went is given what is left.
+    // A tool that asks for removed records gets those that are left.
     let read = bus.read(&topic, 0, 0, 100).await.unwrap();
     assert_eq!((read.len(), read[0].offset), (3, 7));
 }

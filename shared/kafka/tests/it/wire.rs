@@ -1,4 +1,4 @@
-//! What others see on a topic: tools, and programs that are not ours.
+//! A topic as others see it: tools, and programs that are not ours.
 
 use std::collections::BTreeMap;
 

@@ -38,7 +38,7 @@ pub fn alone(service: &'static Definition) -> ExitCode {
             .build()
             .context("could not start")?;
         let outcome = runtime.block_on(live(service, config));
-        // What still waits for a server must not keep the process.
+        // Work that still waits for a server must not keep the process.
         runtime.shutdown_background();
         outcome
     });

@@ -18,16 +18,16 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 const PATH: &str = "/.well-known/jwks.json";
-/// How long auth may take.
+/// Time that auth may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The answer is asked for again after this time: a retired key must not hold for ever.
 const FRESH: Duration = Duration::from_mins(1);
-/// A key that nobody knows makes auth be asked, at most so often: names of keys are cheap to make up.
+/// Auth is asked for unknown keys at most this often: names of keys are cheap to make up.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// A key set is some hundred bytes.
+/// Size limit of an answer; a key set has some hundred bytes.
 const MOST_BYTES: usize = 64 * 1024;
 
-/// Auth's public keys.
+/// Auth's public keys, over HTTP.
 pub struct RemoteKeys {
     http: Client<HttpConnector, Empty<Bytes>>,
     url: Uri,
@@ -38,7 +38,7 @@ pub struct RemoteKeys {
 struct Known {
     keys: KeySet,
     asked: Option<Instant>,
-    /// The last answer was one.
+    /// True if the last request got an answer.
     is_answered: bool,
 }
 
@@ -48,7 +48,7 @@ struct Jwks {
 }
 
 impl RemoteKeys {
-    /// The keys of the auth service at `auth_url`, as `AUTH_URL` names it. Nothing is asked yet.
+    /// The keys of the auth service at `auth_url`, from `AUTH_URL`. Nothing is asked yet.
     ///
     /// # Errors
     /// When that is no `http://host:port`.
@@ -87,10 +87,9 @@ impl RemoteKeys {
 
 #[async_trait]
 impl KeySource for RemoteKeys {
-    /// A key that is known holds also while auth is away: what it signed then is a minute old at
-    /// most.
+    /// A known key also holds while auth is away: assertions signed with it are a minute old at most.
     async fn key(&self, kid: &str) -> Result<Option<Arc<VerifyingKey>>, BoxError> {
-        // Who comes while auth is asked waits for the same answer.
+        // Callers that come while auth is asked wait for the same answer.
         let mut known = self.known.lock().await;
         let found = known.keys.key(kid).await?;
         let since = known.asked.map(|asked| asked.elapsed());

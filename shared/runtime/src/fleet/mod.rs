@@ -1,4 +1,4 @@
-//! Services that run each as a process of its own, over servers and Kafka, behind a gateway that asks
+//! Services that each run as a process of their own, over servers and Kafka, behind a gateway that asks
 //! auth.
 //!
 //! ```text
@@ -78,11 +78,10 @@ impl Fleet {
         })
     }
 
-    /// The servers of the fleet that `config` names, for somebody who sits there: nothing is waited for
-    /// long.
+    /// The servers of the fleet that `config` names, for an operator: no wait is long.
     ///
     /// # Errors
-    /// Names the settings that are absent, or the broker that does not answer.
+    /// When settings are absent or the broker does not answer; the message names them.
     pub async fn for_operator(
         config: &Config,
         clock: Arc<dyn Clock>,
@@ -167,7 +166,7 @@ impl Place for Fleet {
         Ok(db)
     }
 
-    /// Every replica must have the same one, so whoever starts them says it.
+    /// All replicas need the same one, so it must be configured.
     fn kept_secret(&self) -> anyhow::Result<Option<Secret>> {
         Ok(None)
     }
@@ -188,7 +187,7 @@ impl Place for Fleet {
 
 #[async_trait]
 impl Stores for Fleet {
-    /// The brokers look after their topics themselves.
+    /// The brokers clean up their topics themselves.
     async fn clean_up(&self) -> anyhow::Result<u64> {
         Ok(0)
     }

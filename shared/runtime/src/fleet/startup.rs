@@ -1,5 +1,5 @@
-//! What a service answers while it waits for its servers: it is alive, says what is missing, and asks
-//! everybody else to come back.
+//! The startup server of a service that waits for its servers: it is alive, names the missing parts, and
+//! asks all other clients to come back.
 
 use std::sync::Arc;
 
@@ -25,15 +25,15 @@ use tokio_util::task::TaskTracker;
 use super::front::VERSION;
 use super::wait::Waits;
 
-/// A server on a listener that the service will have.
+/// A server on the service's future listener.
 pub(super) struct StartupServer {
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl StartupServer {
-    /// Opens it on `listener`, which stays as it is: whoever connects while one takes over from the
-    /// other is served by the other.
+    /// Opens it on `listener`, which stays open: connections made during the change are served by the
+    /// service.
     pub(super) fn open(
         name: &'static str,
         listener: &std::net::TcpListener,
@@ -75,7 +75,7 @@ impl StartupServer {
     }
 }
 
-/// All that is waited for, as one check: parts come and go.
+/// All missing parts as one check: they come and go.
 struct Waiting(Waits);
 
 #[async_trait]

@@ -15,17 +15,17 @@ use parking_lot::Mutex;
 use sql::Db;
 use tokio::time::timeout;
 
-/// How long one attempt may take: some servers never answer what they do not understand.
+/// Time that one attempt may take: some servers never answer what they do not understand.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
-/// How long somebody who sits there waits for a server that may not understand the question.
+/// Time that an operator waits for a server that may not understand the question.
 const OPERATOR_WAITS: Duration = Duration::from_secs(15);
 
-/// How long servers are waited for.
+/// The time to wait for servers.
 pub(super) enum Patience {
-    /// For as long as it takes, and `/ready` says what is missing.
+    /// No limit; meanwhile `/ready` names the missing parts.
     ForEver(Waits),
-    /// Somebody waits for the answer.
+    /// A short time: an operator waits for the answer.
     Once,
 }
 
@@ -50,7 +50,7 @@ impl Patience {
     }
 }
 
-/// What is waited for, by part.
+/// The parts that are waited for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waits(Arc<Mutex<BTreeMap<&'static str, String>>>);
 
@@ -93,7 +93,7 @@ impl Waits {
         }
     }
 
-    /// What is missing, for `/ready`.
+    /// Checks that name the missing parts, for `/ready`.
     pub(super) fn checks(&self) -> Vec<Arc<dyn Check>> {
         let parts: Vec<&'static str> = self.0.lock().keys().copied().collect();
         let check = |part| Arc::new(Missing(self.clone(), part)) as Arc<dyn Check>;
@@ -118,8 +118,7 @@ impl Check for Missing {
     }
 }
 
-/// The host and port in the URL that `setting` holds. Nothing else of it is ever shown: it has the
-/// password.
+/// The host and port in the URL that `setting` holds. The rest is never shown: it contains the password.
 ///
 /// # Errors
 /// When it names no PostgreSQL server.

@@ -1,4 +1,4 @@
-//! Keys that do not go on: what stands in their way, and what to do about it.
+//! Blocked keys: the reasons, replay and discard.
 
 use std::time::Duration;
 
@@ -14,10 +14,9 @@ use tokio::time::Instant;
 use super::view::{BlockedView, Outcome, Selection};
 use super::{LOOK_EVERY, Operator, away, listed, records};
 
-/// How many waiting records are shown.
+/// Number of waiting records shown.
 const SHOWN: usize = 20;
-/// How long an answer waits for the consumer to have tried: one of another process looks every five
-/// seconds.
+/// Time that an answer waits for the consumer's attempt: one in another process polls every five seconds.
 const TRY_TIME: Duration = Duration::from_secs(12);
 
 /// The names of the groups here.
@@ -55,7 +54,7 @@ pub(super) async fn replay(
     operator.replay(consumer, blocked).await.map(Json)
 }
 
-/// All of them are made due first: a consumer of another process looks only now and then.
+/// All of them are made due first: a consumer of another process polls only now and then.
 pub(super) async fn replay_all(
     State(operator): State<Operator>,
     ValidJson(selection): ValidJson<Selection>,
@@ -64,7 +63,7 @@ pub(super) async fn replay_all(
     for blocked in operator.blocked(&selection).await? {
         let consumer = operator.group(&blocked.group)?;
         let found = consumer.store.replay(blocked.id).await;
-        // What is not found any more went on by itself.
+        // A key that is not found any more went on by itself.
         if found.map_err(|error| away(&error))? {
             due.push((consumer, blocked));
         }
@@ -125,8 +124,7 @@ impl Operator {
             .await
     }
 
-    /// Waits until the group has tried the key again, but no longer than to `end`, and says what came of
-    /// it.
+    /// Waits until the group has tried the key again, at most until `end`, and answers the outcome.
     async fn settle(
         &self,
         consumer: &Consumer,

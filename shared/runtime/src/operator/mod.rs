@@ -1,5 +1,5 @@
-//! What an operator can see and do in a process, as an HTTP API of its own: of the bus, of outboxes and
-//! consumer groups, and below a service's name what it offers itself.
+//! The operators' view of a process and their actions in it, as an HTTP API of its own. It covers the bus,
+//! outboxes and consumer groups, and below a service's name that service's own endpoints.
 //!
 //! | way | who may |
 //! |---|---|
@@ -7,7 +7,7 @@
 //! | the private port of a service that runs alone ([`port`]) | whoever signs with `OPERATOR_KEY` |
 //! | in this process, over stores that it opened | whoever can open them |
 //!
-//! Lists are JSON; what goes on for a while is a line of JSON each (`ndjson`).
+//! Lists are JSON; streams are a line of JSON each (`ndjson`).
 
 mod dead_letters;
 mod outbox;
@@ -35,7 +35,7 @@ use blocks::{Clock, Problem};
 use service::{Opened, Place, Role};
 use tokio_util::sync::CancellationToken;
 
-/// What operators ask of the services of a process.
+/// The operators' endpoints over the services of a process.
 #[derive(Clone)]
 pub struct Operator {
     bus: Arc<dyn EventBus>,
@@ -47,7 +47,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// The API over `services`, which are open at `place`; what streams ends when `stop` is cancelled.
+    /// The API over `services`, which are open at `place`; streams end when `stop` is cancelled.
     pub fn router<'a>(
         services: impl IntoIterator<Item = &'a Opened>,
         place: &dyn Place,
@@ -91,8 +91,8 @@ impl Operator {
     }
 }
 
-/// Serves operators until `stop` is cancelled. What goes on then, as the progress of a rebuild, is cut
-/// off: its reader sees that, and asks again.
+/// Serves operators until `stop` is cancelled. Answers that still stream, as the progress of a rebuild, are
+/// cut off: the reader sees that, and asks again.
 async fn serve<L>(listener: L, api: Router, stop: CancellationToken) -> anyhow::Result<()>
 where
     L: Listener,
@@ -109,11 +109,11 @@ where
     }
 }
 
-/// How long answers may take that are under way at a stop.
+/// Time that answers under way may take at a stop.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// More than any command sends.
 const BODY_LIMIT: usize = 64 << 10;
-/// How often something that goes on is looked at.
+/// Interval of polls of work that goes on.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// `names` as a person reads them; a hint where there are none.
@@ -126,7 +126,7 @@ fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// A store or the bus did not answer. Whoever asks is the operator, so the cause is told.
+/// A store or the bus did not answer. The client is the operator, so it gets the cause.
 fn away(error: &BoxError) -> Problem {
     Problem::new(
         http::StatusCode::SERVICE_UNAVAILABLE,

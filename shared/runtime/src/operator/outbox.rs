@@ -1,4 +1,4 @@
-//! The outboxes: what waits for the bus.
+//! The outboxes: events that wait for the bus.
 
 use axum::Json;
 use axum::extract::State;
@@ -10,11 +10,11 @@ use serde::Deserialize;
 use super::view::{OutboxView, Republish, Republished};
 use super::{Operator, away, listed};
 
-/// How much to say.
+/// The details to answer with.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HowMuch {
-    /// So many of the latest rows.
+    /// Number of latest rows to show.
     #[serde(default)]
     list: usize,
 }

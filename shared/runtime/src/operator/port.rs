@@ -1,4 +1,4 @@
-//! The private port of a service that runs alone: the operators' API, for whoever signs with
+//! The private port of a service that runs alone: the operators' API, for clients that sign with
 //! `OPERATOR_KEY`.
 
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// Listens where `OPERATOR_PORT` says; `None` where it says nothing.
+    /// Listens at `OPERATOR_PORT`; `None` where that is not set.
     ///
     /// # Errors
     /// When `OPERATOR_KEY` is absent, or the port is taken.

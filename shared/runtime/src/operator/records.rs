@@ -18,7 +18,7 @@ use super::tail::{Start, Tail};
 use super::view::RecordView;
 use super::{Operator, bus_problem, unknown_topic};
 
-/// Which records.
+/// The records to answer with.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Which {
@@ -28,7 +28,7 @@ pub(super) struct Which {
     /// Go on when there are no more.
     #[serde(default)]
     follow: bool,
-    /// At most so many; with `follow` and without `from_beginning`, so many of what is there.
+    /// The most records; with `follow` and without `from_beginning`, the number of existing ones.
     limit: Option<usize>,
     /// Go on from these offsets: `0:12,1:7`.
     after: Option<String>,

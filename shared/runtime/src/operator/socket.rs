@@ -26,7 +26,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Listens at `path` for `api`; whoever connects is answered when it runs.
+    /// Listens at `path` for `api`; connections are answered once it runs.
     ///
     /// # Errors
     /// When the file can't be made.
@@ -50,7 +50,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     let within = Reach::to(&new)?;
     let listener = UnixListener::bind(&within.path)?;
     std::fs::set_permissions(&new, Permissions::from_mode(0o600))?;
-    // In one step, also over what a killed server left.
+    // In one step, also over the socket of a killed server.
     std::fs::rename(&new, path)?;
     Ok(listener)
 }

@@ -1,4 +1,4 @@
-//! Reading a topic without a group: what is there in the order of time, then what comes.
+//! Reads a topic without a group: existing records in the order of time, then new ones.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 /// Records in one read of a partition, and in one batch of the answer.
 const PAGE: usize = 200;
-/// How many of the latest records are shown when nothing else was said.
+/// Number of latest records shown by default.
 const LATEST: usize = 10;
 
-/// Where to begin.
+/// The records to begin with.
 pub(super) enum Start {
     /// With the oldest record.
     Oldest,
@@ -24,7 +24,7 @@ pub(super) enum Start {
     At(BTreeMap<i32, i64>),
 }
 
-/// What is still to be read of a partition of what was there at the beginning.
+/// Records of a partition that existed at the beginning and are not read yet.
 struct Backlog {
     partition: i32,
     next: i64,
@@ -37,7 +37,7 @@ pub(super) struct Tail {
     bus: Arc<dyn EventBus>,
     topic: String,
     backlog: Vec<Backlog>,
-    /// How many more to give, where that was said.
+    /// Number of records still to give, where there is a limit.
     left: Option<usize>,
     follow: bool,
     subscription: Option<Box<dyn Subscription>>,
@@ -110,7 +110,7 @@ impl Tail {
         Ok(Some(batch))
     }
 
-    /// Up to a page of what was there, in the order of time over all partitions.
+    /// Up to a page of the existing records, in the order of time over all partitions.
     async fn of_backlog(&mut self) -> Result<Vec<Record>, BusError> {
         let mut batch = Vec::new();
         while batch.len() < PAGE {
@@ -130,7 +130,7 @@ impl Tail {
         Ok(batch)
     }
 
-    /// What is published from now on; `None` at a stop.
+    /// Newly published records; `None` at a stop.
     async fn coming(&mut self) -> Result<Option<Vec<Record>>, BusError> {
         let subscription = match &mut self.subscription {
             Some(subscription) => subscription,
@@ -184,7 +184,7 @@ async fn keep_latest(
             of.read.push_back(record);
         }
     }
-    // What was published once more lies behind newer records: a partition is read as it lies.
+    // A record published once more lies behind newer ones: a partition is read as it lies.
     for of in backlog {
         of.read
             .make_contiguous()

@@ -1,4 +1,4 @@
-//! The topics and who reads them.
+//! The topics and their groups.
 
 use axum::Json;
 use axum::extract::State;

@@ -1,33 +1,33 @@
-//! What the admin API says, as its client reads it.
+//! The types of the admin API, as its client reads them.
 
 use blocks::consumer::Blocked;
 use blocks::outbox::OutboxRow;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// A topic.
+/// A topic of the bus.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TopicView {
-    /// Its name.
+    /// The topic's name.
     pub name: String,
-    /// How many partitions it has.
+    /// The number of partitions.
     pub partitions: u16,
-    /// How long records stay: `7 days`, `compacted after 7 days`.
+    /// The retention: `7 days`, `compacted after 7 days`.
     pub keeps: String,
     /// Offsets from the oldest record to the newest; fewer records where some were compacted away.
     pub records: i64,
-    /// Who reads it.
+    /// The groups that read it.
     pub groups: Vec<GroupView>,
 }
 
 /// A consumer group of a topic.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct GroupView {
-    /// Its name.
+    /// The group's name.
     pub group: String,
-    /// Records it has not taken in.
+    /// The lag: records that it has not handled.
     pub lag: i64,
-    /// Keys that do not go on, on whatever topic.
+    /// Blocked keys, over all topics.
     pub blocked: usize,
 }
 
@@ -36,7 +36,7 @@ pub struct GroupView {
 pub struct RecordView {
     /// The topic.
     pub topic: String,
-    /// From 0.
+    /// Partition number, from 0.
     pub partition: i32,
     /// Its place in the partition.
     pub offset: i64,
@@ -63,7 +63,7 @@ pub struct OutboxView {
     pub pending: i64,
     /// When the oldest of them was committed.
     pub oldest: Option<DateTime<Utc>>,
-    /// How long that is ago, in ms.
+    /// Its age, in ms.
     pub oldest_age_ms: Option<i64>,
     /// Events that the bus refused for good.
     pub refused: i64,
@@ -71,7 +71,7 @@ pub struct OutboxView {
     pub rows: Vec<OutboxRow>,
 }
 
-/// Which events to publish once more.
+/// The events to publish once more.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Republish {
     /// Those committed from then on.
@@ -80,7 +80,7 @@ pub struct Republish {
     pub service: Option<String>,
 }
 
-/// What became of it.
+/// The outcome of a republish.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Republished {
     /// The service.
@@ -89,16 +89,16 @@ pub struct Republished {
     pub events: u64,
 }
 
-/// A key that does not go on, with what waits.
+/// A blocked key, with the records that wait.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BlockedView {
-    /// Which, and why.
+    /// The key and the reason.
     pub blocked: Blocked,
     /// The first waiting records.
     pub waiting: Vec<RecordView>,
 }
 
-/// Which blocked keys.
+/// A choice of blocked keys.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Selection {
@@ -106,17 +106,17 @@ pub struct Selection {
     pub group: Option<String>,
 }
 
-/// What became of a replay or a discard.
+/// The outcome of a replay or a discard.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
     /// The consumer group.
     pub group: String,
     /// The id that was given.
     pub id: i64,
-    /// The key that did not go on.
+    /// The key that was blocked.
     pub key: String,
-    /// Whether it goes on now.
+    /// True if it goes on now.
     pub goes_on: bool,
-    /// What stands in the way, where something does.
+    /// The reason why it does not.
     pub note: Option<String>,
 }

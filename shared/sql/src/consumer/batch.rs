@@ -18,9 +18,8 @@ use super::{BatchError, Shared, drain, positions};
 use crate::error::StoreError;
 use crate::tx::Tx;
 
-/// Writes a batch. When `apart`, each event has a savepoint of its own, so that one that is refused
-/// is parked and the others stay; otherwise the first refusal undoes the batch, which is quicker as
-/// long as none is refused.
+/// Writes a batch. When `apart`, each event has a savepoint of its own: a refused one is parked and the
+/// others stay. Otherwise the first refusal undoes the batch, which is quicker as long as none is refused.
 pub(super) async fn write(
     shared: &Arc<Shared>,
     records: Arc<[Record]>,
@@ -66,8 +65,8 @@ impl Batch<'_> {
             let is_fresh = |record: &&Record| {
                 let of = record.topic_partition();
                 let next = stored.get(&of).copied().unwrap_or_default();
-                // What lies before a position that nobody else moved was asked for by the bus: its
-                // log begins anew (it was lost, or brought back from a copy). Versions decide then.
+                // The bus delivers records again that lie before an offset which nobody else moved: its log
+                // begins anew (it was lost, or restored from a copy). Versions decide then.
                 record.offset >= next || believed.get(&of) == Some(&next)
             };
             records.iter().filter(is_fresh).collect()
@@ -93,7 +92,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Stores what the batch learned: versions and inbox rows.
+    /// Stores the batch's results: versions and inbox rows.
     pub async fn store(&mut self, tx: &mut Tx) -> Result<(), StoreError> {
         keys::store(tx, self.shared, self.keys.iter()).await?;
         self.store_rows(tx).await
@@ -127,8 +126,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Whether `event` is applied together with others, and notes that it was. That is the usual case;
-    /// a refusal of any of them undoes the batch, which then is written apart.
+    /// True if `event` is applied together with others, which is then noted. That is the usual case; a
+    /// refusal of any of them undoes the batch, which is then written apart.
     fn joins(&mut self, tx: &Tx, record: &Record, event: &Envelope) -> bool {
         let key = Key {
             topic: record.topic.clone(),
@@ -214,8 +213,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Lets the handler write the effect. The inner error is what it refused with; nothing of its
-    /// effect is left then.
+    /// Lets the handler write the effect. The inner error is its refusal; nothing of its effect is left
+    /// then.
     pub async fn apply(
         &self,
         tx: &mut Tx,
@@ -280,8 +279,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// A record that is no event stays alone under a key of its own: whatever its key was, its place
-    /// among the versions is not known. If it took one, the next version shows the gap.
+    /// A record that is no event stays alone under a key of its own, since its place among the versions of
+    /// its key is unknown. If it took one, the next version shows the gap.
     async fn unreadable(
         &mut self,
         tx: &mut Tx,
@@ -306,7 +305,7 @@ impl Batch<'_> {
         self.refused(tx, record, &key, 0, &error).await
     }
 
-    /// Blocks `key` after its first waiting event was refused: to be tried again, or for good.
+    /// Blocks `key` after its first waiting event was refused: until a retry, or for good.
     pub async fn refused(
         &mut self,
         tx: &mut Tx,
@@ -360,7 +359,7 @@ pub(super) struct Gap {
 }
 
 impl Gap {
-    /// Lets `key` wait for it. It is never due by itself: the missing version ends it, or somebody who
+    /// Lets `key` wait for it. It never becomes due by itself: the missing version ends it, or somebody who
     /// knows that none will come.
     pub async fn block(&self, tx: &mut Tx, shared: &Shared, key: &Key) -> Result<(), StoreError> {
         let error = match self.known {

@@ -1,4 +1,4 @@
-//! What waited goes on: after a back-off, a replay, a discard, or when the missing version came.
+//! Resumes keys that waited: after a back-off, a replay, a discard, or when the missing version came.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::error::StoreError;
 use crate::on;
 use crate::tx::Tx;
 
-/// How many events of a key go on in one write.
+/// Number of a key's events that are applied in one write.
 const PAGE: i64 = 200;
-/// How many keys are looked at in one round.
+/// Number of keys tried in one round.
 const KEYS: i64 = 100;
 
 /// Tries keys that are due, each in a write of its own, and no more than [`KEYS`] of them: new
@@ -106,14 +106,14 @@ pub(super) async fn after_gap(
     tx: &mut Tx,
     key: &Key,
 ) -> Result<(), BatchError> {
-    // What waits may have come in this very batch.
+    // Waiting events may have come in this very batch.
     batch.store_rows(tx).await?;
     while page(batch, tx, key, false).await? {}
     Ok(())
 }
 
-/// Applies a page of what waits for `key`, lowest version first. The block goes in the write that
-/// finds none left. True when there is more to do now.
+/// Applies a page of the events that wait for `key`, lowest version first. The write that finds none left
+/// removes the block. True when there is more to do now.
 async fn page(
     batch: &mut Batch<'_>,
     tx: &mut Tx,
@@ -181,12 +181,13 @@ async fn page(
     Ok(false)
 }
 
-/// Whether a key may begin with whatever waits first.
+/// True if a key may begin with any version that waits first.
 fn is_base(batch: &Batch<'_>, key: &Key, state: KeyState) -> bool {
     state.known.is_none() && batch.shared.base(&key.topic) == Base::Any
 }
 
-/// A record that was no event may be one for a newer release: then it goes the way of all others.
+/// Tries again a record that was no event: for a newer release it may be one, and is then treated as all
+/// others.
 async fn unreadable_again(
     batch: &mut Batch<'_>,
     tx: &mut Tx,

@@ -1,4 +1,4 @@
-//! The inbox: what waits, with its bytes, and what had its effect, for people to look at.
+//! The inbox: waiting events with their bytes, and processed ones for people to read.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::error::StoreError;
 use crate::on;
 use crate::tx::Tx;
 
-/// How many processed rows a clean-up removes in one write.
+/// Number of processed rows that a clean-up removes in one write.
 const REMOVE_PAGE: i64 = 1000;
 
 /// A row on its way in. `record` is present while it waits.
@@ -94,7 +94,7 @@ pub(super) async fn parked(
     .await)
 }
 
-/// An event of `key` that waited had its effect, or is given up.
+/// Notes that a waiting event of `key` had its effect, or is given up.
 pub(super) async fn processed(
     tx: &mut Tx,
     shared: &Shared,

@@ -1,4 +1,4 @@
-//! What the group knows of keys: their versions, and what blocks them.
+//! The group's state of each key: its version, and its block.
 
 use std::collections::HashMap;
 
@@ -20,17 +20,17 @@ pub(super) struct Key {
     pub key: String,
 }
 
-/// What is known of a key while a batch is written.
+/// A key's state while a batch is written.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Known {
     pub state: KeyState,
     pub attempts: i64,
-    /// Its version moved: it is to be stored.
+    /// True if its version moved and must be stored.
     pub moved: bool,
 }
 
-/// Loads what is known of `keys`, all of one topic. What blocks a key is read first and locked: a
-/// retry that goes on elsewhere is waited for, and the versions are those after it.
+/// Loads the state of `keys`, all of one topic. Blocks are read first and locked: a retry that runs
+/// elsewhere is waited for, and the versions are those after it.
 pub(super) async fn load(
     tx: &mut Tx,
     shared: &Shared,
@@ -122,9 +122,9 @@ pub(super) async fn store<'a>(
         .map(|_| ()))
 }
 
-/// What blocks a key from now on.
+/// A new block of a key.
 pub(super) struct Block<'a> {
-    /// Where the key's records lie.
+    /// The partition of the key's records.
     pub partition: i32,
     pub reason: Reason,
     pub error: &'a str,
@@ -132,7 +132,7 @@ pub(super) struct Block<'a> {
     pub retry_at: Option<DateTime<Utc>>,
 }
 
-/// Blocks `key`, or changes why it is blocked.
+/// Blocks `key`, or changes the reason.
 pub(super) async fn block(
     tx: &mut Tx,
     shared: &Shared,
@@ -151,7 +151,7 @@ pub(super) async fn block(
     .bind(&key.topic)
     .bind(&key.key)
     .bind(block.reason.as_str())
-    // PostgreSQL takes no NUL in a text, and nobody knows what an error quotes.
+    // PostgreSQL takes no NUL in a text, and an error may quote anything.
     .bind(block.error.replace('\0', "\u{fffd}"))
     .bind(block.attempts)
     .bind(block.retry_at)
@@ -162,7 +162,7 @@ pub(super) async fn block(
     .map(|_| ()))
 }
 
-/// Lets `key` go on.
+/// Removes the block of `key`.
 pub(super) async fn unblock(tx: &mut Tx, shared: &Shared, key: &Key) -> Result<(), StoreError> {
     on!(tx, conn => sqlx::query(
         "delete from parked_keys where consumer_group = $1 and topic = $2 and key = $3",

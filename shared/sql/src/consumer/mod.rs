@@ -1,5 +1,5 @@
-//! A consumer group's store in a service's own database: effect, versions, parked events and
-//! positions, one write a batch.
+//! A consumer group's store in a service's own database: effects, versions, parked events and offsets, one
+//! write a batch.
 
 mod batch;
 mod drain;
@@ -27,7 +27,7 @@ use crate::error::StoreError;
 use crate::on;
 use crate::tx::Tx;
 
-/// What a group does with an event.
+/// A group's handler of events.
 ///
 /// ```
 /// use blocks::consumer::HandlerError;
@@ -60,16 +60,16 @@ use crate::tx::Tx;
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Writes the effect of one event, inside the one write of its batch. It may run again after a
-    /// rollback, so memory is changed through [`Tx::after_commit`] only. An event of a type it does
-    /// not know is `Ok`.
+    /// rollback, so memory is changed through [`Tx::after_commit`] only. An event of an unknown type is
+    /// `Ok`.
     ///
     /// # Errors
     /// See [`HandlerError`].
     async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError>;
 
-    /// Writes the effects of several events, in their order: all of them, or it is undone with the
-    /// whole batch and [`Handler::handle`] gets them one by one. A group that can write many in one
-    /// statement does so here; false from one that did nothing and wants them one by one.
+    /// Writes the effects of several events, in their order. A group that can write many in one statement
+    /// does so here; false means that it did nothing and wants them one by one. After an error the whole
+    /// batch is undone, and [`Handler::handle`] gets them one by one.
     ///
     /// # Errors
     /// See [`HandlerError`].
@@ -90,14 +90,14 @@ pub struct SqlConsumer {
     due: Notify,
 }
 
-/// What the closures of a write need.
+/// State shared with the closures of a write.
 struct Shared {
     db: Db,
     group: &'static str,
     topics: Vec<Topic>,
     handler: Arc<dyn Handler>,
     retry: Retry,
-    /// Where this member believes each partition to be.
+    /// This member's last known offset of each partition.
     believed: Mutex<BTreeMap<TopicPartition, i64>>,
 }
 
@@ -152,12 +152,12 @@ impl SqlConsumer {
     }
 }
 
-/// Why the write of a batch was given up.
+/// The reason why the write of a batch was given up.
 enum BatchError {
     Store(StoreError),
     /// A handler refused an event: the batch is done again with each event apart.
     Refused,
-    /// What a handler needs is away.
+    /// The handler needs something that is away.
     Away(BoxError),
     Moved,
 }

@@ -1,4 +1,4 @@
-//! What an operator sees and does: blocked keys, replay, discard, reset.
+//! An operator's view and actions: blocked keys, replay, discard, reset.
 
 use std::sync::Arc;
 
@@ -95,12 +95,12 @@ pub(super) async fn pulse(shared: &Shared) -> Result<Pulse, StoreError> {
     })
 }
 
-/// Gaps that began before then are listed, and may be given up.
+/// Gaps that began before this time are listed, and may be given up.
 fn listed_since(shared: &Shared) -> DateTime<Utc> {
     shared.db.settings().clock.now() - TimeDelta::milliseconds(GAP_LISTED_MS)
 }
 
-/// Makes gaps due for which nothing will come any more; see
+/// Makes gaps due whose missing versions will not come any more; see
 /// [`blocks::consumer::ConsumerStore::give_up_gaps`].
 pub(super) async fn give_up_gaps(
     shared: &Arc<Shared>,
@@ -166,8 +166,8 @@ pub(super) async fn replay(shared: &Arc<Shared>, id: i64) -> Result<bool, StoreE
         .await
 }
 
-/// Makes the key due with fresh attempts, and says which it is. A gap stays one where a version must
-/// still come; at the beginning of a key, or on a compacted topic, the operator's word ends it.
+/// Makes the key due with fresh attempts, and answers it. A gap stays one where a version must still come.
+/// At the beginning of a key, or on a compacted topic, the operator's replay ends it.
 async fn make_due(
     tx: &mut Tx,
     group: &'static str,
@@ -216,7 +216,7 @@ pub(super) async fn discard(shared: &Arc<Shared>, id: i64) -> Result<bool, Store
                     keys::unblock(tx, &of_write, &key).await?;
                     return Ok(true);
                 }
-                // A gap is skipped up to what waits behind it; a dead letter counts as done.
+                // A gap is skipped up to the first waiting version; a dead letter counts as done.
                 let skipped_to = if reason == Reason::Gap {
                     first - 1
                 } else {

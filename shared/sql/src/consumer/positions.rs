@@ -1,4 +1,4 @@
-//! Where a group is in each partition.
+//! A group's offset in each partition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::StoreError;
 use crate::on;
 use crate::tx::Tx;
 
-/// The positions of the partitions in `records`, locked against another member.
+/// The offsets of the partitions in `records`, locked against another member.
 pub(super) async fn stored(
     tx: &mut Tx,
     shared: &Shared,
@@ -38,7 +38,7 @@ pub(super) async fn stored(
         .into_iter()
         .map(|(topic, partition, next)| (TopicPartition { topic, partition }, next))
         .collect();
-    // A partition that was believed in and has no row was forgotten: it stands at its start.
+    // A partition with a last known offset but no row was forgotten: it is at its start.
     for of in partitions_of(records) {
         stored.entry(of).or_insert(0);
     }
@@ -52,7 +52,7 @@ struct PositionRow<'a> {
     next: i64,
 }
 
-/// Writes positions in one statement; `on_conflict` says what becomes of rows that are there.
+/// Writes offsets in one statement; `on_conflict` says how existing rows change.
 async fn write(
     tx: &mut Tx,
     shared: &Shared,
@@ -101,7 +101,7 @@ pub(super) async fn store(
     let shared = Arc::clone(shared);
     tx.after_commit(move || {
         let mut believed = shared.believed.lock();
-        // Where another member went on, this one now knows; where it wrote itself, too.
+        // This member now knows the offsets that another one moved, and those that it wrote itself.
         for (of, at) in stored.into_iter().chain(next) {
             believed.insert(of, at);
         }

@@ -45,7 +45,7 @@ pub(super) async fn make(
     Ok(made)
 }
 
-/// What the file knows.
+/// Loads the topics from the file.
 pub(super) async fn load(db: &Db) -> Result<Vec<TopicState>, StoreError> {
     let mut reader = db.read().await?;
     let conn = sqlite(reader.conn());
@@ -86,7 +86,7 @@ fn columns(cleanup: Cleanup) -> (&'static str, i64) {
     (word, i64::try_from(after_ms).unwrap_or(i64::MAX))
 }
 
-/// Gives a topic another way to let go of old records.
+/// Changes how a topic removes old records.
 pub(super) async fn change_cleanup(
     db: &Db,
     topic: &TopicState,

@@ -1,8 +1,8 @@
 //! Consumer groups: which member reads which partition.
 //!
-//! A partition changes hands in two steps: it is promised to the new member at once, and the old one
-//! lets go when it asks for more, so when it is done with what it was given. So no two members ever
-//! have records of one partition in hand.
+//! A partition changes hands in two steps. It is promised to the new member at once; the old one lets go
+//! when it asks for more, so when it is done with its records. So no two members ever have records of one
+//! partition in hand.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use super::topics::TopicState;
 #[derive(Default)]
 pub(super) struct Group {
     state: Mutex<State>,
-    /// Counts what a member should look at.
+    /// Counts changes that a member should follow.
     changes: AtomicU64,
 }
 
 #[derive(Default)]
 struct State {
     members: BTreeMap<u64, Member>,
-    /// Who should read a partition.
+    /// The member that should read a partition.
     promised: BTreeMap<TopicPartition, u64>,
-    /// Who still has it in hand.
+    /// The member that still has it in hand.
     owned: BTreeMap<TopicPartition, u64>,
 }
 
@@ -36,7 +36,7 @@ struct Member {
     bell: Arc<Notify>,
 }
 
-/// What a member has to let go of, and what it may take.
+/// The partitions that a member has to let go of, and those it may take.
 #[derive(Default)]
 pub(super) struct Exchange {
     pub(super) released: Vec<TopicPartition>,
@@ -63,7 +63,7 @@ impl Group {
         self.changed(&state);
     }
 
-    /// Lets member `id` release and take what is due. It is done with all it was given before.
+    /// Lets member `id` release and take partitions as promised. It is done with all its records by then.
     pub(super) fn exchange(&self, id: u64) -> Exchange {
         let mut state = self.state.lock();
         let State {
@@ -98,7 +98,7 @@ impl Group {
 }
 
 impl State {
-    /// Promises every partition to a member: evenly among those who read its topic, and moving few.
+    /// Promises every partition to a member: evenly among those that read its topic, and moving few.
     fn share_out(&mut self) {
         let mut readers: BTreeMap<TopicPartition, Vec<u64>> = BTreeMap::new();
         for (id, member) in &self.members {
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(group.exchange(1).released.len(), 2);
         assert!(group.changes() > seen);
         assert_eq!(group.exchange(2).gained.len(), 2);
-        // One that goes without a word lets go of all.
+        // A member that ends without notice lets go of all.
         group.leave(1);
         assert_eq!(group.exchange(2).gained.len(), 2);
     }

@@ -1,4 +1,4 @@
-//! A member of a consumer group: where it stands in each of its partitions.
+//! A member of a consumer group, with its offset in each of its partitions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ pub(super) struct LogMember {
     bell: Arc<Notify>,
     /// The group's changes that this member has followed.
     seen: u64,
-    /// Its partitions and the next offset in each; `None` until the positions were asked.
+    /// Its partitions and the next offset in each; `None` until the stored offsets were asked for.
     stands: BTreeMap<TopicPartition, Option<i64>>,
-    /// Which partition comes first, so that a busy one does not keep the others waiting.
+    /// The partition that comes first, so that a busy one does not keep the others waiting.
     turn: usize,
 }
 
@@ -61,7 +61,7 @@ impl LogMember {
         self.topics.iter().find(|topic| topic.name == name)
     }
 
-    /// Lets go of what was promised to others and takes what is free.
+    /// Lets go of partitions promised to others and takes free ones.
     fn follow_group(&mut self) {
         let changes = self.group.changes();
         if changes == self.seen {
@@ -77,7 +77,7 @@ impl LogMember {
         }
     }
 
-    /// Asks the positions where it does not know yet where to start.
+    /// Asks the store for the offsets of partitions whose start is unknown.
     async fn find_starts(&mut self) -> Result<(), BusError> {
         let mut unknown: BTreeMap<String, Vec<i32>> = BTreeMap::new();
         for (of, next) in &self.stands {
@@ -99,8 +99,8 @@ impl LogMember {
         Ok(())
     }
 
-    /// A store that stands behind the end of the log belongs to another log: one that was replaced
-    /// by an older copy, or removed. Its new records would never be seen, so it starts over.
+    /// A stored offset behind the end of the log belongs to another log, one that was removed or replaced
+    /// by an older copy. New records would never be seen, so reading starts over.
     async fn mind_the_end(&mut self, topic: &str) -> Result<(), BusError> {
         let Some(topic) = self.topic(topic).cloned() else {
             return Ok(());
@@ -138,7 +138,7 @@ impl LogMember {
         Ok(())
     }
 
-    /// What is new in its partitions, up to `max` records.
+    /// New records of its partitions, up to `max`.
     async fn collect(&mut self, max: usize) -> Result<Vec<Record>, BusError> {
         let mut batch = Vec::new();
         let mut moves = Vec::new();

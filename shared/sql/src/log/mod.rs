@@ -90,7 +90,7 @@ impl TopicLog {
         Self::open_with(path, durability, settings).await
     }
 
-    /// The log as `settings` say; it has none of the delivery's tables whatever they say.
+    /// Opens the log with `settings`, always without the delivery's tables.
     ///
     /// # Errors
     /// When the file can't be opened or read.
@@ -126,13 +126,13 @@ impl TopicLog {
         &self.inner.db
     }
 
-    /// The partition of `key` among so many: Kafka's, too.
+    /// The partition of `key` among this many, the same as Kafka's.
     pub fn partition_of(key: &str, partitions: u16) -> i32 {
         let partition = murmur2::partition_of(key, usize::from(partitions));
         i32::try_from(partition).unwrap_or(i32::MAX)
     }
 
-    /// How far every group said it was when it last committed.
+    /// The offsets that every group last committed.
     pub fn group_offsets(&self) -> Vec<GroupOffset> {
         self.inner.offsets.all()
     }

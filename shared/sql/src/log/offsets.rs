@@ -1,5 +1,5 @@
-//! How far each group says it is: kept in memory, written down a moment later. Nobody waits for it
-//! and nothing is read back from it but lag.
+//! The offsets that groups commit: kept in memory, written a moment later. Nobody waits for them, and only
+//! lag is computed from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use super::records::sqlite;
 use crate::db::Db;
 use crate::error::StoreError;
 
-/// How long commits gather before they are written down.
+/// Time that commits gather before they are written.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
-/// How far a group is in a partition.
+/// A group's offset in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupOffset {
     /// The consumer group.
     pub group: String,
     /// The topic.
     pub topic: String,
-    /// From 0.
+    /// Partition number, from 0.
     pub partition: i32,
     /// The offset of the next record that it will handle.
     pub next: i64,
@@ -99,13 +99,13 @@ impl Offsets {
         known.flushing = true;
         let (db, known, stop) = (self.db.clone(), Arc::clone(&self.known), self.stop.clone());
         self.tasks.spawn(async move {
-            // What is still to come soon shares the write.
+            // Commits that come soon share the write.
             drop(tokio::time::timeout(FLUSH_AFTER, stop.cancelled()).await);
             flush(&db, &known).await;
         });
     }
 
-    /// Writes down what is not yet.
+    /// Writes the commits that are not written yet.
     pub(super) async fn close(&self) {
         self.stop.cancel();
         self.tasks.close();

@@ -14,7 +14,7 @@ use crate::db::Db;
 use crate::error::StoreError;
 use crate::tx::{Conn, Tx};
 
-/// How many bytes of records are read at once at most, unless one alone is larger.
+/// The most bytes of records read at once, unless one alone is larger.
 const READ_BYTES: usize = 4 * 1024 * 1024;
 
 /// Inserts of 64, 32 … 1 rows: few statements a batch, and few texts for SQLite to remember.
@@ -49,7 +49,7 @@ pub(super) fn sqlite(conn: Conn<'_>) -> &mut SqliteConn {
     }
 }
 
-/// Appends `arrivals` in this write; after its commit they are shown to who waits for them.
+/// Appends `arrivals` in this write; after its commit they are shown to waiting members.
 pub(super) async fn append(tx: &mut Tx, arrivals: Vec<Arrival>) -> Result<(), StoreError> {
     let mut next: BTreeMap<i64, i64> = BTreeMap::new();
     let mut offsets = Vec::with_capacity(arrivals.len());
@@ -88,7 +88,7 @@ pub(super) async fn append(tx: &mut Tx, arrivals: Vec<Arrival>) -> Result<(), St
     Ok(())
 }
 
-/// The version of its key that a message says it is; 0 when it says none.
+/// A message's version of its key, from its headers; 0 without one.
 fn version(headers: &Headers) -> i64 {
     headers
         .iter()
@@ -140,7 +140,7 @@ struct Row {
     value: Vec<u8>,
 }
 
-/// Reads up to `max` records from `from` on, and not many more bytes than are read at once.
+/// Reads up to `max` records from `from` on, and not many more bytes than [`READ_BYTES`].
 pub(super) async fn read(
     db: &Db,
     topic: &TopicState,
@@ -181,7 +181,7 @@ pub(super) async fn read(
     Ok(records)
 }
 
-/// How far each partition of `topic` reaches, by the table's word.
+/// The watermarks of each partition of `topic`, by the table.
 pub(super) async fn extents(db: &Db, topic: &TopicState) -> Result<Vec<Extent>, StoreError> {
     let mut reader = db.read().await?;
     let conn = sqlite(reader.conn());

@@ -1,4 +1,4 @@
-//! Letting go of old records, in pages: a publisher never waits for more than one.
+//! Removes old records, in pages: a publisher never waits for more than one.
 
 use blocks::bus::TopicPartition;
 use chrono::{DateTime, Utc};
@@ -10,14 +10,14 @@ use super::topics::{Partition, TopicState};
 use crate::error::StoreError;
 use crate::tx::Tx;
 
-/// How many records are looked at in one write.
+/// Number of records visited in one write.
 const PAGE: i64 = 500;
 
 impl TopicLog {
-    /// Drops what the topics no longer keep at `now`; answers how many records went.
+    /// Drops the records that the topics no longer keep at `now`; answers how many.
     ///
     /// # Errors
-    /// When the file can't be read or written; what was dropped until then stays dropped.
+    /// When the file can't be read or written; records dropped until then stay dropped.
     pub async fn clean_up(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
         let mut removed = 0;
         for topic in self.inner.topics.all() {
@@ -87,11 +87,11 @@ impl TopicLog {
         }
     }
 
-    /// Drops old records that a later version of their key has superseded; of the same version, the
-    /// record at the last place counts.
+    /// Drops old records that a later version of their key has superseded; of the same version, the last
+    /// record counts.
     ///
-    /// A pair of records of one key is looked at when the later one of the two is walked through, so
-    /// only what came since the last time is.
+    /// A pair of records of one key is compared when the walk reaches the later one, so only records since
+    /// the last time are visited.
     async fn compact(&self, partition: &Partition, cutoff: i64) -> Result<u64, StoreError> {
         let head = partition.place(partition.head());
         let walked_from = partition.place(self.compacted_to(partition.id).await?);
@@ -117,7 +117,7 @@ impl TopicLog {
                 .await?;
             let (moved, dropped) = page;
             removed += u64::from(moved) + dropped;
-            // A key may have more records than fit in a page: then these keys are looked at again.
+            // A key may have more records than fit in a page: then these keys are visited again.
             if i64::try_from(dropped).is_ok_and(|dropped| dropped < PAGE) {
                 from = walk.to;
             }
@@ -178,19 +178,19 @@ impl TopicLog {
 struct Walk {
     /// The keys of the records from here …
     from: i64,
-    /// … to here are looked at,
+    /// … to here are checked,
     to: i64,
     /// among all records of the partition, from here …
     start: i64,
     /// … to here.
     end: i64,
-    /// Only what is older goes.
+    /// Only records older than this go.
     cutoff: i64,
 }
 
-/// Where the last record of the partition has to go, its key's latest version takes its place: a
-/// group that has read all there is stands behind the last record, and tells by that that it has, so
-/// a partition must not end in a hole. True when that was so.
+/// Keeps a partition from ending in a hole: where its last record has to go, the latest version of that key
+/// takes its place. A group has read everything when it stands behind the last record. True if there was
+/// one to replace.
 async fn keep_the_end(tx: &mut Tx, walk: &Walk) -> Result<bool, StoreError> {
     let conn = sqlite(tx.conn());
     let last: Option<(i64, i64, Option<i64>)> = sqlx::query_as(
@@ -224,7 +224,7 @@ async fn keep_the_end(tx: &mut Tx, walk: &Walk) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Drops up to a page of what is superseded among the keys of `walk`; answers how many records went.
+/// Drops up to a page of superseded records of the keys of `walk`; answers how many.
 async fn drop_superseded(tx: &mut Tx, walk: &Walk) -> Result<u64, StoreError> {
     let done = sqlx::query(
         "delete from records where place in

@@ -1,4 +1,4 @@
-//! What the log knows by heart of its topics: how far they reach, and their last records.
+//! The log's topics in memory: their watermarks and their last records.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use events::Cleanup;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-/// How many records of a partition stay in memory for members that are caught up.
+/// Number of a partition's records that stay in memory for members that are caught up.
 const TAIL_RECORDS: usize = 512;
-/// How many bytes of them.
+/// The most bytes of them.
 const TAIL_BYTES: usize = 256 * 1024;
 /// The bits of a place that are the offset.
 const OFFSET_BITS: u32 = 40;
@@ -38,7 +38,7 @@ impl Topics {
     }
 }
 
-/// A topic and who waits for news of it.
+/// A topic and the members that wait for its records.
 pub(super) struct TopicState {
     pub(super) name: String,
     pub(super) partitions: Vec<Partition>,
@@ -97,7 +97,7 @@ impl TopicState {
         self.listeners.lock().retain(|(id, _)| *id != member);
     }
 
-    /// Wakes whoever waits for news. A bell that nobody waits at keeps ringing until somebody does.
+    /// Wakes all that wait for news. Where nobody waits, the next one to wait is woken at once.
     pub(super) fn ring(&self) {
         for (_, bell) in self.listeners.lock().iter() {
             bell.notify_one();
@@ -105,13 +105,13 @@ impl TopicState {
     }
 }
 
-/// A partition: how far it reaches, and its last records.
+/// A partition: its watermarks and its last records.
 pub(super) struct Partition {
     pub(super) id: i64,
-    /// What the next record gets. Moved by the database's one writer only; a failed commit leaves a
+    /// The offset of the next record. Moved by the database's one writer only; a failed commit leaves a
     /// hole, never an offset that is given twice.
     next: AtomicI64,
-    /// The end of what is committed, for members to compare with where they stand.
+    /// The end of the committed records, for members to compare with their offset.
     head: AtomicI64,
     tail: Mutex<Tail>,
 }
@@ -138,7 +138,7 @@ impl Partition {
         }
     }
 
-    /// Where the record of `offset` lies in the table.
+    /// The place of the record of `offset` in the table.
     pub(super) fn place(&self, offset: i64) -> i64 {
         (self.id << OFFSET_BITS) + offset
     }
@@ -164,7 +164,7 @@ impl Partition {
         self.head.load(Ordering::Acquire)
     }
 
-    /// Takes up what was committed from `first` on, in commit order.
+    /// Takes up records committed from `first` on, in commit order.
     pub(super) fn committed(&self, first: i64, records: Vec<Record>) {
         let mut tail = self.tail.lock();
         let head = self.head();
@@ -200,7 +200,7 @@ impl Partition {
         tail.restart(head);
     }
 
-    /// Up to `max` records from `from` on, when memory reaches that far back.
+    /// Up to `max` records from `from` on, if memory reaches that far back.
     pub(super) fn recent(&self, from: i64, max: usize) -> Option<Vec<Record>> {
         let tail = self.tail.lock();
         if from < tail.from {
@@ -275,12 +275,12 @@ mod tests {
         assert_eq!(offsets(partition.recent(10, 2)), Some(vec![10, 11]));
         assert_eq!(partition.head(), 13);
 
-        // A commit in between that memory was not told of.
+        // A commit in between of which memory was not told.
         partition.committed(15, records(15..16, 1));
         assert_eq!(offsets(partition.recent(12, 5)), None);
         assert_eq!(offsets(partition.recent(15, 5)), Some(vec![15]));
 
-        // A commit that the table told of first.
+        // A commit found in the table first.
         assert!(partition.reaches(18));
         assert!(!partition.reaches(18));
         partition.committed(16, records(16..18, 1));

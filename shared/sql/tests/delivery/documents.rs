@@ -21,10 +21,10 @@ use crate::ledger::STEPS;
 use crate::relay::{Bus, until};
 
 /// Events by key: only the first one of a key can be marked, and a page ends where it is full, so the
-/// others may be seen no sooner. Nothing is swept: what a catch-up leaves stays.
+/// others may be seen no sooner. Nothing is swept: events that a catch-up leaves stay.
 struct Documents {
     pending: Mutex<BTreeMap<String, VecDeque<Pending>>>,
-    /// How many markings fail before one works.
+    /// Number of markings that fail before one works.
     failures: Mutex<u32>,
     committed: Mutex<Option<mpsc::Receiver<Vec<Pending>>>>,
     /// Kept, so that the relay goes on.

@@ -1,6 +1,6 @@
-//! The whole way, from a write to its effect in another database, while writes, commits, publishes
-//! and the consumer's own writes fail at random before and after they took place, another relay
-//! publishes the same events in another order, and the process begins anew.
+//! The whole way, from a write to its effect in another database. Meanwhile writes, commits, publishes and
+//! the consumer's own writes fail at random, before and after they took place. Another relay publishes the
+//! same events in another order, and the process begins anew.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -144,7 +144,7 @@ impl Life {
         }
     }
 
-    /// Another relay with the same outbox: it publishes what is pending a second time, backwards.
+    /// Another relay with the same outbox: it publishes pending events a second time, backwards.
     async fn other_relay(&self) {
         let tomorrow = SystemClock.now() + TimeDelta::days(1);
         let Ok(pending) = self
@@ -162,7 +162,7 @@ impl Life {
         self.log.publish(&batch).await.unwrap();
     }
 
-    /// Ends without a word: what was in memory is gone.
+    /// Crashes: the memory is lost.
     async fn crash(mut self) {
         self.loops.abort_all();
         while self.loops.join_next().await.is_some() {}

@@ -45,7 +45,7 @@ pub async fn step(db: &Db, counter: String, refuse: bool) -> Result<i64, StoreEr
     .await
 }
 
-/// Where each counter stands by its own table.
+/// The value of each counter in its own table.
 pub async fn counters(db: &Db) -> BTreeMap<String, i64> {
     let mut reader = db.read().await.unwrap();
     let rows: Vec<(String, i64)> = on!(reader, conn => sqlx::query_as(
@@ -73,7 +73,7 @@ pub async fn ledger(db: &Db) -> BTreeMap<String, Vec<i64>> {
     ledger
 }
 
-/// Where each counter stands by the projection.
+/// The value of each counter in the projection.
 pub async fn balances(db: &Db) -> BTreeMap<String, i64> {
     let mut reader = db.read().await.unwrap();
     let rows: Vec<(String, i64)> = on!(reader, conn => sqlx::query_as(

@@ -1,5 +1,5 @@
-//! What delivery promises, held against failures at every point: nothing lost, nothing twice, every
-//! key in order, and poison stays alone.
+//! The promises of delivery, tested with failures at every point: nothing lost, nothing twice, every key in
+//! order, and poison stays alone.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that can't be set up should say where"

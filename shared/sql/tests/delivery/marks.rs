@@ -1,4 +1,4 @@
-//! The relay over a store that takes its time to mark what was published.
+//! The relay over a store that is slow to mark published events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,11 +21,11 @@ use uuid::Uuid;
 use crate::ledger::{MIGRATIONS, step};
 use crate::relay::{Bus, until};
 
-/// An outbox that marks nothing until it may, and counts what it is asked.
+/// An outbox that marks nothing until it may, and counts its calls.
 struct Reluctant {
     db: Db,
     may_mark: Semaphore,
-    /// Another process commits an event before each look at what is pending.
+    /// Another process commits an event before each read of pending ones.
     is_busy: bool,
     looks: AtomicUsize,
     sweeps: AtomicUsize,

@@ -1,4 +1,4 @@
-//! Members of one group in different processes: what one left behind another one takes up.
+//! Members of one group in different processes: one takes up the keys that another left behind.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{self, Ledger, MIGRATIONS, STEPS, Stepped};
 
-/// A member looks every five seconds.
+/// A member polls every five seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes nothing.
@@ -80,8 +80,8 @@ fn member(db: &Db, handler: Arc<dyn Handler>) -> Consumer {
     SqlConsumer::with_retry(db.clone(), "ledger", &[STEPS], handler, retry).consumer()
 }
 
-/// A key is parked by a member that is never seen again, while another one runs that reads nothing
-/// itself (its log is empty) and found nothing that waits when it joined.
+/// A key is parked by a member that is never seen again. Another member runs meanwhile that reads nothing
+/// itself (its log is empty) and found no waiting key when it joined.
 async fn taken_up(for_good: bool, mend: impl AsyncFnOnce(&Consumer)) {
     let folder = tempfile::tempdir().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);

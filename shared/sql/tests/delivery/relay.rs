@@ -1,4 +1,4 @@
-//! The relay, against a bus that says what it was given.
+//! The relay, against a bus that notes the events it was given.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{self, Ledger, MIGRATIONS, STEPS, Stepped, step};
 
-/// Notes what it accepts, in order.
+/// A bus that notes the events it accepts, in order.
 #[derive(Default)]
 pub struct Bus {
     accepted: Mutex<Vec<(String, String)>>,
@@ -276,7 +276,7 @@ async fn the_outbox_is_measured_while_the_bus_is_away() {
     world.end().await;
 }
 
-/// Refuses one event, and for another what it needs is away, after all were written.
+/// Refuses one event, and lacks something for another, after all were written.
 struct Troubled(Ledger);
 
 #[async_trait]

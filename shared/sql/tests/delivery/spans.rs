@@ -1,5 +1,5 @@
-//! What the way of an event looks like to a subscriber of spans, and that its trace goes on in what
-//! its effect publishes.
+//! The spans of an event's way as a subscriber sees them; its trace goes on in the events that its effect
+//! publishes.
 
 use std::io::Write;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Calls to the outside are not made twice in the dark, whenever whoever makes them dies.
+//! Calls to the outside are not repeated while their outcome is unknown, at whatever moment a caller dies.
 
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ async fn an_attempt_that_failed_is_made_again_when_it_is_time(clock: &ManualCloc
     clock.advance(TimeDelta::seconds(5));
     let second = claim(db).await.unwrap().unwrap();
     assert_eq!((&*second.key, second.attempt), ("mail-1", 2));
-    // What comes late of the first attempt says nothing about the second.
+    // A late result of the first attempt says nothing about the second.
     assert!(!settle(db, &first, Outcome::Done).await.unwrap());
     assert!(
         settle(db, &second, Outcome::Uncertain("no answer".into()))

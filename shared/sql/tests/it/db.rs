@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{NOTES, event, note, notes};
 
-/// What a write of the tests answers.
+/// The answer of a write in the tests.
 #[derive(Debug)]
 enum Failed {
     OnPurpose,
@@ -129,7 +129,7 @@ on_each_database!(
     }
 );
 
-/// What a write does that is one of many in a commit.
+/// The actions of a write that is one of many in a commit.
 #[derive(Debug, Clone, Copy)]
 struct Deed {
     writes: bool,

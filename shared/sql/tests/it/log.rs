@@ -211,7 +211,7 @@ async fn a_topic_may_change_how_it_lets_go_of_records() {
         .unwrap();
     adapter.reopen().await;
     assert_eq!(adapter.bus().topics().await.unwrap(), [spec]);
-    // What was there before is compacted too.
+    // Existing records are compacted, too.
     let later = blocks::Clock::now(&SystemClock) + chrono::TimeDelta::days(3650);
     assert_eq!(adapter.log.clean_up(later).await.unwrap(), 4);
     let left = adapter.bus().read(&topic, 0, 0, 10).await.unwrap();

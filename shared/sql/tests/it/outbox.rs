@@ -1,4 +1,4 @@
-//! The outbox: what is committed waits there until it is published.
+//! The outbox: committed events wait there until they are published.
 
 use blocks::outbox::{Outbox, Place, Published};
 use blocks::{Clock, SystemClock, context};

@@ -1,4 +1,4 @@
-//! What an operator has published once more.
+//! Republishing by an operator.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -114,7 +114,7 @@ async fn a_member_that_stands_where_records_went_goes_on_behind_them() {
     publish(&log, &["d"], 20).await;
     assert_eq!(log.clean_up(at(21)).await.unwrap(), 3);
     assert_eq!(take(&mut *stands, 1).await[0].offset, 3);
-    // A new group, and one whose position is gone, start at the oldest.
+    // A new group, and one whose offset is gone, start at the oldest.
     for start in [None, Some(1)] {
         let positions = Arc::new(MemoryPositions::default());
         if let Some(next) = start {
@@ -123,7 +123,7 @@ async fn a_member_that_stands_where_records_went_goes_on_behind_them() {
         let mut reader = member(&log, &fresh_group(), "t", &positions).await;
         assert_eq!(take(&mut *reader, 1).await[0].offset, 3);
     }
-    // When all went, whoever waits gets the next one.
+    // When all records went, a waiting member gets the next one.
     assert_eq!(log.clean_up(at(100)).await.unwrap(), 1);
     publish(&log, &["e"], 100).await;
     assert_eq!(take(&mut *stands, 1).await[0].offset, 4);
@@ -214,7 +214,7 @@ async fn publish_versions(log: &TopicLog, versions: &[(&str, i64)], hours: i64) 
     log.publish(&batch).await.unwrap();
 }
 
-/// What the log says, in its order.
+/// The values in the log, in order.
 async fn values_left(log: &TopicLog) -> Vec<String> {
     let records = log.read("t", 0, 0, 10_000).await.unwrap();
     records

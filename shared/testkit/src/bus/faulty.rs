@@ -9,10 +9,10 @@ use blocks::bus::{
 };
 use events::Message;
 
-/// What becomes of a publish.
+/// The outcome of a publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Publish {
-    /// It goes through.
+    /// The publish succeeds.
     Accept,
     /// Nothing is accepted.
     FailBefore,
@@ -24,17 +24,17 @@ pub enum Publish {
 
 /// Decides what fails. Called once for each attempt, in the order of the attempts.
 pub trait BusFaults: Send + Sync {
-    /// What becomes of this publish.
+    /// The outcome of this publish.
     fn publish(&self, _batch: &[Message]) -> Publish {
         Publish::Accept
     }
 
-    /// Whether a member's wait for records fails, before it took any.
+    /// True if a member's wait for records fails, before it took any.
     fn next(&self) -> bool {
         false
     }
 
-    /// Whether a member's rewind fails.
+    /// True if a member's rewind fails.
     fn rewind(&self) -> bool {
         false
     }
@@ -53,7 +53,7 @@ pub struct FaultyBus {
 }
 
 impl FaultyBus {
-    /// Wraps `bus`.
+    /// Wraps `bus`, failing as `faults` decide.
     pub fn new(bus: Arc<dyn EventBus>, faults: Arc<dyn BusFaults>) -> Self {
         Self { bus, faults }
     }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::positions::MemoryPositions;
 
-/// A group that has no position gets everything that is still there.
+/// A group without offsets gets everything that is still there.
 pub async fn a_new_group_starts_at_the_oldest_record(adapter: &mut dyn Adapter) {
     let bus = adapter.bus();
     let topic = fresh_topic(&*bus, 3).await;
@@ -48,7 +48,7 @@ pub async fn groups_do_not_know_of_each_other(adapter: &mut dyn Adapter) {
     assert_eq!(by_key(&take(&mut *first, 5).await), expected(&["c"], 5));
 }
 
-/// A member goes on where its own store says, in each partition.
+/// A member continues at the offsets of its own store, in each partition.
 pub async fn positions_decide_where_a_member_starts(adapter: &mut dyn Adapter) {
     let bus = adapter.bus();
     let topic = fresh_topic(&*bus, 2).await;
@@ -99,7 +99,7 @@ pub async fn a_member_reads_several_topics(adapter: &mut dyn Adapter) {
     assert_eq!(seen.len(), 6);
 }
 
-/// Who waits for records gets them when they are published.
+/// Members that wait for records get them when they are published.
 pub async fn a_waiting_member_is_woken_by_a_publish(adapter: &mut dyn Adapter) {
     let bus = adapter.bus();
     let topic = fresh_topic(&*bus, 3).await;
@@ -130,7 +130,7 @@ pub async fn a_rewind_goes_back_to_the_positions(adapter: &mut dyn Adapter) {
     reader.rewind().await.unwrap();
     let again = take(&mut *reader, 30).await;
     assert_eq!(by_key(&again), expected(&keys, 10));
-    // From where the positions are, not from the start.
+    // From the stored offsets, not from the start.
     positions.handled(&again);
     reader.rewind().await.unwrap();
     bus.publish(&[message(&topic, "a", 10)]).await.unwrap();
@@ -139,7 +139,7 @@ pub async fn a_rewind_goes_back_to_the_positions(adapter: &mut dyn Adapter) {
     assert_eq!(more[0].value, b"a 10");
 }
 
-/// A store that can't be reached is said, and asked again the next time; nothing is skipped.
+/// A store that can't be reached is an error, and asked again the next time; nothing is skipped.
 pub async fn unreachable_positions_are_reported_and_asked_again(adapter: &mut dyn Adapter) {
     let bus = adapter.bus();
     let topic = fresh_topic(&*bus, 3).await;
@@ -173,7 +173,7 @@ pub async fn unreachable_positions_are_reported_and_asked_again(adapter: &mut dy
     );
 }
 
-/// What a member commits serves lag tools: where a group starts is its store's to say.
+/// A member's commits serve lag tools: a group starts at the offsets in its store.
 pub async fn commits_are_taken_and_never_read_back(adapter: &mut dyn Adapter) {
     let bus = adapter.bus();
     let topic = fresh_topic(&*bus, 1).await;
@@ -214,8 +214,8 @@ pub async fn two_members_share_the_partitions_and_read_nothing_twice(adapter: &m
     assert_eq!(by_key(&group.records()), expected(&keys, rounds));
 }
 
-/// A member that joins gets nothing of what another one has in hand; it does once that one asks for
-/// more, and so is done with it.
+/// A joining member gets nothing that another one has in hand; it does once that one asks for more, and so
+/// is done with it.
 pub async fn a_partition_changes_hands_only_between_two_batches(adapter: &mut dyn Adapter) {
     let bus = adapter.bus();
     let topic = fresh_topic(&*bus, 4).await;
@@ -253,7 +253,7 @@ pub async fn a_partition_changes_hands_only_between_two_batches(adapter: &mut dy
     assert!(all.values().all(|values| values.len() == rounds), "{all:?}");
 }
 
-/// What a member leaves behind is read by those who stay.
+/// The partitions of a member that leaves are read by those who stay.
 pub async fn a_member_that_leaves_hands_its_partitions_over(adapter: &mut dyn Adapter) {
     let bus = adapter.bus();
     let topic = fresh_topic(&*bus, 4).await;
@@ -262,7 +262,7 @@ pub async fn a_member_that_leaves_hands_its_partitions_over(adapter: &mut dyn Ad
     let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let mut stays = member(&*bus, &name, &topic, &positions).await;
     let mut leaves = member(&*bus, &name, &topic, &positions).await;
-    // Both wait, so both have what is theirs.
+    // Both wait, so both have their partitions.
     let read = tokio::select! {
         biased;
         read = stays.next(1) => read,
@@ -332,8 +332,7 @@ impl Team {
         }
     }
 
-    /// Lets a member read. Like a consumer it keeps what it read, and where it is, before it asks
-    /// for more.
+    /// Lets a member read. Like a consumer it stores records and offsets before it asks for more.
     fn join(&mut self, mut member: Box<dyn Subscription>) {
         let (read, positions) = (self.read.clone(), Arc::clone(&self.positions));
         let number = self.members.len();

@@ -26,18 +26,17 @@ use crate::positions::MemoryPositions;
 /// How long a record may take to come, and a group to settle, before the promise counts as broken.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// When the run began. A broker may drop what is older than its topic keeps, and refuses what lies in
-/// the future.
+/// The start of the run. A broker may drop records older than its topic keeps, and refuses those in the
+/// future.
 pub static BEGAN: LazyLock<DateTime<Utc>> = LazyLock::new(|| SystemClock.now());
 
-/// What an adapter can be asked for beyond the port.
+/// Abilities of an adapter beyond the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guarantees {
-    /// [`Adapter::reopen`] gives what was kept; an adapter whose broker can't be stopped from within
-    /// a test says no.
+    /// True if [`Adapter::reopen`] gives the kept records; false if no test can stop the adapter's broker.
     pub reopens: bool,
-    /// How long it may take at most until a group has noticed a new member: so long is waited for what
-    /// must not happen.
+    /// Longest time until a group notices a new member. Tests wait this long for things that must not
+    /// happen.
     pub settles: Duration,
 }
 
@@ -47,10 +46,10 @@ pub trait Adapter: Send {
     /// The bus.
     fn bus(&self) -> Arc<dyn EventBus>;
 
-    /// What it can be asked for.
+    /// The adapter's abilities.
     fn guarantees(&self) -> Guarantees;
 
-    /// Stops the bus and opens it again on what it kept.
+    /// Stops the bus and opens it again on its stored data.
     async fn reopen(&mut self);
 }
 
@@ -143,7 +142,7 @@ pub fn messages(topic: &str, keys: &[&str], count: usize) -> Vec<Message> {
         .collect()
 }
 
-/// A member of `group`, and the positions that decide where it starts.
+/// A member of `group`, and the offsets that decide where it starts.
 pub async fn member(
     bus: &dyn EventBus,
     group: &str,
@@ -182,7 +181,7 @@ pub fn by_key(records: &[Record]) -> BTreeMap<String, Vec<String>> {
     values
 }
 
-/// What [`by_key`] should give for [`messages`].
+/// The result of [`by_key`] expected for [`messages`].
 pub fn expected(keys: &[&str], count: usize) -> BTreeMap<String, Vec<String>> {
     keys.iter()
         .map(|key| {

@@ -1,4 +1,4 @@
-//! Promises about records: what was accepted stays, as it was, in order.
+//! Promises about records: accepted ones stay, unchanged and in order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -236,7 +236,7 @@ pub async fn an_oversized_message_is_refused_and_those_before_it_stay(adapter: &
     assert_eq!(lengths, [3, 3, sql::MAX_EVENT_BYTES]);
 }
 
-/// A partition can be looked at from any offset, and its extent tells how far it reaches.
+/// A partition can be read from any offset, and its watermarks tell its extent.
 pub async fn partitions_are_read_without_a_group(adapter: &mut dyn Adapter) {
     let bus = adapter.bus();
     let topic = fresh_topic(&*bus, 1).await;
@@ -261,7 +261,7 @@ pub async fn partitions_are_read_without_a_group(adapter: &mut dyn Adapter) {
     assert_eq!(offsets(8, 10).await, [8, 9]);
     assert_eq!(offsets(10, 10).await, [] as [i64; 0]);
     assert_eq!(offsets(999, 10).await, [] as [i64; 0]);
-    // Nobody's position moved by looking.
+    // Reading moved nobody's offset.
     let mut reader = member(&*bus, &fresh_group(), &topic, &Arc::default()).await;
     assert_eq!(take(&mut *reader, 10).await.len(), 10);
 }
@@ -283,14 +283,14 @@ pub async fn a_batch_is_never_larger_than_asked_for(adapter: &mut dyn Adapter) {
     assert_eq!(by_key(&records), expected(&["a", "b", "c", "d"], 10));
 }
 
-/// Waiting may be given up at any moment: what was not returned comes the next time.
+/// A wait may be given up at any moment: records not returned come the next time.
 pub async fn a_cancelled_wait_loses_nothing(adapter: &mut dyn Adapter) {
     let topic = fresh_topic(&*adapter.bus(), 3).await;
     let keys = ["a", "b", "c", "d"];
     let mut unpublished = messages(&topic, &keys, 60);
     let later = unpublished.split_off(120);
     adapter.bus().publish(&unpublished).await.unwrap();
-    // What was there before the start may come another way than what comes while somebody waits.
+    // Records from before the start may come another way than those that come while somebody waits.
     if adapter.guarantees().reopens {
         adapter.reopen().await;
     }

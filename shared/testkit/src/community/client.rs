@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::http::{self, Answer};
 
-/// No answer of the service came: nobody knows what became of the request.
+/// No answer of the service came: the outcome of the request is unknown.
 #[derive(Debug)]
 pub struct Gone;
 
@@ -25,8 +25,8 @@ impl Client {
         }
     }
 
-    /// For services behind a gateway: a 502, 503 or 504 says that one of them is away, and nothing of
-    /// what became of the request; so does a 404 in no service's words.
+    /// For services behind a gateway. A 502, 503 or 504 means that one of them is away and leaves the
+    /// outcome unknown; so does a 404 that no service wrote.
     pub fn behind_a_gateway(address: &str) -> Self {
         Self {
             is_behind_a_gateway: true,
@@ -58,7 +58,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// Sends a request once; what a gateway says is an answer as well.
+    /// Sends a request once; an answer of the gateway counts as well.
     ///
     /// # Errors
     /// When none came.
@@ -73,13 +73,13 @@ impl Client {
         answer.map_err(|_| Gone)
     }
 
-    /// What a server that nobody kills answers to a GET.
+    /// The answer to a GET of a server that nobody kills.
     pub async fn get(&self, path: &str, token: Option<&str>) -> Answer {
         let answer = self.ask("GET", path, token, None).await;
         answer.unwrap_or_else(|Gone| panic!("the server is gone at GET {path}"))
     }
 
-    /// All items of a list, page by page; no page may repeat what another had.
+    /// All items of a list, page by page; no page may repeat an item.
     pub async fn all(&self, list: &str, id: &str) -> Vec<Value> {
         let mut items: Vec<Value> = Vec::new();
         let mut seen = std::collections::HashSet::new();

@@ -1,4 +1,4 @@
-//! What the topics say in the end, held against what clients were told.
+//! Compares the final events on the topics with the answers that clients got.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -13,15 +13,15 @@ pub const TOPICS: [&str; 3] = ["posts-events", "user.events", "profile.events"];
 /// An event as it lies on a topic.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// What it is about.
+    /// The partition key.
     pub key: String,
-    /// Counts the events of the key.
+    /// The version under the key.
     pub version: i64,
-    /// What it says.
+    /// The event's data.
     pub value: Value,
 }
 
-/// How many events there are.
+/// Numbers of events.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Arrived {
     /// Of those that the writers know.
@@ -30,8 +30,8 @@ pub struct Arrived {
     pub of_others: usize,
 }
 
-/// On each topic every key has its versions from 1 without a gap; whatever was published twice is
-/// the same; every change of a post is there and no change that did not take place.
+/// Asserts that every key has its versions from 1 without a gap, and that repeated events are equal. Every
+/// change of a post must be there, and no other.
 pub fn every_key_is_complete(topics: &[(&str, Vec<Event>)], writers: &[Writer]) -> Arrived {
     let people: HashSet<i64> = everybody(writers).map(|person| person.id).collect();
     let posts: HashMap<&str, i64> = everybody(writers)
@@ -65,7 +65,7 @@ pub fn every_key_is_complete(topics: &[(&str, Vec<Event>)], writers: &[Writer]) 
     arrived
 }
 
-/// The versions of what `people` caused, by key, and how many events others caused.
+/// The versions of the events that `people` caused, by key, and the number that others caused.
 fn versions(
     topic: &str,
     events: &[Event],

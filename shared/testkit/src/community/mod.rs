@@ -1,5 +1,5 @@
-//! People who write while something breaks, and what must be true after it: everything that was
-//! acknowledged is there and arrived, once.
+//! People who write while something breaks, and the checks after it: everything acknowledged is there and
+//! arrived, once.
 //!
 //! | module | what |
 //! |---|---|

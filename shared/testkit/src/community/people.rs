@@ -1,4 +1,4 @@
-//! What clients write, and what they were told of it.
+//! Clients that write, with the answers they got.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,27 +13,26 @@ use super::client::{Client, Gone};
 use crate::http::Answer;
 
 const PASSWORD: &str = "correct horse battery staple";
-/// How soon a writer tries something else when nobody answers.
+/// Pause before a writer tries something else when nobody answers.
 const TRY_AGAIN: Duration = Duration::from_millis(50);
 
-/// What the writers of a community have in common.
+/// Settings that the writers of a community share.
 #[derive(Debug, Clone, Copy)]
 pub struct Habits {
-    /// Begins every name and is on every post: their writes are told from those of others by it.
+    /// The community's name: it begins every name and is on every post, to tell their writes from others.
     pub community: &'static str,
-    /// How many accounts a writer opens. Registering and logging in hash a password each.
+    /// Number of accounts that a writer opens. Registering and logging in hash a password each.
     pub accounts: usize,
-    /// How long a writer waits after each write.
+    /// Pause of a writer after each write.
     pub pause: Duration,
 }
 
-/// Something that is written: what it is for sure, and what it may have become by a write that was
-/// under way at a kill.
+/// A written value: the one that is sure, and the one it may have by a write that was under way at a kill.
 #[derive(Debug, Clone, Default)]
 pub struct Known<T> {
-    /// What was acknowledged.
+    /// The acknowledged value.
     pub sure: T,
-    /// What was asked for and not answered.
+    /// The value requested without an answer.
     pub maybe: Option<T>,
 }
 
@@ -44,8 +43,8 @@ impl<T: Clone + PartialEq + std::fmt::Debug> Known<T> {
         self.maybe = None;
     }
 
-    /// Holds what is there now against what is known, which it then is for sure. Answers whether a
-    /// write that was under way had taken place.
+    /// Asserts that the actual value is a possible one; it is sure from then on. Answers whether a write
+    /// that was under way had taken place.
     #[track_caller]
     pub fn settle(&mut self, seen: T, what: &str) -> bool {
         if seen == self.sure {
@@ -63,7 +62,7 @@ impl<T: Clone + PartialEq + std::fmt::Debug> Known<T> {
     }
 }
 
-/// What a post says.
+/// The content of a post.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
     /// Begins with the name under which the writer knows the post.
@@ -87,7 +86,7 @@ impl Said {
         json!({"title": self.title, "content": self.content, "tags": self.tags})
     }
 
-    /// As it stands in the list or the feed.
+    /// Reads it from the list or the feed.
     pub fn of(item: &Value) -> Self {
         Self {
             title: item["title"].as_str().unwrap().to_owned(),
@@ -109,27 +108,27 @@ pub struct Post {
     pub id: Option<String>,
     /// Absent before it is created and after it is deleted.
     pub state: Known<Option<Said>>,
-    /// How many changes took place, which is how many events there must be.
+    /// Number of changes that took place, which is the number of events.
     pub changes: i64,
     edition: u32,
-    /// Whether something was asked of it since it was last looked at.
+    /// True if it was written to since the last check.
     pub touched: bool,
 }
 
 /// An account.
 #[derive(Debug, Clone)]
 pub struct Person {
-    /// What the writer calls them, whatever their name is.
+    /// The writer's label for them, whatever their name is.
     pub label: String,
     /// Changes now and then.
     pub name: Known<String>,
     /// Zero while the answer to the registration is unknown.
     pub id: i64,
-    /// Whether the account exists.
+    /// True if the account exists.
     pub registered: Known<bool>,
     /// Absent where the answer to the login is.
     pub token: Option<String>,
-    /// What the profile says, where there is one.
+    /// The profile's text, where there is one.
     pub bio: Known<Option<String>>,
     /// By the names under which the writer knows them.
     pub posts: BTreeMap<String, Post>,
@@ -137,14 +136,14 @@ pub struct Person {
     written: usize,
 }
 
-/// How many writes there were.
+/// Numbers of writes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Answered.
+    /// Writes with an answer.
     pub acknowledged: usize,
-    /// Without an answer.
+    /// Writes without an answer.
     pub cut_off: usize,
-    /// Of those without an answer. Logins are not among them: nobody can tell.
+    /// Those without an answer that took place. Logins are not among them: nobody can tell.
     pub took_place: usize,
 }
 
@@ -161,17 +160,17 @@ impl fmt::Display for Count {
 /// A client with its accounts, that writes one thing after the other.
 #[derive(Debug, Clone)]
 pub struct Writer {
-    /// What it shares with the others.
+    /// The settings that all writers share.
     pub habits: Habits,
     number: usize,
     opened: usize,
     /// Their accounts.
     pub people: Vec<Person>,
-    /// What became of their writes.
+    /// The outcomes of their writes.
     pub count: Count,
 }
 
-/// What all of them wrote.
+/// The writes of all of them.
 pub fn count(writers: &[Writer]) -> Count {
     writers.iter().fold(Count::default(), |all, writer| Count {
         acknowledged: all.acknowledged + writer.count.acknowledged,
@@ -198,8 +197,8 @@ impl Writer {
         self
     }
 
-    /// Writes until it is told to stop. What was not answered it leaves alone: something else may be
-    /// answered.
+    /// Writes until it is told to stop. After a write without an answer it goes on with something else,
+    /// which may be answered.
     pub async fn work(mut self, client: Client, stop: CancellationToken) -> Self {
         while !stop.is_cancelled() {
             let pause = match self.step(&client).await {

@@ -1,4 +1,4 @@
-//! What the services say after it, held against what clients were told.
+//! Compares the services' final state with the answers that clients got.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use super::client::{Client, Gone};
 use super::people::{Person, Post, Said, Writer};
 
-/// What must follow has followed by then.
+/// Time by which all effects of a write must show.
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How much the streams show.
+/// Number of posts that the streams show.
 const LATEST: usize = 1000;
 const LATEST_OF_USER: usize = 100;
 
-/// Everything acknowledged is there; what was cut off is found out.
+/// Asserts acknowledged writes, and finds out the outcome of unanswered ones.
 pub async fn settle(client: &Client, writers: &mut [Writer]) {
     let community = writers[0].habits.community;
     let mut standing = posts(client, community).await;
@@ -65,7 +65,7 @@ fn settle_post(name: &str, post: &mut Post, seen: Option<&Value>) -> bool {
     took_place
 }
 
-/// The post by its id says what the list says: the two are answered in different ways.
+/// Asserts that the post by its id equals the one in the list: the two are answered in different ways.
 async fn by_id(client: &Client, post: &Post) {
     let Some(id) = &post.id else {
         return;
@@ -84,8 +84,8 @@ pub async fn every_post_by_its_id(client: &Client, writers: &[Writer]) {
     }
 }
 
-/// Whether the account exists, what its name is, and that tokens from before still hold. Answers how
-/// many writes had taken place.
+/// Checks whether the account exists, its name, and that earlier tokens still hold. Answers how many writes
+/// had taken place.
 async fn account(client: &Client, person: &mut Person) -> usize {
     let mut took_place = false;
     if person.registered.maybe.is_some() {
@@ -126,8 +126,8 @@ async fn profile(client: &Client, person: &mut Person) -> bool {
     person.bio.settle(bio, &person.label)
 }
 
-/// The posts come to their authors' names, the feed to what the list of posts gives, everybody to
-/// one welcome.
+/// Waits until posts carry their authors' names, the feed equals the list of posts, and everybody has one
+/// welcome.
 pub async fn feed_and_inboxes_agree(client: &Client, writers: &[Writer]) {
     let end = Instant::now() + PATIENCE;
     let listed = with_names_of_now(client, writers, end).await;

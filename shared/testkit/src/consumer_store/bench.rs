@@ -20,7 +20,7 @@ use super::{Adapter, Poison, Refusals, STEPS, Stepped, complete};
 pub struct Bench<A> {
     /// The store.
     pub adapter: A,
-    /// What the handlers of all members refuse.
+    /// The steps that the handlers of all members refuse.
     pub refusals: Arc<Refusals>,
     /// The member.
     pub store: Arc<dyn ConsumerStore>,
@@ -79,7 +79,7 @@ impl<A: Adapter> Bench<A> {
         )
     }
 
-    /// Lets time pass.
+    /// Lets `ms` milliseconds pass.
     pub fn advance(&self, ms: i64) {
         self.clock.advance(TimeDelta::milliseconds(ms));
     }
@@ -98,7 +98,7 @@ impl<A: Adapter> Bench<A> {
         panic!("something stays due for ever");
     }
 
-    /// The keys that an operator is shown, after so long that gaps are among them.
+    /// The keys that an operator is shown, after a time that is long enough for gaps.
     pub async fn blocked(&self) -> Vec<(String, Reason)> {
         self.advance(GAP_LISTED_MS);
         let blocked = self.listed().await.into_iter();
@@ -112,7 +112,7 @@ impl<A: Adapter> Bench<A> {
         self.store.blocked().await.unwrap()
     }
 
-    /// Where the group stands in partition 0, asked as a bus asks.
+    /// The group's offset in partition 0, asked as a bus asks.
     async fn position(&self) -> usize {
         self.store.starts_over();
         let positions = self.store.begin_at(STEPS.name, &[0]).await.unwrap();
@@ -141,7 +141,7 @@ impl<A: Adapter> Bench<A> {
         held
     }
 
-    /// Delivers as a bus would: from the store's position on, again after every failure.
+    /// Delivers as a bus would: from the store's offset on, again after every failure.
     pub(super) async fn deliver(&self, plan: &Plan, records: &[Record]) {
         let script = Arc::new(Script::default());
         script.0.lock().0.clone_from(&plan.faults);
@@ -165,7 +165,7 @@ impl<A: Adapter> Bench<A> {
                 }
             }
             if batch % 3 == 0 {
-                // Time passes between batches, so that what backs off is tried in between.
+                // Time passes between batches, so that back-offs end in between.
                 self.advance(700);
                 drop(self.store.retry_due().await);
             }
@@ -192,20 +192,20 @@ fn read(record: &Record) -> Envelope {
     .unwrap()
 }
 
-/// A delivery as it is drawn.
+/// A random delivery.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
-    /// How many steps each counter takes.
+    /// Number of steps of each counter.
     lengths: Vec<i64>,
-    /// Where swaps, duplicates and cuts fall.
+    /// Places of swaps, duplicates and cuts.
     shuffle: Vec<(usize, usize)>,
     duplicates: Vec<usize>,
     cuts: Vec<usize>,
-    /// Which writes fail, and where.
+    /// The failures of the writes, by their number.
     faults: Vec<Option<FaultPoint>>,
-    /// Which events are poison, which are refused for a while.
+    /// Poisonous events (true), and events refused for a while.
     poison: Vec<(usize, bool)>,
-    /// Before which batches the store is told to start again.
+    /// Batches before which the store is told to start again.
     rewinds: Vec<usize>,
 }
 
@@ -218,7 +218,7 @@ fn fault() -> impl Strategy<Value = Option<FaultPoint>> {
     ]
 }
 
-/// Deliveries with as many poisonous events.
+/// Deliveries with this many poisonous events.
 fn plans(poison: std::ops::Range<usize>) -> impl Strategy<Value = Plan> {
     (
         prop::collection::vec(1..12_i64, 1..6),

@@ -1,4 +1,4 @@
-//! What takes effect: each version once and in order, whoever delivers it, however often.
+//! Promises about effects: each version once and in order, whoever delivers it, however often.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use blocks::consumer::ApplyError;
 use super::bench::for_each_plan;
 use super::{Adapter, Bench, STEPS, numbered};
 
-/// A batch closes a gap behind which more waits than one look takes in, and brings one more.
+/// A batch closes a gap behind which more waits than one page holds, and brings one more.
 pub async fn a_long_gap_that_closes_in_a_batch_with_later_versions_lets_all_of_it_go_on<
     A: Adapter,
 >(
@@ -169,7 +169,7 @@ pub async fn members_of_different_partitions_write_beside_each_other<A: Adapter>
     assert_eq!(positions, (0..3).map(|of| (of, 2 * LAST)).collect());
 }
 
-/// What is due is everybody's to try; it is applied by one.
+/// Every member may try a due key; one applies it.
 pub async fn two_members_that_retry_the_same_key_at_once_apply_it_once<A: Adapter>(
     open: impl AsyncFn() -> A,
 ) {

@@ -49,9 +49,9 @@ pub const COMPACTED: Topic = Topic {
 /// A counter went one step on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stepped {
-    /// Which one.
+    /// The counter's name.
     pub counter: String,
-    /// Where it stands now.
+    /// The counter's new value.
     pub value: i64,
 }
 
@@ -67,18 +67,18 @@ impl Event for Stepped {
 /// The steps that a handler refuses.
 #[derive(Debug, Default)]
 pub struct Poison {
-    /// Can't be read, never will.
+    /// Steps that are unreadable for good.
     pub unreadable: BTreeSet<(String, i64)>,
-    /// Refused this time.
+    /// Steps refused this time.
     pub rejected: BTreeSet<(String, i64)>,
     /// The handler panics over them.
     pub panics: BTreeSet<(String, i64)>,
-    /// What the handler needs for them is away.
+    /// Steps for which the handler needs something that is away.
     pub away: BTreeSet<(String, i64)>,
 }
 
-/// What the ledger's handler refuses for now. An adapter asks after it has written as much as it can,
-/// so that a refusal has something to undo.
+/// The current refusals of the ledger's handler. An adapter asks after it has written as much as it can, so
+/// that a refusal has something to undo.
 #[derive(Debug, Default)]
 pub struct Refusals {
     /// Changed by tests at any time.
@@ -91,7 +91,7 @@ impl Refusals {
         *self.poison.lock() = Poison::default();
     }
 
-    /// What the handler says to `step`.
+    /// The handler's answer to `step`.
     ///
     /// # Errors
     /// When it is to be refused.
@@ -115,7 +115,7 @@ impl Refusals {
         Ok(())
     }
 
-    /// The step that `event` tells of, unless it is refused; `None` for an event of another type.
+    /// The step in `event`, unless it is refused; `None` for an event of another type.
     ///
     /// # Errors
     /// When it can't be read or is to be refused.
@@ -135,26 +135,26 @@ pub trait Adapter: Send + Sync {
     /// The clock that the store goes by.
     fn clock(&self) -> Arc<ManualClock>;
 
-    /// A member of [`GROUP`] in this store that reads `topic` and asks `refusals`. Members share what
-    /// they keep.
+    /// A member of [`GROUP`] in this store that reads `topic` and asks `refusals`. Members share the stored
+    /// state.
     async fn member(&self, topic: Topic, refusals: &Arc<Refusals>) -> Arc<dyn ConsumerStore>;
 
     /// The values under each counter, in the order in which they were written.
     async fn ledger(&self) -> BTreeMap<String, Vec<i64>>;
 
-    /// What waits to be published to dead-letter topics.
+    /// The messages that wait for dead-letter topics.
     async fn dead_letters(&self) -> Vec<Message>;
 
     /// Fails the writes that `faults` names, those of all members.
     fn inject(&self, faults: Arc<dyn Faults>);
 
-    /// Loses all that the store keeps, behind its members' backs. False where a store can't lose what
-    /// it keeps without losing its schema.
+    /// Loses all data of the store, behind its members' backs. False where a store can't lose it without
+    /// its schema.
     async fn empty(&self) -> bool {
         false
     }
 
-    /// How many random deliveries it can take within a minute.
+    /// Number of random deliveries that it can take within a minute.
     fn cases(&self) -> u32 {
         12
     }
@@ -209,7 +209,7 @@ macro_rules! consumer_store_contract {
     };
 }
 
-/// What each counter's ledger must be when all was delivered.
+/// The complete ledger of each counter, once all was delivered.
 pub fn complete(counters: &BTreeMap<String, i64>) -> BTreeMap<String, Vec<i64>> {
     counters
         .iter()

@@ -1,4 +1,4 @@
-//! What waits: what an operator is shown of it, and may do.
+//! An operator's view of waiting keys, and the actions on them.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use events::header;
 
 use super::{Adapter, Bench, COMPACTED, STEPS, numbered};
 
-/// Its key lists it, with what waits behind it, until it is discarded.
+/// Its key is listed, with the events behind it, until it is discarded.
 pub async fn a_discarded_event_is_gone_and_the_rest_of_its_key_goes_on<A: Adapter>(
     open: impl AsyncFn() -> A,
 ) {
@@ -129,7 +129,7 @@ pub async fn a_record_that_is_no_event_lands_in_the_dead_letter_topic_and_stays_
     assert_eq!(bench.listed().await, []);
 }
 
-/// What a newer release added is passed over; what it changed is for those who know it, and waits.
+/// Fields that a newer release added are passed over; a changed schema waits for a release that knows it.
 pub async fn an_event_of_a_newer_schema_is_a_dead_letter_and_one_with_added_fields_is_read<
     A: Adapter,
 >(
@@ -172,7 +172,7 @@ pub async fn an_event_of_a_newer_schema_is_a_dead_letter_and_one_with_added_fiel
     assert_eq!(letters[0].value, changed.value);
 }
 
-/// Each attempt is counted; the last one makes a dead letter of it, and only that one.
+/// Each attempt is counted; only the last one makes it a dead letter.
 pub async fn a_refused_event_is_tried_a_few_times_and_then_given_up<A: Adapter>(
     open: impl AsyncFn() -> A,
 ) {

@@ -1,4 +1,4 @@
-//! Stores that lose what they keep, and logs that begin anew.
+//! Stores that lose their data, and logs that begin anew.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use sql::FaultPoint;
 use super::{Adapter, Bench, STEPS, numbered};
 use crate::faults::Fails;
 
-/// Told to forget, it forgets effect, versions and positions together.
+/// Told to forget, it forgets effects, versions and offsets together.
 pub async fn a_store_that_was_reset_asks_to_be_read_from_the_start<A: Adapter>(
     open: impl AsyncFn() -> A,
 ) {
@@ -48,7 +48,7 @@ pub async fn a_store_that_was_emptied_while_in_use_is_filled_again<A: Adapter>(
     assert_eq!(bench.adapter.ledger().await["a"], [1, 2, 3, 4, 5, 6]);
 }
 
-/// What a member is given to read besides says nothing of what it reads already.
+/// A member's new partitions say nothing about those that it reads already.
 pub async fn a_store_that_was_emptied_is_noticed_also_by_who_is_given_another_partition<
     A: Adapter,
 >(
@@ -70,13 +70,13 @@ pub async fn a_store_that_was_emptied_is_noticed_also_by_who_is_given_another_pa
     assert_eq!(bench.adapter.ledger().await["a"], [1, 2, 3, 4]);
 }
 
-/// The positions that a member is told which starts over, as it does when its store moved.
+/// The offsets given to a member that starts over, as it does when its store moved.
 async fn asked_anew(member: &Arc<dyn ConsumerStore>) -> BTreeMap<i32, i64> {
     member.starts_over();
     member.begin_at(STEPS.name, &[0]).await.unwrap()
 }
 
-/// What can't be read has no version by which it would be passed over when its batch is given again.
+/// An unreadable record has no version by which it would be skipped when its batch comes again.
 pub async fn what_can_not_be_read_waits_once_wherever_its_batch_fails<A: Adapter>(
     open: impl AsyncFn() -> A,
 ) {
@@ -104,7 +104,7 @@ pub async fn what_can_not_be_read_waits_once_wherever_its_batch_fails<A: Adapter
     }
 }
 
-/// A log that was lost, or brought back from a copy, has other offsets: versions decide then.
+/// A log that was lost, or restored from a copy, has other offsets: versions decide then.
 pub async fn a_log_that_begins_anew_is_read_and_what_was_seen_before_has_no_second_effect<
     A: Adapter,
 >(
