@@ -11,7 +11,7 @@ use crate::render::Rendered;
 /// How many entries are kept: twice what is shown, so that deletions seldom need the log.
 pub(super) const KEPT: usize = 2;
 
-/// The feed's words: see `feed.lua`.
+/// The feed's words: see `streams.lua` and `feed.lua`.
 pub(super) struct FeedEffects;
 
 /// A post in an index: with its author, so that those of one author are found.
@@ -24,7 +24,7 @@ impl Effects for FeedEffects {
         format!(
             "local shown = {{ global = {GLOBAL_LENGTH}, user = {USER_LENGTH} }}\n\
              local kept = {{ global = {KEPT} * shown.global, user = {KEPT} * shown.user }}\n{}",
-            include_str!("feed.lua")
+            concat!(include_str!("streams.lua"), "\n", include_str!("feed.lua"))
         )
     }
 
