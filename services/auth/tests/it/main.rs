@@ -3,6 +3,7 @@
 
 mod accounts;
 mod forward;
+mod keys;
 mod replicas;
 mod sessions;
 mod validate;

@@ -32,8 +32,9 @@ impl Source for Reader {
     }
 }
 
+/// An entry's own columns.
 #[derive(sqlx_macros::FromRow)]
-struct Row {
+pub(crate) struct Columns {
     post_id: Uuid,
     user_id: i64,
     created_at: DateTime<Utc>,
@@ -43,12 +44,11 @@ struct Row {
     title: String,
     content: String,
     tags: Json<Vec<String>>,
-    name: Option<String>,
 }
 
-impl From<Row> for Named {
-    fn from(row: Row) -> Self {
-        let entry = Entry {
+impl From<Columns> for Rendered {
+    fn from(row: Columns) -> Self {
+        Self::of(&Entry {
             post_id: row.post_id,
             user_id: row.user_id,
             username: row.username,
@@ -58,9 +58,21 @@ impl From<Row> for Named {
             title: row.title,
             content: row.content,
             tags: row.tags.0,
-        };
+        })
+    }
+}
+
+#[derive(sqlx_macros::FromRow)]
+struct Row {
+    #[sqlx(flatten)]
+    entry: Columns,
+    name: Option<String>,
+}
+
+impl From<Row> for Named {
+    fn from(row: Row) -> Self {
         (
-            Arc::new(Rendered::of(&entry)),
+            Arc::new(Rendered::from(row.entry)),
             row.name.as_deref().map(render::name),
         )
     }

@@ -4,6 +4,7 @@
 mod extract;
 mod kit;
 mod pages;
+mod serve;
 
 use axum::Router;
 use axum::extract::Request;

@@ -22,7 +22,7 @@ const READ: Duration = Duration::from_millis(500);
 /// Time limit of a write: the end of a rebuild renames every stream in one script.
 const WRITE: Duration = Duration::from_secs(15);
 /// How long the circuit breaker stays open after an unanswered read: reads fail at once.
-const CLOSED: Duration = Duration::from_millis(200);
+const OPEN: Duration = Duration::from_millis(200);
 /// How long the half-open breaker waits for its one probe before it lets the next one through.
 const PROBE: Duration = Duration::from_millis(600);
 
@@ -32,14 +32,14 @@ pub struct Link {
     reads: Way,
     writes: Way,
     /// The circuit breaker: open (reads fail at once) until this time; `None` when it is closed.
-    closed_until: Mutex<Option<Instant>>,
+    open_until: Mutex<Option<Instant>>,
     faults: Mutex<Option<Arc<dyn Faults>>>,
 }
 
 /// The circuit breaker is open: a read was not answered.
 #[derive(Debug, thiserror::Error)]
 #[error("Redis did not answer a moment ago")]
-struct Closed;
+struct BreakerOpen;
 
 /// An injected fault.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ impl Link {
             server,
             reads: Way::new(&client, READ)?,
             writes: Way::new(&client, WRITE)?,
-            closed_until: Mutex::default(),
+            open_until: Mutex::default(),
             faults: Mutex::default(),
         })
     }
@@ -125,26 +125,26 @@ impl Link {
     }
 
     fn admit(&self) -> Result<(), FeedError> {
-        let mut closed_until = self.closed_until.lock();
-        if let Some(until) = *closed_until {
+        let mut open_until = self.open_until.lock();
+        if let Some(until) = *open_until {
             let now = Instant::now();
             if now < until {
-                return Err(FeedError::Unavailable(Closed.into()));
+                return Err(FeedError::Unavailable(BreakerOpen.into()));
             }
-            *closed_until = Some(now + PROBE);
+            *open_until = Some(now + PROBE);
         }
         Ok(())
     }
 
     fn judge<T>(&self, answer: RedisResult<T>) -> Result<T, FeedError> {
         let away = answer.as_ref().is_err_and(RedisError::is_io_error);
-        let mut closed_until = self.closed_until.lock();
-        match (away, &*closed_until) {
-            (true, _) => *closed_until = Some(Instant::now() + CLOSED),
-            (false, Some(_)) => *closed_until = None,
+        let mut open_until = self.open_until.lock();
+        match (away, &*open_until) {
+            (true, _) => *open_until = Some(Instant::now() + OPEN),
+            (false, Some(_)) => *open_until = None,
             (false, None) => {}
         }
-        drop(closed_until);
+        drop(open_until);
         answer.map_err(FeedError::from)
     }
 }

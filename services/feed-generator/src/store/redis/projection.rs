@@ -11,7 +11,7 @@ use crate::render::Rendered;
 /// Entries kept for each one shown: with twice as many, deletions seldom need the log.
 pub(super) const KEPT: usize = 2;
 
-/// The feed's commands: see `feed.lua`.
+/// The feed's commands: see `streams.lua` and `feed.lua`.
 pub(super) struct FeedEffects;
 
 /// A post's member in an index: it names the author, so that an author's posts can be found.
@@ -24,7 +24,7 @@ impl Effects for FeedEffects {
         format!(
             "local shown = {{ global = {GLOBAL_LENGTH}, user = {USER_LENGTH} }}\n\
              local kept = {{ global = {KEPT} * shown.global, user = {KEPT} * shown.user }}\n{}",
-            include_str!("feed.lua")
+            concat!(include_str!("streams.lua"), "\n", include_str!("feed.lua"))
         )
     }
 
