@@ -57,7 +57,7 @@ impl Auth {
             }
             match self.revocations.judge(&identity.seen) {
                 // Other replicas' changes must be known, too.
-                Verdict::Holds if self.feed.as_ref().is_none_or(|feed| feed.is_fresh(now)) => {
+                Verdict::Holds if self.replicas.as_ref().is_none_or(|of| of.is_fresh(now)) => {
                     return Ok(identity);
                 }
                 Verdict::Ended => {

@@ -19,7 +19,6 @@ mod attempts;
 pub mod commands;
 pub mod domain;
 pub mod error;
-mod feed;
 mod hasher;
 mod identities;
 mod keyring;
@@ -27,6 +26,7 @@ mod memory;
 pub mod operator;
 pub mod passwords;
 pub mod queries;
+mod replicas;
 pub mod revocations;
 mod store;
 
@@ -49,10 +49,10 @@ pub use domain::{Account, NewAccount};
 pub use error::{AuthError, OpenError};
 
 use attempts::Attempts;
-use feed::Feed;
 use identities::Identities;
 use keyring::Keyring;
 use passwords::{Cost, Passwords};
+use replicas::Replicas;
 use revocations::{Change, Revocations};
 
 /// The service's name: its folder and schema.
@@ -166,7 +166,7 @@ pub struct Inner {
     attempts: Attempts,
     revocations: Arc<Revocations>,
     identities: Identities,
-    feed: Option<Arc<Feed>>,
+    replicas: Option<Arc<Replicas>>,
 }
 
 impl std::ops::Deref for Auth {
@@ -195,10 +195,10 @@ impl Auth {
         let now = clock.now();
         let revocations = Arc::new(Revocations::default());
         // Begun before the loading: changes in between come twice.
-        let feed = match settings.replicas {
+        let replicas = match settings.replicas {
             Some(url) => {
                 let (db, revocations) = (db.clone(), Arc::clone(&revocations));
-                Some(Arc::new(Feed::begin(db, url, revocations).await?))
+                Some(Arc::new(Replicas::begin(db, url, revocations).await?))
             }
             None => None,
         };
@@ -226,7 +226,7 @@ impl Auth {
             attempts: Attempts::default(),
             revocations,
             identities: Identities::default(),
-            feed,
+            replicas,
         })))
     }
 
@@ -318,9 +318,9 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
 
 /// The service over `auth`.
 pub fn service(auth: &Auth) -> Service {
-    let feed = auth.feed.iter();
+    let replicas = auth.replicas.iter();
     Service {
-        background: feed.map(|feed| Arc::clone(feed) as _).collect(),
+        background: replicas.map(|of| Arc::clone(of) as _).collect(),
         ..DEFINITION.over(&auth.db, api::router(auth.clone()))
     }
 }

@@ -31,7 +31,7 @@ const FRESH: TimeDelta = TimeDelta::seconds(1);
 const TIDY_EVERY: Duration = Duration::from_mins(10);
 
 /// The reader of other replicas' changes.
-pub(crate) struct Feed {
+pub(crate) struct Replicas {
     db: Db,
     url: String,
     revocations: Arc<Revocations>,
@@ -40,7 +40,7 @@ pub(crate) struct Feed {
     fresh_until: AtomicI64,
 }
 
-impl Feed {
+impl Replicas {
     /// Begins at the table's current place: data loaded after this contains all changes before it.
     pub async fn begin(
         db: Db,
@@ -142,7 +142,7 @@ impl Feed {
 }
 
 #[async_trait]
-impl Background for Feed {
+impl Background for Replicas {
     fn name(&self) -> &'static str {
         "the feed of revocations"
     }
