@@ -4,7 +4,7 @@
 //! |---|---|
 //! | compose files, Kubernetes manifests of services | templates in `deploy/templates` |
 //! | Traefik's routers, `deploy/services`, `docs/openapi.json` | whole files |
-//! | lists and tables in other files | the lines between two markers, see [`between`] |
+//! | lists and tables in other files | the lines between two markers (`between.rs`) |
 
 mod between;
 mod openapi;

@@ -4,7 +4,7 @@
 //! | way | who may |
 //! |---|---|
 //! | the socket `rookery.sock` in the data folder | the folder's owner |
-//! | the private port of a service that runs alone ([`port`]) | whoever signs with `OPERATOR_KEY` |
+//! | the private port of a service that runs alone (`port`) | whoever signs with `OPERATOR_KEY` |
 //! | in this process, over stores that it opened | whoever can open them |
 //!
 //! Lists are JSON; streams are a line of JSON each (`ndjson`).
