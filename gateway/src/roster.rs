@@ -25,5 +25,7 @@ pub fn routes() -> impl Iterator<Item = (&'static str, &'static str, &'static st
 
 /// The settings that `rookery` reads: of the process, of all services, and of their fleet.
 pub fn settings() -> Vec<&'static dyn AnySetting> {
-    service::of_all(ROSTER)
+    let mut all = service::of_all(ROSTER);
+    all.push(&service::settings::OPERATOR_SERVICES);
+    all
 }

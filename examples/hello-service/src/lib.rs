@@ -42,7 +42,7 @@ pub static DEFINITION: Definition = Definition {
 
 async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
     let db = on.database(&DEFINITION).await?;
-    Ok(Opened::over(&db, service(&db)))
+    Ok(Opened::of(service(&db)))
 }
 
 /// The service over `db`.

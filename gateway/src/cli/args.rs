@@ -42,11 +42,10 @@ pub(super) struct Operators {
     /// Open the stores in this process, whoever runs the services; nothing of a schema is changed
     #[arg(long, global = true)]
     pub offline: bool,
-    /// Where the services of a fleet take operators: SERVICE=URL, several with commas
+    /// Where the services of a fleet take operators: SERVICE=URL, several with commas [`OPERATOR_SERVICES`]
     #[arg(
         long = "operators",
         global = true,
-        env = "OPERATOR_SERVICES",
         value_name = "SERVICE=URL",
         value_delimiter = ','
     )]

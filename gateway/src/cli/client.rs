@@ -21,7 +21,7 @@ use runtime::operator::socket;
 use runtime::{DataDir, FolderError, folder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use service::settings::{KAFKA_BOOTSTRAP_SERVERS, OPERATOR_KEY};
+use service::settings::{KAFKA_BOOTSTRAP_SERVERS, OPERATOR_SERVICES};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -30,6 +30,8 @@ use tower::ServiceExt;
 
 use super::args::Operators as Wanted;
 use super::offline::Offline;
+use crate::address::Address;
+use crate::roster::ROSTER;
 
 /// The longest wait for a server to open its socket, or for another command to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,6 +44,8 @@ const LARGEST: usize = 64 << 20;
 /// Everybody who answers operators here.
 pub(super) struct Operators {
     ways: Vec<Way>,
+    /// The services that nobody answers for, each with the reason.
+    failed: Vec<String>,
     offline: Option<Offline>,
 }
 
@@ -62,7 +66,7 @@ enum Transport {
 /// The answers of several ways, and the errors of those that did not answer.
 pub(super) struct Answers<T> {
     pub given: Vec<T>,
-    failed: Vec<anyhow::Error>,
+    failed: Vec<String>,
 }
 
 impl<T> Answers<T> {
@@ -76,8 +80,7 @@ impl<T> Answers<T> {
 
     /// Fails where somebody did not answer, once the rest was printed.
     pub(super) fn complete(self) -> anyhow::Result<()> {
-        let all: Vec<String> = self.failed.iter().map(|why| format!("{why:#}")).collect();
-        anyhow::ensure!(all.is_empty(), "{}", all.join("; "));
+        anyhow::ensure!(self.failed.is_empty(), "{}", self.failed.join("; "));
         Ok(())
     }
 }
@@ -87,15 +90,17 @@ impl Operators {
     /// was asked for, nobody but this process.
     pub(super) async fn reach(config: &Config, wanted: &Wanted) -> anyhow::Result<Self> {
         if wanted.offline {
-            let (offline, api) = Offline::open(config).await?;
+            let (offline, api, failed) = Offline::open(config).await?;
             let ways = vec![Way::new(None, Transport::Here(api))];
             return Ok(Self {
                 ways,
+                failed,
                 offline: Some(offline),
             });
         }
-        let ways = if !wanted.services.is_empty() {
-            ports(config, wanted)?
+        let addresses = addresses(config, wanted)?;
+        let ways = if !addresses.is_empty() {
+            ports(config, &addresses)?
         } else if config.get(&KAFKA_BOOTSTRAP_SERVERS).is_some() {
             bail!(
                 "KAFKA_BOOTSTRAP_SERVERS names a fleet: OPERATOR_SERVICES must say where its services \
@@ -107,6 +112,7 @@ impl Operators {
         };
         Ok(Self {
             ways,
+            failed: Vec::new(),
             offline: None,
         })
     }
@@ -121,7 +127,8 @@ impl Operators {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let socket = folder::socket(&config.data_dir);
-            if !wanted.services.is_empty() || socket::connect(&socket).await.is_ok() {
+            let is_fleet = addresses(config, wanted).is_ok_and(|all| !all.is_empty());
+            if is_fleet || socket::connect(&socket).await.is_ok() {
                 return;
             }
         }
@@ -136,7 +143,7 @@ impl Operators {
 
     /// Gets `path` from all of them.
     pub(super) async fn all<T: DeserializeOwned>(&self, path: &str) -> Answers<T> {
-        gathered(self.ways.iter().map(|way| way.get(path))).await
+        gathered(&self.failed, self.ways.iter().map(|way| way.get(path))).await
     }
 
     /// Posts `body` to `path` of all of them.
@@ -145,7 +152,11 @@ impl Operators {
         path: &str,
         body: &impl Serialize,
     ) -> Answers<T> {
-        gathered(self.ways.iter().map(|way| way.post(path, body))).await
+        gathered(
+            &self.failed,
+            self.ways.iter().map(|way| way.post(path, body)),
+        )
+        .await
     }
 
     /// The way to `service`.
@@ -165,7 +176,7 @@ impl Operators {
     /// The way to the consumer group `group`.
     pub(super) async fn of_group(&self, group: &str) -> anyhow::Result<&Way> {
         let mut known: Vec<String> = Vec::new();
-        let mut failed = Vec::new();
+        let mut failed = self.failed.clone();
         for way in &self.ways {
             match way.get::<Vec<String>>("/groups").await {
                 Ok(groups) if groups.iter().any(|name| name == group) => return Ok(way),
@@ -196,35 +207,51 @@ impl Operators {
 }
 
 async fn gathered<T>(
+    failed: &[String],
     asked: impl Iterator<Item = impl Future<Output = anyhow::Result<T>>>,
 ) -> Answers<T> {
     let mut answers = Answers {
         given: Vec::new(),
-        failed: Vec::new(),
+        failed: failed.to_vec(),
     };
     for answer in join_all(asked).await {
         match answer {
             Ok(answer) => answers.given.push(answer),
-            Err(error) => answers.failed.push(error),
+            Err(error) => answers.failed.push(format!("{error:#}")),
         }
     }
     answers
 }
 
-fn ports(config: &Config, wanted: &Wanted) -> anyhow::Result<Vec<Way>> {
-    let key = config.get(&OPERATOR_KEY).context(
-        "OPERATOR_KEY is not set: it is the one that the services of OPERATOR_SERVICES were started with",
-    )?;
-    let key = OperatorKey::new(key.expose());
-    let way = |address: &crate::address::Address| {
+/// The addresses of the services of a fleet: those of the command line, else `OPERATOR_SERVICES`.
+fn addresses(config: &Config, wanted: &Wanted) -> anyhow::Result<Vec<Address>> {
+    if !wanted.services.is_empty() {
+        return Ok(wanted.services.clone());
+    }
+    let said = config.get(&OPERATOR_SERVICES).unwrap_or_default();
+    let said = said.split(',').filter(|text| !text.trim().is_empty());
+    let addresses = said.map(|text| text.trim().parse::<Address>());
+    let addresses: Result<Vec<Address>, String> = addresses.collect();
+    addresses.map_err(|why| anyhow::anyhow!("OPERATOR_SERVICES: {why}"))
+}
+
+fn ports(config: &Config, addresses: &[Address]) -> anyhow::Result<Vec<Way>> {
+    let mut ways = Vec::new();
+    for address in addresses {
+        let mut roster = ROSTER.iter();
+        let of = roster.find(|of| of.name == address.service);
+        let of = of.with_context(|| format!("there is no service {}", address.service))?;
+        let (setting, secret) = of.operator_secret(config);
+        let secret = secret
+            .with_context(|| format!("{setting} is not set: {} was started with it", of.name))?;
         let authority = address.url.strip_prefix("http://").unwrap_or(&address.url);
         let transport = Transport::Port {
             authority: authority.to_owned(),
-            key: key.clone(),
+            key: OperatorKey::new(secret.expose(), of.name),
         };
-        Way::new(Some(address.service), transport)
-    };
-    Ok(wanted.services.iter().map(way).collect())
+        ways.push(Way::new(Some(of.name), transport));
+    }
+    Ok(ways)
 }
 
 /// The socket of the server that has the folder. One that is starting is waited for.

@@ -18,8 +18,8 @@ pub(super) struct Offline(Box<dyn Stores>);
 
 impl Offline {
     /// Opens the folder, or the stores of the fleet that the configuration names, with what can be asked
-    /// of them. A service whose store can't be opened is left out, and a warning says why.
-    pub(super) async fn open(config: &Config) -> anyhow::Result<(Self, Router)> {
+    /// of them, and the services whose store can't be opened.
+    pub(super) async fn open(config: &Config) -> anyhow::Result<(Self, Router, Vec<String>)> {
         if config.get(&KAFKA_BOOTSTRAP_SERVERS).is_some() {
             return fleet(config).await;
         }
@@ -33,8 +33,8 @@ impl Offline {
         let folder = DataDir::lock(&config.data_dir)?;
         let clock = Arc::new(SystemClock);
         let embedded = Embedded::open(config, folder, clock, Role::StandsIn).await?;
-        let api = api(&embedded).await?;
-        Ok((Self(Box::new(embedded)), api))
+        let (api, failed) = api(&embedded).await?;
+        Ok((Self(Box::new(embedded)), api, failed))
     }
 
     /// Lets go of it.
@@ -44,34 +44,27 @@ impl Offline {
 }
 
 #[cfg(feature = "fleet")]
-async fn fleet(config: &Config) -> anyhow::Result<(Offline, Router)> {
+async fn fleet(config: &Config) -> anyhow::Result<(Offline, Router, Vec<String>)> {
     use crate::roster::ROSTER;
     let clock = Arc::new(SystemClock);
     let fleet = runtime::fleet::Fleet::for_operator(config, clock, Role::Looks, ROSTER).await?;
-    let api = api(&fleet).await?;
-    Ok((Offline(Box::new(fleet)), api))
+    let (api, failed) = api(&fleet).await?;
+    Ok((Offline(Box::new(fleet)), api, failed))
 }
 
 #[cfg(not(feature = "fleet"))]
 #[expect(clippy::unused_async, reason = "with the feature it waits for servers")]
-async fn fleet(_: &Config) -> anyhow::Result<(Offline, Router)> {
+async fn fleet(_: &Config) -> anyhow::Result<(Offline, Router, Vec<String>)> {
     anyhow::bail!(
         "KAFKA_BOOTSTRAP_SERVERS names a fleet, and this executable was built without what opens its \
          stores: cargo build -p gateway --features fleet"
     )
 }
 
-async fn api(place: &dyn Place) -> anyhow::Result<Router> {
+async fn api(place: &dyn Place) -> anyhow::Result<(Router, Vec<String>)> {
     let (site, failed) = Site::open_some(place).await;
-    for error in &failed {
-        tracing::warn!("{error:#}");
-    }
-    match failed.into_iter().next() {
-        Some(error) if site.opened.is_empty() => Err(error),
-        _ => Ok(Operator::router(
-            &site.opened,
-            place,
-            CancellationToken::new(),
-        )),
-    }
+    let failed: Vec<String> = failed.iter().map(|why| format!("{why:#}")).collect();
+    anyhow::ensure!(!site.opened.is_empty(), "{}", failed.join("; "));
+    let api = Operator::router(&site.opened, place, CancellationToken::new());
+    Ok((api, failed))
 }

@@ -95,7 +95,10 @@ async fn with_site(
     dry: bool,
     shown: &Shown,
 ) -> anyhow::Result<Report> {
-    let there = Site::open(fleet).await?;
+    let mut targets = Vec::new();
+    for of in ROSTER {
+        targets.push((of.moves)(of, fleet).await?);
+    }
     let site = Site::open(&**embedded).await?;
     let services = site.opened.iter().map(|of| &of.service);
     topics::create(&*embedded.bus(), services).await?;
@@ -103,11 +106,11 @@ async fn with_site(
     settle::settle(&site, embedded).await?;
     let databases = embedded.databases();
     let mut parts = Vec::new();
-    for to in &there.opened {
-        let name = to.service.name;
+    for (of, moves) in ROSTER.iter().zip(targets) {
+        let name = of.name;
         let from = databases.iter().find(|db| db.settings().service == name);
         let from = from.with_context(|| format!("{name} has no file in the folder"))?;
-        let own = (to.moves)(from.clone()).await;
+        let own = moves(from.clone()).await;
         parts.extend(own.with_context(|| format!("could not compare what {name} holds"))?);
     }
     // Last, so that a group which already runs there knows what it has before it reads.

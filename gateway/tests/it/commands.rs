@@ -237,8 +237,17 @@ async fn offline_refuses_a_folder_that_is_served_and_changes_no_schema() {
     std::fs::remove_file(&file).unwrap();
     let said = folder.run_offline(&["outbox"]).await;
     assert!(said.err.contains("could not open notification"), "{said:?}");
-    assert!(said.well().contains("posts"));
+    assert!(
+        said.code == Some(1) && said.out.contains("posts"),
+        "{said:?}"
+    );
     assert!(!file.exists());
+    // The rest was printed, and the command failed: nothing may look empty that was not looked at.
+    let listed = folder.run_offline(&["dlq", "list"]).await;
+    assert!(
+        listed.code == Some(1) && listed.out.is_empty(),
+        "{listed:?}"
+    );
 }
 
 #[tokio::test]
@@ -255,7 +264,19 @@ async fn a_fleet_is_asked_at_the_addresses_that_are_given() {
     for (settings, named) in [
         (&[kafka][..], "OPERATOR_SERVICES"),
         (&[posts], "OPERATOR_KEY"),
+        (
+            &[("OPERATOR_SERVICES", "auth=http://127.0.0.1:9")],
+            "SECRET_KEY",
+        ),
         (&[posts, ("OPERATOR_KEY", "short")], "32 random bytes"),
+        (
+            &[
+                posts,
+                ("OPERATOR_KEY", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+            ],
+            "32 random bytes",
+        ),
+        (&[("OPERATOR_SERVICES", " ")], "DATA_DIR"),
         (&[posts, key], "posts does not answer at 127.0.0.1:9"),
         (
             &[("OPERATOR_SERVICES", "pots=http://127.0.0.1:9")],

@@ -94,6 +94,9 @@ pub enum OpenError {
          delete the rows of signing_keys, which ends every session"
     )]
     WrongSecretKey,
+    /// No stored key signs, and this process makes none.
+    #[error("there is no signing key: auth makes one when it starts")]
+    NoSigningKey,
     /// The password parameters make no hash.
     #[error(transparent)]
     Password(#[from] PasswordError),

@@ -22,14 +22,14 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// Reads the stored keys, and makes the first one if there is none.
+    /// Reads the stored keys, and with `makes` a first one if there is none that will sign.
     ///
     /// # Errors
     /// When `secret_key` is weak or not the one that the keys were stored with.
-    pub async fn open(db: &Db, secret_key: &str) -> Result<Self, OpenError> {
+    pub async fn open(db: &Db, secret_key: &str, makes: bool) -> Result<Self, OpenError> {
         let seal = Seal::of(secret_key)?;
         let mut stored = store::signing_keys(db).await?;
-        if !stored.iter().any(|key| key.about_to_sign) {
+        if makes && !stored.iter().any(|key| key.about_to_sign) {
             let key = SigningKey::generate()?;
             let kid = key.public().kid.clone();
             let sealed = seal.close(&kid, key.seed())?;
@@ -57,7 +57,7 @@ impl Keyring {
             }
         }
         Ok(Self {
-            signing: signing.ok_or(OpenError::WrongSecretKey)?,
+            signing: signing.ok_or(OpenError::NoSigningKey)?,
             verifying: Arc::new(KeySet::read(&published)?),
             published,
         })

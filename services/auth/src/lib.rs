@@ -101,6 +101,8 @@ pub struct Settings {
     /// The PostgreSQL server, reached past any pooler, if other replicas run. `None` if this is the
     /// only process.
     pub replicas: Option<String>,
+    /// Whether a signing key is made where there is none. Whoever only looks makes none.
+    pub makes_keys: bool,
 }
 
 impl Settings {
@@ -115,6 +117,7 @@ impl Settings {
             hash_threads: if cores <= 2 { 1 } else { 2 },
             hash_queue: 64,
             replicas: None,
+            makes_keys: true,
         }
     }
 
@@ -138,6 +141,7 @@ impl Settings {
             token_ttl: TimeDelta::from_std(on.config().get(&ACCESS_TOKEN_SECONDS))
                 .context("ACCESS_TOKEN_SECONDS is out of range")?,
             replicas: replicas.map(|url| url.expose().to_owned()),
+            makes_keys: on.role() == Role::Serves,
             ..Self::new(secret.expose())
         })
     }
@@ -186,7 +190,7 @@ impl Auth {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let keyring = Keyring::open(&db, &settings.secret_key).await?;
+        let keyring = Keyring::open(&db, &settings.secret_key, settings.makes_keys).await?;
         let passwords = Passwords::start(
             settings.password_cost,
             settings.hash_threads,
@@ -305,14 +309,14 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
     let settings = Settings::at(on)?;
     settings.check()?;
     let db = on.database(&DEFINITION).await?;
-    let auth = Auth::open(db.clone(), settings, Arc::clone(on.clock())).await?;
+    let auth = Auth::open(db, settings, Arc::clone(on.clock())).await?;
     Ok(Opened {
         identity: Some(Identity {
             authenticator: Arc::new(auth.clone()),
             keys: auth.keys(),
         }),
         operator: operator::router(auth.clone()),
-        ..Opened::over(&db, service(&auth))
+        ..Opened::of(service(&auth))
     })
 }
 

@@ -253,6 +253,8 @@ pub static DEFINITION: Definition = Definition {
         most_replicas: 6,
         ..Size::USUAL
     },
+    #[cfg(feature = "fleet")]
+    moves: |_, on| Box::pin(store::redis::moves(on)),
     ..Definition::new(|on| Box::pin(open(on)))
 };
 
@@ -266,8 +268,8 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
         return store::redis::open(on, settings);
     }
     let db = on.database(&DEFINITION).await?;
-    let feed = Feed::open(db.clone(), on.bus(), settings).await?;
-    Ok(feed.opened(on, Opened::over(&db, service(&feed))))
+    let feed = Feed::open(db, on.bus(), settings).await?;
+    Ok(feed.opened(on, Opened::of(service(&feed))))
 }
 
 /// The service over `feed`.

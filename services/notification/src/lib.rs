@@ -94,7 +94,7 @@ pub static DEFINITION: Definition = Definition {
 
 async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
     let db = on.database(&DEFINITION).await?;
-    Ok(Opened::over(&db, service(&Notifications::open(db.clone()))))
+    Ok(Opened::of(service(&Notifications::open(db))))
 }
 
 /// The service over `notifications`.

@@ -186,6 +186,8 @@ pub static DEFINITION: Definition = Definition {
         memory_mib: 64,
         ..Size::USUAL
     },
+    #[cfg(feature = "fleet")]
+    moves: |_, on| Box::pin(mongo::moves(on)),
     ..Definition::new(|on| Box::pin(open(on)))
 };
 
@@ -199,8 +201,8 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
         cache: true,
         ..Settings::default()
     };
-    let posts = Posts::open(db.clone(), settings);
-    Ok(Opened::over(&db, service(&posts)))
+    let posts = Posts::open(db, settings);
+    Ok(Opened::of(service(&posts)))
 }
 
 /// The service over `posts`.

@@ -95,8 +95,8 @@ pub static DEFINITION: Definition = Definition {
 
 async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
     let db = on.database(&DEFINITION).await?;
-    let profiles = Profiles::open(db.clone(), Limits::default());
-    Ok(Opened::over(&db, service(&profiles)))
+    let profiles = Profiles::open(db, Limits::default());
+    Ok(Opened::of(service(&profiles)))
 }
 
 /// The service over `profiles`.

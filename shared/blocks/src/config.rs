@@ -239,6 +239,14 @@ impl Config {
         }
     }
 
+    /// The value of a secret, whatever else its type says.
+    pub fn secret(&self, setting: &dyn AnySetting) -> Option<Secret> {
+        let mut values = self.values.iter();
+        let value = values.find(|value| value.of.name() == setting.name())?;
+        let said = value.said.expose().trim();
+        (!said.is_empty()).then(|| Secret::new(said))
+    }
+
     /// Every setting with its value and where that came from, secrets masked.
     pub fn show(&self) -> impl Iterator<Item = Row> {
         self.values.iter().map(Value::row)
@@ -263,17 +271,19 @@ impl Config {
     /// # Errors
     /// Names the first one.
     pub fn judge(&self) -> Result<(), ConfigError> {
-        let is_strong = |value: &&Value| {
-            let bytes = value.said.expose().trim().as_bytes();
-            let distinct: BTreeSet<&u8> = bytes.iter().collect();
-            bytes.len() >= SECRET_BYTES && distinct.len() >= SECRET_DISTINCT
-        };
         let mut keys = self.values.iter().filter(|value| value.of.is_strong());
-        match keys.find(|value| !is_strong(value)) {
+        match keys.find(|value| !is_strong(value.said.expose().trim())) {
             Some(weak) if self.environment == Environment::Production => Err(weak.refuse()),
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a secret is long and varied enough not to be guessed.
+pub fn is_strong(secret: &str) -> bool {
+    let bytes = secret.as_bytes();
+    let distinct: BTreeSet<&u8> = bytes.iter().collect();
+    bytes.len() >= SECRET_BYTES && distinct.len() >= SECRET_DISTINCT
 }
 
 fn read<T>(values: &[Value], setting: &Setting<T>) -> T {

@@ -82,6 +82,14 @@ impl AccountChange {
         if let Some(updated) = event.open::<UserUpdated>() {
             return updated.map(|user| named(user.user_id, user.username));
         }
+        Self::closed_by(event)
+    }
+
+    /// The account that `event` closes; `None` for any other type.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn closed_by(event: &Envelope) -> Result<Option<Self>, Malformed> {
         let closed = event.open::<UserDeleted>().transpose()?;
         Ok(closed.map(|UserDeleted { user_id }| Self::Closed { user_id }))
     }

@@ -140,6 +140,9 @@ impl Place for Embedded {
     }
 
     fn kept_secret(&self) -> anyhow::Result<Option<Secret>> {
+        if self.role != Role::Serves && !self.folder.path().join("secret.key").exists() {
+            return Ok(None);
+        }
         Ok(Some(Secret::new(self.folder.secret_key()?)))
     }
 

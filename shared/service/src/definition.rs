@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use blocks::config::{AnySetting, PROCESS, Secret, Setting, Settings};
+use blocks::config::{AnySetting, Config, PROCESS, Secret, Setting, Settings};
 use blocks::{Route, Service};
 use events::Topic;
 use futures::future::BoxFuture;
 use sql::{Db, Migration};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::opened::Opened;
+use crate::opened::{Moves, Opened};
 use crate::place::Place;
 use crate::settings;
 
 /// Opens a service; see [`Definition::open`].
 type Open = for<'a> fn(&'a dyn Place) -> BoxFuture<'a, anyhow::Result<Opened>>;
+
+/// Tells what moves from a service's file into its store at a place.
+type MovesTo = for<'a> fn(&'a Definition, &'a dyn Place) -> BoxFuture<'a, anyhow::Result<Moves>>;
 
 /// A service. Written as `Definition { name, about, …, ..Definition::new(|on| Box::pin(open(on))) }`.
 pub struct Definition {
@@ -42,6 +45,8 @@ pub struct Definition {
     pub size: Size,
     /// The function that opens it.
     pub open: Open,
+    /// The function that tells what moves; it opens the store alone, since an open service may write to it.
+    pub moves: MovesTo,
 }
 
 impl Definition {
@@ -60,6 +65,7 @@ impl Definition {
             kept: Kept::AsConfigured,
             size: Size::USUAL,
             open,
+            moves: |of, on| Box::pin(tables(of, on)),
         }
     }
 
@@ -105,11 +111,28 @@ impl Definition {
         self.settings.iter().any(|setting| setting.is_strong())
     }
 
+    /// The secret by which operators sign what they ask of it, and the setting that has it. A service that
+    /// signs identities takes its own key: no other service could pass for an operator there.
+    pub fn operator_secret(&self, config: &Config) -> (&'static str, Option<Secret>) {
+        let own = self.settings.iter().find(|setting| setting.is_strong());
+        let setting = own.map_or(&settings::OPERATOR_KEY as &dyn AnySetting, |own| *own);
+        (setting.name(), config.secret(setting))
+    }
+
     /// The settings of its process where it runs alone, without those that every process has.
     pub fn alone(&self) -> Vec<&'static dyn AnySetting> {
         let store = self.store.settings();
         [settings::FLEET, store, self.settings].concat()
     }
+}
+
+/// The data migration of a service whose state is in SQL tables.
+async fn tables(of: &Definition, on: &dyn Place) -> anyhow::Result<Moves> {
+    let to = on.database(of).await?;
+    Ok(Box::new(move |from| {
+        let to = to.clone();
+        Box::pin(async move { Ok(sql::tables::parts(&from, &to).await?) })
+    }))
 }
 
 /// All settings of a process with all services of `roster`, and of the command line over their fleet.

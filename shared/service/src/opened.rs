@@ -33,32 +33,17 @@ pub struct Opened {
     pub operator: Router,
     /// Present in the service that knows identities.
     pub identity: Option<Identity>,
-    /// The parts of the data migration from a file.
-    pub moves: Moves,
     /// Present where it has such work.
     pub unfinished: Option<Unfinished>,
 }
 
 impl Opened {
-    /// A service whose state is in the tables of `db`.
-    pub fn over(db: &Db, service: Service) -> Self {
-        let to = db.clone();
-        Self::moving(service, move |from| {
-            let to = to.clone();
-            Box::pin(async move { Ok(sql::tables::parts(&from, &to).await?) })
-        })
-    }
-
-    /// A service that has all it needs, and the data migration from a file to its store.
-    pub fn moving(
-        service: Service,
-        moves: impl Fn(Db) -> BoxFuture<'static, anyhow::Result<Vec<Part>>> + Send + Sync + 'static,
-    ) -> Self {
+    /// A service that has nothing beyond what all have.
+    pub fn of(service: Service) -> Self {
         Self {
             service,
             operator: Router::new(),
             identity: None,
-            moves: Box::new(moves),
             unfinished: None,
         }
     }

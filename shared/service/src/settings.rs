@@ -1,6 +1,6 @@
 //! The settings of a service that runs alone: the addresses of its servers, and its own.
 
-use blocks::config::{Secret, Setting, Settings};
+use blocks::config::{Secret, Setting, Settings, is_strong};
 
 /// The Kafka brokers.
 pub const KAFKA_BOOTSTRAP_SERVERS: Setting<Option<String>> = Setting::text(
@@ -43,15 +43,18 @@ pub const OPERATOR_KEY: Setting<Option<Secret>> = Setting {
     expected: "at least 32 random bytes; `openssl rand -base64 32` makes a good one",
     parse: |text| match text.len() {
         0 => Some(None),
-        OPERATOR_KEY_BYTES.. => Some(Some(Secret::new(text))),
-        _ => None,
+        _ => is_strong(text).then(|| Some(Secret::new(text))),
     },
     ..Setting::secret(
         "OPERATOR_KEY",
         "what operators sign by, the same for every service and for `rookery`",
     )
 };
-const OPERATOR_KEY_BYTES: usize = 32;
+/// The addresses at which `rookery` asks the services of a fleet.
+pub const OPERATOR_SERVICES: Setting<Option<String>> = Setting::text(
+    "OPERATOR_SERVICES",
+    "where the services take operators, as `posts=http://127.0.0.1:8303`, several with commas",
+);
 const KAFKA_HOST: Setting<Option<String>> = Setting::text(
     "KAFKA_HOST",
     "the brokers, where `KAFKA_BOOTSTRAP_SERVERS` is absent",

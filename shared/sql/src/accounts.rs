@@ -49,9 +49,16 @@ pub struct Accounts<F>(pub F);
 #[async_trait]
 impl<F: Follower> Handler for Accounts<F> {
     async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
-        match AccountChange::of(event)? {
-            Some(AccountChange::Named { user_id, username }) if F::NAMES => {
-                if rename(tx, user_id, &username, event.sequence).await? {
+        // Who keeps no names is not held up by an event of one that can't be read.
+        let change = if F::NAMES {
+            AccountChange::of(event)?
+        } else {
+            AccountChange::closed_by(event)?
+        };
+        match change {
+            Some(AccountChange::Named { user_id, username }) => {
+                let is_new = rename(tx, user_id, &username, event.sequence).await?;
+                if is_new {
                     self.0.renamed(tx, user_id).await?;
                 }
             }
@@ -59,7 +66,7 @@ impl<F: Follower> Handler for Accounts<F> {
                 close(tx, user_id, event.sequence).await?;
                 self.0.erase(tx, user_id).await?;
             }
-            Some(AccountChange::Named { .. }) | None => {}
+            None => {}
         }
         Ok(())
     }

@@ -57,3 +57,27 @@ testkit::on_each_database!(
             .problem(403, "account_deleted");
     }
 );
+
+testkit::on_each_database!(
+    an_account_whose_name_cant_be_read_is_closed_all_the_same,
+    NAME,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        let created = UserCreated {
+            user_id: 1,
+            username: "a".into(),
+            email: "a@b".into(),
+            role: "user".into(),
+        };
+        let mut broken = app.record(1, &created);
+        let mut value: serde_json::Value = serde_json::from_slice(&broken.value).unwrap();
+        value["data"] = "nonsense".into();
+        broken.value = serde_json::to_vec(&value).unwrap();
+        let closed = app.record(2, &UserDeleted { user_id: 1 });
+        assert_eq!(app.deliver(&[broken, closed]).await, 2);
+        app.post(1, PROFILE, "{}")
+            .await
+            .problem(403, "account_deleted");
+    }
+);

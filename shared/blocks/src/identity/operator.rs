@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use super::token::SKEW;
 
 const HEADER: &str = r#"{"alg":"HS256","typ":"operator+jwt"}"#;
-const AUDIENCE: &str = "operators";
 /// How long an assertion holds.
 const TTL: TimeDelta = TimeDelta::seconds(60);
 
@@ -28,12 +27,16 @@ struct Claims {
 
 /// Signs and checks operators' requests (`OPERATOR_KEY`).
 #[derive(Clone)]
-pub struct OperatorKey(hmac::Key);
+pub struct OperatorKey {
+    key: hmac::Key,
+    service: &'static str,
+}
 
 impl OperatorKey {
     /// The key whose bytes are `secret`'s.
-    pub fn new(secret: &str) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
+    pub fn new(secret: &str, service: &'static str) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        Self { key, service }
     }
 
     /// A new assertion, for one request.
@@ -42,13 +45,13 @@ impl OperatorKey {
     /// Never: three plain values are JSON.
     pub fn assertion(&self, now: DateTime<Utc>) -> String {
         let claims = Claims {
-            aud: AUDIENCE.to_owned(),
+            aud: self.audience(),
             iat: now.timestamp(),
             exp: (now + TTL).timestamp(),
         };
         let claims = serde_json::to_vec(&claims).expect("three plain values are JSON");
         let signed = format!("{}.{}", BASE64.encode(HEADER), BASE64.encode(claims));
-        let signature = hmac::sign(&self.0, signed.as_bytes());
+        let signature = hmac::sign(&self.key, signed.as_bytes());
         format!("{signed}.{}", BASE64.encode(signature))
     }
 
@@ -57,14 +60,19 @@ impl OperatorKey {
         self.claims(assertion).is_some_and(|claims| {
             let now = now.timestamp();
             let skew = SKEW.num_seconds();
-            claims.aud == AUDIENCE && claims.iat <= now + skew && now < claims.exp + skew
+            claims.aud == self.audience() && claims.iat <= now + skew && now < claims.exp + skew
         })
+    }
+
+    /// The service: what is asked of one is no word to another.
+    fn audience(&self) -> String {
+        format!("operators of {}", self.service)
     }
 
     fn claims(&self, assertion: &str) -> Option<Claims> {
         let (signed, signature) = assertion.rsplit_once('.')?;
         let signature = BASE64.decode(signature).ok()?;
-        hmac::verify(&self.0, signed.as_bytes(), &signature).ok()?;
+        hmac::verify(&self.key, signed.as_bytes(), &signature).ok()?;
         let (header, claims) = signed.split_once('.')?;
         if BASE64.decode(header).ok()? != HEADER.as_bytes() {
             return None;
@@ -83,22 +91,24 @@ mod tests {
 
     #[test]
     fn an_assertion_holds_for_a_minute_and_for_its_key_alone() {
-        let key = OperatorKey::new("0123456789abcdef0123456789abcdef");
-        let other = OperatorKey::new("0123456789abcdef0123456789abcdee");
+        let key = OperatorKey::new("0123456789abcdef0123456789abcdef", "posts");
+        let other = OperatorKey::new("0123456789abcdef0123456789abcdee", "posts");
         let made = key.assertion(at(0));
         assert!(key.verifies(&made, at(0)) && key.verifies(&made, at(59)));
         let late = 60 + SKEW.num_seconds();
         assert!(!key.verifies(&made, at(late)) && !key.verifies(&made, at(-late)));
         assert!(!other.verifies(&made, at(0)));
+        let elsewhere = OperatorKey::new("0123456789abcdef0123456789abcdef", "auth");
+        assert!(!elsewhere.verifies(&made, at(0)));
     }
 
     #[test]
     fn what_was_changed_or_is_none_is_refused() {
-        let key = OperatorKey::new("0123456789abcdef0123456789abcdef");
+        let key = OperatorKey::new("0123456789abcdef0123456789abcdef", "posts");
         let made = key.assertion(at(0));
         let parts: Vec<&str> = made.split('.').collect();
         let none = BASE64.encode(r#"{"alg":"none"}"#);
-        let forever = BASE64.encode(r#"{"aud":"operators","iat":0,"exp":9999999999}"#);
+        let forever = BASE64.encode(r#"{"aud":"operators of posts","iat":0,"exp":9999999999}"#);
         for bad in [
             String::new(),
             "a.b.c".to_owned(),

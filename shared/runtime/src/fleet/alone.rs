@@ -110,7 +110,7 @@ async fn live(service: &'static Definition, config: Config) -> anyhow::Result<()
         return Ok(());
     };
     let api = Operator::router([&opened], &*fleet, stop.clone());
-    let port = Port::listen(config, api, &clock).await?;
+    let port = Port::listen(service, config, api, &clock).await?;
     let keys: Arc<dyn KeySource> = match (opened.identity, remote) {
         (Some(own), _) => own.keys,
         (None, Some(remote)) => Arc::new(remote),

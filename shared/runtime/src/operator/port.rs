@@ -14,7 +14,8 @@ use blocks::identity::{OperatorKey, bearer};
 use blocks::service::Background;
 use blocks::{Clock, Problem};
 use parking_lot::Mutex;
-use service::settings::{OPERATOR_KEY, OPERATOR_PORT};
+use service::Definition;
+use service::settings::OPERATOR_PORT;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,7 @@ impl Port {
     /// # Errors
     /// When `OPERATOR_KEY` is absent, or the port is taken.
     pub async fn listen(
+        of: &Definition,
         config: &Config,
         api: Router,
         clock: &Arc<dyn Clock>,
@@ -40,12 +42,15 @@ impl Port {
         if port == 0 {
             return Ok(None);
         }
-        let key = config.get(&OPERATOR_KEY).context(
-            "OPERATOR_KEY is not set: whoever reaches OPERATOR_PORT must sign with it; \
-             `openssl rand -base64 32` makes a good one",
-        )?;
+        let (setting, secret) = of.operator_secret(config);
+        let secret = secret.with_context(|| {
+            format!(
+                "{setting} is not set: whoever reaches OPERATOR_PORT must sign with it; \
+                 `openssl rand -base64 32` makes a good one"
+            )
+        })?;
         let guard = Guard {
-            key: OperatorKey::new(key.expose()),
+            key: OperatorKey::new(secret.expose(), of.name),
             clock: Arc::clone(clock),
         };
         let host = config.host.as_str();
@@ -73,8 +78,7 @@ async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Resp
     if is_signed {
         return next.run(request).await;
     }
-    let why =
-        "this port wants an assertion signed with OPERATOR_KEY, and this is none, or an old one";
+    let why = "this port wants an assertion signed for this service with its key, and this is none, or an old one";
     Problem::unauthorized("not_an_operator", why).into_response()
 }
 
@@ -107,12 +111,12 @@ mod tests {
     async fn only_what_is_signed_with_the_key_is_answered() {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let guard = Guard {
-            key: OperatorKey::new(KEY),
+            key: OperatorKey::new(KEY, "posts"),
             clock: Arc::clone(&clock),
         };
         let api = Router::new().route("/groups", get(async || "[]"));
         let api = api.layer(from_fn_with_state(guard, check));
-        let signed = |key: &str| OperatorKey::new(key).assertion(clock.now());
+        let signed = |key: &str| OperatorKey::new(key, "posts").assertion(clock.now());
         for (carried, status) in [
             (Some(format!("Bearer {}", signed(KEY))), StatusCode::OK),
             (

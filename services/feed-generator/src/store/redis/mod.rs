@@ -34,9 +34,11 @@ use std::sync::Arc;
 use blocks::Clock;
 use blocks::consumer::Retry;
 use blocks::error::{BoxError, chain};
+use blocks::health;
+use blocks::service::Check;
 use redis::Script;
 use service::settings::REDIS_URL;
-use service::{Opened, Place};
+use service::{Moves, Opened, Place};
 use sql::Faults;
 
 use self::group::{Group, GroupSettings};
@@ -71,23 +73,37 @@ struct Inner {
     page: Script,
 }
 
-/// Opens the streams in the server of `on` without waiting for it: readers get 503 until it is up.
+/// Opens the streams in the server of `on`, which is not waited for: readers get 503 meanwhile.
 pub(crate) fn open(on: &dyn Place, settings: Settings) -> anyhow::Result<Opened> {
+    let feed = Feed::on_redis(&server(on)?, on.bus(), settings);
+    Ok(feed.opened(on, Opened::of(crate::service(&feed))))
+}
+
+/// The data migration of the streams into the server of `on`, which must answer.
+pub(crate) async fn moves(on: &dyn Place) -> anyhow::Result<Moves> {
+    let redis = server(on)?;
+    let answers = || {
+        let redis = redis.clone();
+        async move { redis.check().await }
+    };
+    let what = "Redis (REDIS_URL)".to_owned();
+    on.wait_for(health::DATABASE, what, answers).await?;
+    Ok(Box::new(move |from| {
+        let parts = moving::parts(&from, &redis);
+        Box::pin(async move { Ok(parts) })
+    }))
+}
+
+fn server(on: &dyn Place) -> anyhow::Result<RedisFeed> {
     let redis = RedisFeed::new(RedisSettings {
         url: on.needs(&REDIS_URL)?.expose().to_owned(),
         prefix: String::new(),
         clock: Arc::clone(on.clock()),
     });
-    let redis = redis.map_err(|why| {
+    redis.map_err(|why| {
         let why = chain(&*why);
         anyhow::anyhow!("REDIS_URL can't be used: {why}: expected redis://:password@host:6379")
-    })?;
-    let feed = Feed::on_redis(&redis, on.bus(), settings);
-    let opened = Opened::moving(crate::service(&feed), move |from| {
-        let parts = moving::parts(&from, &redis);
-        Box::pin(async move { Ok(parts) })
-    });
-    Ok(feed.opened(on, opened))
+    })
 }
 
 impl RedisFeed {

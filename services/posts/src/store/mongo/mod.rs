@@ -56,7 +56,7 @@ use mongodb::options::{
 use mongodb::{Client, Collection, Database, IndexModel};
 use parking_lot::Mutex;
 use service::settings::MONGODB_URL;
-use service::{Opened, Place};
+use service::{Moves, Opened, Place, Role};
 use sql::{FaultPoint, Faults, StoreError};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -88,6 +88,8 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
     /// Whether `inbox_messages` keeps processed events, for people to read.
     pub keep_inbox: bool,
+    /// Whether missing indexes are made. Whoever only looks makes none.
+    pub makes_indexes: bool,
 }
 
 /// A service's database in MongoDB. Cheap to clone.
@@ -113,17 +115,34 @@ struct Inner {
 
 /// Opens the posts in the server of `on`.
 pub(crate) async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
+    let mongo = connect(on).await?;
+    let posts = Posts::open_mongo(mongo, Limits::DEFAULT);
+    Ok(Opened::of(crate::service(&posts)))
+}
+
+/// The data migration of posts into the server of `on`.
+pub(crate) async fn moves(on: &dyn Place) -> anyhow::Result<Moves> {
+    let mongo = connect(on).await?;
+    Ok(Box::new(move |from| {
+        let parts = moving::parts(&from, &mongo);
+        Box::pin(async move { Ok(parts) })
+    }))
+}
+
+async fn connect(on: &dyn Place) -> anyhow::Result<Mongo> {
     let url = on.needs(&MONGODB_URL)?;
     let servers = servers_of(url.expose())
         .map_err(|why| anyhow::anyhow!("MONGODB_URL can't be used: {}", chain(&*why)))?;
     let what = format!("MongoDB at {servers} (MONGODB_URL)");
     let (clock, keep_inbox) = (Arc::clone(on.clock()), on.config().kafka_enable_inbox);
+    let makes_indexes = on.role() == Role::Serves;
     let connect = || {
         let (url, clock) = (url.clone(), Arc::clone(&clock));
         let settings = Settings {
             service: NAME,
             clock,
             keep_inbox,
+            makes_indexes,
         };
         async move { Ok(Mongo::connect(url.expose(), settings).await?) }
     };
@@ -132,11 +151,7 @@ pub(crate) async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
     on.closes(Box::new(move || {
         Box::pin(async move { closing.close().await })
     }));
-    let posts = Posts::open_mongo(mongo.clone(), Limits::DEFAULT);
-    Ok(Opened::moving(crate::service(&posts), move |from| {
-        let parts = moving::parts(&from, &mongo);
-        Box::pin(async move { Ok(parts) })
-    }))
+    Ok(mongo)
 }
 
 impl Mongo {
@@ -175,7 +190,9 @@ impl Mongo {
                 faulty_step: AtomicUsize::new(0),
             }),
         };
-        mongo.ensure_indexes().await?;
+        if mongo.inner.settings.makes_indexes {
+            mongo.ensure_indexes().await?;
+        }
         Ok(mongo)
     }
 
