@@ -10,11 +10,9 @@ use axum::body::Body;
 use blocks::config::Config;
 use blocks::identity::OperatorKey;
 use blocks::{Clock, SystemClock};
-use bytes::Bytes;
 use futures::future::join_all;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response};
-use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runtime::operator::socket;
@@ -29,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::args::Operators as Wanted;
+use super::lines::Lines;
 use super::offline::Offline;
 use crate::address::Address;
 use crate::roster::ROSTER;
@@ -311,10 +310,7 @@ impl Way {
     /// Opens an answer that comes line by line.
     pub(super) async fn lines(&self, method: Method, path: &str) -> anyhow::Result<Lines> {
         let response = self.send(method, path, None::<&()>).await?;
-        Ok(Lines {
-            body: response.into_body(),
-            read: Vec::new(),
-        })
+        Ok(response.into_body().into())
     }
 
     async fn send(
@@ -421,30 +417,6 @@ async fn refusal(response: Response<Body>) -> String {
     match problem["detail"].as_str() {
         Some(detail) => detail.to_owned(),
         None => format!("the server answered {status}"),
-    }
-}
-
-/// An answer that comes line by line.
-pub(super) struct Lines {
-    body: Body,
-    read: Vec<u8>,
-}
-
-impl Lines {
-    /// The next line; `None` at the end.
-    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> anyhow::Result<Option<T>> {
-        loop {
-            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.read.drain(..=end).collect();
-                return Ok(Some(serde_json::from_slice(&line)?));
-            }
-            let Some(frame) = self.body.frame().await else {
-                return Ok(None);
-            };
-            let frame = frame.context("the answer was cut off")?;
-            let data: Bytes = frame.into_data().unwrap_or_default();
-            self.read.extend_from_slice(&data);
-        }
     }
 }
 

@@ -7,6 +7,7 @@ mod config;
 mod dlq;
 mod events;
 mod feed;
+mod lines;
 mod migrate;
 mod offline;
 mod outbox;

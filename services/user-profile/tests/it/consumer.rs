@@ -6,6 +6,15 @@ use user_profile::{MIGRATIONS, NAME};
 
 use crate::{PROFILE, app, published};
 
+fn created() -> UserCreated {
+    UserCreated {
+        user_id: 1,
+        username: "a".into(),
+        email: "a@b".into(),
+        role: "user".into(),
+    }
+}
+
 testkit::on_each_database!(
     a_closed_account_leaves_no_profile_behind,
     NAME,
@@ -14,14 +23,8 @@ testkit::on_each_database!(
         let app = app(&db);
         let id = app.post(1, PROFILE, "{}").await.json()["id"].to_string();
         app.post(2, PROFILE, "{}").await;
-        let created = UserCreated {
-            user_id: 1,
-            username: "a".into(),
-            email: "a@b".into(),
-            role: "user".into(),
-        };
         let records = [
-            app.record(1, &created),
+            app.record(1, &created()),
             app.record(2, &UserDeleted { user_id: 1 }),
         ];
         assert_eq!(app.deliver_twice(&records).await, 2);
@@ -64,13 +67,7 @@ testkit::on_each_database!(
     MIGRATIONS,
     async |db: TestDb| {
         let app = app(&db);
-        let created = UserCreated {
-            user_id: 1,
-            username: "a".into(),
-            email: "a@b".into(),
-            role: "user".into(),
-        };
-        let mut broken = app.record(1, &created);
+        let mut broken = app.record(1, &created());
         let mut value: serde_json::Value = serde_json::from_slice(&broken.value).unwrap();
         value["data"] = "nonsense".into();
         broken.value = serde_json::to_vec(&value).unwrap();

@@ -106,12 +106,13 @@ impl Fleet {
         anyhow::ensure!(missing.is_empty(), "{}", missing.join("; "));
         let fleet = Self::new(config.clone(), clock, role, Patience::Once)?;
         let bus = fleet.bus.clone();
-        let answers: &(dyn Fn() -> BoxFuture<'static, Result<(), BoxError>> + Sync) = &|| {
+        let answers = || {
             let bus = bus.clone();
-            Box::pin(async move { Ok(bus.topics().await.map(drop)?) })
+            async move { Ok(bus.topics().await.map(drop)?) }
         };
         let what = "Kafka (KAFKA_BOOTSTRAP_SERVERS)".to_owned();
-        fleet.attempt(health::EVENTS, what, answers).await?;
+        let place: &dyn Place = &fleet;
+        place.wait_for(health::EVENTS, what, answers).await?;
         Ok(fleet)
     }
 }
