@@ -80,10 +80,10 @@ async fn fill(servers: &str, wanted: i64) -> anyhow::Result<i64> {
 
 async fn length(bus: &KafkaBus) -> anyhow::Result<i64> {
     use blocks::bus::EventBus;
-    let extents = bus.extents(topic::POSTS.name).await?;
-    Ok(extents
+    let watermarks = bus.watermarks(topic::POSTS.name).await?;
+    Ok(watermarks
         .iter()
-        .map(|extent| extent.next - extent.oldest)
+        .map(|watermark| watermark.next - watermark.oldest)
         .sum())
 }
 

@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use blocks::bus::{BusError, EventBus, Record, TopicSpec};
+use blocks::data_migration::{Key, Part, Row, Rows, Side, Target};
 use blocks::error::BoxError;
-use blocks::moving::{Key, Part, Row, Rows, Side, Target};
 use chrono::{DateTime, Utc};
 use events::{Cleanup, Headers, Message, header};
 use ring::digest::{SHA256, digest};
@@ -160,17 +160,17 @@ struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     async fn of(bus: &'a dyn EventBus, topic: &'a str, partition: i32) -> Result<Self, BusError> {
-        let extents = bus.extents(topic).await?;
-        let extent = usize::try_from(partition)
+        let watermarks = bus.watermarks(topic).await?;
+        let watermark = usize::try_from(partition)
             .ok()
-            .and_then(|at| extents.get(at));
-        let extent = extent.copied().unwrap_or_default();
+            .and_then(|at| watermarks.get(at));
+        let watermark = watermark.copied().unwrap_or_default();
         Ok(Self {
             bus,
             topic,
             partition,
-            next: extent.oldest,
-            end: extent.next,
+            next: watermark.oldest,
+            end: watermark.next,
             page: Vec::new().into_iter(),
         })
     }
@@ -290,8 +290,8 @@ struct There {
 impl There {
     /// The number of partitions; 0 before the topic is made.
     async fn partitions(&self) -> Result<i32, BoxError> {
-        match self.bus.extents(&self.topic).await {
-            Ok(extents) => Ok(i32::try_from(extents.len())?),
+        match self.bus.watermarks(&self.topic).await {
+            Ok(watermarks) => Ok(i32::try_from(watermarks.len())?),
             Err(BusError::UnknownTopic(_)) => Ok(0),
             Err(error) => Err(error.into()),
         }

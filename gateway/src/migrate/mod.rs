@@ -20,7 +20,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use blocks::SystemClock;
 use blocks::config::Config;
-use blocks::moving::{Compared, MoveError, Part};
+use blocks::data_migration::{Compared, MigrateError, Part};
 use blocks::outbox::{InspectOutbox, Outbox};
 use runtime::fleet::Fleet;
 use runtime::{DataDir, Embedded, Stores, topics};
@@ -97,7 +97,7 @@ async fn with_site(
 ) -> anyhow::Result<Report> {
     let mut targets = Vec::new();
     for of in ROSTER {
-        targets.push((of.moves)(of, fleet).await?);
+        targets.push((of.data_migration)(of, fleet).await?);
     }
     let site = Site::open(&**embedded).await?;
     let services = site.opened.iter().map(|of| &of.service);
@@ -106,11 +106,11 @@ async fn with_site(
     settle::settle(&site, embedded).await?;
     let databases = embedded.databases();
     let mut parts = Vec::new();
-    for (of, moves) in ROSTER.iter().zip(targets) {
+    for (of, migration) in ROSTER.iter().zip(targets) {
         let name = of.name;
         let from = databases.iter().find(|db| db.settings().service == name);
         let from = from.with_context(|| format!("{name} has no file in the folder"))?;
-        let own = moves(from.clone()).await;
+        let own = migration(from.clone()).await;
         parts.extend(own.with_context(|| format!("could not compare what {name} holds"))?);
     }
     // Last, so that a group which already runs there knows what it has before it reads.
@@ -167,8 +167,11 @@ async fn copy(part: &Part, before: &Compared, shown: &Shown) -> anyhow::Result<(
 }
 
 /// Adds to the error what an operator can do about it.
-fn refused(error: MoveError) -> anyhow::Error {
-    let used = matches!(error, MoveError::Foreign { .. } | MoveError::Differs { .. });
+fn refused(error: MigrateError) -> anyhow::Error {
+    let used = matches!(
+        error,
+        MigrateError::Foreign { .. } | MigrateError::Differs { .. }
+    );
     let error = anyhow::Error::from(error);
     if used {
         error.context(

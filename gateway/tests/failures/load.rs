@@ -88,7 +88,7 @@ impl Writers {
         assert_eq!(fleet.dead_letters().await, 0, "something was given up on");
         println!(
             "{}: {count}; {arrived} events arrived, held against it within {} s; nothing lost, nothing \
-             twice, no dead letter",
+             twice, no dead dead_letter",
             self.habits.community,
             began.elapsed().as_secs()
         );

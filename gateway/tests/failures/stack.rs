@@ -239,9 +239,11 @@ impl Fleet {
     pub async fn events(&self, topic: &str) -> Vec<Event> {
         let bus = self.bus();
         let mut events = Vec::new();
-        for (partition, extent) in bus.extents(topic).await.unwrap().iter().enumerate() {
+        for (partition, watermark) in bus.watermarks(topic).await.unwrap().iter().enumerate() {
             let partition = i32::try_from(partition).unwrap();
-            let records = bus.read(topic, partition, extent.oldest, usize::MAX).await;
+            let records = bus
+                .read(topic, partition, watermark.oldest, usize::MAX)
+                .await;
             events.extend(records.unwrap().iter().map(|record| {
                 Event {
                     key: record.key.clone().unwrap(),
@@ -266,15 +268,18 @@ impl Fleet {
         let topics = topics
             .iter()
             .filter(|topic| topic.name.strip_suffix(".dlq").is_some());
-        let (mut known, mut letters) = (0, 0);
+        let (mut known, mut dead_letters) = (0, 0);
         for topic in topics {
             known += 1;
-            let extents = bus.extents(&topic.name).await.unwrap();
-            letters += extents.iter().map(|extent| extent.next).sum::<i64>();
+            let watermarks = bus.watermarks(&topic.name).await.unwrap();
+            dead_letters += watermarks
+                .iter()
+                .map(|watermark| watermark.next)
+                .sum::<i64>();
         }
         assert!(known > 0, "no dead-letter topic");
         bus.close().await;
-        letters
+        dead_letters
     }
 
     fn bus(&self) -> KafkaBus {

@@ -109,7 +109,7 @@ async fn writes_are_served_while_the_brokers_are_away_and_their_events_arrive_af
 async fn of_accounts(bus: &KafkaBus) -> Vec<Record> {
     let topic = events::topic::USERS.name;
     let mut records = Vec::new();
-    for (partition, _) in (0..).zip(bus.extents(topic).await.unwrap()) {
+    for (partition, _) in (0..).zip(bus.watermarks(topic).await.unwrap()) {
         records.extend(bus.read(topic, partition, 0, 10_000).await.unwrap());
     }
     records

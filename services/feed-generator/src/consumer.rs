@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use sql::{Db, SqlConsumer, StoreError};
 use tokio::sync::Notify;
 
-use crate::leftovers::Leftovers;
+use crate::garbage::Garbage;
 use crate::mirror::Mirror;
 use crate::projection::{Awaited, Projection};
 use crate::rebuild::{Rebuild, Targets};
@@ -36,10 +36,10 @@ pub struct FeedConsumer {
     bus: Arc<dyn EventBus>,
     mirror: Arc<Mirror>,
     rebuild: Arc<Rebuild>,
-    leftovers: Arc<Leftovers>,
+    garbage: Arc<Garbage>,
     awaited: Arc<Awaited>,
     /// Results of committed batches whose follow-up failed: the next answer reports them.
-    untold: Mutex<Applied>,
+    unreported: Mutex<Applied>,
 }
 
 impl FeedConsumer {
@@ -49,13 +49,13 @@ impl FeedConsumer {
         bus: Arc<dyn EventBus>,
         mirror: Arc<Mirror>,
         rebuild: Arc<Rebuild>,
-        leftovers: Arc<Leftovers>,
+        garbage: Arc<Garbage>,
     ) -> Self {
         let awaited = Arc::new(Awaited::default());
         let projection = Projection::new(
             Arc::clone(&mirror),
             Arc::clone(&rebuild),
-            Arc::clone(&leftovers),
+            Arc::clone(&garbage),
             Arc::clone(&awaited),
         );
         let inner = SqlConsumer::new(db.clone(), GROUP, TOPICS, Arc::new(projection));
@@ -65,9 +65,9 @@ impl FeedConsumer {
             bus,
             mirror,
             rebuild,
-            leftovers,
+            garbage,
             awaited,
-            untold: Mutex::default(),
+            unreported: Mutex::default(),
         }
     }
 
@@ -114,16 +114,16 @@ impl FeedConsumer {
         }
         let settled = match self.settle().await {
             Ok(()) => self
-                .leftovers
+                .garbage
                 .drop_page(&self.db)
                 .await
                 .map_err(BoxError::from),
             failed => failed,
         };
-        let mut untold = self.untold.lock();
-        *untold += applied;
+        let mut unreported = self.unreported.lock();
+        *unreported += applied;
         match settled {
-            Ok(()) => Ok(std::mem::take(&mut *untold)),
+            Ok(()) => Ok(std::mem::take(&mut *unreported)),
             // The batch is committed: given again it is skipped, and only the follow-up is tried
             // again.
             Err(error) => Err(ApplyError::Unavailable(error)),
@@ -153,9 +153,9 @@ impl ConsumerStore for FeedConsumer {
     }
 
     async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
-        let had_leftovers = self.leftovers.any();
+        let had_garbage = self.garbage.any();
         let done = self.followed(self.inner.apply(records).await).await;
-        if !had_leftovers && self.leftovers.any() {
+        if !had_garbage && self.garbage.any() {
             // Wakes the consumer, so that garbage goes even if no record comes.
             self.inner.due().notify_one();
         }
@@ -168,7 +168,7 @@ impl ConsumerStore for FeedConsumer {
 
     async fn pulse(&self) -> Result<Pulse, BoxError> {
         let mut pulse = self.inner.pulse().await?;
-        if self.leftovers.any() {
+        if self.garbage.any() {
             let next_page = self.db.settings().clock.now() + PAGE_PAUSE;
             pulse.next_due = Some(pulse.next_due.map_or(next_page, |due| due.min(next_page)));
         }
@@ -201,7 +201,7 @@ impl ConsumerStore for FeedConsumer {
 
     async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
         self.rebuild
-            .note(Targets::of(&self.bus.extents(topic::POSTS.name).await?));
+            .note(Targets::of(&self.bus.watermarks(topic::POSTS.name).await?));
         if let Err(error) = self.inner.reset(topics).await {
             // It may have been committed without its hooks. Readers see a change only if names were
             // forgotten.

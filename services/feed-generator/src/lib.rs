@@ -19,7 +19,7 @@ pub mod api;
 pub mod consumer;
 pub mod domain;
 pub mod error;
-pub mod leftovers;
+pub mod garbage;
 pub mod mirror;
 pub mod operator;
 pub mod projection;
@@ -42,7 +42,7 @@ use service::{Definition, Kept, Opened, Place, Size, Store};
 use sql::{Db, Migration, StoreError};
 
 use consumer::FeedConsumer;
-use leftovers::Leftovers;
+use garbage::Garbage;
 use mirror::{Bounds, Mirror};
 use rebuild::{Progress, Rebuild};
 use store::FeedStore;
@@ -116,8 +116,8 @@ impl Feed {
         settings: Settings,
     ) -> Result<Self, StoreError> {
         let mirror = Arc::new(Mirror::new(settings.bounds));
-        let leftovers = Arc::new(Leftovers::open(&db).await?);
-        let rebuild = Rebuild::open(&db, Arc::clone(&mirror), Arc::clone(&leftovers)).await?;
+        let garbage = Arc::new(Garbage::open(&db).await?);
+        let rebuild = Rebuild::open(&db, Arc::clone(&mirror), Arc::clone(&garbage)).await?;
         let store = Arc::new(SqlFeed::open(db.clone(), Arc::clone(&mirror)).await?);
         let outbox = Arc::new(db.clone());
         let group = FeedConsumer::new(
@@ -125,7 +125,7 @@ impl Feed {
             Arc::clone(&bus),
             Arc::clone(&mirror),
             Arc::new(rebuild),
-            leftovers,
+            garbage,
         );
         Ok(Self {
             inner: Arc::new(Inner {
@@ -155,7 +155,7 @@ impl Feed {
                 bus,
                 store: Arc::new(redis.clone()),
                 consumer: consumer_of(Arc::clone(&group) as _),
-                outbox: Arc::new(redis.letters()),
+                outbox: Arc::new(redis.dead_letters()),
                 check: Arc::new(redis.clone()),
                 background: vec![Arc::new(Watch(group))],
                 mirror: None,
@@ -254,7 +254,7 @@ pub static DEFINITION: Definition = Definition {
         ..Size::USUAL
     },
     #[cfg(feature = "fleet")]
-    moves: |_, on| Box::pin(store::redis::moves(on)),
+    data_migration: |_, on| Box::pin(store::redis::data_migration(on)),
     ..Definition::new(|on| Box::pin(open(on)))
 };
 

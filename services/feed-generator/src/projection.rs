@@ -15,7 +15,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::{Change, Entry};
-use crate::leftovers::Leftovers;
+use crate::garbage::Garbage;
 use crate::mirror::Mirror;
 use crate::rebuild::Rebuild;
 use crate::render::{self, Rendered};
@@ -24,7 +24,7 @@ use crate::render::{self, Rendered};
 pub struct Projection {
     mirror: Arc<Mirror>,
     rebuild: Arc<Rebuild>,
-    leftovers: Arc<Leftovers>,
+    garbage: Arc<Garbage>,
     awaited: Arc<Awaited>,
 }
 
@@ -75,13 +75,13 @@ impl Projection {
     pub fn new(
         mirror: Arc<Mirror>,
         rebuild: Arc<Rebuild>,
-        leftovers: Arc<Leftovers>,
+        garbage: Arc<Garbage>,
         awaited: Arc<Awaited>,
     ) -> Self {
         Self {
             mirror,
             rebuild,
-            leftovers,
+            garbage,
             awaited,
         }
     }
@@ -198,7 +198,7 @@ impl Projection {
         if !author(tx, user_id, None, version).await? {
             return Ok(());
         }
-        self.leftovers.of_author(tx, user_id).await?;
+        self.garbage.of_author(tx, user_id).await?;
         self.follow(tx, move |mirror| mirror.forget(user_id));
         Ok(())
     }

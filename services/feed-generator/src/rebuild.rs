@@ -2,7 +2,7 @@
 //!
 //! A rebuild fills a *generation* of its own, which begins empty when the group's offsets are
 //! forgotten. Once the group has reached the watermarks of that moment, one write shows it instead
-//! of the old generation. The old rows leave the tables afterwards ([`Leftovers`]). The plan is in
+//! of the old generation. The old rows leave the tables afterwards ([`Garbage`]). The plan is in
 //! the tables: a restart goes on with it. New events go into both generations, so readers see them
 //! without delay.
 
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use blocks::bus::Extent;
+use blocks::bus::Watermarks;
 use chrono::{DateTime, Utc};
 use events::topic;
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use sql::{Db, StoreError, Tx, on};
 
 use crate::consumer::GROUP;
-use crate::leftovers::Leftovers;
+use crate::garbage::Garbage;
 use crate::mirror::Mirror;
 use crate::store::{Source, newest};
 
@@ -29,13 +29,13 @@ pub struct Targets(BTreeMap<i32, (i64, i64)>);
 
 impl Targets {
     /// The whole log as it is now.
-    pub fn of(extents: &[Extent]) -> Self {
+    pub fn of(watermarks: &[Watermarks]) -> Self {
         let spans = (0..)
-            .zip(extents)
-            .filter(|(_, extent)| extent.oldest < extent.next);
+            .zip(watermarks)
+            .filter(|(_, watermark)| watermark.oldest < watermark.next);
         Self(
             spans
-                .map(|(partition, extent)| (partition, (extent.oldest, extent.next)))
+                .map(|(partition, watermark)| (partition, (watermark.oldest, watermark.next)))
                 .collect(),
         )
     }
@@ -87,7 +87,7 @@ enum Knowledge {
 /// The current rebuild, if there is one.
 pub struct Rebuild {
     mirror: Arc<Mirror>,
-    leftovers: Arc<Leftovers>,
+    garbage: Arc<Garbage>,
     /// The log's watermarks, noted before the offsets are forgotten.
     noted: Mutex<Targets>,
     known: Arc<Mutex<Knowledge>>,
@@ -101,13 +101,13 @@ impl Rebuild {
     pub async fn open(
         db: &Db,
         mirror: Arc<Mirror>,
-        leftovers: Arc<Leftovers>,
+        garbage: Arc<Garbage>,
     ) -> Result<Self, StoreError> {
         let (_, plan) = state(&mut db.read().await?).await?;
         let known = Arc::new(Mutex::new(Knowledge::Plan(plan)));
         Ok(Self {
             mirror,
-            leftovers,
+            garbage,
             noted: Mutex::default(),
             known,
         })
@@ -137,7 +137,7 @@ impl Rebuild {
         let generation = plan.map_or(serving, |plan| plan.generation) + 1;
         let (now, text): (DateTime<Utc>, _) = (tx.now(), serde_json::to_string(&targets)?);
         if is_again {
-            self.leftovers.of_generation(tx);
+            self.garbage.of_generation(tx);
         }
         on!(tx, conn => sqlx::query(
             "update feed_state set building = $1, started_at = $2, targets = $3",
@@ -172,7 +172,7 @@ impl Rebuild {
             Knowledge::Plan(Some(_)) | Knowledge::Unsure => {}
         }
         let (mirror, known) = (Arc::clone(&self.mirror), Arc::clone(&self.known));
-        let leftovers = Arc::clone(&self.leftovers);
+        let garbage = Arc::clone(&self.garbage);
         let shown = Arc::new(AtomicBool::new(false));
         let in_doubt = Arc::clone(&shown);
         let done = db.write(move |tx| {
@@ -182,7 +182,7 @@ impl Rebuild {
                 let positions = positions_in(tx).await?;
                 if let Some(reached) = plan.take_if(|plan| plan.targets.reached(&positions)) {
                     show(tx, reached.generation).await?;
-                    leftovers.of_generation(tx);
+                    garbage.of_generation(tx);
                     shown.store(true, Ordering::Relaxed);
                 }
                 let (entries, complete) = newest(tx, &mirror).await?;
@@ -259,8 +259,8 @@ mod tests {
 
     #[test]
     fn progress_counts_what_was_passed_of_what_the_log_had() {
-        let extent = |oldest, next| Extent { oldest, next };
-        let targets = Targets::of(&[extent(0, 10), extent(5, 5), extent(4, 6)]);
+        let watermark = |oldest, next| Watermarks { oldest, next };
+        let targets = Targets::of(&[watermark(0, 10), watermark(5, 5), watermark(4, 6)]);
         let at = |positions: &[(i32, i64)]| targets.progress(&positions.iter().copied().collect());
         assert_eq!(at(&[]), Progress { done: 0, total: 12 });
         assert_eq!(at(&[(0, 3), (2, 5)]), Progress { done: 4, total: 12 });
@@ -273,6 +273,6 @@ mod tests {
         );
         assert!(!targets.reached(&BTreeMap::from([(0, 10)])));
         assert!(targets.reached(&BTreeMap::from([(0, 10), (2, 6)])));
-        assert!(Targets::of(&[extent(3, 3)]).reached(&BTreeMap::new()));
+        assert!(Targets::of(&[watermark(3, 3)]).reached(&BTreeMap::new()));
     }
 }

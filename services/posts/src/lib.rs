@@ -187,7 +187,7 @@ pub static DEFINITION: Definition = Definition {
         ..Size::USUAL
     },
     #[cfg(feature = "fleet")]
-    moves: |_, on| Box::pin(mongo::moves(on)),
+    data_migration: |_, on| Box::pin(mongo::data_migration(on)),
     ..Definition::new(|on| Box::pin(open(on)))
 };
 

@@ -137,7 +137,7 @@ impl Record {
 
 /// The watermarks of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Extent {
+pub struct Watermarks {
     /// The offset of the oldest record still there (or `next` when there is none).
     pub oldest: i64,
     /// The offset that the next record will get.
@@ -242,7 +242,7 @@ pub trait EventBus: Send + Sync {
     ///
     /// # Errors
     /// When the topic does not exist or the bus can't be reached.
-    async fn extents(&self, topic: &str) -> Result<Vec<Extent>, BusError>;
+    async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError>;
 
     /// Reads up to `max` records of one partition from `offset` on, without a group, without waiting.
     ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use blocks::bus::{
-    BusError, EventBus, Extent, MAX_EVENT_BYTES, Positions, Record, Subscription, TopicSpec,
+    BusError, EventBus, MAX_EVENT_BYTES, Positions, Record, Subscription, TopicSpec, Watermarks,
 };
 use events::Message;
 use tokio_util::sync::CancellationToken;
@@ -195,8 +195,8 @@ impl EventBus for KafkaBus {
         self.0.admin.list().await
     }
 
-    async fn extents(&self, topic: &str) -> Result<Vec<Extent>, BusError> {
-        self.0.look.extents(topic).await
+    async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {
+        self.0.look.watermarks(topic).await
     }
 
     async fn read(
@@ -206,14 +206,14 @@ impl EventBus for KafkaBus {
         offset: i64,
         max: usize,
     ) -> Result<Vec<Record>, BusError> {
-        let extents = self.0.look.extents(topic).await?;
-        let extent = usize::try_from(partition)
+        let watermarks = self.0.look.watermarks(topic).await?;
+        let watermark = usize::try_from(partition)
             .ok()
-            .and_then(|partition| extents.get(partition));
-        match extent {
-            Some(extent) => {
+            .and_then(|partition| watermarks.get(partition));
+        match watermark {
+            Some(watermark) => {
                 let reader = &self.0.reader;
-                reader.read(topic, partition, offset, max, *extent).await
+                reader.read(topic, partition, offset, max, *watermark).await
             }
             None => Ok(Vec::new()),
         }

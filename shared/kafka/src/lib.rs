@@ -4,7 +4,7 @@
 //! KafkaBus ─┬─ publish    producer   idempotent, acks=all; thrown away after a failed delivery
 //!           ├─ subscribe  Member ◀─ holdings ◀─ Poller     one client a member, polled all the time
 //!           ├─ topics     admin      created with partitions and retention
-//!           └─ extents    look       a client without a group: metadata, watermarks, single reads
+//!           └─ watermarks    look       a client without a group: metadata, watermarks, single reads
 //! ```
 //!
 //! A member starts at the offsets in its group's own store; those committed to Kafka serve lag tools only

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use blocks::bus::{BusError, Extent};
+use blocks::bus::{BusError, Watermarks};
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
@@ -150,31 +150,31 @@ impl Look {
     }
 
     /// The watermarks of each partition of `topic`.
-    pub(crate) async fn extents(&self, topic: &str) -> Result<Vec<Extent>, BusError> {
+    pub(crate) async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {
         let partitions = self.partitions(topic).await?;
         let name = topic.to_owned();
-        let extents = self
+        let watermarks = self
             .ask("measure a topic", move |client| {
                 let deadline = Instant::now() + PATIENCE;
                 loop {
-                    match extents(client, &name, partitions) {
+                    match watermarks(client, &name, partitions) {
                         Err(error) if moves(&error) && Instant::now() < deadline => {
                             std::thread::sleep(LOOK_AGAIN);
                             client.fetch_metadata(Some(&name), PATIENCE)?;
                         }
-                        extents => return extents,
+                        watermarks => return watermarks,
                     }
                 }
             })
             .await;
-        match extents {
+        match watermarks {
             // Perhaps it was removed: then the next question shows it.
             Err(error) => {
                 self.forget(topic);
                 self.partitions(topic).await?;
                 Err(error)
             }
-            extents => extents,
+            watermarks => watermarks,
         }
     }
 
@@ -260,12 +260,12 @@ fn moves(error: &KafkaError) -> bool {
     )
 }
 
-fn extents(client: &Client, topic: &str, partitions: u16) -> KafkaResult<Vec<Extent>> {
+fn watermarks(client: &Client, topic: &str, partitions: u16) -> KafkaResult<Vec<Watermarks>> {
     let oldest = offsets(client, topic, partitions, Offset::Beginning)?;
     let next = offsets(client, topic, partitions, Offset::End)?;
-    let extents = oldest.into_iter().zip(next);
-    Ok(extents
-        .map(|(oldest, next)| Extent { oldest, next })
+    let watermarks = oldest.into_iter().zip(next);
+    Ok(watermarks
+        .map(|(oldest, next)| Watermarks { oldest, next })
         .collect())
 }
 

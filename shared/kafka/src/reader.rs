@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use blocks::bus::{BusError, Extent, Record};
+use blocks::bus::{BusError, Record, Watermarks};
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
@@ -51,17 +51,17 @@ impl Reader {
         }
     }
 
-    /// Up to `max` records of a partition from `offset` on, within the watermarks `extent`.
+    /// Up to `max` records of a partition from `offset` on, within its `watermarks`.
     pub(crate) async fn read(
         &self,
         topic: &str,
         partition: i32,
         offset: i64,
         max: usize,
-        extent: Extent,
+        watermark: Watermarks,
     ) -> Result<Vec<Record>, BusError> {
-        let from = offset.max(extent.oldest);
-        if from >= extent.next || max == 0 {
+        let from = offset.max(watermark.oldest);
+        if from >= watermark.next || max == 0 {
             return Ok(Vec::new());
         }
         let (reader, topic) = (self.clone(), topic.to_owned());
@@ -75,7 +75,7 @@ impl Reader {
                     at: None,
                 },
             };
-            let page = open.page(&from, max, extent.next);
+            let page = open.page(&from, max, watermark.next);
             // One that failed is not used again.
             if page.is_ok() {
                 *slot = Some(open);

@@ -9,15 +9,16 @@ use futures::future::BoxFuture;
 use sql::{Db, Migration};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::opened::{Moves, Opened};
+use crate::opened::{DataMigration, Opened};
 use crate::place::Place;
 use crate::settings;
 
 /// Opens a service; see [`Definition::open`].
 type Open = for<'a> fn(&'a dyn Place) -> BoxFuture<'a, anyhow::Result<Opened>>;
 
-/// Tells what moves from a service's file into its store at a place.
-type MovesTo = for<'a> fn(&'a Definition, &'a dyn Place) -> BoxFuture<'a, anyhow::Result<Moves>>;
+/// Tells what data_migration from a service's file into its store at a place.
+type OpensMigration =
+    for<'a> fn(&'a Definition, &'a dyn Place) -> BoxFuture<'a, anyhow::Result<DataMigration>>;
 
 /// A service. Written as `Definition { name, about, …, ..Definition::new(|on| Box::pin(open(on))) }`.
 pub struct Definition {
@@ -45,8 +46,8 @@ pub struct Definition {
     pub size: Size,
     /// The function that opens it.
     pub open: Open,
-    /// The function that tells what moves; it opens the store alone, since an open service may write to it.
-    pub moves: MovesTo,
+    /// The function that tells what data_migration; it opens the store alone, since an open service may write to it.
+    pub data_migration: OpensMigration,
 }
 
 impl Definition {
@@ -65,7 +66,7 @@ impl Definition {
             kept: Kept::AsConfigured,
             size: Size::USUAL,
             open,
-            moves: |of, on| Box::pin(tables(of, on)),
+            data_migration: |of, on| Box::pin(tables(of, on)),
         }
     }
 
@@ -127,7 +128,7 @@ impl Definition {
 }
 
 /// The data migration of a service whose state is in SQL tables.
-async fn tables(of: &Definition, on: &dyn Place) -> anyhow::Result<Moves> {
+async fn tables(of: &Definition, on: &dyn Place) -> anyhow::Result<DataMigration> {
     let to = on.database(of).await?;
     Ok(Box::new(move |from| {
         let to = to.clone();

@@ -17,5 +17,5 @@ mod place;
 pub mod settings;
 
 pub use definition::{Definition, Kept, Size, Store, of_all};
-pub use opened::{Identity, Moves, Opened, Unfinished};
+pub use opened::{DataMigration, Identity, Opened, Unfinished};
 pub use place::{Close, Place, Role};

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use blocks::Service;
+use blocks::data_migration::Part;
 use blocks::error::BoxError;
 use blocks::gateway::Authenticator;
 use blocks::identity::KeySource;
-use blocks::moving::Part;
 use futures::future::BoxFuture;
 use sql::Db;
 
 /// The parts of a data migration from a service's file into its store here.
-pub type Moves = Box<dyn Fn(Db) -> BoxFuture<'static, anyhow::Result<Vec<Part>>> + Send + Sync>;
+pub type DataMigration =
+    Box<dyn Fn(Db) -> BoxFuture<'static, anyhow::Result<Vec<Part>>> + Send + Sync>;
 
 /// Tells whether work goes on that no lag shows.
 pub type Unfinished = Box<dyn Fn() -> BoxFuture<'static, Result<bool, BoxError>> + Send + Sync>;

@@ -1,4 +1,4 @@
-//! Migrates tables from a SQLite file to a schema of PostgreSQL: see [`blocks::moving`].
+//! Migrates tables from a SQLite file to a schema of PostgreSQL: see [`blocks::data_migration`].
 //!
 //! The databases are asked for their tables and columns, so that a service's next migration needs no change
 //! here. The schema's own migrations made the tables. Its types say how a value is written: times in
@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use blocks::data_migration::{Key, Nothing, Part, Row, Rows, Side, Target};
 use blocks::error::BoxError;
-use blocks::moving::{Key, Nothing, Part, Row, Rows, Side, Target};
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 use futures::TryStreamExt;
 use serde_json::{Map, Value};

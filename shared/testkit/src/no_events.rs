@@ -60,22 +60,22 @@ fn saying(name: &str, value: &str, mut message: Message) -> Message {
 /// of its topic.
 pub async fn are_dead_letters<E: Event>(bus: &dyn EventBus, service: &Alone) {
     let name = dead_letter_topic(E::TOPIC.name);
-    let letters = eventually("a letter each", async || {
-        let mut letters = Vec::new();
-        for (partition, _) in (0..).zip(bus.extents(&name).await.ok()?) {
-            letters.extend(bus.read(&name, partition, 0, 100).await.ok()?);
+    let dead_letters = eventually("a letter each", async || {
+        let mut dead_letters = Vec::new();
+        for (partition, _) in (0..).zip(bus.watermarks(&name).await.ok()?) {
+            dead_letters.extend(bus.read(&name, partition, 0, 100).await.ok()?);
         }
-        (letters.len() >= REASONS.len()).then_some(letters)
+        (dead_letters.len() >= REASONS.len()).then_some(dead_letters)
     })
     .await;
     // Written once for each; a batch that was tried again may have sent one twice.
-    let distinct: BTreeMap<&str, &Record> = letters
+    let distinct: BTreeMap<&str, &Record> = dead_letters
         .iter()
-        .map(|letter| (said(letter, header::DLQ_ORIGIN), letter))
+        .map(|dead_letter| (said(dead_letter, header::DLQ_ORIGIN), dead_letter))
         .collect();
     let reasons = distinct
         .values()
-        .map(|letter| said(letter, header::DLQ_ERROR));
+        .map(|dead_letter| said(dead_letter, header::DLQ_ERROR));
     let mut found: Vec<&str> = reasons.collect();
     for part in REASONS {
         let at = found.iter().position(|reason| reason.contains(part));
@@ -89,7 +89,7 @@ pub async fn are_dead_letters<E: Event>(bus: &dyn EventBus, service: &Alone) {
     .await;
 }
 
-fn said<'a>(letter: &'a Record, name: &str) -> &'a str {
-    let mut headers = letter.headers.iter();
+fn said<'a>(dead_letter: &'a Record, name: &str) -> &'a str {
+    let mut headers = dead_letter.headers.iter();
     &headers.find(|(found, _)| found == name).unwrap().1
 }

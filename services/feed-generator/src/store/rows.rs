@@ -79,7 +79,7 @@ impl From<Row> for Named {
 }
 
 /// Hides closed accounts' entries, which leave the table later: see
-/// [`Leftovers`](crate::leftovers::Leftovers).
+/// [`Garbage`](crate::leftovers::Garbage).
 pub(crate) const NOT_CLOSED: &str = "not exists (
     select 1 from authors c where c.user_id = entries.user_id and c.deleted)";
 

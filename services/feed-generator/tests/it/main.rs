@@ -6,7 +6,7 @@
 
 mod api;
 mod backend;
-mod leftovers;
+mod garbage;
 mod model;
 mod outage;
 #[cfg(feature = "fleet")]

@@ -64,10 +64,10 @@ pub async fn lag(
 ) -> Result<i64, BoxError> {
     let next = store.stored_positions(topic).await?;
     let mut lag = 0;
-    for (partition, extent) in (0_i32..).zip(bus.extents(topic).await?) {
-        let at = next.get(&partition).copied().unwrap_or(extent.oldest);
+    for (partition, watermark) in (0_i32..).zip(bus.watermarks(topic).await?) {
+        let at = next.get(&partition).copied().unwrap_or(watermark.oldest);
         // An offset beyond the end belongs to a log that was replaced.
-        lag += (extent.next - at.max(extent.oldest)).max(0);
+        lag += (watermark.next - at.max(watermark.oldest)).max(0);
     }
     Ok(lag)
 }
@@ -289,12 +289,12 @@ impl ConsumerLoop {
             return;
         }
         for topic in &self.consumer.topics {
-            let done = match self.bus.extents(topic).await {
-                Ok(extents) => {
-                    let extents = (0_i32..).zip(extents);
+            let done = match self.bus.watermarks(topic).await {
+                Ok(watermarks) => {
+                    let watermarks = (0_i32..).zip(watermarks);
                     // Compaction takes records out of the middle, and the oldest one stays the first.
-                    let lost: Vec<i32> = extents
-                        .filter(|(_, extent)| extent.oldest > 0 || is_compacted(topic))
+                    let lost: Vec<i32> = watermarks
+                        .filter(|(_, watermark)| watermark.oldest > 0 || is_compacted(topic))
                         .map(|(partition, _)| partition)
                         .collect();
                     self.consumer.store.give_up_gaps(topic, &lost).await

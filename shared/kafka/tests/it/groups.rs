@@ -122,11 +122,11 @@ async fn a_member_that_was_full_when_it_was_given_more_goes_on_with_all_that_it_
     let mut has_both = [false; 2];
     let deadline = Instant::now() + PATIENCE;
     let is_read = async |bus: &KafkaBus| {
-        let ends = bus.extents(&topic).await.unwrap();
+        let ends = bus.watermarks(&topic).await.unwrap();
         positions
             .of(&topic)
             .into_values()
-            .eq(ends.iter().map(|extent| extent.next))
+            .eq(ends.iter().map(|watermark| watermark.next))
     };
     while has_both != [true; 2] || !is_read(&bus).await {
         assert!(Instant::now() < deadline, "{has_both:?} have a partition");

@@ -45,7 +45,7 @@ async fn a_message_that_the_broker_refuses_is_found_in_its_batch_and_the_others_
     // As a relay does: the others after it, with another producer.
     batch.remove(7);
     bus.publish(&batch[7..]).await.unwrap();
-    let count = usize::try_from(bus.extents(&topic).await.unwrap()[0].next).unwrap();
+    let count = usize::try_from(bus.watermarks(&topic).await.unwrap()[0].next).unwrap();
     let records = bus.read(&topic, 0, 0, 100).await.unwrap();
     assert_eq!(records.len(), count);
     let mut values = by_key(&records);
@@ -125,11 +125,15 @@ async fn a_partition_is_read_in_pages_as_it_is_read_at_once() {
         assert_eq!(in_pages, at_once);
     }
     // Records that come after the end was seen are seen, too.
-    let before = bus.extents(&topic).await.unwrap();
+    let before = bus.watermarks(&topic).await.unwrap();
     bus.publish(&[message(&topic, "a", 400)]).await.unwrap();
     let mut more = Vec::new();
-    for (partition, extent) in (0..2).zip(before) {
-        more.extend(bus.read(&topic, partition, extent.next, 10).await.unwrap());
+    for (partition, watermark) in (0..2).zip(before) {
+        more.extend(
+            bus.read(&topic, partition, watermark.next, 10)
+                .await
+                .unwrap(),
+        );
     }
     assert_eq!(by_key(&more)["a"], ["a 400"]);
 }

@@ -51,7 +51,7 @@ async fn the_broker_keeps_the_records_of_a_topic_for_as_long_as_was_asked_for() 
         .await
         .unwrap();
     for spec in [&deleted, &compacted] {
-        assert_eq!(bus.extents(&spec.name).await.unwrap().len(), 5);
+        assert_eq!(bus.watermarks(&spec.name).await.unwrap().len(), 5);
     }
     let said = settings(&deleted.name).await;
     assert_eq!(said["cleanup.policy"], "delete");
@@ -80,7 +80,7 @@ async fn a_member_that_stands_where_records_went_goes_on_behind_them() {
         .unwrap();
     let gone = admin().delete_records(&before, &AdminOptions::new()).await;
     gone.unwrap();
-    assert_eq!(bus.extents(&topic).await.unwrap()[0].oldest, 7);
+    assert_eq!(bus.watermarks(&topic).await.unwrap()[0].oldest, 7);
     for start in [None, Some(3)] {
         let positions = Arc::new(MemoryPositions::default());
         if let Some(next) = start {

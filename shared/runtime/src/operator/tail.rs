@@ -56,16 +56,16 @@ impl Tail {
         stop: CancellationToken,
         name: Uuid,
     ) -> Result<Self, BusError> {
-        let extents = bus.extents(&topic).await?;
+        let watermarks = bus.watermarks(&topic).await?;
         let mut backlog: Vec<Backlog> = (0..)
-            .zip(extents)
-            .map(|(partition, extent)| Backlog {
+            .zip(watermarks)
+            .map(|(partition, watermark)| Backlog {
                 partition,
                 next: match &start {
-                    Start::At(at) => at.get(&partition).copied().unwrap_or(extent.oldest),
-                    Start::Oldest | Start::Latest => extent.oldest,
+                    Start::At(at) => at.get(&partition).copied().unwrap_or(watermark.oldest),
+                    Start::Oldest | Start::Latest => watermark.oldest,
                 },
-                end: extent.next,
+                end: watermark.next,
                 read: VecDeque::new(),
             })
             .collect();

@@ -31,7 +31,7 @@ pub(super) async fn list(
 }
 
 async fn view(operator: &Operator, spec: TopicSpec) -> Result<TopicView, BoxError> {
-    let extents = operator.bus.extents(&spec.name).await?;
+    let watermarks = operator.bus.watermarks(&spec.name).await?;
     let mut groups = Vec::new();
     let readers = operator
         .consumers
@@ -47,7 +47,7 @@ async fn view(operator: &Operator, spec: TopicSpec) -> Result<TopicView, BoxErro
     Ok(TopicView {
         partitions: spec.partitions,
         keeps: keeps(spec.cleanup),
-        records: extents.iter().map(|of| of.next - of.oldest).sum(),
+        records: watermarks.iter().map(|of| of.next - of.oldest).sum(),
         groups,
         name: spec.name,
     })

@@ -343,9 +343,9 @@ impl Batch<'_> {
         if reason != Reason::Retrying {
             self.applied.dead += 1;
             let group = self.shared.group;
-            let letter = give_up(group, &key.key, record, reason, attempts, &text);
+            let dead_letter = give_up(group, &key.key, record, reason, attempts, &text);
             let (id, event_type) = (tx.id(), event_type_of(record));
-            tx.enqueue(id, &event_type, 0, letter);
+            tx.enqueue(id, &event_type, 0, dead_letter);
         }
         Ok(())
     }

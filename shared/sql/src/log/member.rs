@@ -114,22 +114,24 @@ impl LogMember {
         if !self.stands.iter().any(beyond) {
             return Ok(());
         }
-        let extents = records::extents(&self.log.db, &topic).await.map_err(away)?;
+        let watermarks = records::watermarks(&self.log.db, &topic)
+            .await
+            .map_err(away)?;
         for (partition, next) in &mut self.stands {
             let number = usize::try_from(partition.partition).unwrap_or(usize::MAX);
-            let Some(extent) = extents
+            let Some(watermark) = watermarks
                 .get(number)
                 .filter(|_| partition.topic == topic.name)
             else {
                 continue;
             };
-            if next.is_some_and(|next| next > extent.next) {
+            if next.is_some_and(|next| next > watermark.next) {
                 tracing::warn!(
                     group = self.name,
                     topic = topic.name,
                     partition = number,
                     position = *next,
-                    end = extent.next,
+                    end = watermark.next,
                     "the group stands behind the end of the topic: it reads the topic from its start"
                 );
                 *next = Some(0);

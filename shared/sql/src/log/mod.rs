@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use blocks::Clock;
-use blocks::bus::{BusError, EventBus, Extent, Positions, Record, Subscription, TopicSpec};
+use blocks::bus::{BusError, EventBus, Positions, Record, Subscription, TopicSpec, Watermarks};
 use events::Message;
 use parking_lot::Mutex;
 
@@ -178,10 +178,10 @@ impl TopicLog {
     }
 
     async fn look_again(&self, topic: &TopicState) -> Result<(), StoreError> {
-        let extents = records::extents(&self.inner.db, topic).await?;
+        let watermarks = records::watermarks(&self.inner.db, topic).await?;
         let mut news = false;
-        for (partition, extent) in topic.partitions.iter().zip(extents) {
-            news |= partition.reaches(extent.next);
+        for (partition, watermark) in topic.partitions.iter().zip(watermarks) {
+            news |= partition.reaches(watermark.next);
         }
         if news {
             topic.ring();
@@ -271,9 +271,11 @@ impl EventBus for TopicLog {
         Ok(topics.iter().map(|topic| topic.spec()).collect())
     }
 
-    async fn extents(&self, topic: &str) -> Result<Vec<Extent>, BusError> {
+    async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {
         let topic = self.inner.topic(topic)?;
-        records::extents(&self.inner.db, &topic).await.map_err(away)
+        records::watermarks(&self.inner.db, &topic)
+            .await
+            .map_err(away)
     }
 
     async fn read(

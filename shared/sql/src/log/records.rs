@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use blocks::bus::{Extent, Record};
+use blocks::bus::{Record, Watermarks};
 use chrono::DateTime;
 use events::{Headers, Message, header};
 use futures::TryStreamExt;
@@ -182,7 +182,7 @@ pub(super) async fn read(
 }
 
 /// The watermarks of each partition of `topic`, by the table.
-pub(super) async fn extents(db: &Db, topic: &TopicState) -> Result<Vec<Extent>, StoreError> {
+pub(super) async fn watermarks(db: &Db, topic: &TopicState) -> Result<Vec<Watermarks>, StoreError> {
     let mut reader = db.read().await?;
     let conn = sqlite(reader.conn());
     let rows: Vec<(i64, Option<i64>, Option<i64>)> = sqlx::query_as(
@@ -194,12 +194,12 @@ pub(super) async fn extents(db: &Db, topic: &TopicState) -> Result<Vec<Extent>, 
     .bind(topic.name.as_str())
     .fetch_all(conn)
     .await?;
-    let extents = rows.into_iter().zip(&topic.partitions);
-    Ok(extents
+    let watermarks = rows.into_iter().zip(&topic.partitions);
+    Ok(watermarks
         .map(|((kept, first, last), partition)| {
             let next = last.map_or(kept, |place| kept.max(partition.offset(place) + 1));
             let oldest = first.map_or(next, |place| partition.offset(place));
-            Extent { oldest, next }
+            Watermarks { oldest, next }
         })
         .collect())
 }

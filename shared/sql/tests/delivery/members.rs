@@ -65,9 +65,11 @@ async fn record(log: &TopicLog) -> Record {
         &step,
     );
     log.publish(&[event.unwrap().message()]).await.unwrap();
-    let mut partitions = (0_i32..).zip(log.extents(STEPS.name).await.unwrap());
-    let (partition, extent) = partitions.find(|(_, extent)| extent.next > 0).unwrap();
-    let read = log.read(STEPS.name, partition, extent.oldest, 1).await;
+    let mut partitions = (0_i32..).zip(log.watermarks(STEPS.name).await.unwrap());
+    let (partition, watermark) = partitions
+        .find(|(_, watermark)| watermark.next > 0)
+        .unwrap();
+    let read = log.read(STEPS.name, partition, watermark.oldest, 1).await;
     read.unwrap().remove(0)
 }
 

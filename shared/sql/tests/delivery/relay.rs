@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use blocks::SystemClock;
-use blocks::bus::{BusError, EventBus, Extent, Positions, Record, Subscription, TopicSpec};
+use blocks::bus::{BusError, EventBus, Positions, Record, Subscription, TopicSpec, Watermarks};
 use blocks::consumer::HandlerError;
 use blocks::metrics::Metrics;
 use blocks::outbox::{InspectOutbox, Outbox};
@@ -81,7 +81,7 @@ impl EventBus for Bus {
     async fn topics(&self) -> Result<Vec<TopicSpec>, BusError> {
         Ok(Vec::new())
     }
-    async fn extents(&self, _: &str) -> Result<Vec<Extent>, BusError> {
+    async fn watermarks(&self, _: &str) -> Result<Vec<Watermarks>, BusError> {
         Ok(Vec::new())
     }
     async fn read(&self, _: &str, _: i32, _: i64, _: usize) -> Result<Vec<Record>, BusError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use blocks::SystemClock;
-use blocks::bus::{BusError, EventBus, Extent, TopicPartition, TopicSpec};
+use blocks::bus::{BusError, EventBus, TopicPartition, TopicSpec, Watermarks};
 use events::Cleanup;
 use futures::future::join_all;
 use sql::log::{GroupOffset, TopicLog};
@@ -90,8 +90,8 @@ async fn what_was_not_committed_is_never_shown_and_its_offsets_are_not_given_twi
     assert!(records.is_sorted_by(|a, b| a.offset < b.offset));
     let next = records[3].offset + 1;
     assert_eq!(
-        bus.extents(&topic).await.unwrap(),
-        [Extent { oldest: 0, next }]
+        bus.watermarks(&topic).await.unwrap(),
+        [Watermarks { oldest: 0, next }]
     );
     drop(reader);
     adapter.reopen().await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use blocks::bus::{EventBus, Extent, Positions, TopicSpec};
+use blocks::bus::{EventBus, Positions, TopicSpec, Watermarks};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::{Cleanup, Message, header};
 use sql::log::TopicLog;
@@ -71,20 +71,20 @@ async fn old_records_go_and_offsets_go_on() {
     assert_eq!(log.clean_up(at(11)).await.unwrap(), 2);
     assert_eq!(offsets(&log).await, [2, 3]);
     assert_eq!(
-        log.extents("t").await.unwrap(),
-        [Extent { oldest: 2, next: 4 }]
+        log.watermarks("t").await.unwrap(),
+        [Watermarks { oldest: 2, next: 4 }]
     );
     // All of it, and a restart: the next record still gets the next offset.
     assert_eq!(log.clean_up(at(100)).await.unwrap(), 2);
     assert_eq!(
-        log.extents("t").await.unwrap(),
-        [Extent { oldest: 4, next: 4 }]
+        log.watermarks("t").await.unwrap(),
+        [Watermarks { oldest: 4, next: 4 }]
     );
     log.close().await;
     let log = open(folder.path()).await;
     assert_eq!(
-        log.extents("t").await.unwrap(),
-        [Extent { oldest: 4, next: 4 }]
+        log.watermarks("t").await.unwrap(),
+        [Watermarks { oldest: 4, next: 4 }]
     );
     publish(&log, &["a"], 100).await;
     assert_eq!(offsets(&log).await, [4]);
@@ -159,8 +159,8 @@ async fn of_old_records_the_newest_of_each_key_stays_for_ever() {
         assert_eq!(log.clean_up(at(hours)).await.unwrap(), 0);
     }
     assert_eq!(
-        log.extents("t").await.unwrap(),
-        [Extent { oldest: 3, next: 7 }]
+        log.watermarks("t").await.unwrap(),
+        [Watermarks { oldest: 3, next: 7 }]
     );
     let mut reader = member(&log, &fresh_group(), "t", &Arc::default()).await;
     assert_eq!(take(&mut *reader, 3).await.len(), 3);
@@ -255,7 +255,7 @@ async fn of_each_key_the_highest_version_stays_wherever_it_stands() {
             assert_eq!(read.len(), expected.len());
             log.close().await;
             let log = open(folder.path()).await;
-            assert_eq!(log.extents("t").await.unwrap()[0].next, next);
+            assert_eq!(log.watermarks("t").await.unwrap()[0].next, next);
             publish_versions(&log, &[("c", 1)], 10).await;
             assert_eq!(offsets(&log).await.last(), Some(&next));
         }

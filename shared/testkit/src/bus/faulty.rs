@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::bus::{
-    BusError, EventBus, Extent, Positions, Record, Subscription, TopicPartition, TopicSpec,
+    BusError, EventBus, Positions, Record, Subscription, TopicPartition, TopicSpec, Watermarks,
 };
 use events::Message;
 
@@ -97,8 +97,8 @@ impl EventBus for FaultyBus {
         self.bus.topics().await
     }
 
-    async fn extents(&self, topic: &str) -> Result<Vec<Extent>, BusError> {
-        self.bus.extents(topic).await
+    async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {
+        self.bus.watermarks(topic).await
     }
 
     async fn read(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use blocks::bus::{BusError, Extent, TopicSpec};
+use blocks::bus::{BusError, TopicSpec, Watermarks};
 use chrono::TimeDelta;
 use events::{Cleanup, Message};
 use futures::future::join_all;
@@ -160,11 +160,11 @@ pub async fn topics_are_made_once_and_listed(adapter: &mut dyn Adapter) {
         1
     );
     let records: i64 = bus
-        .extents(&topic)
+        .watermarks(&topic)
         .await
         .unwrap()
         .iter()
-        .map(|extent| extent.next)
+        .map(|watermark| watermark.next)
         .sum();
     assert_eq!(records, 1);
 }
@@ -191,7 +191,7 @@ pub async fn another_partition_count_is_refused(adapter: &mut dyn Adapter) {
                 if *named == topic),
             "{error}"
         );
-        assert_eq!(bus.extents(&topic).await.unwrap().len(), 3);
+        assert_eq!(bus.watermarks(&topic).await.unwrap().len(), 3);
     }
 }
 
@@ -205,7 +205,7 @@ pub async fn an_unknown_topic_is_refused(adapter: &mut dyn Adapter) {
         bus.subscribe(&fresh_group(), std::slice::from_ref(&topic), positions)
             .await
             .err(),
-        bus.extents(&topic).await.err(),
+        bus.watermarks(&topic).await.err(),
         bus.read(&topic, 0, 0, 1).await.err(),
     ];
     for error in errors {
@@ -241,14 +241,14 @@ pub async fn partitions_are_read_without_a_group(adapter: &mut dyn Adapter) {
     let bus = adapter.bus();
     let topic = fresh_topic(&*bus, 1).await;
     assert_eq!(
-        bus.extents(&topic).await.unwrap(),
-        [Extent { oldest: 0, next: 0 }]
+        bus.watermarks(&topic).await.unwrap(),
+        [Watermarks { oldest: 0, next: 0 }]
     );
     assert_eq!(bus.read(&topic, 0, 0, 10).await.unwrap(), []);
     bus.publish(&messages(&topic, &["a"], 10)).await.unwrap();
     assert_eq!(
-        bus.extents(&topic).await.unwrap(),
-        [Extent {
+        bus.watermarks(&topic).await.unwrap(),
+        [Watermarks {
             oldest: 0,
             next: 10
         }]

@@ -112,10 +112,10 @@ pub async fn a_record_that_is_no_event_lands_in_the_dead_letter_topic_and_stays_
     assert!(error.contains("ce_sequence"), "{error}");
     let waiting = bench.store.waiting(blocked[0].id, 10).await.unwrap();
     assert_eq!(waiting, [bad]);
-    let letters = bench.adapter.dead_letters().await;
-    assert_eq!(letters[0].topic, "steps.dlq");
-    assert_eq!(letters[0].value, [0xff, 0x00]);
-    let headers: BTreeMap<_, _> = letters[0].headers.iter().cloned().collect();
+    let dead_letters = bench.adapter.dead_letters().await;
+    assert_eq!(dead_letters[0].topic, "steps.dlq");
+    assert_eq!(dead_letters[0].value, [0xff, 0x00]);
+    let headers: BTreeMap<_, _> = dead_letters[0].headers.iter().cloned().collect();
     assert_eq!(headers[header::DLQ_ORIGIN], "steps/0/0");
     assert_eq!(headers[header::DLQ_GROUP], "ledger");
     assert_eq!(headers[header::DLQ_ATTEMPTS], "1");
@@ -167,9 +167,9 @@ pub async fn an_event_of_a_newer_schema_is_a_dead_letter_and_one_with_added_fiel
     assert_eq!(blocked[0].reason, Reason::Poison);
     let error = &blocked[0].error;
     assert!(error.contains("schema version 2"), "{error}");
-    let letters = bench.adapter.dead_letters().await;
-    assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0].value, changed.value);
+    let dead_letters = bench.adapter.dead_letters().await;
+    assert_eq!(dead_letters.len(), 1);
+    assert_eq!(dead_letters[0].value, changed.value);
 }
 
 /// Each attempt is counted; only the last one makes it a dead letter.

@@ -18,8 +18,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::RedisFeed;
+use super::args::Args;
 use super::group::{Group, Offsets};
-use super::words::Words;
 use crate::domain::{GLOBAL_LENGTH, USER_LENGTH};
 use crate::rebuild::Targets;
 use crate::store::FeedStore;
@@ -60,16 +60,15 @@ impl FeedGroup {
         if !targets.reached(&positions) {
             return Ok(());
         }
-        let mut words = Words::default();
-        words.say(self.feed.group_key("")).say(self.feed.key(""));
-        words.say(topic::POSTS.name);
-        words
-            .say(GLOBAL_LENGTH.to_string())
-            .say(USER_LENGTH.to_string());
+        let mut args = Args::default();
+        args.push(self.feed.group_key("")).push(self.feed.key(""));
+        args.push(topic::POSTS.name);
+        args.push(GLOBAL_LENGTH.to_string())
+            .push(USER_LENGTH.to_string());
         let link = &self.feed.inner.link;
         link.fault(FaultPoint::BeforeWrite)?;
         link.fault(FaultPoint::BeforeCommit)?;
-        link.write::<i64>(&self.finish, &words).await?;
+        link.write::<i64>(&self.finish, &args).await?;
         link.fault(FaultPoint::AfterCommit)
     }
 
@@ -100,17 +99,17 @@ impl FeedGroup {
         before: &str,
     ) -> Result<bool, BoxError> {
         let clock = &self.feed.inner.settings.clock;
-        let mut words = Words::default();
+        let mut args = Args::default();
         if topics.iter().any(|name| name == topic::USERS.name) {
-            words.say("forget_names").say(clock.id().to_string());
+            args.push("forget_names").push(clock.id().to_string());
         }
         if topics.iter().any(|name| name == topic::POSTS.name) {
-            let targets = Targets::of(&self.bus.extents(topic::POSTS.name).await?);
-            words.say("rebuild").say(clock.id().to_string());
-            words.number(clock.now().timestamp_millis());
-            words.say(serde_json::to_string(&targets)?).say(before);
+            let targets = Targets::of(&self.bus.watermarks(topic::POSTS.name).await?);
+            args.push("rebuild").push(clock.id().to_string());
+            args.number(clock.now().timestamp_millis());
+            args.push(serde_json::to_string(&targets)?).push(before);
         }
-        self.inner.forget(topics, checks, before, words).await
+        self.inner.forget(topics, checks, before, args).await
     }
 
     /// Does what must follow a write that leaves partitions at the offsets `here`. If this fails, the

@@ -13,8 +13,8 @@ use redis::{
 use sql::{FaultPoint, Faults};
 use tokio::time::Instant;
 
-use super::way::Way;
-use super::words::Words;
+use super::args::Args;
+use super::reconnecting::Reconnecting;
 use crate::error::FeedError;
 
 /// Time limit of a read.
@@ -29,8 +29,8 @@ const PROBE: Duration = Duration::from_millis(600);
 /// A server's reconnecting connections, and the circuit breaker before its reads.
 pub struct Link {
     server: String,
-    reads: Way,
-    writes: Way,
+    reads: Reconnecting,
+    writes: Reconnecting,
     /// The circuit breaker: open (reads fail at once) until this time; `None` when it is closed.
     open_until: Mutex<Option<Instant>>,
     faults: Mutex<Option<Arc<dyn Faults>>>,
@@ -57,8 +57,8 @@ impl Link {
         let server = client.get_connection_info().addr().to_string();
         Ok(Self {
             server,
-            reads: Way::new(&client, READ)?,
-            writes: Way::new(&client, WRITE)?,
+            reads: Reconnecting::new(&client, READ)?,
+            writes: Reconnecting::new(&client, WRITE)?,
             open_until: Mutex::default(),
             faults: Mutex::default(),
         })
@@ -84,11 +84,11 @@ impl Link {
     pub(super) async fn read_by<T: FromRedisValue>(
         &self,
         script: &Script,
-        words: &Words,
+        args: &Args,
     ) -> Result<T, FeedError> {
         self.admit()?;
         let mut connection = self.reads.connection();
-        let answer = invoke(script, words, &mut connection).await;
+        let answer = invoke(script, args, &mut connection).await;
         self.judge(self.reads.heard(answer))
     }
 
@@ -103,10 +103,10 @@ impl Link {
     pub(super) async fn write<T: FromRedisValue>(
         &self,
         script: &Script,
-        words: &Words,
+        args: &Args,
     ) -> Result<T, BoxError> {
         let mut connection = self.writes.connection();
-        let answer = invoke(script, words, &mut connection).await;
+        let answer = invoke(script, args, &mut connection).await;
         Ok(self.writes.heard(answer)?)
     }
 
@@ -153,14 +153,14 @@ impl Link {
 /// megabytes.
 async fn invoke<T: FromRedisValue>(
     script: &Script,
-    words: &Words,
+    args: &Args,
     connection: &mut redis::aio::ConnectionManager,
 ) -> RedisResult<T> {
-    let words_size: usize = words.as_slice().iter().map(Vec::len).sum();
+    let words_size: usize = args.as_slice().iter().map(Vec::len).sum();
     let size = "EVALSHA".len() + script.get_hash().len() + "0".len() + words_size;
-    let mut command = Cmd::with_capacity(3 + words.as_slice().len(), size);
+    let mut command = Cmd::with_capacity(3 + args.as_slice().len(), size);
     command.arg("EVALSHA").arg(script.get_hash()).arg(0);
-    command.arg(words.as_slice());
+    command.arg(args.as_slice());
     match command.query_async(connection).await {
         Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
             script.prepare_invoke().load_async(connection).await?;

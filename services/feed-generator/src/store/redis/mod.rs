@@ -19,15 +19,15 @@
 //! second reads on from there. It must not evict keys on its own (`maxmemory-policy noeviction`, the
 //! default). Not for Redis Cluster: the keys of a batch are not of one slot.
 
+pub mod args;
 pub mod consumer;
+pub mod data_migration;
 pub mod group;
 pub mod link;
-pub mod moving;
 pub mod outbox;
 mod projection;
+mod reconnecting;
 mod streams;
-mod way;
-pub mod words;
 
 use std::sync::Arc;
 
@@ -38,12 +38,12 @@ use blocks::health;
 use blocks::service::Check;
 use redis::Script;
 use service::settings::REDIS_URL;
-use service::{Moves, Opened, Place};
+use service::{DataMigration, Opened, Place};
 use sql::Faults;
 
 use self::group::{Group, GroupSettings};
 use self::link::Link;
-use self::outbox::Letters;
+use self::outbox::DeadLetters;
 use self::projection::FeedEffects;
 use self::streams::Names;
 use crate::consumer::{GROUP, TOPICS};
@@ -80,7 +80,7 @@ pub(crate) fn open(on: &dyn Place, settings: Settings) -> anyhow::Result<Opened>
 }
 
 /// The data migration of the streams into the server of `on`, which must answer.
-pub(crate) async fn moves(on: &dyn Place) -> anyhow::Result<Moves> {
+pub(crate) async fn data_migration(on: &dyn Place) -> anyhow::Result<DataMigration> {
     let redis = server(on)?;
     let answers = || {
         let redis = redis.clone();
@@ -89,7 +89,7 @@ pub(crate) async fn moves(on: &dyn Place) -> anyhow::Result<Moves> {
     let what = "Redis (REDIS_URL)".to_owned();
     on.wait_for(health::DATABASE, what, answers).await?;
     Ok(Box::new(move |from| {
-        let parts = moving::parts(&from, &redis);
+        let parts = data_migration::parts(&from, &redis);
         Box::pin(async move { Ok(parts) })
     }))
 }
@@ -156,8 +156,8 @@ impl RedisFeed {
     }
 
     /// The group's dead letters.
-    pub fn letters(&self) -> Letters {
-        Letters::new(
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(
             Arc::clone(&self.inner.link),
             "feed-generator",
             &self.group_key(""),

@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::args::Args;
 use super::link::Link;
-use super::words::Words;
 
 /// A message as it waits. The value is base64: a poison message need not be text.
 #[derive(Serialize, Deserialize)]
@@ -123,7 +123,7 @@ const REMOVE: &str = "
 ";
 
 /// A group's dead letters.
-pub struct Letters {
+pub struct DeadLetters {
     link: Arc<Link>,
     service: &'static str,
     key: String,
@@ -135,7 +135,7 @@ pub struct Letters {
     _never: mpsc::Sender<Vec<Pending>>,
 }
 
-impl Letters {
+impl DeadLetters {
     /// The dead letters of the group whose keys begin with `prefix`.
     pub fn new(link: Arc<Link>, service: &'static str, prefix: &str) -> Self {
         let (never, hand_over) = mpsc::channel(1);
@@ -166,7 +166,7 @@ impl Letters {
 }
 
 #[async_trait]
-impl Outbox for Letters {
+impl Outbox for DeadLetters {
     fn service(&self) -> &'static str {
         self.service
     }
@@ -189,28 +189,28 @@ impl Outbox for Letters {
         let after = after.as_row().ok_or("not a place in this outbox")?;
         let mut pending = Vec::new();
         for row in self.rows(after, max).await? {
-            let (letter, written) = read(&row)?;
+            let (dead_letter, written) = read(&row)?;
             if before.is_none_or(|before| written < before) {
-                pending.push(letter);
+                pending.push(dead_letter);
             }
         }
         Ok(pending)
     }
 
     async fn mark_published(&self, events: &[Published]) -> Result<(), BoxError> {
-        let mut words = Words::default();
-        words.say(self.key.as_str());
+        let mut args = Args::default();
+        args.push(self.key.as_str());
         for number in events.iter().filter_map(|event| event.place.as_row()) {
-            words.number(number);
+            args.number(number);
         }
-        self.link.write(&self.remove, &words).await
+        self.link.write(&self.remove, &args).await
     }
 
     async fn mark_refused(&self, place: Place, reason: &str) -> Result<(), BoxError> {
         let number = place.as_row().ok_or("not a place in this outbox")?;
-        let mut words = Words::default();
-        words.say(self.key.as_str()).number(number).say(reason);
-        self.link.write(&self.refuse, &words).await
+        let mut args = Args::default();
+        args.push(self.key.as_str()).number(number).push(reason);
+        self.link.write(&self.refuse, &args).await
     }
 
     async fn depth(&self) -> Result<Depth, BoxError> {
@@ -231,10 +231,10 @@ impl Outbox for Letters {
         loop {
             let rows = self.rows(after, PAGE).await?;
             for row in &rows {
-                let (letter, written) = read(row)?;
-                after = letter.place.as_row().unwrap_or(i64::MAX);
+                let (dead_letter, written) = read(row)?;
+                after = dead_letter.place.as_row().unwrap_or(i64::MAX);
                 if written < time {
-                    keys.insert(letter.message.key);
+                    keys.insert(dead_letter.message.key);
                 }
             }
             if rows.len() < PAGE {
@@ -244,12 +244,11 @@ impl Outbox for Letters {
     }
 
     async fn lease(&self, holder: Uuid) -> Result<Option<Lease>, BoxError> {
-        let mut words = Words::default();
-        words
-            .say(format!("{}:lease", self.key))
-            .say(holder.to_string())
+        let mut args = Args::default();
+        args.push(format!("{}:lease", self.key))
+            .push(holder.to_string())
             .number(LEASE_MS);
-        let epoch: i64 = self.link.write(&self.lease, &words).await?;
+        let epoch: i64 = self.link.write(&self.lease, &args).await?;
         Ok((epoch > 0).then_some(Lease { epoch }))
     }
 
@@ -260,7 +259,7 @@ impl Outbox for Letters {
 }
 
 #[async_trait]
-impl InspectOutbox for Letters {
+impl InspectOutbox for DeadLetters {
     async fn latest(&self, max: usize) -> Result<Vec<OutboxRow>, BoxError> {
         let last = isize::try_from(max)? - 1;
         let mut pipeline = Pipeline::new();

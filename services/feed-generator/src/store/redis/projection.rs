@@ -3,8 +3,8 @@
 use blocks::consumer::HandlerError;
 use events::Envelope;
 
+use super::args::Args;
 use super::group::Effects;
-use super::words::Words;
 use crate::domain::{Change, GLOBAL_LENGTH, USER_LENGTH};
 use crate::render::Rendered;
 
@@ -28,34 +28,35 @@ impl Effects for FeedEffects {
         )
     }
 
-    fn effect(&self, event: &Envelope, words: &mut Words) -> Result<(), HandlerError> {
+    fn effect(&self, event: &Envelope, args: &mut Args) -> Result<(), HandlerError> {
         match Change::of(event)? {
             None => {}
             Some(Change::Put(entry)) => {
                 let (post, user) = (entry.post_id, entry.user_id);
-                words.say("put").say(member(post, user)).number(user);
-                words.number(entry.place().ms);
-                words.number(event.time.timestamp_millis());
-                words.number(event.sequence);
-                words.say(Rendered::of(&entry).text());
+                args.push("put").push(member(post, user)).number(user);
+                args.number(entry.place().ms);
+                args.number(event.time.timestamp_millis());
+                args.number(event.sequence);
+                args.push(Rendered::of(&entry).text());
             }
             Some(Change::Remove { post_id, user_id }) => {
-                words
-                    .say("remove")
-                    .say(member(post_id, user_id))
+                args.push("remove")
+                    .push(member(post_id, user_id))
                     .number(user_id);
             }
             Some(Change::Name { user_id, username }) => {
-                words.say("name").number(user_id).say(username);
-                words.say(event.id.to_string());
+                args.push("name").number(user_id).push(username);
+                args.push(event.id.to_string());
             }
             Some(Change::Forget(user_id)) => {
-                words.say("close").number(user_id).say(event.id.to_string());
+                args.push("close")
+                    .number(user_id)
+                    .push(event.id.to_string());
             }
         }
         Ok(())
     }
 
     /// Adds nothing: [`super::consumer::FeedGroup`] does so, since it knows the log's watermarks.
-    fn forget(&self, _topics: &[String], _words: &mut Words) {}
+    fn forget(&self, _topics: &[String], _words: &mut Args) {}
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use redis::Pipeline;
 
 use super::RedisFeed;
-use super::words::Words;
+use super::args::Args;
 use crate::domain::{Start, Stream, Window};
 use crate::error::FeedError;
 use crate::rebuild::Targets;
@@ -71,11 +71,11 @@ impl RedisFeed {
         let link = &self.inner.link;
         match window.start {
             Start::After(place) if limit > 0 => {
-                let mut words = Words::default();
-                words.say(list).say(index).say(state);
-                words.number(place.ms).say(place.id.to_string());
-                words.say(limit.to_string());
-                link.read_by(&self.inner.page, &words).await
+                let mut args = Args::default();
+                args.push(list).push(index).push(state);
+                args.number(place.ms).push(place.id.to_string());
+                args.push(limit.to_string());
+                link.read_by(&self.inner.page, &args).await
             }
             start => {
                 let skip = match start {

@@ -10,10 +10,10 @@ use blocks::bus::Record;
 use blocks::consumer::{ApplyError, ConsumerStore, HandlerError, Retry};
 use blocks::outbox::Outbox as _;
 use events::{Envelope, Message, Topic};
+use feed_generator::store::redis::args::Args;
 use feed_generator::store::redis::group::{Effects, Group, GroupSettings};
 use feed_generator::store::redis::link::Link;
-use feed_generator::store::redis::outbox::Letters;
-use feed_generator::store::redis::words::Words;
+use feed_generator::store::redis::outbox::DeadLetters;
 use redis::AsyncTypedCommands;
 use sql::{FaultPoint, Faults};
 use testkit::consumer_store::{Adapter, Bench, GROUP, Refusals, Stepped, numbered};
@@ -56,20 +56,19 @@ impl Effects for Notes {
         .to_owned()
     }
 
-    fn effect(&self, event: &Envelope, words: &mut Words) -> Result<(), HandlerError> {
+    fn effect(&self, event: &Envelope, args: &mut Args) -> Result<(), HandlerError> {
         let Some(step) = event.open::<Stepped>() else {
             return Ok(());
         };
         let step = step?;
-        words
-            .say("note")
-            .say(step.counter.as_str())
+        args.push("note")
+            .push(step.counter.as_str())
             .number(step.value);
         self.0.judge(&step)
     }
 
-    fn forget(&self, _topics: &[String], words: &mut Words) {
-        words.say("tear");
+    fn forget(&self, _topics: &[String], args: &mut Args) {
+        args.push("tear");
     }
 }
 
@@ -107,8 +106,8 @@ impl Adapter for RedisLedger {
 
     async fn dead_letters(&self) -> Vec<Message> {
         let prefix = format!("{}group:", self.prefix);
-        let letters = Letters::new(Arc::clone(&self.link), GROUP, &prefix);
-        let pending = letters
+        let dead_letters = DeadLetters::new(Arc::clone(&self.link), GROUP, &prefix);
+        let pending = dead_letters
             .pending(None, blocks::outbox::Place::START, 100)
             .await
             .unwrap();

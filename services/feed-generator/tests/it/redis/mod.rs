@@ -1,9 +1,9 @@
 //! The feed in a real Redis, each test under a prefix of its own.
 
+mod dead_letters;
 mod door;
 mod lease;
 mod ledger;
-mod letters;
 mod outage;
 mod refill;
 mod restart;

@@ -16,7 +16,7 @@ use super::error::failed;
 use super::events::{EventDoc, enclose};
 use super::outbox::{ARRANGED, as_arranged};
 use super::posts::unwritable;
-use super::{LETTERS, Mongo, POSTS, authors};
+use super::{DEAD_LETTERS, Mongo, POSTS, authors};
 
 /// Posts in one page.
 const PAGE: i64 = 100;
@@ -42,7 +42,11 @@ impl InspectOutbox for Mongo {
     /// Lists pending and refused events: published ones are not kept.
     async fn latest(&self, max: usize) -> Result<Vec<OutboxRow>, BoxError> {
         let mut rows = Vec::new();
-        for (collection, field) in [(POSTS, "pending"), (POSTS, "refused"), (LETTERS, "pending")] {
+        for (collection, field) in [
+            (POSTS, "pending"),
+            (POSTS, "refused"),
+            (DEAD_LETTERS, "pending"),
+        ] {
             let first = match field {
                 "pending" => "pending.0.id",
                 _ => "refused.0.event.id",
@@ -68,7 +72,7 @@ impl InspectOutbox for Mongo {
 
     async fn refused(&self) -> Result<i64, BoxError> {
         let mut refused = 0;
-        for collection in [POSTS, LETTERS] {
+        for collection in [POSTS, DEAD_LETTERS] {
             let found = self.collection(collection);
             let found = found
                 .find(doc! {"refused.0.event.id": {"$gt": ""}})

@@ -26,13 +26,13 @@ mod address;
 mod authors;
 mod closing;
 pub mod consumer;
+pub mod data_migration;
 mod document;
 mod error;
 mod events;
 mod inserts;
 mod inspect;
 mod lease;
-pub mod moving;
 mod names;
 mod outbox;
 mod posts;
@@ -56,7 +56,7 @@ use mongodb::options::{
 use mongodb::{Client, Collection, Database, IndexModel};
 use parking_lot::Mutex;
 use service::settings::MONGODB_URL;
-use service::{Moves, Opened, Place, Role};
+use service::{DataMigration, Opened, Place, Role};
 use sql::{FaultPoint, Faults, StoreError};
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -121,10 +121,10 @@ pub(crate) async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
 }
 
 /// The data migration of posts into the server of `on`.
-pub(crate) async fn moves(on: &dyn Place) -> anyhow::Result<Moves> {
+pub(crate) async fn data_migration(on: &dyn Place) -> anyhow::Result<DataMigration> {
     let mongo = connect(on).await?;
     Ok(Box::new(move |from| {
-        let parts = moving::parts(&from, &mongo);
+        let parts = data_migration::parts(&from, &mongo);
         Box::pin(async move { Ok(parts) })
     }))
 }
@@ -343,7 +343,7 @@ const POSTS: &str = "posts";
 /// The collection of authors.
 const AUTHORS: &str = "authors";
 /// The collection of dead letters to publish.
-const LETTERS: &str = "outbox_messages";
+const DEAD_LETTERS: &str = "outbox_messages";
 /// The collection of leases, for work that one process does for all.
 const LEASES: &str = "leases";
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::document::{date, read, time};
 use super::error::failed;
 use super::events::EventDoc;
-use super::{LETTERS, Mongo, POSTS, lease};
+use super::{DEAD_LETTERS, Mongo, POSTS, lease};
 
 /// Most documents whose events are counted one by one.
 const COUNTED: i64 = 1000;
@@ -66,7 +66,7 @@ impl Outbox for Mongo {
         max: usize,
     ) -> Result<Vec<Pending>, BoxError> {
         let mut events = self.page(POSTS, before, after, max).await?;
-        events.extend(self.page(LETTERS, before, after, max).await?);
+        events.extend(self.page(DEAD_LETTERS, before, after, max).await?);
         events.sort_by_key(|event| event.place);
         events.truncate(max);
         Ok(events)
@@ -85,15 +85,15 @@ impl Outbox for Mongo {
         let marked = self.update_each(POSTS, statements.collect()).await?;
         if marked < events.len() {
             let ids: Vec<String> = events.iter().map(|event| id(&event.place)).collect();
-            let letters = self.collection(LETTERS);
-            let published = letters.delete_many(doc! {"_id": {"$in": ids}}).await;
+            let dead_letters = self.collection(DEAD_LETTERS);
+            let published = dead_letters.delete_many(doc! {"_id": {"$in": ids}}).await;
             published.map_err(failed)?;
         }
         Ok(())
     }
 
     async fn mark_refused(&self, place: Place, reason: &str) -> Result<(), BoxError> {
-        for collection in [POSTS, LETTERS] {
+        for collection in [POSTS, DEAD_LETTERS] {
             if self.set_aside(collection, &id(&place), reason).await? {
                 return Ok(());
             }
@@ -105,7 +105,7 @@ impl Outbox for Mongo {
     /// event.
     async fn depth(&self) -> Result<Depth, BoxError> {
         let mut depth = Depth::default();
-        for collection in [POSTS, LETTERS] {
+        for collection in [POSTS, DEAD_LETTERS] {
             let documents = self.collection(collection);
             let found = documents
                 .find(waiting(""))
@@ -132,7 +132,7 @@ impl Outbox for Mongo {
     /// Judges by the first event of each document, which is its oldest.
     async fn keys_pending_before(&self, time: DateTime<Utc>) -> Result<i64, BoxError> {
         let mut older = 0;
-        for collection in [POSTS, LETTERS] {
+        for collection in [POSTS, DEAD_LETTERS] {
             let mut wanted = waiting("");
             wanted.insert("pending.0.at", doc! {"$lt": date(time)});
             let count = self.collection(collection).count_documents(wanted).await;

@@ -12,8 +12,8 @@ use events::{Envelope, Malformed};
 
 use super::Group;
 use super::keys::{Block, Key, Known};
+use crate::store::redis::args::Args;
 use crate::store::redis::outbox;
-use crate::store::redis::words::Words;
 
 /// An event, and its key among those of its topic.
 pub(super) struct ReadEvent {
@@ -43,14 +43,14 @@ impl ReadEvent {
 
 /// The arguments of an event's effect, or the reason for a refusal. The outer error means that a
 /// dependency is away.
-type Said = Result<Result<Words, HandlerError>, BoxError>;
+type Said = Result<Result<Args, HandlerError>, BoxError>;
 
 /// Computes the effect of `event`. A panic is a refusal.
 fn said(group: &Group, record: &Record, event: &Envelope) -> Said {
-    let mut words = Words::default();
-    let effect = || group.effects.effect(event, &mut words);
+    let mut args = Args::default();
+    let effect = || group.effects.effect(event, &mut args);
     match handling_now(group.settings.group, record, event, effect) {
-        Ok(()) => Ok(Ok(words)),
+        Ok(()) => Ok(Ok(args)),
         Err(HandlerError::Unavailable(cause)) => Err(cause),
         Err(error) => Ok(Err(error)),
     }
@@ -60,7 +60,7 @@ pub(super) struct Batch<'a> {
     pub group: &'a Group,
     pub now: DateTime<Utc>,
     pub keys: HashMap<Key, Known>,
-    pub words: Words,
+    pub args: Args,
     pub applied: Applied,
     /// Keys whose missing version came.
     pub filled: Vec<Key>,
@@ -110,7 +110,7 @@ impl Batch<'_> {
     }
 
     fn take(&mut self, said: Said) -> Result<Result<(), HandlerError>, BoxError> {
-        Ok(said?.map(|words| self.words.append(words)))
+        Ok(said?.map(|args| self.args.append(args)))
     }
 
     /// Notes that `event` had its effect.
@@ -125,8 +125,8 @@ impl Batch<'_> {
 
     fn park(&mut self, record: &Record, key: &Key, version: i64) -> Result<(), BoxError> {
         self.applied.parked += 1;
-        self.words.say("park").say(key.field()).number(version);
-        self.words.say(record_text(record)?);
+        self.args.push("park").push(key.field()).number(version);
+        self.args.push(record_text(record)?);
         Ok(())
     }
 
@@ -181,8 +181,8 @@ impl Batch<'_> {
             since: before.map_or(self.now, |block| block.since),
             partition: before.map_or(partition, |block| block.partition),
         };
-        self.words.say("block").say(key.field());
-        self.words.say(serde_json::to_string(&block)?);
+        self.args.push("block").push(key.field());
+        self.args.push(serde_json::to_string(&block)?);
         known.block = Some(block);
         Ok(())
     }
@@ -228,10 +228,10 @@ impl Batch<'_> {
         if reason != Reason::Retrying {
             self.applied.dead += 1;
             let group = self.group.settings.group;
-            let letter = give_up(group, &key.key, record, reason, attempts, &text);
-            self.words
-                .say("letter")
-                .say(outbox::text(&letter, self.now)?);
+            let dead_letter = give_up(group, &key.key, record, reason, attempts, &text);
+            self.args
+                .push("letter")
+                .push(outbox::text(&dead_letter, self.now)?);
         }
         Ok(())
     }
@@ -248,10 +248,10 @@ impl Batch<'_> {
             }
         }
         for (topic, moved) in by_topic {
-            self.words.say("versions").say(topic);
-            self.words.say((2 * moved.len()).to_string());
+            self.args.push("versions").push(topic);
+            self.args.push((2 * moved.len()).to_string());
             for (key, version) in moved {
-                self.words.say(key).number(version);
+                self.args.push(key).number(version);
             }
         }
     }

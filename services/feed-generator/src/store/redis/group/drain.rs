@@ -116,19 +116,19 @@ async fn one(group: &Group, key: &Key) -> Result<Option<(Applied, More)>, BoxErr
             let of = BTreeSet::from([record.topic_partition()]);
             look.keys.extend(group.look(&of, &keys).await?.keys);
         }
-        let (checks, words) = look.begin(group);
+        let (checks, args) = look.begin(group);
         let mut batch = Batch {
             group,
             now,
             keys: look.keys,
-            words,
+            args,
             applied: Applied::default(),
             filled: Vec::new(),
         };
         let goes_on = page(&mut batch, key, &waiting, given_up)?;
         batch.store();
         group.goes_on_later(std::mem::take(&mut batch.filled));
-        if let Answer::Done(told) = group.run(&checks, batch.words).await? {
+        if let Answer::Done(told) = group.run(&checks, batch.args).await? {
             return Ok(Some((batch.applied, More { told, goes_on })));
         }
     }
@@ -188,11 +188,11 @@ fn page(
 }
 
 pub(super) fn unpark(batch: &mut Batch<'_>, key: &Key, version: i64) {
-    batch.words.say("unpark").say(key.field()).number(version);
+    batch.args.push("unpark").push(key.field()).number(version);
 }
 
 pub(super) fn unblock(batch: &mut Batch<'_>, key: &Key) {
-    batch.words.say("unblock").say(key.field());
+    batch.args.push("unblock").push(key.field());
     batch.keys.entry(key.clone()).or_default().block = None;
 }
 

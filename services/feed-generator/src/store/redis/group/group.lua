@@ -16,21 +16,21 @@ for _ = 1, tonumber(ARGV[4]) do
 end
 
 -- Each command takes its arguments from index `i` on, and returns the index of the next command.
-local words = {}
+local commands = {}
 
 -- Marks a partition as written: what other members read of it before is out of date.
-function words.touch(i)
+function commands.touch(i)
   redis.call('HSET', group .. 'writes', ARGV[i], id)
   return i + 1
 end
 
-function words.offset(i)
+function commands.offset(i)
   redis.call('HSET', group .. 'offsets', ARGV[i], ARGV[i + 1])
   return i + 2
 end
 
 -- A topic, the number of arguments that follow, and by turns a key and its version.
-function words.versions(i)
+function commands.versions(i)
   local last = i + 1 + tonumber(ARGV[i + 1])
   for from = i + 2, last, 1000 do
     local to = math.min(from + 999, last)
@@ -40,7 +40,7 @@ function words.versions(i)
 end
 
 -- A key, a version and the record to park. If a version comes twice, the later record stays.
-function words.park(i)
+function commands.park(i)
   local waiting = group .. 'waiting:' .. ARGV[i]
   redis.call('ZREMRANGEBYSCORE', waiting, ARGV[i + 1], ARGV[i + 1])
   redis.call('ZADD', waiting, ARGV[i + 1], ARGV[i + 2])
@@ -48,13 +48,13 @@ function words.park(i)
 end
 
 -- Removes the parked record of a key's version.
-function words.unpark(i)
+function commands.unpark(i)
   redis.call('ZREMRANGEBYSCORE', group .. 'waiting:' .. ARGV[i], ARGV[i + 1], ARGV[i + 1])
   return i + 2
 end
 
 -- A key and its block. A key that is blocked already keeps the number that operators see.
-function words.block(i)
+function commands.block(i)
   local known = redis.call('HGET', group .. 'parked', ARGV[i])
   local id = known and string.match(known, '^%d+')
     or redis.call('HINCRBY', group .. 'state', 'last_id', 1)
@@ -62,20 +62,20 @@ function words.block(i)
   return i + 2
 end
 
-function words.unblock(i)
+function commands.unblock(i)
   redis.call('HDEL', group .. 'parked', ARGV[i])
   return i + 1
 end
 
 -- Adds a dead letter to the outbox.
-function words.letter(i)
+function commands.letter(i)
   local id = redis.call('HINCRBY', group .. 'state', 'last_letter', 1)
   redis.call('ZADD', group .. 'outbox', id, id .. ' ' .. ARGV[i])
   return i + 1
 end
 
 -- Forgets a topic. Its versions are renamed if a new name follows, and dropped otherwise.
-function words.forget(i)
+function commands.forget(i)
   local topic = ARGV[i] .. '/'
   local function of_topic(hash)
     local fields = redis.call('HKEYS', group .. hash)
@@ -108,11 +108,11 @@ end
 -- The projection's answer, taken when all is done.
 local function told() return 0 end
 
---- the projection's words ---
+--- the projection's commands ---
 
 -- A store's epoch is the id of its first write, or of the last one that forgot a topic.
 redis.call('HSETNX', group .. 'state', 'epoch', id)
 while ARGV[at] do
-  at = words[ARGV[at]](at + 1)
+  at = commands[ARGV[at]](at + 1)
 end
 return { 'done', told() }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Group;
-use crate::store::redis::words::Words;
+use crate::store::redis::args::Args;
 
 /// A key of a topic. Topics have no slash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -175,14 +175,14 @@ impl Group {
 impl Look {
     /// The checks that this state still holds, and the arguments that tell other members of the
     /// write.
-    pub fn begin(&self, group: &Group) -> (Vec<[String; 3]>, Words) {
+    pub fn begin(&self, group: &Group) -> (Vec<[String; 3]>, Args) {
         let mut checks = vec![[group.key("state"), "epoch".into(), self.epoch.clone()]];
-        let mut words = Words::default();
+        let mut args = Args::default();
         for (field, write) in &self.writes {
             checks.push([group.key("writes"), field.clone(), write.clone()]);
-            words.say("touch").say(field.as_str());
+            args.push("touch").push(field.as_str());
         }
-        (checks, words)
+        (checks, args)
     }
 
     /// The state after the write `id`, which was decided by this one and leaves `offsets` and `keys`.

@@ -11,9 +11,9 @@
 //! slot.
 
 mod batch;
+pub(super) mod data_migration;
 mod drain;
 mod keys;
-pub(super) mod moving;
 mod operator;
 mod write;
 
@@ -34,8 +34,8 @@ use sql::FaultPoint;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::args::Args;
 use super::link::Link;
-use super::words::Words;
 use keys::Key;
 
 /// The effects of a group's events, given to its script as arguments for commands of its own.
@@ -52,10 +52,10 @@ pub trait Effects: Send + Sync + 'static {
     ///
     /// # Errors
     /// See [`HandlerError`].
-    fn effect(&self, event: &Envelope, words: &mut Words) -> Result<(), HandlerError>;
+    fn effect(&self, event: &Envelope, args: &mut Args) -> Result<(), HandlerError>;
 
     /// Adds the arguments that drop what `topics` made, before they are read again from the start.
-    fn forget(&self, topics: &[String], words: &mut Words);
+    fn forget(&self, topics: &[String], args: &mut Args);
 }
 
 /// A group's name, topics, keys and retries.
@@ -86,7 +86,7 @@ pub struct Group {
     /// Keys whose missing version came: the events parked behind it go on.
     filled: Mutex<Vec<Key>>,
     /// Results of writes whose batch failed later: the next answer reports them.
-    untold: Mutex<Applied>,
+    unreported: Mutex<Applied>,
 }
 
 /// The answer of a script.
@@ -121,7 +121,7 @@ impl Group {
             due: Notify::new(),
             believed: Mutex::default(),
             filled: Mutex::default(),
-            untold: Mutex::default(),
+            unreported: Mutex::default(),
         }
     }
 
@@ -144,8 +144,8 @@ impl Group {
     }
 
     /// Runs the script with `words`, which it obeys only if all of `checks` hold.
-    async fn run(&self, checks: &[[String; 3]], words: Words) -> Result<Answer, BoxError> {
-        self.run_as(self.settings.clock.id(), checks, words).await
+    async fn run(&self, checks: &[[String; 3]], args: Args) -> Result<Answer, BoxError> {
+        self.run_as(self.settings.clock.id(), checks, args).await
     }
 
     /// Runs the script as the write that `id` names.
@@ -153,18 +153,18 @@ impl Group {
         &self,
         id: Uuid,
         checks: &[[String; 3]],
-        words: Words,
+        args: Args,
     ) -> Result<Answer, BoxError> {
         self.link.fault(FaultPoint::BeforeCommit)?;
-        let mut all = Words::default();
-        all.say(self.settings.prefix.as_str())
-            .say(id.to_string())
-            .say(self.settings.projection.as_str())
-            .say(checks.len().to_string());
+        let mut all = Args::default();
+        all.push(self.settings.prefix.as_str())
+            .push(id.to_string())
+            .push(self.settings.projection.as_str())
+            .push(checks.len().to_string());
         for text in checks.iter().flatten() {
-            all.say(text.as_str());
+            all.push(text.as_str());
         }
-        all.append(words);
+        all.append(args);
         let (done, told): (String, i64) = self.link.write(&self.script, &all).await?;
         if done != "done" {
             return Ok(Answer::Changed);
@@ -203,13 +203,13 @@ impl Group {
         topics: &[String],
         checks: &[[String; 3]],
         before: &str,
-        words: Words,
+        args: Args,
     ) -> Result<bool, BoxError> {
-        let mut all = Words::default();
+        let mut all = Args::default();
         for topic in topics {
-            all.say("forget").say(topic.as_str()).say(before);
+            all.push("forget").push(topic.as_str()).push(before);
         }
-        all.append(words);
+        all.append(args);
         self.link.fault(FaultPoint::BeforeWrite)?;
         let done = self.run(checks, all).await;
         // Also after a failure: the write may be done although its answer was lost.
@@ -249,11 +249,11 @@ impl Group {
     }
 
     fn told_later(&self, applied: Applied) {
-        *self.untold.lock() += applied;
+        *self.unreported.lock() += applied;
     }
 
     fn take_untold(&self) -> Applied {
-        std::mem::take(&mut self.untold.lock())
+        std::mem::take(&mut self.unreported.lock())
     }
 
     fn offsets_query(&self) -> Pipeline {
@@ -358,9 +358,9 @@ impl ConsumerStore for Group {
     }
 
     async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
-        let mut words = Words::default();
-        self.effects.forget(topics, &mut words);
-        self.forget(topics, &[], "", words).await.map(|_| ())
+        let mut args = Args::default();
+        self.effects.forget(topics, &mut args);
+        self.forget(topics, &[], "", args).await.map(|_| ())
     }
 
     /// Versions are kept for ever: an old event that comes again must not bring a deleted post back.

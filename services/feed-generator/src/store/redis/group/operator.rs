@@ -152,12 +152,12 @@ async fn change(
         let Some((look, waiting)) = drain::look(group, &key, 1).await? else {
             continue;
         };
-        let (checks, words) = look.begin(group);
+        let (checks, args) = look.begin(group);
         let mut batch = Batch {
             group,
             now: group.settings.clock.now(),
             keys: look.keys,
-            words,
+            args,
             applied: Applied::default(),
             filled: Vec::new(),
         };
@@ -167,7 +167,7 @@ async fn change(
             waiting.first().map(|(version, _)| *version),
         )?;
         batch.store();
-        if let Answer::Done(_) = group.run(&checks, batch.words).await? {
+        if let Answer::Done(_) = group.run(&checks, batch.args).await? {
             return Ok(true);
         }
     }
@@ -200,7 +200,7 @@ pub(super) async fn give_up_gaps(
         };
         let (partitions, keys) = (BTreeSet::from([of]), HashSet::from([key.clone()]));
         let look = group.look(&partitions, &keys).await?;
-        let (checks, words) = look.begin(group);
+        let (checks, args) = look.begin(group);
         let known = look.keys.get(&key).cloned().unwrap_or_default();
         let still = known.block.as_ref().is_some_and(|block| waits(&key, block));
         if !still || !(any || known.version.is_none()) {
@@ -210,7 +210,7 @@ pub(super) async fn give_up_gaps(
             group,
             now: group.settings.clock.now(),
             keys: look.keys,
-            words,
+            args,
             applied: Applied::default(),
             filled: Vec::new(),
         };
@@ -218,7 +218,7 @@ pub(super) async fn give_up_gaps(
         batch.block(&key, Reason::Gap, block.error, 0, now, block.partition)?;
         group.link.fault(FaultPoint::BeforeWrite)?;
         // If other members wrote in between, the next poll finds it again.
-        group.run(&checks, batch.words).await?;
+        group.run(&checks, batch.args).await?;
     }
     Ok(())
 }

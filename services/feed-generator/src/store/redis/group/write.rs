@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::batch::{Batch, ReadEvent};
 use super::keys::{Key, Look, field};
 use super::{ATTEMPTS, Answer, Group, Offsets};
-use crate::store::redis::words::Words;
+use crate::store::redis::args::Args;
 
 /// Records in one write: while a script runs, everybody waits.
 const AT_ONCE: usize = 1000;
@@ -117,7 +117,7 @@ impl<'a, T> Begun<'a, T> {
 struct Draft {
     id: Uuid,
     checks: Vec<[String; 3]>,
-    words: Words,
+    args: Args,
     applied: Applied,
     /// Keys whose missing version came.
     filled: Vec<Key>,
@@ -202,11 +202,11 @@ impl<'a> Part<'a> {
         'a: 'g,
     {
         let Draft {
-            id, checks, words, ..
+            id, checks, args, ..
         } = draft;
         // Noted before the write, which may be done although its answer is lost.
         group.goes_on_later(draft.filled);
-        let script = async move { group.run_as(id, &checks, words).await };
+        let script = async move { group.run_as(id, &checks, args).await };
         Sent {
             part: self,
             answer: Begun::of(script.boxed()).await,
@@ -246,12 +246,12 @@ impl<'a> Part<'a> {
         here: &Offsets,
     ) -> Result<Draft, ApplyError> {
         let mut stands = stands(&self.partitions, &look.offsets, here)?;
-        let (checks, words) = look.begin(group);
+        let (checks, args) = look.begin(group);
         let mut batch = Batch {
             group,
             now: group.settings.clock.now(),
             keys: std::mem::take(&mut look.keys),
-            words,
+            args,
             applied: Applied::default(),
             filled: Vec::new(),
         };
@@ -274,7 +274,7 @@ impl<'a> Part<'a> {
             if let Some(next) = stand.next {
                 let topic = topic.to_owned();
                 let of = TopicPartition { topic, partition };
-                batch.words.say("offset").say(field(&of)).number(next);
+                batch.args.push("offset").push(field(&of)).number(next);
                 moves.insert(of, next);
             }
         }
@@ -284,7 +284,7 @@ impl<'a> Part<'a> {
         Ok(Draft {
             id,
             checks,
-            words: batch.words,
+            args: batch.args,
             applied: batch.applied,
             filled: batch.filled,
             moves,

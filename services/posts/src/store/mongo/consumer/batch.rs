@@ -71,7 +71,7 @@ pub(super) struct Batch<'a, H: Handler> {
     pub processed: Vec<RowDoc>,
     /// Rows that are no longer parked.
     pub waited: Vec<String>,
-    pub letters: Vec<EventDoc>,
+    pub dead_letters: Vec<EventDoc>,
     pub applied: Applied,
 }
 
@@ -94,7 +94,7 @@ impl<'a, H: Handler> Batch<'a, H> {
             parked: Vec::new(),
             processed: Vec::new(),
             waited: Vec::new(),
-            letters: Vec::new(),
+            dead_letters: Vec::new(),
             applied: Applied::default(),
         }
     }
@@ -339,10 +339,11 @@ impl<'a, H: Handler> Batch<'a, H> {
         known.park(reason, &text, attempts, retry_at, now);
         if reason != Reason::Retrying {
             self.applied.dead += 1;
-            let letter = give_up(shared.group, &key.key, record, reason, attempts, &text);
+            let dead_letter = give_up(shared.group, &key.key, record, reason, attempts, &text);
             let event_type = event_type_of(record);
-            let letter = EventDoc::new(&shared.mongo, clock.id(), &event_type, 0, &letter);
-            self.letters.push(letter);
+            let dead_letter =
+                EventDoc::new(&shared.mongo, clock.id(), &event_type, 0, &dead_letter);
+            self.dead_letters.push(dead_letter);
         }
     }
 }

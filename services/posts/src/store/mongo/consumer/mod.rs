@@ -25,9 +25,9 @@
 //! anew, on what the first one left.
 
 mod batch;
+pub(super) mod data_migration;
 mod drain;
 mod keys;
-pub(super) mod moving;
 mod operator;
 mod rows;
 mod write;

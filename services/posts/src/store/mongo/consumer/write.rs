@@ -10,7 +10,7 @@ use sql::{FaultPoint, StoreError};
 
 use super::super::error::{failed, is_duplicate};
 use super::super::posts::unwritable;
-use super::super::{LETTERS, Mongo};
+use super::super::{DEAD_LETTERS, Mongo};
 use super::batch::{Batch, Moves};
 use super::rows::{self, RowDoc};
 use super::{BatchError, Handler, OFFSETS, keys};
@@ -29,13 +29,13 @@ impl<H: Handler> Batch<'_, H> {
             .partition(|row| waited.contains(&row.id));
         rows::store_waiting(&mongo, &parked).await?;
         faults.after(2)?;
-        let letters = self.write_letters(&mongo).await?;
+        let dead_letters = self.write_dead_letters(&mongo).await?;
         faults.after(3)?;
         let known = std::mem::take(&mut self.keys).into_values();
         if !keys::store(&mongo, known).await? {
             return Err(BatchError::Overtaken(Applied::default()));
         }
-        mongo.hand_over(letters);
+        mongo.hand_over(dead_letters);
         faults.after(4)?;
         let gone = gone.into_iter().map(RowDoc::done);
         self.processed.extend(gone);
@@ -76,19 +76,19 @@ impl<H: Handler> Batch<'_, H> {
         Ok(())
     }
 
-    async fn write_letters(&mut self, mongo: &Mongo) -> Result<Vec<Pending>, BatchError> {
+    async fn write_dead_letters(&mut self, mongo: &Mongo) -> Result<Vec<Pending>, BatchError> {
         let mut documents: Vec<Document> = Vec::new();
-        let mut letters = Vec::new();
-        for letter in std::mem::take(&mut self.letters) {
-            let pending = [to_bson(&letter).map_err(unwritable)?];
-            documents.push(doc! {"_id": &letter.id, "pending": pending.to_vec()});
-            letters.push(letter.pending().map_err(BatchError::Away)?);
+        let mut dead_letters = Vec::new();
+        for dead_letter in std::mem::take(&mut self.dead_letters) {
+            let pending = [to_bson(&dead_letter).map_err(unwritable)?];
+            documents.push(doc! {"_id": &dead_letter.id, "pending": pending.to_vec()});
+            dead_letters.push(dead_letter.pending().map_err(BatchError::Away)?);
         }
         if !documents.is_empty() {
-            let inserted = mongo.collection(LETTERS).insert_many(documents).await;
+            let inserted = mongo.collection(DEAD_LETTERS).insert_many(documents).await;
             inserted.map_err(failed)?;
         }
-        Ok(letters)
+        Ok(dead_letters)
     }
 
     async fn write_positions(&mut self, mongo: &Mongo, moves: &Moves) -> Result<(), BatchError> {

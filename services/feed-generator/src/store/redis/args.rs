@@ -2,18 +2,18 @@
 
 /// The arguments of a script, in its order.
 #[derive(Debug, Default)]
-pub struct Words(Vec<Vec<u8>>);
+pub struct Args(Vec<Vec<u8>>);
 
-impl Words {
-    /// Adds the argument `word`.
-    pub fn say(&mut self, word: impl Into<Vec<u8>>) -> &mut Self {
-        self.0.push(word.into());
+impl Args {
+    /// Adds one argument.
+    pub fn push(&mut self, argument: impl Into<Vec<u8>>) -> &mut Self {
+        self.0.push(argument.into());
         self
     }
 
     /// Adds the argument `number` as text.
     pub fn number(&mut self, number: i64) -> &mut Self {
-        self.say(number.to_string())
+        self.push(number.to_string())
     }
 
     /// True if there are no arguments.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use blocks::consumer::Reason;
+use blocks::data_migration::{Rows, Side};
 use blocks::error::BoxError;
-use blocks::moving::{Rows, Side};
 use chrono::{DateTime, Utc};
 use events::topic;
 use futures::TryStreamExt;
@@ -14,8 +14,8 @@ use mongodb::bson::{doc, to_document};
 use sql::Db;
 use sql::log::TopicLog;
 
+use super::super::data_migration::{row, sqlite};
 use super::super::document::date;
-use super::super::moving::{row, sqlite};
 use super::keys::{Key, KeyDoc, ParkedDoc};
 use super::rows::RowDoc;
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use blocks::data_migration::{Key as Field, Row, Rows, Side, Target};
 use blocks::error::BoxError;
 use blocks::extract::Keyset;
-use blocks::moving::{Key as Field, Row, Rows, Side, Target};
 use redis::Pipeline;
 
 use super::{LAST, Of, bound, entry, name, stream, text};
@@ -14,9 +14,9 @@ use crate::consumer::TOPICS;
 use crate::domain::Stream;
 use crate::render::Rendered;
 use crate::store::redis::RedisFeed;
-use crate::store::redis::group::moving::Key;
+use crate::store::redis::args::Args;
+use crate::store::redis::group::data_migration::Key;
 use crate::store::redis::projection::member;
-use crate::store::redis::words::Words;
 
 /// The keys in Redis.
 pub(super) struct There {
@@ -155,16 +155,16 @@ impl There {
         }
     }
 
-    async fn say(&self, words: Words) -> Result<(), BoxError> {
-        if words.is_empty() {
+    async fn write(&self, args: Args) -> Result<(), BoxError> {
+        if args.is_empty() {
             return Ok(());
         }
-        self.feed.group().say(words).await
+        self.feed.group().write(args).await
     }
 
     /// Puts entries in, as their events would, and sets the bounds behind them.
     async fn put(&self, rows: Vec<Row>) -> Result<(), BoxError> {
-        let mut words = Words::default();
+        let mut args = Args::default();
         for row in rows {
             let [Field::Number(of), Field::Number(kind), ..] = row.key[..] else {
                 return Err("no row of a stream".into());
@@ -176,19 +176,19 @@ impl There {
                     id: post_id,
                 } = entry.place();
                 let user = entry.user_id();
-                words.say("put").say(member(post_id, user)).number(user);
+                args.push("put").push(member(post_id, user)).number(user);
                 // Nothing is being made anew, so when it happened and which version it is are not asked.
-                words.number(created_ms).number(created_ms).number(0);
-                words.say(row.text);
+                args.number(created_ms).number(created_ms).number(0);
+                args.push(row.text);
             } else {
-                self.say(std::mem::take(&mut words)).await?;
+                self.write(std::mem::take(&mut args)).await?;
                 let (bounds, name) = (self.feed.key("bounds"), name(stream(of)));
                 let _: i64 = self
                     .ask(|pipeline| pipeline.hset(bounds, name, row.text))
                     .await?;
             }
         }
-        self.say(words).await
+        self.write(args).await
     }
 }
 
@@ -224,27 +224,28 @@ impl Target for There {
             return self.put(rows).await;
         }
         let clock = Arc::clone(&self.feed.inner.settings.clock);
-        let mut words = Words::default();
+        let mut args = Args::default();
         let mut fields: Vec<(String, String)> = Vec::new();
         for row in rows {
             match (self.of, &row.key[..]) {
                 (Of::Names, [Field::Number(user)]) => {
-                    words.say("name").number(*user).say(row.text);
-                    words.say(clock.id().to_string());
+                    args.push("name").number(*user).push(row.text);
+                    args.push(clock.id().to_string());
                 }
                 (Of::Closed, [Field::Number(user)]) => {
-                    words.say("close").number(*user).say(clock.id().to_string());
+                    args.push("close")
+                        .number(*user)
+                        .push(clock.id().to_string());
                 }
                 (Of::Versions, [Field::Text(topic), Field::Text(key)]) => {
-                    words.say("versions").say(topic.as_str()).number(2);
-                    words.say(key.as_str()).say(row.text);
+                    args.push("versions").push(topic.as_str()).number(2);
+                    args.push(key.as_str()).push(row.text);
                 }
                 (Of::Waiting, [Field::Text(topic), Field::Text(key), Field::Number(version)]) => {
-                    words
-                        .say("park")
-                        .say(format!("{topic}/{key}"))
+                    args.push("park")
+                        .push(format!("{topic}/{key}"))
                         .number(*version);
-                    words.say(row.text);
+                    args.push(row.text);
                 }
                 (Of::Parked, [Field::Text(topic), Field::Text(key)]) => {
                     fields.push((format!("{topic}/{key}"), row.text));
@@ -264,6 +265,6 @@ impl Target for There {
                 .ask(|pipeline| pipeline.hset_multiple(hash, &fields))
                 .await?;
         }
-        self.say(words).await
+        self.write(args).await
     }
 }

@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use blocks::consumer::Reason;
+use blocks::data_migration::{Key as Field, Row, Rows, Side};
 use blocks::error::BoxError;
 use blocks::extract::Keyset;
-use blocks::moving::{Key as Field, Row, Rows, Side};
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use sql::{Conn, Db, Reader, SqliteConn, StoreError};
@@ -13,7 +13,7 @@ use sqlx::AssertSqlSafe;
 use super::{LAST, Of, bound, entry, text};
 use crate::domain::Stream;
 use crate::render::Rendered;
-use crate::store::redis::group::moving::Block;
+use crate::store::redis::group::data_migration::Block;
 use crate::store::redis::projection::{KEPT, member};
 use crate::store::rows::{Columns, NOT_CLOSED};
 

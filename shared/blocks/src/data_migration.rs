@@ -128,7 +128,7 @@ pub struct Part {
 
 /// Why a part can't be moved.
 #[derive(Debug, thiserror::Error)]
-pub enum MoveError {
+pub enum MigrateError {
     /// The target is used by somebody else, or was.
     #[error("{part}: {key} is there and did not come from here")]
     Foreign {
@@ -207,7 +207,7 @@ impl Part {
     ///
     /// # Errors
     /// When the target has what is not here, or a side can't be read.
-    pub async fn compare(&self, seen: &(dyn Fn() + Sync)) -> Result<Compared, MoveError> {
+    pub async fn compare(&self, seen: &(dyn Fn() + Sync)) -> Result<Compared, MigrateError> {
         self.walk(seen, None).await
     }
 
@@ -215,7 +215,7 @@ impl Part {
     ///
     /// # Errors
     /// As [`Part::compare`], and when the target does not take a row.
-    pub async fn copy(&self, written: &(dyn Fn() + Sync)) -> Result<u64, MoveError> {
+    pub async fn copy(&self, written: &(dyn Fn() + Sync)) -> Result<u64, MigrateError> {
         let compared = self.walk(&|| {}, Some(written)).await?;
         Ok(compared.missing())
     }
@@ -224,13 +224,13 @@ impl Part {
         &self,
         seen: &(dyn Fn() + Sync),
         copies: Option<&(dyn Fn() + Sync)>,
-    ) -> Result<Compared, MoveError> {
+    ) -> Result<Compared, MigrateError> {
         let (here_out, here) = mpsc::channel(AHEAD);
         let (there_out, there) = mpsc::channel(AHEAD);
         let read = async |side: &dyn Side, rows: Sender<Option<Row>>, name| {
             let rows = Rows(rows);
             let done = side.read(&rows).await;
-            done.map_err(|cause| MoveError::Read {
+            done.map_err(|cause| MigrateError::Read {
                 part: self.name.clone(),
                 side: name,
                 cause,
@@ -289,8 +289,8 @@ impl Reading {
         }
     }
 
-    async fn next(&mut self, part: &str) -> Result<Option<Row>, MoveError> {
-        let row = self.rows.recv().await.ok_or_else(|| MoveError::Read {
+    async fn next(&mut self, part: &str) -> Result<Option<Row>, MigrateError> {
+        let row = self.rows.recv().await.ok_or_else(|| MigrateError::Read {
             part: part.to_owned(),
             side: self.name,
             cause: "it broke off".into(),
@@ -299,7 +299,7 @@ impl Reading {
             return Ok(None);
         };
         if self.last.as_ref().is_some_and(|last| *last >= row.key) {
-            return Err(MoveError::Order {
+            return Err(MigrateError::Order {
                 part: part.to_owned(),
                 key: row.named(),
                 side: self.name,
@@ -332,7 +332,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    async fn run(&mut self, seen: &(dyn Fn() + Sync)) -> Result<(), MoveError> {
+    async fn run(&mut self, seen: &(dyn Fn() + Sync)) -> Result<(), MigrateError> {
         let walked = self.both(seen).await;
         // Whoever still reads is told that nobody wants more.
         self.here.rows.close();
@@ -340,7 +340,7 @@ impl Walk<'_> {
         walked
     }
 
-    async fn both(&mut self, seen: &(dyn Fn() + Sync)) -> Result<(), MoveError> {
+    async fn both(&mut self, seen: &(dyn Fn() + Sync)) -> Result<(), MigrateError> {
         let part = self.part.name.as_str();
         let mut there = self.there.next(part).await?;
         while let Some(row) = self.here.next(part).await? {
@@ -353,7 +353,7 @@ impl Walk<'_> {
                     there = self.there.next(part).await?;
                 }
                 (Ordering::Equal, Some(other)) => {
-                    return Err(MoveError::Differs {
+                    return Err(MigrateError::Differs {
                         part: part.to_owned(),
                         key: other.named(),
                     });
@@ -365,14 +365,14 @@ impl Walk<'_> {
         there.map_or(Ok(()), |foreign| Err(self.foreign(&foreign)))
     }
 
-    fn foreign(&self, row: &Row) -> MoveError {
-        MoveError::Foreign {
+    fn foreign(&self, row: &Row) -> MigrateError {
+        MigrateError::Foreign {
             part: self.part.name.clone(),
             key: row.named(),
         }
     }
 
-    async fn missing(&mut self, row: Row) -> Result<(), MoveError> {
+    async fn missing(&mut self, row: Row) -> Result<(), MigrateError> {
         if self.copies.is_none() {
             return Ok(());
         }
@@ -384,7 +384,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    async fn flush(&mut self) -> Result<(), MoveError> {
+    async fn flush(&mut self) -> Result<(), MigrateError> {
         let rows = std::mem::take(&mut self.batch);
         self.bytes = 0;
         if rows.is_empty() {
@@ -392,7 +392,7 @@ impl Walk<'_> {
         }
         let count = rows.len();
         let inserted = self.part.target.insert(rows).await;
-        inserted.map_err(|cause| MoveError::Write {
+        inserted.map_err(|cause| MigrateError::Write {
             part: self.part.name.clone(),
             cause,
         })?;

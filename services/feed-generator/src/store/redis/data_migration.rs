@@ -1,4 +1,4 @@
-//! What the streams in a SQLite file are in Redis, for the one who moves there: see [`blocks::moving`].
+//! What the streams in a SQLite file are in Redis, for the one who moves there: see [`blocks::data_migration`].
 //!
 //! | from | to |
 //! |---|---|
@@ -13,8 +13,8 @@
 mod source;
 mod target;
 
+use blocks::data_migration::{Key as Field, Nothing, Part, Row, Side};
 use blocks::extract::Keyset;
-use blocks::moving::{Key as Field, Nothing, Part, Row, Side};
 use sql::Db;
 use uuid::Uuid;
 

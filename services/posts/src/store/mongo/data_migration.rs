@@ -1,4 +1,4 @@
-//! The data migration of posts from a SQLite file to MongoDB: see [`blocks::moving`].
+//! The data migration of posts from a SQLite file to MongoDB: see [`blocks::data_migration`].
 //!
 //! | from | to |
 //! |---|---|
@@ -9,8 +9,8 @@
 //! Tags are in the documents. All events must be published before: documents arrive without any.
 
 use async_trait::async_trait;
+use blocks::data_migration::{Key, Nothing, Part, Row, Rows, Side, Target};
 use blocks::error::BoxError;
-use blocks::moving::{Key, Nothing, Part, Row, Rows, Side, Target};
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc, to_document};
@@ -18,10 +18,10 @@ use sql::{Conn, Db, Reader, SqliteConn, StoreError};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::consumer::{self, moving as group};
+use super::consumer::{self, data_migration as group};
 use super::document::{AuthorDoc, PostDoc, RequestDoc, date};
 use super::error::failed;
-use super::{AUTHORS, LETTERS, Mongo, POSTS};
+use super::{AUTHORS, DEAD_LETTERS, Mongo, POSTS};
 use crate::NAME;
 
 /// All parts of the migration from the SQLite file `from` to `to`.
@@ -41,7 +41,7 @@ pub fn parts(from: &Db, to: &Mongo) -> Vec<Part> {
         part(consumer::INBOX, Box::new(group::Inbox(from.clone()))),
         part(consumer::COUNTERS, Box::new(group::Counters(from.clone()))),
         part(consumer::OFFSETS, Box::new(Nothing)),
-        part(LETTERS, Box::new(Nothing)),
+        part(DEAD_LETTERS, Box::new(Nothing)),
     ]
 }
 

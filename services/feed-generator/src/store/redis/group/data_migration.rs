@@ -4,12 +4,12 @@ pub(in super::super) use super::keys::{Block, Key};
 
 use blocks::error::BoxError;
 
-use super::super::words::Words;
+use super::super::args::Args;
 use super::Group;
 
 impl Group {
     /// Runs `words` without checks: for a group that nobody runs yet.
-    pub(in super::super) async fn say(&self, words: Words) -> Result<(), BoxError> {
-        self.run(&[], words).await.map(drop)
+    pub(in super::super) async fn write(&self, args: Args) -> Result<(), BoxError> {
+        self.run(&[], args).await.map(drop)
     }
 }

@@ -54,8 +54,8 @@ async fn a_dead_letter_is_published_and_leaves_the_outbox() {
     published.await.unwrap();
     stop.cancel();
     tasks.join_all().await;
-    let extents = world.log.extents(&name).await.unwrap();
-    let count: i64 = extents.iter().map(|extent| extent.next).sum();
+    let watermarks = world.log.watermarks(&name).await.unwrap();
+    let count: i64 = watermarks.iter().map(|watermark| watermark.next).sum();
     assert_eq!(count, 2);
 }
 
@@ -110,13 +110,13 @@ async fn letters_come_in_order_by_pages_and_one_that_the_bus_never_takes_is_set_
 #[ignore = "needs TEST_REDIS_URL"]
 async fn an_operator_sees_what_waits_and_what_was_refused() {
     let (world, outbox) = given_up().await;
-    let letters = world.backend.as_redis().feed().letters();
+    let dead_letters = world.backend.as_redis().feed().dead_letters();
     let all = outbox.pending(None, Place::START, 10).await.unwrap();
     outbox
         .mark_refused(all[0].place, "too {large")
         .await
         .unwrap();
-    let rows = letters.latest(10).await.unwrap();
+    let rows = dead_letters.latest(10).await.unwrap();
     let seen: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -136,7 +136,7 @@ async fn an_operator_sees_what_waits_and_what_was_refused() {
     );
     assert_eq!(rows[1].topic, all[0].message.topic);
     assert_eq!(rows[1].key, all[0].message.key);
-    assert_eq!(letters.latest(1).await.unwrap(), rows[..1]);
-    assert_eq!(letters.refused().await.unwrap(), 1);
-    assert_eq!(letters.republish(rows[1].created_at).await.unwrap(), 0);
+    assert_eq!(dead_letters.latest(1).await.unwrap(), rows[..1]);
+    assert_eq!(dead_letters.refused().await.unwrap(), 1);
+    assert_eq!(dead_letters.republish(rows[1].created_at).await.unwrap(), 0);
 }

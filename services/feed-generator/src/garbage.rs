@@ -15,7 +15,7 @@ const PAGE: i64 = 500;
 
 /// The owner of garbage rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Left {
+enum Owner {
     /// Generations that are neither shown nor built.
     Generations,
     /// A closed account.
@@ -24,11 +24,11 @@ enum Left {
 
 /// The owners that have, or may have, garbage rows.
 #[derive(Debug, Default)]
-pub struct Leftovers {
-    known: Mutex<BTreeSet<Left>>,
+pub struct Garbage {
+    known: Mutex<BTreeSet<Owner>>,
 }
 
-impl Leftovers {
+impl Garbage {
     /// Loads what an earlier process left.
     ///
     /// # Errors
@@ -50,9 +50,9 @@ impl Leftovers {
         )
         .fetch_all(&mut *conn)
         .await)?;
-        let authors = of_authors.into_iter().map(Left::Author);
+        let authors = of_authors.into_iter().map(Owner::Author);
         let known = authors
-            .chain(of_generations.map(|_| Left::Generations))
+            .chain(of_generations.map(|_| Owner::Generations))
             .collect();
         Ok(Self {
             known: Mutex::new(known),
@@ -66,7 +66,7 @@ impl Leftovers {
 
     /// Notes that this write leaves the rows of a generation.
     pub(crate) fn of_generation(self: &Arc<Self>, tx: &mut Tx) {
-        self.note(tx, Left::Generations);
+        self.note(tx, Owner::Generations);
     }
 
     /// Drops the first page of rows of an account that this write closes: mostly all of them.
@@ -75,7 +75,7 @@ impl Leftovers {
         tx: &mut Tx,
         user_id: i64,
     ) -> Result<(), StoreError> {
-        let left = Left::Author(user_id);
+        let left = Owner::Author(user_id);
         if drop_page_of(tx, left).await? {
             self.note(tx, left);
         }
@@ -84,11 +84,11 @@ impl Leftovers {
 
     /// Notes it now, since the commit's answer may be lost, and again after the commit, since a
     /// page may be dropped in between.
-    fn note(self: &Arc<Self>, tx: &mut Tx, left: Left) {
+    fn note(self: &Arc<Self>, tx: &mut Tx, left: Owner) {
         self.known.lock().insert(left);
-        let leftovers = Arc::clone(self);
+        let garbage = Arc::clone(self);
         tx.after_commit(move || {
-            leftovers.known.lock().insert(left);
+            garbage.known.lock().insert(left);
         });
     }
 
@@ -119,9 +119,9 @@ async fn generations<S: Source>(source: &mut S) -> Result<(i64, i64), StoreError
 
 /// Drops a page; true when there may be more. The same write checks that the rows are hidden, since
 /// the write that was to hide them may have been undone.
-async fn drop_page_of(tx: &mut Tx, left: Left) -> Result<bool, StoreError> {
+async fn drop_page_of(tx: &mut Tx, left: Owner) -> Result<bool, StoreError> {
     let dropped = match left {
-        Left::Generations => {
+        Owner::Generations => {
             let (serving, building) = generations(tx).await?;
             on!(tx, conn => sqlx::query(
                 "delete from entries where (post_id, generation) in (
@@ -135,7 +135,7 @@ async fn drop_page_of(tx: &mut Tx, left: Left) -> Result<bool, StoreError> {
             .await
             .map(|done| done.rows_affected()))?
         }
-        Left::Author(user_id) => on!(tx, conn => sqlx::query(
+        Owner::Author(user_id) => on!(tx, conn => sqlx::query(
             "delete from entries where (post_id, generation) in (
                 select e.post_id, e.generation from entries e
                 where e.user_id = $1

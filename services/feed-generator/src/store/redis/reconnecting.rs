@@ -16,7 +16,7 @@ const CONNECT: Duration = Duration::from_millis(500);
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 /// A reconnecting connection to a server, which need not be up yet.
-pub(super) struct Way {
+pub(super) struct Reconnecting {
     client: Client,
     patience: Duration,
     current: Mutex<Current>,
@@ -27,7 +27,7 @@ struct Current {
     since: Instant,
 }
 
-impl Way {
+impl Reconnecting {
     /// Connects to the server of `client`; answers may take up to `patience`.
     pub(super) fn new(client: &Client, patience: Duration) -> RedisResult<Self> {
         let current = Current {
