@@ -143,13 +143,7 @@ async fn every_path_answers_with_and_without_a_trailing_slash() {
     assert_eq!(index["name"], "rookery");
     assert_eq!(index["links"]["docs"], "/docs");
     let health = rookery.get("/health", None).await.expect(200);
-    for service in [
-        "auth",
-        "user-profile",
-        "posts",
-        "feed-generator",
-        "notification",
-    ] {
+    for service in gateway::roster::ROSTER.iter().map(|of| of.name) {
         assert_eq!(health["services"][service], "ok", "{health}");
     }
     let metrics = rookery.get("/metrics", None).await.text();

@@ -6,27 +6,23 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::world::Folder;
+use gateway::roster::ROSTER;
+use service::Definition;
 
-const SERVICES: [&str; 5] = [
-    "auth",
-    "user-profile",
-    "posts",
-    "feed-generator",
-    "notification",
-];
+use crate::world::Folder;
 
 /// All services at `address`; the one called `away` where nobody listens.
 fn at(address: &str, away: Option<&str>) -> String {
-    let one = |service: &&str| {
-        let address = if Some(*service) == away {
+    let one = |service: &&Definition| {
+        let service = service.name;
+        let address = if Some(service) == away {
             "127.0.0.1:1"
         } else {
             address
         };
         format!("{service}=http://{address}")
     };
-    let all: Vec<String> = SERVICES.iter().map(one).collect();
+    let all: Vec<String> = ROSTER.iter().map(one).collect();
     all.join(",")
 }
 
@@ -37,7 +33,7 @@ async fn the_front_says_how_all_services_are_and_documents_them_in_one() {
     let front = folder.front(&at(rookery.client.address(), None)).await;
     let health = front.get("/health", None).await.expect(200);
     assert_eq!(health["status"], "ok", "{health}");
-    for service in SERVICES {
+    for service in ROSTER.iter().map(|of| of.name) {
         assert_eq!(health["services"][service], "ok", "{health}");
     }
     for path in [

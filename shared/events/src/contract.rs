@@ -46,7 +46,7 @@ pub trait Event: Serialize + DeserializeOwned {
 }
 
 /// The events of one topic, whose key is one of their fields. It makes the structs and their [`Event`], the
-/// list `TYPES`, and the test that holds each to its golden file. The recipe is at the top of the crate.
+/// list `CONTRACT`, and the test that holds each to its golden file. The recipe is at the top of the crate.
 macro_rules! events {
     (
         on $topic:path, by $key:ident;
@@ -74,8 +74,8 @@ macro_rules! events {
             }
         )*
 
-        /// The types of the events of this topic.
-        pub const TYPES: &[&str] = &[$($type),*];
+        /// This topic, and the types of its events.
+        pub const CONTRACT: (&crate::Topic, &[&str]) = (&$topic, &[$($type),*]);
 
         #[cfg(test)]
         #[test]

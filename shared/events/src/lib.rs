@@ -41,5 +41,10 @@ pub use envelope::{Context, Envelope, Headers, Malformed, Message, Value, header
 pub use topic::{Cleanup, Topic, dead_letter_topic};
 pub use trace::Traceparent;
 
-/// The types of all events, topic by topic.
-pub const ALL: &[&[&str]] = &[posts::TYPES, profiles::TYPES, users::TYPES];
+/// Every topic that a service publishes to, and the types of its events.
+pub const ALL: &[(&Topic, &[&str])] = &[posts::CONTRACT, profiles::CONTRACT, users::CONTRACT];
+
+/// The topics of [`ALL`].
+pub fn topics() -> impl Iterator<Item = &'static Topic> {
+    ALL.iter().map(|(topic, _)| *topic)
+}

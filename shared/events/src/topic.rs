@@ -53,9 +53,6 @@ pub const USERS: Topic = weekly("user.events", 3);
 /// Events of profiles.
 pub const PROFILES: Topic = weekly("profile.events", 3);
 
-/// Every topic a service publishes to.
-pub const ALL: &[Topic] = &[POSTS, USERS, PROFILES];
-
 /// The name of the dead-letter topic for consumers of `topic`.
 ///
 /// ```

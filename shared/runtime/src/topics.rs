@@ -107,5 +107,5 @@ impl Topics {
 }
 
 fn known(name: &str) -> Option<&'static Topic> {
-    events::topic::ALL.iter().find(|topic| topic.name == name)
+    events::topics().find(|topic| topic.name == name)
 }

@@ -49,8 +49,8 @@ impl ConsumerStatus {
 
 /// True if a topic keeps only the last record of each key.
 fn is_compacted(topic: &str) -> bool {
-    let mut known = events::topic::ALL.iter();
-    known.any(|known| known.name == topic && matches!(known.cleanup, Cleanup::Compact { .. }))
+    events::topics()
+        .any(|known| known.name == topic && matches!(known.cleanup, Cleanup::Compact { .. }))
 }
 
 /// Records of `topic` that the group of `store` has not taken in.

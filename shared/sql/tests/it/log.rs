@@ -169,12 +169,12 @@ async fn a_group_that_stands_behind_the_end_of_the_log_starts_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_who_make_the_same_topics_at_once_make_one() {
     let mut adapter = LogAdapter::open().await;
-    let specs: Vec<TopicSpec> = events::topic::ALL.iter().map(TopicSpec::from).collect();
+    let specs: Vec<TopicSpec> = events::topics().map(TopicSpec::from).collect();
     let bus = adapter.bus();
     for made in join_all((0..8).map(|_| bus.ensure_topics(&specs))).await {
         made.unwrap();
     }
-    let mut names: Vec<&str> = events::topic::ALL.iter().map(|topic| topic.name).collect();
+    let mut names: Vec<&str> = events::topics().map(|topic| topic.name).collect();
     names.sort_unstable();
     for _ in 0..2 {
         let listed = adapter.bus().topics().await.unwrap();

@@ -8,7 +8,6 @@ use blocks::consumer::Reason;
 use blocks::data_migration::{Rows, Side};
 use blocks::error::BoxError;
 use chrono::{DateTime, Utc};
-use events::topic;
 use futures::TryStreamExt;
 use mongodb::bson::{doc, to_document};
 use sql::Db;
@@ -76,8 +75,9 @@ pub(in super::super) struct Keys(pub Db);
 #[async_trait]
 impl Side for Keys {
     async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
-        let topics = topic::ALL.iter();
-        let partitions = topics.map(|topic| (topic.name, topic.partitions)).collect();
+        let partitions = events::topics()
+            .map(|topic| (topic.name, topic.partitions))
+            .collect();
         let mut reader = self.0.read().await?;
         let mut found = sqlx::query_as::<_, KeyRow>(
             "select k.consumer_group, k.topic, k.key, v.version, p.id as number, p.partition,
