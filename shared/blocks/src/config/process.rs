@@ -51,13 +51,13 @@ settings! {
     /// `ENVIRONMENT`.
     pub environment: Environment = Setting::new(
         "ENVIRONMENT", "development", "`production` refuses weak and absent secrets",
-        Environment::NAMES, Environment::parse,
+        "development or production", Environment::parse,
     );
     /// `SQLITE_DURABILITY`.
     pub sqlite_durability: Durability = Setting::new(
         "SQLITE_DURABILITY", "full",
         "an acknowledged write survives a power cut; with `process` only a crash of the process, which is cheaper",
-        Durability::NAMES, Durability::parse,
+        "full (survives a power cut) or process (survives a crash of the process)", Durability::parse,
     );
     /// `CORS_ALLOW_ORIGINS`; `*` for all, empty for none.
     pub cors_allow_origins: Vec<String> = Setting::new(
@@ -91,7 +91,7 @@ settings! {
     );
     /// `LOG_FORMAT`.
     pub log_format: LogFormat = Setting::new(
-        "LOG_FORMAT", "human", "`human` or `json`", LogFormat::NAMES, LogFormat::parse,
+        "LOG_FORMAT", "human", "`human` or `json`", "human or json", LogFormat::parse,
     );
     /// `LOGGING_ENABLED`.
     pub logging_enabled: bool = Setting::switch("LOGGING_ENABLED", "true", "log at all");
