@@ -64,7 +64,7 @@ pub fn build(
         router = router.merge(endpoints);
         documents.push((openapi, service.routes));
         kit = kit.naming(service.name, service.routes);
-        health = health.with(service);
+        health = health.checking(service.name, service.checks.clone());
     }
     health = health.checking("event-log", events);
     let openapi = docs::merge("Rookery", VERSION, documents);

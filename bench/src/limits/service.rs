@@ -1,12 +1,11 @@
-//! A service that does nothing: the kit, and the guard that checks who the gateway says is calling.
+//! A service that does nothing: the kit, and the layer that checks who the gateway says is calling.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::get;
 use blocks::config::Config;
-use blocks::gateway::Table;
-use blocks::identity::headers::Guard;
+use blocks::gateway::{Gateway, Table};
 use blocks::identity::{AssertionVerifier, ISSUER};
 use blocks::kit::{self, Kit, Limits};
 use blocks::metrics::Metrics;
@@ -25,7 +24,8 @@ pub async fn serve(port: u16, path: &str, auth_url: &str) -> anyhow::Result<()> 
         .route("/", get(async || {}))
         .route(path, get(nothing));
     let kit = Kit::new("limit", limits.clone(), Metrics::new());
-    let app = kit.wrap_with(router, Guard::new(Table::default(), verifier));
+    let gateway = Gateway::behind_another(Table::default(), verifier);
+    let app = kit.wrap_with(router, gateway);
     let never = CancellationToken::new();
     kit::serve(super::http::listen(port).await?, app, &limits, never).await?;
     Ok(())

@@ -119,6 +119,6 @@ fn in_compose(of: &Definition, number: usize) -> Value {
         settings => settings.collect::<Vec<Value>>(),
         size => size(of),
         // A password's hash keeps a core to itself.
-        cpus => if of.signs() { "2.0" } else { "1.0" },
+        cpus => if of.signs_with.is_some() { "2.0" } else { "1.0" },
     }
 }

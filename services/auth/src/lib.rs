@@ -295,6 +295,7 @@ pub static DEFINITION: Definition = Definition {
     ],
     migrations: MIGRATIONS,
     settings: &[&SECRET_KEY, &ACCESS_TOKEN_SECONDS],
+    signs_with: Some(&SECRET_KEY),
     // Password hashes take 19 MiB each while they are made.
     size: Size {
         cpu_millis: 200,

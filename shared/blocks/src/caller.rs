@@ -1,53 +1,28 @@
 //! Who is calling, once the gateway has found out.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What an account may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Everything.
-    Admin,
-    /// Its own things.
-    User,
-    /// Reading only.
-    Guest,
-}
-
-impl Role {
-    /// As it is stored and sent.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::User => "user",
-            Self::Guest => "guest",
-        }
+named! {
+    /// What an account may do.
+    #[derive(Hash, Serialize, Deserialize, utoipa::ToSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Role {
+        /// Everything.
+        Admin = "admin",
+        /// Its own things.
+        User = "user",
+        /// Reading only.
+        Guest = "guest",
     }
 }
 
 impl fmt::Display for Role {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.as_str())
-    }
-}
-
-/// A role that does not exist.
-#[derive(Debug, thiserror::Error)]
-#[error("no role {0:?}: it is admin, user or guest")]
-pub struct UnknownRole(String);
-
-impl FromStr for Role {
-    type Err = UnknownRole;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Admin, Self::User, Self::Guest]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or_else(|| UnknownRole(text.to_owned()))
     }
 }
 

@@ -4,67 +4,21 @@
 //! A [`Setting`] belongs to its reader: the process's own are in [`process`], those of a service in its
 //! definition. A process loads its own and those of its services.
 
-mod parts;
 pub mod process;
 mod setting;
 mod source;
 mod values;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-pub use process::PROCESS;
-pub use setting::{AnySetting, Setting, Settings, help};
+pub use process::{Config, PROCESS};
+pub use setting::{AnySetting, Parts, Said, Setting, Settings, WrongPart, help};
 pub use source::Row;
 pub use values::{Durability, Environment, LogFormat, Secret};
 
 use crate::telemetry;
-use source::{Given, Sources};
-
-/// A process's configuration: its own settings as fields, those of its services by [`Config::get`].
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// `APP_NAME`.
-    pub app_name: String,
-    /// `HOST`.
-    pub host: String,
-    /// `PORT`: 0 takes a free one.
-    pub port: u16,
-    /// `DATA_DIR`.
-    pub data_dir: PathBuf,
-    /// `ENVIRONMENT`.
-    pub environment: Environment,
-    /// `SQLITE_DURABILITY`.
-    pub sqlite_durability: Durability,
-    /// `LOG_LEVEL`.
-    pub log_level: String,
-    /// `LOG_FORMAT`.
-    pub log_format: LogFormat,
-    /// `LOGGING_ENABLED`.
-    pub logging_enabled: bool,
-    /// `LOG_REDACTION_ENABLED`.
-    pub log_redaction_enabled: bool,
-    /// `METRICS_ENABLED`.
-    pub metrics_enabled: bool,
-    /// `METRICS_PUBLIC`.
-    pub metrics_public: bool,
-    /// `KAFKA_ENABLE_INBOX`.
-    pub kafka_enable_inbox: bool,
-    /// `CORS_ALLOW_ORIGINS`; `*` for all, empty for none.
-    pub cors_allow_origins: Vec<String>,
-    /// `BODY_LIMIT_BYTES`.
-    pub body_limit_bytes: usize,
-    /// `MAX_CONNECTIONS`.
-    pub max_connections: usize,
-    /// `REQUEST_TIMEOUT_SECONDS`.
-    pub request_timeout: Duration,
-    /// `GRACE_SECONDS`.
-    pub grace: Duration,
-    values: Vec<Value>,
-    unknown: Vec<Unknown>,
-}
+use source::Given;
 
 /// A setting in force, with its value.
 #[derive(Clone)]
@@ -83,7 +37,7 @@ impl std::fmt::Debug for Value {
 impl Value {
     fn row(&self) -> Row {
         let value = match self.said.expose() {
-            said if self.of.is_secret() && !said.trim().is_empty() => source::MASK,
+            said if self.of.is_secret() && !said.is_empty() => source::MASK,
             said => said,
         };
         Row {
@@ -93,18 +47,18 @@ impl Value {
         }
     }
 
-    /// The error about a wrong value, with the valid ones.
-    fn refuse(&self) -> ConfigError {
+    /// The error about a wrong value.
+    fn refuse(&self, expected: &str) -> ConfigError {
         let row = self.row();
         ConfigError::Value {
             name: row.name,
-            found: match row.value.trim() {
+            found: match &*row.value {
                 source::MASK => "too weak".into(),
                 "" => "not set".into(),
                 _ => format!("{:?}", row.value),
             },
             source_name: row.source,
-            expected: self.of.expected().to_owned(),
+            expected: expected.to_owned(),
         }
     }
 }
@@ -189,38 +143,13 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         more: &[&'static dyn AnySetting],
     ) -> Result<Self, ConfigError> {
-        use process as of;
-        let from = Sources::merge(file, environment, PROCESS.iter().chain(more).copied())?;
-        let values = from.values();
-        if let Some(wrong) = values
-            .iter()
-            .find(|value| !value.of.accepts(value.said.expose().trim()))
-        {
-            return Err(wrong.refuse());
+        let settings = PROCESS.iter().chain(more).copied();
+        let (values, unknown) = source::merge(file, environment, settings)?;
+        let mut all = values.iter();
+        match all.find(|value| !value.of.accepts(value.said.expose())) {
+            Some(wrong) => Err(wrong.refuse(wrong.of.expected())),
+            None => Ok(Self::of(values, unknown)),
         }
-        let unknown = from.unknown;
-        Ok(Self {
-            app_name: read(&values, &of::APP_NAME),
-            host: read(&values, &of::HOST),
-            port: read(&values, &of::PORT),
-            data_dir: read(&values, &of::DATA_DIR),
-            environment: read(&values, &of::ENVIRONMENT),
-            sqlite_durability: read(&values, &of::SQLITE_DURABILITY),
-            log_level: read(&values, &of::LOG_LEVEL),
-            log_format: read(&values, &of::LOG_FORMAT),
-            logging_enabled: read(&values, &of::LOGGING_ENABLED),
-            log_redaction_enabled: read(&values, &of::LOG_REDACTION_ENABLED),
-            metrics_enabled: read(&values, &of::METRICS_ENABLED),
-            metrics_public: read(&values, &of::METRICS_PUBLIC),
-            kafka_enable_inbox: read(&values, &of::KAFKA_ENABLE_INBOX),
-            cors_allow_origins: read(&values, &of::CORS_ALLOW_ORIGINS),
-            body_limit_bytes: read(&values, &of::BODY_LIMIT_BYTES),
-            max_connections: read(&values, &of::MAX_CONNECTIONS),
-            request_timeout: read(&values, &of::REQUEST_TIMEOUT_SECONDS),
-            grace: read(&values, &of::GRACE_SECONDS),
-            values,
-            unknown,
-        })
     }
 
     /// The value of `setting`; its default if this process was not loaded with it.
@@ -241,10 +170,7 @@ impl Config {
 
     /// The value of a secret, whatever else its type says.
     pub fn secret(&self, setting: &dyn AnySetting) -> Option<Secret> {
-        let mut values = self.values.iter();
-        let value = values.find(|value| value.of.name() == setting.name())?;
-        let said = value.said.expose().trim();
-        (!said.is_empty()).then(|| Secret::new(said))
+        said(&self.values, setting.name()).map(Secret::new)
     }
 
     /// Every setting with its value and where that came from, secrets masked.
@@ -254,10 +180,11 @@ impl Config {
 
     /// Settings composed of others, with the names of those: an error about the whole is about its parts.
     pub fn composed(&self) -> impl Iterator<Item = Row> {
-        self.show().filter(|row| {
-            let mut wholes = parts::WHOLES.iter();
-            wholes.any(|whole| row.name == whole.name && row.source == whole.parts.join(", "))
-        })
+        let composed = self.values.iter().filter(|value| {
+            let parts = value.of.parts();
+            parts.is_some_and(|parts| value.source == parts.names.join(", "))
+        });
+        composed.map(Value::row)
     }
 
     /// Environment variables that look like settings but are none.
@@ -272,8 +199,10 @@ impl Config {
     /// Names the first one.
     pub fn judge(&self) -> Result<(), ConfigError> {
         let mut keys = self.values.iter().filter(|value| value.of.is_strong());
-        match keys.find(|value| !is_strong(value.said.expose().trim())) {
-            Some(weak) if self.environment == Environment::Production => Err(weak.refuse()),
+        match keys.find(|value| !is_strong(value.said.expose())) {
+            Some(weak) if self.environment == Environment::Production => {
+                Err(weak.refuse(weak.of.expected()))
+            }
             _ => Ok(()),
         }
     }
@@ -286,9 +215,15 @@ pub fn is_strong(secret: &str) -> bool {
     bytes.len() >= SECRET_BYTES && distinct.len() >= SECRET_DISTINCT
 }
 
+/// The value of `name`, unless it is blank.
+fn said<'a>(values: &'a [Value], name: &str) -> Option<&'a str> {
+    let value = values.iter().find(|value| value.of.name() == name)?;
+    Some(value.said.expose()).filter(|said| !said.is_empty())
+}
+
 fn read<T>(values: &[Value], setting: &Setting<T>) -> T {
     let value = values.iter().find(|value| value.of.name() == setting.name);
-    let said = value.map_or(setting.default, |value| value.said.expose().trim());
+    let said = value.map_or(setting.default, |value| value.said.expose());
     (setting.parse)(said).expect("every value was judged when it was loaded")
 }
 

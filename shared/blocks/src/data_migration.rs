@@ -1,11 +1,11 @@
-//! Moving rows from one store to another, so that it can be broken off anywhere and done again.
+//! Data migration: copies rows from one store to another. It may be broken off anywhere and done again.
 //!
 //! Both sides give their rows in the order of their keys, each in one canonical text. A walk over both
-//! at once tells what is missing on the other side, and what is there that did not come from here: then
-//! nothing is written. Rows are never all in memory.
+//! finds the rows that the target lacks. If the target has rows of another origin, nothing is written.
+//! Rows are never all in memory.
 //!
 //! ```text
-//! compare ─ nothing there that is not here? ─▶ copy ─ what is missing, in batches ─▶ compare: all equal
+//! compare ─ no foreign rows there? ─▶ copy ─ the missing rows, in batches ─▶ compare: all equal
 //! ```
 
 use std::cmp::Ordering;
@@ -18,11 +18,11 @@ use uuid::Uuid;
 
 use crate::error::BoxError;
 
-/// Rows that are on their way from a side to the walk.
+/// Capacity of the channel from a side to the walk, in rows.
 const AHEAD: usize = 32;
-/// A batch has no more rows …
+/// The most rows of a batch.
 const BATCH_ROWS: usize = 500;
-/// … and not many more bytes.
+/// A batch ends with the row that reaches this size, in bytes.
 const BATCH_BYTES: usize = 1024 * 1024;
 
 /// A part of a key: numbers by size, texts byte by byte.
@@ -49,16 +49,16 @@ impl fmt::Display for Key {
 /// A row as both sides write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Which one.
+    /// Its key, unique on its side.
     pub key: Vec<Key>,
-    /// All of it, in the one form that both sides give it.
+    /// Its content, in the canonical form of both sides.
     pub text: String,
-    /// What is needed to write it and is not compared.
+    /// A value for writing it that is not compared.
     pub beside: i64,
 }
 
 impl Row {
-    /// A row with all that counts in `text`.
+    /// A row with all of its content in `text`.
     pub fn new(key: impl Into<Vec<Key>>, text: impl Into<String>) -> Self {
         Self {
             key: key.into(),
@@ -67,45 +67,49 @@ impl Row {
         }
     }
 
-    fn named(&self) -> String {
+    fn key_text(&self) -> String {
         let key: Vec<String> = self.key.iter().map(Key::to_string).collect();
         key.join("/")
     }
+
+    fn named(&self, part: &str) -> String {
+        format!("{part}: {}", self.key_text())
+    }
 }
 
-/// Takes the rows that a side reads, and `None` behind the last one: a side that breaks off must not
-/// look like one that ended.
+/// Takes the rows that a side reads. `None` follows the last one: a side that breaks off must not look
+/// like one that ended.
 #[derive(Debug)]
 pub struct Rows(Sender<Option<Row>>);
 
 impl Rows {
-    /// Gives the next row; false when nobody wants more.
+    /// Gives the next row; false when the walk has ended.
     pub async fn give(&self, row: Row) -> bool {
         self.0.send(Some(row)).await.is_ok()
     }
 }
 
-/// Where rows are.
+/// A store that rows are read from.
 #[async_trait]
 pub trait Side: Send + Sync {
-    /// Gives all rows in the ascending order of their keys, until nobody wants more.
+    /// Gives all rows in the ascending order of their keys, until the walk ends.
     ///
     /// # Errors
-    /// When the store can't be read, or has something that is no row.
+    /// When the store can't be read, or a row in it is malformed.
     async fn read(&self, rows: &Rows) -> Result<(), BoxError>;
 }
 
-/// Where rows go.
+/// A store that rows are written to.
 #[async_trait]
 pub trait Target: Side {
     /// Writes rows that are missing, in their order.
     ///
     /// # Errors
-    /// When the store refuses or can't be reached. Any part of them may be written.
+    /// When the store refuses them or can't be reached. Some of them may be written.
     async fn insert(&self, rows: Vec<Row>) -> Result<(), BoxError>;
 }
 
-/// A side with nothing on it.
+/// A side without rows.
 #[derive(Debug, Clone, Copy)]
 pub struct Nothing;
 
@@ -116,87 +120,56 @@ impl Side for Nothing {
     }
 }
 
-/// What moves as one: a table, a collection, a topic.
+/// A unit of the migration: a table, a collection, a topic.
 pub struct Part {
-    /// What it is called.
+    /// Its name in messages.
     pub name: String,
-    /// Where it is.
+    /// The store that has it.
     pub source: Box<dyn Side>,
-    /// Where it goes.
+    /// The store that gets it.
     pub target: Box<dyn Target>,
 }
 
-/// Why a part can't be moved.
+/// The reason why a part can't be migrated. Rows are named as `part: key`.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// The target is used by somebody else, or was.
-    #[error("{part}: {key} is there and did not come from here")]
-    Foreign {
-        /// Of which part.
-        part: String,
-        /// Which row.
-        key: String,
-    },
-    /// The target's row is another one.
-    #[error("{part}: {key} is there and is not what it is here")]
-    Differs {
-        /// Of which part.
-        part: String,
-        /// Which row.
-        key: String,
-    },
-    /// A side that can't be compared.
-    #[error("{part}: {key} is out of order {side}")]
-    Order {
-        /// Of which part.
-        part: String,
-        /// Which row.
-        key: String,
-        /// On which side.
-        side: &'static str,
-    },
-    /// A side that can't be read.
-    #[error("{part}: could not read {side}")]
-    Read {
-        /// Of which part.
-        part: String,
-        /// Which side.
-        side: &'static str,
-        /// Why.
-        #[source]
-        cause: BoxError,
-    },
-    /// A target that can't be written.
-    #[error("{part}: could not write")]
-    Write {
-        /// Of which part.
-        part: String,
-        /// Why.
-        #[source]
-        cause: BoxError,
-    },
+    #[error("{0} is there and did not come from here")]
+    Foreign(String),
+    /// The target's row has another text.
+    #[error("{0} is there and is not what it is here")]
+    Differs(String),
+    /// A side's rows are not in the order of their keys.
+    #[error("{0} is out of order {1}")]
+    Order(String, &'static str),
+    /// A part's side can't be read.
+    #[error("{0}: could not read {1}")]
+    Read(String, &'static str, #[source] BoxError),
+    /// A part's target can't be written.
+    #[error("{0}: could not write")]
+    Write(String, #[source] BoxError),
 }
 
-/// What a walk over both sides found.
+/// The result of a walk over both sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compared {
-    /// Rows here.
+    /// Number of rows here.
     pub here: u64,
-    /// Rows there.
+    /// Number of rows there.
     pub there: u64,
-    /// Of all rows here, in their order.
+    /// SHA-256 of all rows here, in their order.
     pub here_hash: [u8; 32],
-    /// Of all rows there.
+    /// SHA-256 of all rows there.
     pub there_hash: [u8; 32],
 }
 
 impl Compared {
-    /// Whether all that is here is there, and nothing else.
+    /// True if both sides have the same rows.
     pub fn is_equal(&self) -> bool {
         self.here == self.there && self.here_hash == self.there_hash
     }
 
-    /// How many rows are still to go.
+    /// Number of rows that are missing there.
     pub fn missing(&self) -> u64 {
         self.here.saturating_sub(self.there)
     }
@@ -206,15 +179,15 @@ impl Part {
     /// Walks over both sides; `seen` is told of each row here.
     ///
     /// # Errors
-    /// When the target has what is not here, or a side can't be read.
+    /// When the target has a row that is not here, or a side can't be read.
     pub async fn compare(&self, seen: &(dyn Fn() + Sync)) -> Result<Compared, MigrateError> {
         self.walk(seen, None).await
     }
 
-    /// Writes what is missing; `written` is told of each row. Answers how many there were.
+    /// Writes the missing rows; `written` is told of each. Returns their number.
     ///
     /// # Errors
-    /// As [`Part::compare`], and when the target does not take a row.
+    /// As [`Part::compare`], and when the target refuses a row.
     pub async fn copy(&self, written: &(dyn Fn() + Sync)) -> Result<u64, MigrateError> {
         let compared = self.walk(&|| {}, Some(written)).await?;
         Ok(compared.missing())
@@ -230,19 +203,15 @@ impl Part {
         let read = async |side: &dyn Side, rows: Sender<Option<Row>>, name| {
             let rows = Rows(rows);
             let done = side.read(&rows).await;
-            done.map_err(|cause| MigrateError::Read {
-                part: self.name.clone(),
-                side: name,
-                cause,
-            })?;
-            // Nobody listens any more where the other side had an error.
+            done.map_err(|cause| MigrateError::Read(self.name.clone(), name, cause))?;
+            // The walk has ended already if the other side had an error.
             drop(rows.0.send(None).await);
             Ok(())
         };
         let mut walk = Walk {
             part: self,
-            here: Reading::new(here, HERE),
-            there: Reading::new(there, THERE),
+            here: Reading::new(here, &self.name, HERE),
+            there: Reading::new(there, &self.name, THERE),
             batch: Vec::new(),
             bytes: 0,
             copies,
@@ -252,7 +221,7 @@ impl Part {
             read(&*self.target, there_out, THERE),
             walk.run(seen),
         );
-        // Before what the walk makes of a side that broke off.
+        // Their errors are the cause of the error that the walk then has.
         here_read?;
         there_read?;
         walked?;
@@ -270,18 +239,20 @@ const HERE: &str = "here";
 const THERE: &str = "there";
 
 /// A side as it is read.
-struct Reading {
+struct Reading<'a> {
     rows: Receiver<Option<Row>>,
+    part: &'a str,
     name: &'static str,
     last: Option<Vec<Key>>,
     count: u64,
     digest: Context,
 }
 
-impl Reading {
-    fn new(rows: Receiver<Option<Row>>, name: &'static str) -> Self {
+impl<'a> Reading<'a> {
+    fn new(rows: Receiver<Option<Row>>, part: &'a str, name: &'static str) -> Self {
         Self {
             rows,
+            part,
             name,
             last: None,
             count: 0,
@@ -289,25 +260,20 @@ impl Reading {
         }
     }
 
-    async fn next(&mut self, part: &str) -> Result<Option<Row>, MigrateError> {
-        let row = self.rows.recv().await.ok_or_else(|| MigrateError::Read {
-            part: part.to_owned(),
-            side: self.name,
-            cause: "it broke off".into(),
-        })?;
+    async fn next(&mut self) -> Result<Option<Row>, MigrateError> {
+        let part = || self.part.to_owned();
+        let row = self.rows.recv().await;
+        let row =
+            row.ok_or_else(|| MigrateError::Read(part(), self.name, "it broke off".into()))?;
         let Some(row) = row else {
             return Ok(None);
         };
         if self.last.as_ref().is_some_and(|last| *last >= row.key) {
-            return Err(MigrateError::Order {
-                part: part.to_owned(),
-                key: row.named(),
-                side: self.name,
-            });
+            return Err(MigrateError::Order(row.named(self.part), self.name));
         }
         self.last = Some(row.key.clone());
         self.count += 1;
-        for text in [&row.named(), &row.text] {
+        for text in [&row.key_text(), &row.text] {
             self.digest.update(&text.len().to_le_bytes());
             self.digest.update(text.as_bytes());
         }
@@ -324,8 +290,8 @@ impl Reading {
 
 struct Walk<'a> {
     part: &'a Part,
-    here: Reading,
-    there: Reading,
+    here: Reading<'a>,
+    there: Reading<'a>,
     batch: Vec<Row>,
     bytes: usize,
     copies: Option<&'a (dyn Fn() + Sync)>,
@@ -334,7 +300,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     async fn run(&mut self, seen: &(dyn Fn() + Sync)) -> Result<(), MigrateError> {
         let walked = self.both(seen).await;
-        // Whoever still reads is told that nobody wants more.
+        // Sides that still read see that the walk has ended.
         self.here.rows.close();
         self.there.rows.close();
         walked
@@ -342,34 +308,28 @@ impl Walk<'_> {
 
     async fn both(&mut self, seen: &(dyn Fn() + Sync)) -> Result<(), MigrateError> {
         let part = self.part.name.as_str();
-        let mut there = self.there.next(part).await?;
-        while let Some(row) = self.here.next(part).await? {
+        let mut there = self.there.next().await?;
+        while let Some(row) = self.here.next().await? {
             let order = there
                 .as_ref()
                 .map_or(Ordering::Greater, |there| there.key.cmp(&row.key));
             match (order, &there) {
-                (Ordering::Less, Some(foreign)) => return Err(self.foreign(foreign)),
+                (Ordering::Less, Some(foreign)) => {
+                    return Err(MigrateError::Foreign(foreign.named(part)));
+                }
                 (Ordering::Equal, Some(same)) if same.text == row.text => {
-                    there = self.there.next(part).await?;
+                    there = self.there.next().await?;
                 }
                 (Ordering::Equal, Some(other)) => {
-                    return Err(MigrateError::Differs {
-                        part: part.to_owned(),
-                        key: other.named(),
-                    });
+                    return Err(MigrateError::Differs(other.named(part)));
                 }
                 _ => self.missing(row).await?,
             }
             seen();
         }
-        there.map_or(Ok(()), |foreign| Err(self.foreign(&foreign)))
-    }
-
-    fn foreign(&self, row: &Row) -> MigrateError {
-        MigrateError::Foreign {
-            part: self.part.name.clone(),
-            key: row.named(),
-        }
+        there.map_or(Ok(()), |foreign| {
+            Err(MigrateError::Foreign(foreign.named(part)))
+        })
     }
 
     async fn missing(&mut self, row: Row) -> Result<(), MigrateError> {
@@ -392,10 +352,7 @@ impl Walk<'_> {
         }
         let count = rows.len();
         let inserted = self.part.target.insert(rows).await;
-        inserted.map_err(|cause| MigrateError::Write {
-            part: self.part.name.clone(),
-            cause,
-        })?;
+        inserted.map_err(|cause| MigrateError::Write(self.part.name.clone(), cause))?;
         if let Some(written) = self.copies {
             (0..count).for_each(|_| written());
         }

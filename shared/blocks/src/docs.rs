@@ -21,6 +21,7 @@ pub use document::merge;
 
 const DOCS: &str = include_str!("../assets/docs.html");
 const DOCS_START: &str = include_str!("../assets/docs.start.js");
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 const REDOC: &str = include_str!("../assets/redoc.html");
 /// Redoc and its start. The crate has it inside of a page, where [`POLICY`] takes no script.
 static REDOC_SCRIPT: LazyLock<Bytes> = LazyLock::new(|| {
@@ -53,9 +54,13 @@ pub fn router(openapi: &OpenApi) -> Router {
 pub fn pages() -> Router {
     Router::new()
         .route("/docs", get(async || page(DOCS)))
+        .route("/docs/start.js", get(async || file(SCRIPT, DOCS_START)))
         .route("/docs/{file}", get(swagger_file))
         .route("/redoc", get(async || page(REDOC)))
-        .route("/redoc/{file}", get(redoc_file))
+        .route(
+            "/redoc/redoc.js",
+            get(async || file(SCRIPT, REDOC_SCRIPT.clone())),
+        )
 }
 
 fn page(html: &'static str) -> Response {
@@ -80,9 +85,6 @@ fn no_file() -> Problem {
 }
 
 async fn swagger_file(Path(name): Path<String>) -> Result<Response, Problem> {
-    if name == "start.js" {
-        return Ok(file("text/javascript; charset=utf-8", DOCS_START));
-    }
     // Its own page and its start script load a document that is not ours.
     if !["swagger-ui.css", "swagger-ui-bundle.js"].contains(&&*name) {
         return Err(no_file());
@@ -100,11 +102,4 @@ async fn swagger_file(Path(name): Path<String>) -> Result<Response, Problem> {
             .insert(CONTENT_ENCODING, http::HeaderValue::from_static("gzip"));
     }
     Ok(response)
-}
-
-async fn redoc_file(Path(name): Path<String>) -> Result<Response, Problem> {
-    if name != "redoc.js" {
-        return Err(no_file());
-    }
-    Ok(file("text/javascript; charset=utf-8", REDOC_SCRIPT.clone()))
 }

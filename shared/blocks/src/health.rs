@@ -5,7 +5,6 @@
 //! a proxy, get the 404 of a path that does not exist, unless [`Health::metrics_for_all`] says otherwise.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use serde::Serialize;
 use crate::kit::{METRICS, Peer, not_found};
 use crate::metrics::{self, Metrics};
 use crate::problem::Problem;
-use crate::service::{Check, Service};
+use crate::service::Check;
 
 /// How long a check may take.
 const CHECK_TIME: Duration = Duration::from_secs(2);
@@ -31,10 +30,7 @@ pub const DATABASE: &str = "database";
 pub const EVENTS: &str = "events";
 
 /// The health of a process and of the services in it.
-#[derive(Clone)]
-pub struct Health(Arc<Inner>);
-
-struct Inner {
+pub struct Health {
     name: String,
     version: &'static str,
     services: Vec<(&'static str, Vec<Arc<dyn Check>>)>,
@@ -42,166 +38,119 @@ struct Inner {
     metrics_for_all: bool,
 }
 
+type Asked = State<Arc<Health>>;
+
 impl Health {
     /// The health of the process `name`; without metrics there is no `/metrics`.
     pub fn new(name: &str, version: &'static str, metrics: Option<Arc<Metrics>>) -> Self {
-        Self(Arc::new(Inner {
+        Self {
             name: name.to_owned(),
             version,
             services: Vec::new(),
             metrics,
             metrics_for_all: false,
-        }))
+        }
     }
 
     /// Has `/metrics` answer other machines, too.
-    ///
-    /// # Panics
-    /// When the router was made already.
     #[must_use]
     pub fn metrics_for_all(mut self, yes: bool) -> Self {
-        self.inner().metrics_for_all = yes;
+        self.metrics_for_all = yes;
         self
-    }
-
-    /// Adds a service with its checks.
-    ///
-    /// # Panics
-    /// When the router was made already.
-    #[must_use]
-    pub fn with(self, service: &Service) -> Self {
-        self.checking(service.name, service.checks.clone())
     }
 
     /// Adds checks under a service's name.
-    ///
-    /// # Panics
-    /// When the router was made already.
     #[must_use]
     pub fn checking(mut self, service: &'static str, checks: Vec<Arc<dyn Check>>) -> Self {
-        self.inner().services.push((service, checks));
+        self.services.push((service, checks));
         self
     }
 
-    fn inner(&mut self) -> &mut Inner {
-        Arc::get_mut(&mut self.0).expect("all is said before the router is made")
-    }
-
     /// The routes.
-    pub fn router(&self) -> Router {
+    pub fn router(self) -> Router {
+        let database = async |State(health): Asked| health.part(DATABASE).await;
+        let events = async |State(health): Asked| health.part(EVENTS).await;
         let mut router = Router::new()
             .route("/", get(index))
             .route("/health", get(alive))
             .route("/ready", get(ready))
-            .route(
-                "/health/db",
-                get(async |State(health): State<Self>| health.part(DATABASE).await),
-            )
-            .route(
-                "/health/events",
-                get(async |State(health): State<Self>| health.part(EVENTS).await),
-            );
-        if self.0.metrics.is_some() {
+            .route("/health/db", get(database))
+            .route("/health/events", get(events));
+        if self.metrics.is_some() {
             router = router.route(METRICS, get(page));
         }
-        router.with_state(self.clone())
+        router.with_state(Arc::new(self))
     }
 
-    /// Asks the checks called `only`, or all of them, at the same time.
-    async fn ask(&self, only: Option<&str>) -> Findings {
-        let asked = self.0.services.iter().flat_map(|(service, checks)| {
-            let checks = checks
-                .iter()
-                .filter(|check| only.is_none_or(|name| check.name() == name));
-            checks.map(|check| answer(service, &**check))
+    /// Makes the checks called `only`, or all of them, at the same time.
+    async fn ask(&self, only: Option<&str>) -> Vec<Failure> {
+        let asked = self.services.iter().flat_map(|(service, checks)| {
+            let mine = |check: &&Arc<dyn Check>| only.is_none_or(|name| check.name() == name);
+            let checks = checks.iter().filter(mine);
+            checks.map(|check| failure(service, &**check))
         });
-        Findings(join_all(asked).await)
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     async fn part(&self, name: &str) -> Response {
-        let found = self.ask(Some(name)).await;
-        found.answer(&Said {
-            status: "ok",
-            service: &self.0.name,
-            version: self.0.version,
-            services: found.by_service(self.0.services.iter().map(|(service, _)| *service)),
-        })
+        let failures = self.ask(Some(name)).await;
+        self.answer("ok", &failures, |_| true)
+    }
+
+    /// Answers `status` with the state of each service, or 503 with the failures that `count`.
+    fn answer(
+        &self,
+        status: &'static str,
+        failures: &[Failure],
+        count: impl Fn(&Failure) -> bool,
+    ) -> Response {
+        let missing = failures.iter().filter(|failure| count(failure));
+        let missing = missing.map(|Failure { service, check, .. }| {
+            format!("the {check} of {service} does not answer")
+        });
+        let missing: Vec<String> = missing.collect();
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", missing);
+            return uncached(problem.retry_after(1));
+        }
+        let state_of = |service: &'static str| {
+            let failures = failures.iter().filter(|failure| failure.service == service);
+            let parts = failures.map(|failure| format!("{} does not answer", failure.check));
+            match &*parts.collect::<Vec<String>>() {
+                [] => (service, "ok".to_owned()),
+                parts => (service, parts.join(", ")),
+            }
+        };
+        uncached(Json(Said {
+            status,
+            service: &self.name,
+            version: self.version,
+            services: self.services.iter().map(|(of, _)| state_of(of)).collect(),
+        }))
     }
 }
 
-/// The result of a check.
-struct Finding {
+/// A check that failed.
+struct Failure {
     service: &'static str,
     check: &'static str,
-    ok: bool,
     vital: bool,
 }
 
-struct Findings(Vec<Finding>);
-
-async fn answer(service: &'static str, check: &dyn Check) -> Finding {
+async fn failure(service: &'static str, check: &dyn Check) -> Option<Failure> {
     let name = check.name();
     let error = match tokio::time::timeout(CHECK_TIME, check.check()).await {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(crate::error::chain(&*error)),
-        Err(_) => Some(format!("no answer within {} s", CHECK_TIME.as_secs())),
+        Ok(Ok(())) => return None,
+        Ok(Err(error)) => crate::error::chain(&*error),
+        Err(_) => format!("no answer within {} s", CHECK_TIME.as_secs()),
     };
-    if let Some(error) = &error {
-        tracing::warn!(service, check = name, error, "a health check failed");
-    }
-    Finding {
+    tracing::warn!(service, check = name, error, "a health check failed");
+    Some(Failure {
         service,
         check: name,
-        ok: error.is_none(),
         vital: check.is_vital(),
-    }
-}
-
-impl Findings {
-    /// Each service with `ok`, or its parts that do not answer.
-    fn by_service(
-        &self,
-        services: impl Iterator<Item = &'static str>,
-    ) -> BTreeMap<&'static str, String> {
-        services
-            .map(|service| {
-                (
-                    service,
-                    self.failing(Some(service)).unwrap_or_else(|| "ok".into()),
-                )
-            })
-            .collect()
-    }
-
-    /// The parts that do not answer, as `posts: database, events`.
-    fn failing(&self, service: Option<&str>) -> Option<String> {
-        let failing = self.0.iter().filter(|found| !found.ok);
-        let mut text = String::new();
-        for found in failing.filter(|found| service.is_none_or(|service| found.service == service))
-        {
-            let separator = if text.is_empty() { "" } else { ", " };
-            let wrote = match service {
-                Some(_) => write!(text, "{separator}{} does not answer", found.check),
-                None => write!(
-                    text,
-                    "{separator}the {} of {} does not answer",
-                    found.check, found.service
-                ),
-            };
-            wrote.expect("writing to a string does not fail");
-        }
-        (!text.is_empty()).then_some(text)
-    }
-
-    /// Answers `said` when all is well, otherwise 503 with the parts that do not answer.
-    fn answer(&self, said: &Said<'_>) -> Response {
-        match self.failing(None) {
-            None => uncached(Json(said)),
-            Some(failing) => uncached(
-                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", failing).retry_after(1),
-            ),
-        }
-    }
+    })
 }
 
 #[derive(Serialize)]
@@ -217,28 +166,20 @@ fn uncached(response: impl IntoResponse) -> Response {
 }
 
 /// Always 200: a process that answers is alive, and restarting it mends no database.
-async fn alive(State(health): State<Health>) -> Response {
-    let found = health.ask(None).await;
-    let ok = found.failing(None).is_none();
-    uncached(Json(Said {
-        status: if ok { "ok" } else { "degraded" },
-        service: &health.0.name,
-        version: health.0.version,
-        services: found.by_service(health.0.services.iter().map(|(service, _)| *service)),
-    }))
+async fn alive(State(health): Asked) -> Response {
+    let failures = health.ask(None).await;
+    let status = if failures.is_empty() {
+        "ok"
+    } else {
+        "degraded"
+    };
+    health.answer(status, &failures, |_| false)
 }
 
 /// 503 while a vital part is missing; a 200 lists other missing parts.
-async fn ready(State(health): State<Health>) -> Response {
-    let found = health.ask(None).await;
-    let services = found.by_service(health.0.services.iter().map(|(service, _)| *service));
-    let vital = Findings(found.0.into_iter().filter(|found| found.vital).collect());
-    vital.answer(&Said {
-        status: "ready",
-        service: &health.0.name,
-        version: health.0.version,
-        services,
-    })
+async fn ready(State(health): Asked) -> Response {
+    let failures = health.ask(None).await;
+    health.answer("ready", &failures, |failure| failure.vital)
 }
 
 /// True if a program on this machine asks for itself. A proxy here connects from here, too, but says that
@@ -256,27 +197,15 @@ fn is_local(request: &Request) -> bool {
     peer.is_some_and(|Peer(address)| address.is_loopback()) && !passed_on
 }
 
-async fn page(State(health): State<Health>, request: Request) -> Result<Response, Problem> {
-    if !health.0.metrics_for_all && !is_local(&request) {
-        return Err(not_found().await);
+async fn page(State(health): Asked, request: Request) -> Result<Response, Problem> {
+    let shown = health.metrics_for_all || is_local(&request);
+    match health.metrics.as_ref().filter(|_| shown) {
+        Some(metrics) => {
+            let media_type = [(CONTENT_TYPE, metrics::MEDIA_TYPE)];
+            Ok(uncached((media_type, metrics.encode())))
+        }
+        None => Err(not_found().await),
     }
-    let text = health
-        .0
-        .metrics
-        .as_ref()
-        .map(|metrics| metrics.encode())
-        .transpose()
-        .map_err(|error| {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the metrics can't be written"
-            );
-            Problem::internal()
-        })?;
-    Ok(uncached((
-        [(CONTENT_TYPE, metrics::MEDIA_TYPE)],
-        text.unwrap_or_default(),
-    )))
 }
 
 #[derive(Serialize)]
@@ -288,7 +217,7 @@ struct Index<'a> {
     links: BTreeMap<&'static str, &'static str>,
 }
 
-async fn index(State(health): State<Health>) -> Response {
+async fn index(State(health): Asked) -> Response {
     let links = [
         ("docs", "/docs"),
         ("redoc", "/redoc"),
@@ -297,17 +226,12 @@ async fn index(State(health): State<Health>) -> Response {
         ("ready", "/ready"),
         ("metrics", METRICS),
     ];
-    let metrics = health.0.metrics.is_some();
+    let metrics = health.metrics.is_some();
     uncached(Json(Index {
-        name: &health.0.name,
-        version: health.0.version,
+        name: &health.name,
+        version: health.version,
         status: "ok",
-        services: health
-            .0
-            .services
-            .iter()
-            .map(|(service, _)| *service)
-            .collect(),
+        services: health.services.iter().map(|(of, _)| *of).collect(),
         links: links
             .into_iter()
             .filter(|(name, _)| metrics || *name != "metrics")

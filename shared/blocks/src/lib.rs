@@ -38,6 +38,9 @@
 
 #![warn(missing_docs)]
 
+#[macro_use]
+mod named;
+
 pub mod backoff;
 pub mod bus;
 pub mod caller;

@@ -66,26 +66,11 @@ struct HttpLabels {
     status: u16,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ServiceLabel {
-    service: String,
-}
+/// Names and values.
+type Labels<const N: usize> = [(&'static str, String); N];
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct GroupLabel {
-    group: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LagLabels {
-    group: String,
-    topic: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OutcomeLabels {
-    group: String,
-    outcome: &'static str,
+fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels<N> {
+    pairs.map(|(name, value)| (name, value.to_owned()))
 }
 
 type Seconds = Gauge<f64, AtomicU64>;
@@ -97,57 +82,44 @@ pub struct Metrics {
     registry: Registry,
     http_requests: Family<HttpLabels, Counter>,
     http_duration: Histograms<HttpLabels>,
-    outbox_pending: Family<ServiceLabel, Gauge>,
-    outbox_oldest_age: Family<ServiceLabel, Seconds>,
-    relay_published: Family<ServiceLabel, Counter>,
-    relay_failures: Family<ServiceLabel, Counter>,
-    consumer_lag: Family<LagLabels, Gauge>,
-    consumer_events: Family<OutcomeLabels, Counter>,
-    consumer_blocked: Family<GroupLabel, Gauge>,
-    event_freshness: Histograms<GroupLabel>,
+    outbox_pending: Family<Labels<1>, Gauge>,
+    outbox_oldest_age: Family<Labels<1>, Seconds>,
+    relay_published: Family<Labels<1>, Counter>,
+    relay_failures: Family<Labels<1>, Counter>,
+    consumer_lag: Family<Labels<2>, Gauge>,
+    consumer_events: Family<Labels<2>, Counter>,
+    consumer_blocked: Family<Labels<1>, Gauge>,
+    event_freshness: Histograms<Labels<1>>,
     recorders: Mutex<BTreeMap<String, Arc<Freshness>>>,
 }
 
-fn durations() -> Histogram {
-    Histogram::new(DURATION_BUCKETS)
-}
-
-fn freshnesses() -> Histogram {
-    Histogram::new(FRESHNESS_BUCKETS)
-}
-
-fn add<M: Metric + Clone>(registry: &mut Registry, (name, help): Named, metric: &M) {
+fn add<M: Metric + Clone>(registry: &mut Registry, (name, help): Named, metric: M) -> M {
     registry.register(name, help, metric.clone());
+    metric
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut metrics = Self {
-            registry: Registry::default(),
-            http_requests: Family::default(),
-            http_duration: Family::new_with_constructor(durations),
-            outbox_pending: Family::default(),
-            outbox_oldest_age: Family::default(),
-            relay_published: Family::default(),
-            relay_failures: Family::default(),
-            consumer_lag: Family::default(),
-            consumer_events: Family::default(),
-            consumer_blocked: Family::default(),
-            event_freshness: Family::new_with_constructor(freshnesses),
+        let durations: Histograms<HttpLabels> =
+            Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS));
+        let freshnesses: Histograms<_> =
+            Family::new_with_constructor(|| Histogram::new(FRESHNESS_BUCKETS));
+        let mut registry = Registry::default();
+        let to = &mut registry;
+        Self {
+            http_requests: add(to, HTTP_REQUESTS, Family::default()),
+            http_duration: add(to, HTTP_DURATION, durations),
+            outbox_pending: add(to, OUTBOX_PENDING, Family::default()),
+            outbox_oldest_age: add(to, OUTBOX_OLDEST_AGE, Family::default()),
+            relay_published: add(to, RELAY_PUBLISHED, Family::default()),
+            relay_failures: add(to, RELAY_FAILURES, Family::default()),
+            consumer_lag: add(to, CONSUMER_LAG, Family::default()),
+            consumer_events: add(to, CONSUMER_EVENTS, Family::default()),
+            consumer_blocked: add(to, CONSUMER_BLOCKED, Family::default()),
+            event_freshness: add(to, EVENT_FRESHNESS, freshnesses),
             recorders: Mutex::default(),
-        };
-        let registry = &mut metrics.registry;
-        add(registry, HTTP_REQUESTS, &metrics.http_requests);
-        add(registry, HTTP_DURATION, &metrics.http_duration);
-        add(registry, OUTBOX_PENDING, &metrics.outbox_pending);
-        add(registry, OUTBOX_OLDEST_AGE, &metrics.outbox_oldest_age);
-        add(registry, RELAY_PUBLISHED, &metrics.relay_published);
-        add(registry, RELAY_FAILURES, &metrics.relay_failures);
-        add(registry, CONSUMER_LAG, &metrics.consumer_lag);
-        add(registry, CONSUMER_EVENTS, &metrics.consumer_events);
-        add(registry, CONSUMER_BLOCKED, &metrics.consumer_blocked);
-        add(registry, EVENT_FRESHNESS, &metrics.event_freshness);
-        metrics
+            registry,
+        }
     }
 }
 
@@ -179,37 +151,28 @@ impl Metrics {
 
     /// Notes how much waits in the outbox of `service`.
     pub fn outbox(&self, service: &str, pending: i64, oldest_age: Duration) {
-        let label = ServiceLabel {
-            service: service.to_owned(),
-        };
-        self.outbox_pending.get_or_create(&label).set(pending);
-        self.outbox_oldest_age
-            .get_or_create(&label)
-            .set(oldest_age.as_secs_f64());
+        let of = labels([("service", service)]);
+        let age = oldest_age.as_secs_f64();
+        self.outbox_pending.get_or_create(&of).set(pending);
+        self.outbox_oldest_age.get_or_create(&of).set(age);
     }
 
     /// The handle for the relay of `service`.
     pub fn relay(&self, service: &str) -> RelayMetrics {
-        let label = ServiceLabel {
-            service: service.to_owned(),
-        };
+        let of = labels([("service", service)]);
         RelayMetrics {
-            published: self.relay_published.get_or_create_owned(&label),
-            failures: self.relay_failures.get_or_create_owned(&label),
+            published: self.relay_published.get_or_create_owned(&of),
+            failures: self.relay_failures.get_or_create_owned(&of),
         }
     }
 
     /// The handle for a consumer group.
     pub fn consumer(&self, group: &str) -> ConsumerMetrics {
         let events = |outcome| {
-            self.consumer_events.get_or_create_owned(&OutcomeLabels {
-                group: group.to_owned(),
-                outcome,
-            })
+            let of = labels([("group", group), ("outcome", outcome)]);
+            self.consumer_events.get_or_create_owned(&of)
         };
-        let label = GroupLabel {
-            group: group.to_owned(),
-        };
+        let of = labels([("group", group)]);
         ConsumerMetrics {
             group: group.to_owned(),
             handled: events("handled"),
@@ -217,8 +180,8 @@ impl Metrics {
             failed: events("failed"),
             parked: events("parked"),
             dead: events("dead"),
-            blocked: self.consumer_blocked.get_or_create_owned(&label),
-            freshness: self.event_freshness.get_or_create_owned(&label),
+            blocked: self.consumer_blocked.get_or_create_owned(&of),
+            freshness: self.event_freshness.get_or_create_owned(&of),
             recorder: self.freshness(group),
             lag: self.consumer_lag.clone(),
         }
@@ -233,22 +196,18 @@ impl Metrics {
 
     /// The lag of a consumer group on `topic`, as last noted; 0 before that.
     pub fn lag(&self, group: &str, topic: &str) -> i64 {
-        self.consumer_lag
-            .get(&LagLabels {
-                group: group.to_owned(),
-                topic: topic.to_owned(),
-            })
-            .map_or(0, |lag| lag.get())
+        let of = labels([("group", group), ("topic", topic)]);
+        self.consumer_lag.get(&of).map_or(0, |lag| lag.get())
     }
 
     /// All metrics as `OpenMetrics` text.
     ///
-    /// # Errors
-    /// Never in practice: writing to a string does not fail.
-    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+    /// # Panics
+    /// Never: writing to a string does not fail.
+    pub fn encode(&self) -> String {
         let mut out = String::new();
-        text::encode(&mut out, &self.registry)?;
-        Ok(out)
+        text::encode(&mut out, &self.registry).expect("writing to a string does not fail");
+        out
     }
 }
 
@@ -298,7 +257,7 @@ pub struct ConsumerMetrics {
     blocked: Gauge,
     freshness: Histogram,
     recorder: Arc<Freshness>,
-    lag: Family<LagLabels, Gauge>,
+    lag: Family<Labels<2>, Gauge>,
 }
 
 impl ConsumerMetrics {
@@ -320,11 +279,8 @@ impl ConsumerMetrics {
 
     /// Notes how many records of `topic` wait.
     pub fn lag(&self, topic: &str, records: i64) {
-        let labels = LagLabels {
-            group: self.group.clone(),
-            topic: topic.to_owned(),
-        };
-        self.lag.get_or_create(&labels).set(records);
+        let of = labels([("group", &self.group), ("topic", topic)]);
+        self.lag.get_or_create(&of).set(records);
     }
 
     /// Notes how many keys do not go on.
@@ -366,7 +322,7 @@ mod tests {
             dead: 1,
             freshness_ms: vec![3, -5],
         });
-        let page = metrics.encode().unwrap();
+        let page = metrics.encode();
         for line in [
             r#"http_requests_total{service="posts",method="GET",route="/api/posts/{id}",status="200"} 2"#,
             r#"outbox_pending{service="posts"} 3"#,

@@ -1,5 +1,5 @@
-//! What an error looks like to a client: RFC 9457 `application/problem+json`, always with a stable
-//! `error_code` for programs, a `detail` for people and the `trace_id` that is also in the log.
+//! Errors as clients see them: RFC 9457 `application/problem+json`, always with a stable `error_code` for
+//! programs, a `detail` for people and the `trace_id` that is also in the log.
 //!
 //! A service's error enum implements [`AsProblem`] with one exhaustive match and calls
 //! [`problem_response!`](crate::problem_response); then it can be returned from handlers.
@@ -28,16 +28,15 @@ pub const MAX_MESSAGES: usize = 5;
 /// The longest name of a field, and the longest complaint: both may repeat what a client sent.
 pub const MAX_CHARACTERS: usize = 200;
 
-/// Where `text` is cut.
+/// The length in bytes at which `text` is cut.
 fn cut(text: &str) -> usize {
     let mut starts = text.char_indices().map(|(start, _)| start);
     starts.nth(MAX_CHARACTERS).unwrap_or(text.len())
 }
 
-/// What is wrong with a request, by field: `{"title": ["is required"]}`.
+/// Complaints about a request, by field: `{"title": ["is required"]}`.
 ///
-/// Domain rules collect into it and carry it out as their error. It stays small however wrong the
-/// input is: no more than [`MAX_FIELDS`], each with [`MAX_MESSAGES`], cut at [`MAX_CHARACTERS`].
+/// Domain rules collect into it and return it as their error. It stays small for any input: no more than [`MAX_FIELDS`], each with [`MAX_MESSAGES`], cut at [`MAX_CHARACTERS`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct FieldErrors(BTreeMap<String, Vec<String>>);
@@ -73,7 +72,7 @@ impl FieldErrors {
         }
     }
 
-    /// Whether there is nothing to complain about.
+    /// True if there are no complaints.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -85,7 +84,7 @@ impl FieldErrors {
             .map(|(field, messages)| (field.as_str(), messages.as_slice()))
     }
 
-    /// `Ok` when there is nothing to complain about.
+    /// `Ok` when there are no complaints.
     ///
     /// # Errors
     /// Itself, when something was added.
@@ -121,7 +120,7 @@ impl From<FieldErrors> for Problem {
     }
 }
 
-/// An answer that says what went wrong. Title, instance and trace id are filled in when it becomes a
+/// The answer about an error. Title, instance and trace id are filled in when it becomes a
 /// response, from the request that is being served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -224,12 +223,12 @@ impl Problem {
         self.status
     }
 
-    /// What programs tell it by.
+    /// The code by which programs tell problems apart.
     pub fn error_code(&self) -> &'static str {
         self.error_code
     }
 
-    /// What people are told.
+    /// The text for people.
     pub fn detail(&self) -> &str {
         &self.detail
     }
@@ -258,8 +257,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let request = context::current();
         let body = Body {
-            // RFC 9457: "about:blank" means that the title is the status' own phrase; what tells
-            // problems apart is `error_code`.
+            // RFC 9457: with "about:blank" the title is the status' own phrase. `error_code` tells problems
+            // apart.
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
@@ -288,41 +287,32 @@ impl IntoResponse for Problem {
 impl PartialSchema for Problem {
     fn schema() -> RefOr<Schema> {
         let text = |description: &str| {
-            schema::ObjectBuilder::new()
-                .schema_type(schema::Type::String)
-                .description(Some(description.to_owned()))
+            let text = schema::ObjectBuilder::new().schema_type(schema::Type::String);
+            text.description(Some(description)).build()
         };
-        let messages =
-            schema::ArrayBuilder::new().items(schema::Object::with_type(schema::Type::String));
-        schema::ObjectBuilder::new()
-            .description(Some("What went wrong (RFC 9457)."))
-            .property(
-                "type",
-                text("Always `about:blank`: `error_code` tells problems apart."),
-            )
-            .required("type")
-            .property("title", text("The status in words."))
-            .required("title")
-            .property("status", schema::Object::with_type(schema::Type::Integer))
-            .required("status")
-            .property("detail", text("What went wrong, for people."))
-            .required("detail")
-            .property("instance", text("The path that was asked for."))
-            .required("instance")
-            .property("trace_id", text("Finds the request in the logs."))
-            .required("trace_id")
-            .property(
+        let messages = schema::Object::with_type(schema::Type::String);
+        let messages = schema::ArrayBuilder::new().items(messages);
+        let errors = schema::ObjectBuilder::new()
+            .description(Some("With `validation_failed`: the complaints by field."))
+            .additional_properties(Some(messages));
+        let about = "Always `about:blank`: `error_code` tells problems apart.";
+        let mut problem =
+            schema::ObjectBuilder::new().description(Some("What went wrong (RFC 9457)."));
+        for (name, schema) in [
+            ("type", text(about)),
+            ("title", text("The status in words.")),
+            ("status", schema::Object::with_type(schema::Type::Integer)),
+            ("detail", text("What went wrong, for people.")),
+            ("instance", text("The path that was asked for.")),
+            ("trace_id", text("Finds the request in the logs.")),
+            (
                 "error_code",
                 text("What went wrong, for programs; never changes."),
-            )
-            .required("error_code")
-            .property(
-                "errors",
-                schema::ObjectBuilder::new()
-                    .description(Some("With `validation_failed`: the complaints by field."))
-                    .additional_properties(Some(messages)),
-            )
-            .into()
+            ),
+        ] {
+            problem = problem.property(name, schema).required(name);
+        }
+        problem.property("errors", errors).into()
     }
 }
 
@@ -332,13 +322,13 @@ impl ToSchema for Problem {
     }
 }
 
-/// An error that knows what a client is told of it.
+/// An error with a form for clients.
 pub trait AsProblem: std::error::Error {
-    /// What a client is told. Match without a `_` arm: a new variant waits for a decision.
+    /// The problem for clients. Match without a `_` arm: a new variant waits for a decision.
     fn problem(&self) -> Problem;
 
-    /// Whether a 5xx is a fault, logged as an error for each request. Not so where a server keeps off
-    /// more work than it can do: that is said once for all, by whoever decides it.
+    /// True if a 5xx is a fault, logged as an error for each request. A server that refuses more work than
+    /// it can do says so once for all instead.
     fn is_fault(&self) -> bool {
         true
     }
@@ -348,7 +338,7 @@ pub trait AsProblem: std::error::Error {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Logged;
 
-/// Answers with what `error` tells clients; a 5xx is logged here, once, with its causes.
+/// Answers with the problem of `error`; a 5xx is logged here, once, with its causes.
 pub fn respond<E: AsProblem + 'static>(error: &E) -> Response {
     let problem = error.problem();
     let error_code = problem.error_code;

@@ -1,14 +1,14 @@
-//! The relay: publishes what was committed, at least once, and never keeps a request waiting.
+//! The relay: publishes committed events, at least once, and never keeps a request waiting.
 //!
-//! After each commit the writing side hands its events over in memory. What a crash, an outage or a
-//! full channel left behind is read from the outbox: at start, after a failed delivery, and by the
+//! After each commit the writing side hands its events over in memory. Events that a crash, an outage or a
+//! full channel left behind are read from the outbox: at start, after a failed delivery, and by the
 //! sweep, for which one process at a time holds a lease. Two relays may therefore publish the same
 //! event, or version 2 before 1: consumers enforce the order.
 
-mod looks;
-mod marks;
+mod acknowledge;
+mod failures;
+mod poll;
 mod spans;
-mod troubles;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,12 +27,12 @@ use crate::error::BoxError;
 use crate::metrics::{Metrics, RelayMetrics};
 use crate::outbox::{Outbox, Pending, Place};
 
-use self::looks::{Looks, Seen};
-use self::marks::Marks;
-use self::troubles::{Troubles, Work};
+use self::acknowledge::Acknowledgements;
+use self::failures::{ACKNOWLEDGE, Failures, Operation, POLL, PUBLISH, READ, SET_ASIDE, SWEEP};
+use self::poll::{Backlog, Poller};
 
-/// What is handed over is published at most so often: the first events after a pause go at once, those
-/// of a busy time go together, and every consumer has as few batches to write.
+/// Shortest pause between two publishes of the hand-over. The first events after a pause go at once. Those
+/// of a busy time go together, so that every consumer has fewer batches to write.
 const PACE: Duration = Duration::from_millis(10);
 /// Events in one publish.
 const BATCH: usize = 500;
@@ -40,12 +40,8 @@ const BATCH: usize = 500;
 /// Stores keep times to the millisecond.
 const MOMENT: TimeDelta = TimeDelta::milliseconds(1);
 
-/// What a publish came to.
-enum Outcome {
-    Published,
-    /// The bus is away: nothing more can be said of the batch.
-    Failed,
-}
+/// The work ended early: by a failure, which is logged, or by a stop.
+struct Interrupted;
 
 /// Publishes one service's outbox.
 pub struct Relay {
@@ -55,23 +51,22 @@ pub struct Relay {
     metrics: Arc<Metrics>,
     counted: RelayMetrics,
     holder: Uuid,
-    /// Published, not yet marked.
-    marks: Marks,
-    /// When what is handed over may be published next.
+    acknowledgements: Acknowledgements,
+    /// Earliest time of the next publish of the hand-over.
     not_before: Instant,
-    looks: Looks,
+    poller: Poller,
     /// Published from the outbox while the same events lay in the hand-over.
     overtaken: HashSet<Place>,
     backoff: Backoff,
-    troubles: Troubles,
-    /// A catch-up was broken off: rows older than what is handed over are pending.
+    failures: Failures,
+    /// True after an interrupted catch-up: rows older than those in the hand-over are pending.
     unfinished: bool,
 }
 
 /// Rows of the outbox, from the oldest on.
 struct Page {
     rows: Vec<Place>,
-    /// Those of them that are to be published: not those that were, and only wait for their mark.
+    /// The events to publish among them. The others are published and wait for their acknowledgement.
     events: Vec<Pending>,
 }
 
@@ -87,9 +82,9 @@ impl Relay {
         let counted = metrics.relay(outbox.service());
         Self {
             counted,
-            marks: Marks::new(Arc::clone(&outbox)),
-            troubles: Troubles::new(outbox.service()),
-            looks: Looks::new(Arc::clone(&outbox), Arc::clone(&clock)),
+            acknowledgements: Acknowledgements::new(Arc::clone(&outbox)),
+            failures: Failures::new(outbox.service()),
+            poller: Poller::new(Arc::clone(&outbox), Arc::clone(&clock)),
             outbox,
             bus,
             clock,
@@ -102,10 +97,10 @@ impl Relay {
         }
     }
 
-    /// Publishes until `stop`, then what was handed over by then.
+    /// Publishes until `stop`, and then the events that the hand-over still has.
     ///
     /// # Errors
-    /// When the hand-over was given to another relay already.
+    /// When another relay has the hand-over already.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut committed = self
             .outbox
@@ -114,28 +109,27 @@ impl Relay {
         self.catch_up(&mut committed, &stop).await;
         let mut handed: Vec<Vec<Pending>> = Vec::new();
         loop {
-            let look_at = self.looks.due();
+            let poll_at = self.poller.due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 // These are rare; behind a stream of hand-overs they would never have their turn.
-                () = at(look_at) => self.looks.begin(&self.marks),
-                seen = self.looks.end() => self.sweep(seen, &mut committed, &stop).await,
-                marked = self.marks.step() => { self.marked(marked); }
+                () = at(poll_at) => self.poller.start(&self.acknowledgements),
+                polled = self.poller.result() => self.sweep(polled, &mut committed, &stop).await,
+                done = self.acknowledgements.step() => drop(self.outcome(&ACKNOWLEDGE, done)),
                 count = paced(self.not_before, &mut committed, &mut handed) => {
                     if count == 0 {
                         break;
                     }
-                    self.handed_over(&mut handed, &mut committed, &stop).await;
+                    self.publish_handed_over(&mut handed, &mut committed, &stop).await;
                 }
             }
         }
-        self.last_words(&mut committed).await;
+        self.finish(&mut committed).await;
         Ok(())
     }
 
-    /// Publishes what commits handed over.
-    async fn handed_over(
+    async fn publish_handed_over(
         &mut self,
         handed: &mut Vec<Vec<Pending>>,
         committed: &mut mpsc::Receiver<Vec<Pending>>,
@@ -148,104 +142,83 @@ impl Relay {
             events.retain(|event| !self.overtaken.remove(&event.place));
         }
         // Events were dropped after these: they are in the outbox, these come first.
-        if matches!(self.publish(events).await, Outcome::Failed) || behind {
+        if self.publish(events).await.is_err() || behind {
             self.catch_up(committed, stop).await;
         }
     }
 
     /// Publishes `events` in order. A refused one is set aside and the others go on.
-    async fn publish(&mut self, mut events: Vec<Pending>) -> Outcome {
+    async fn publish(&mut self, mut events: Vec<Pending>) -> Result<(), Interrupted> {
         while !events.is_empty() {
-            let batch: Vec<_> = events
-                .iter()
-                .take(BATCH)
-                .map(|e| e.message.clone())
-                .collect();
+            let next = events.iter().take(BATCH);
+            let batch: Vec<_> = next.map(|event| event.message.clone()).collect();
             let publish = self.bus.publish(&batch);
             let published = match spans::drain(self.outbox.service(), batch.len(), publish).await {
                 Ok(()) => batch.len(),
                 Err(BusError::Refused { index, reason }) if index < batch.len() => {
-                    if !self.set_aside(&events.remove(index), &reason).await {
-                        return Outcome::Failed;
-                    }
+                    self.set_aside(&events.remove(index), &reason).await?;
                     index
                 }
-                Err(error @ BusError::UnknownTopic(_)) => {
+                Err(error) => {
                     let Some(index) = events.iter().position(|e| error.is_about(&e.message)) else {
-                        self.failed(Work::Publish, &error);
-                        return Outcome::Failed;
+                        return Err(self.failed(&PUBLISH, &error));
                     };
                     // Nothing of the batch is known to be accepted: the others are offered again.
                     let reason = error.to_string();
-                    if !self.set_aside(&events.remove(index), &reason).await {
-                        return Outcome::Failed;
-                    }
+                    self.set_aside(&events.remove(index), &reason).await?;
                     0
-                }
-                Err(error) => {
-                    self.failed(Work::Publish, &error);
-                    return Outcome::Failed;
                 }
             };
             spans::published(self.outbox.service(), &events[..published]);
-            self.troubles.worked(Work::Publish);
+            self.failures.end(&PUBLISH);
             self.backoff.reset();
             self.counted.published(published as u64);
-            self.marks.add(&events[..published]);
+            self.acknowledgements.add(&events[..published]);
             events.drain(..published);
-            if let Err(error) = self.marks.make_room().await {
-                self.failed(Work::Mark, &*error);
+            if let Err(error) = self.acknowledgements.make_room().await {
+                self.failed(&ACKNOWLEDGE, &*error);
             }
         }
-        Outcome::Published
+        Ok(())
     }
 
-    /// Keeps an event that the bus will never take from holding up the others; false when it could not
-    /// be noted.
-    async fn set_aside(&mut self, event: &Pending, reason: &str) -> bool {
+    /// Keeps an event that the bus will never take from holding up the others.
+    async fn set_aside(&mut self, event: &Pending, reason: &str) -> Result<(), Interrupted> {
         spans::refused(self.outbox.service(), event, reason);
-        match self.outbox.mark_refused(event.place, reason).await {
-            Ok(()) => {
-                self.troubles.worked(Work::SetAside);
-                true
+        let done = self.outbox.mark_refused(event.place, reason).await;
+        self.outcome(&SET_ASIDE, done)
+    }
+
+    /// Notes the outcome of `operation`.
+    fn outcome<T>(
+        &mut self,
+        operation: &Operation,
+        done: Result<T, BoxError>,
+    ) -> Result<T, Interrupted> {
+        match done {
+            Ok(done) => {
+                self.failures.end(operation);
+                Ok(done)
             }
-            Err(error) => {
-                self.failed(Work::SetAside, &*error);
-                false
-            }
+            Err(error) => Err(self.failed(operation, &*error)),
         }
     }
 
-    fn failed(&mut self, work: Work, error: &(dyn std::error::Error + 'static)) {
+    fn failed(
+        &mut self,
+        operation: &Operation,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Interrupted {
         self.counted.failed();
-        self.troubles.failed(work, error);
+        self.failures.add(operation, error);
+        Interrupted
     }
 
-    /// Marks all that was published; false when it could not be done.
-    async fn mark_all(&mut self) -> bool {
-        let marked = self.marks.all().await;
-        self.marked(marked)
-    }
-
-    /// What a marking came to. When it failed the rows stay pending.
-    fn marked(&mut self, marked: Result<(), BoxError>) -> bool {
-        match marked {
-            Ok(()) => {
-                self.troubles.worked(Work::Mark);
-                true
-            }
-            Err(error) => {
-                self.failed(Work::Mark, &*error);
-                false
-            }
-        }
-    }
-
-    /// Publishes from the oldest pending row on, until no row is left that was committed without being
-    /// handed over. In two rounds, each to where the outbox ended when it began: where others go on writing
-    /// an outbox is never empty. During the first what is handed over is dropped, since it is pending, too,
-    /// and would only hold memory; the second finds it, and rows that appeared before others that were
-    /// there.
+    /// Publishes from the oldest pending row on, until every row that missed the hand-over is published.
+    ///
+    /// It takes two rounds, each up to the end that the outbox had at its start: while others write, an
+    /// outbox is never empty. The first round drops the hand-over, whose events are pending too and would
+    /// only hold memory. The second finds these, and rows that appeared before others that were there.
     async fn catch_up(
         &mut self,
         committed: &mut mpsc::Receiver<Vec<Pending>>,
@@ -253,57 +226,55 @@ impl Relay {
     ) {
         self.unfinished = true;
         while !stop.is_cancelled() {
-            if self.round(Some(committed), stop).await && self.round(None, stop).await {
+            if self.round(Some(committed), stop).await.is_ok()
+                && self.round(None, stop).await.is_ok()
+            {
                 self.unfinished = false;
                 return;
             }
-            self.looks.begin(&self.marks);
-            let seen = self.looks.end().await;
-            self.measured(&seen);
+            self.poller.start(&self.acknowledgements);
+            let polled = self.poller.result().await;
+            self.measure(polled);
             let again = Instant::now() + self.backoff.pause();
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep_until(again.max(self.marks.not_before())) => {}
+                () = tokio::time::sleep_until(again.max(self.acknowledgements.not_before())) => {}
             }
         }
     }
 
-    /// Publishes and marks what is pending now; where the store hides some, again and again. False when it
-    /// was broken off.
+    /// Publishes and acknowledges the rows that are pending now; where the store hides some, again and
+    /// again. Drops the hand-over `dropped` meanwhile.
     async fn round(
         &mut self,
         mut dropped: Option<&mut mpsc::Receiver<Vec<Pending>>>,
         stop: &CancellationToken,
-    ) -> bool {
+    ) -> Result<(), Interrupted> {
         let end = self.clock.now() + MOMENT;
         let mut before = HashSet::new();
         loop {
-            let Some(seen) = self.pass(end, dropped.as_deref_mut(), stop).await else {
-                return false;
-            };
-            // What is still there after it was marked, and nothing else, is left to the sweep.
+            let seen = self.pass(end, dropped.as_deref_mut(), stop).await?;
+            // If acknowledged rows alone are still there, they are left to the sweep.
             if seen.is_empty() || seen == before {
-                return true;
+                return Ok(());
             }
-            let marked = self.mark_all().await;
+            let done = self.acknowledgements.all().await;
+            let acknowledged = self.outcome(&ACKNOWLEDGE, done);
             if !self.outbox.hides_some() {
-                return true;
+                return Ok(());
             }
-            if !marked {
-                return false;
-            }
+            acknowledged?;
             before = seen;
         }
     }
 
-    /// Publishes what was written before `end`, once from the oldest to the newest, and tells what it saw;
-    /// nothing when it was broken off.
+    /// Publishes the rows written before `end`, once from the oldest to the newest. Returns their places.
     async fn pass(
         &mut self,
         end: DateTime<Utc>,
         mut dropped: Option<&mut mpsc::Receiver<Vec<Pending>>>,
         stop: &CancellationToken,
-    ) -> Option<HashSet<Place>> {
+    ) -> Result<HashSet<Place>, Interrupted> {
         let mut seen = HashSet::new();
         let mut after = Place::START;
         while !stop.is_cancelled() {
@@ -312,45 +283,37 @@ impl Relay {
                 self.outbox.fell_behind();
                 self.overtaken.clear();
             }
-            let page = match self.pending_page(end, after).await {
-                Ok(page) => page,
-                Err(error) => {
-                    self.failed(Work::Read, &*error);
-                    return None;
-                }
-            };
-            self.troubles.worked(Work::Read);
+            let page = self.pending_page(end, after).await;
+            let page = self.outcome(&READ, page)?;
             let Some(last) = page.rows.last() else {
-                return Some(seen);
+                return Ok(seen);
             };
             after = *last;
             let places: Vec<Place> = page.events.iter().map(|event| event.place).collect();
-            if matches!(self.publish(page.events).await, Outcome::Failed) {
-                return None;
-            }
+            self.publish(page.events).await?;
             self.overtaken.extend(places);
             seen.extend(page.rows);
         }
-        None
+        Err(Interrupted)
     }
 
-    /// Pending rows that were written `before` then, after the place `after`.
+    /// Pending rows that were written before `before`, after the place `after`.
     async fn pending_page(&self, before: DateTime<Utc>, after: Place) -> Result<Page, BoxError> {
         let rows = self.outbox.pending(Some(before), after, BATCH).await?;
-        let unmarked = self.marks.places();
+        let waiting = self.acknowledgements.places();
         Ok(Page {
             rows: rows.iter().map(|row| row.place).collect(),
             events: rows
                 .into_iter()
-                .filter(|row| !unmarked.contains(&row.place))
+                .filter(|row| !waiting.contains(&row.place))
                 .collect(),
         })
     }
 
-    /// Looks after what a look found to be left behind, by this process or another.
+    /// Publishes the events that a poll found to be left behind, by this process or another.
     async fn sweep(
         &mut self,
-        seen: Result<Seen, BoxError>,
+        polled: Result<Backlog, BoxError>,
         committed: &mut mpsc::Receiver<Vec<Pending>>,
         stop: &CancellationToken,
     ) {
@@ -360,42 +323,39 @@ impl Relay {
         if self.outbox.fell_behind() {
             self.catch_up(committed, stop).await;
         }
-        self.measured(&seen);
-        if let Ok(Seen {
-            left_behind: Some(before),
-            ..
-        }) = seen
+        if let Some(before) = self.measure(polled)
+            && let Ok(()) = self.sweep_pages(before, stop).await
         {
-            match self.sweep_pages(before, stop).await {
-                Ok(Outcome::Published) => self.troubles.worked(Work::Sweep),
-                Ok(Outcome::Failed) => {}
-                Err(error) => self.failed(Work::Sweep, &*error),
-            }
+            self.failures.end(&SWEEP);
         }
     }
 
-    /// Tells the metrics how much waits.
-    fn measured(&mut self, seen: &Result<Seen, BoxError>) {
-        match seen {
-            Ok(seen) => {
-                self.troubles.worked(Work::Look);
-                let age = seen.oldest.map(|oldest| self.clock.now() - oldest);
-                let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
-                self.metrics
-                    .outbox(self.outbox.service(), seen.pending, age);
-            }
-            Err(error) => self.failed(Work::Look, &**error),
-        }
+    /// Gives the result of a poll to the metrics. Returns the time before which events were left behind.
+    fn measure(&mut self, polled: Result<Backlog, BoxError>) -> Option<DateTime<Utc>> {
+        let backlog = self.outcome(&POLL, polled).ok()?;
+        let age = backlog.oldest.map(|oldest| self.clock.now() - oldest);
+        let age = age.and_then(|age| age.to_std().ok()).unwrap_or_default();
+        let service = self.outbox.service();
+        self.metrics.outbox(service, backlog.pending, age);
+        backlog.left_behind
     }
 
     async fn sweep_pages(
         &mut self,
         left_behind: DateTime<Utc>,
         stop: &CancellationToken,
-    ) -> Result<Outcome, BoxError> {
+    ) -> Result<(), Interrupted> {
         let mut after = Place::START;
-        while !stop.is_cancelled() && self.outbox.lease(self.holder).await?.is_some() {
-            let page = self.pending_page(left_behind, after).await?;
+        while !stop.is_cancelled() {
+            let lease = self.outbox.lease(self.holder).await;
+            if lease
+                .map_err(|error| self.failed(&SWEEP, &*error))?
+                .is_none()
+            {
+                break;
+            }
+            let page = self.pending_page(left_behind, after).await;
+            let page = page.map_err(|error| self.failed(&SWEEP, &*error))?;
             let Some(last) = page.rows.last() else {
                 break;
             };
@@ -408,32 +368,31 @@ impl Relay {
                 events = page.events.len(),
                 "publishing events that were left behind"
             );
-            if matches!(self.publish(page.events).await, Outcome::Failed) {
-                return Ok(Outcome::Failed);
-            }
-            // Others would take them for left behind, too.
-            self.marks.soon();
+            self.publish(page.events).await?;
+            // Other sweepers would take them for left behind, too.
+            self.acknowledgements.soon();
         }
-        Ok(Outcome::Published)
+        Ok(())
     }
 
-    /// Publishes and marks what was handed over before the stop. One attempt: the rest is in the
-    /// outbox for the next start.
-    async fn last_words(&mut self, committed: &mut mpsc::Receiver<Vec<Pending>>) {
+    /// Publishes and acknowledges the rest of the hand-over at a stop. It is one attempt: the next start
+    /// reads the remainder from the outbox.
+    async fn finish(&mut self, committed: &mut mpsc::Receiver<Vec<Pending>>) {
         let mut events = Vec::new();
         while let Ok(more) = committed.try_recv() {
             events.extend(more);
         }
         events.retain(|event| !self.overtaken.remove(&event.place));
-        // What is left of a catch-up comes before these: the next start publishes all in order.
+        // The rows of an interrupted catch-up come before these: the next start publishes all in order.
         if !self.unfinished {
-            self.publish(events).await;
+            drop(self.publish(events).await);
         }
-        self.mark_all().await;
+        let done = self.acknowledgements.all().await;
+        drop(self.outcome(&ACKNOWLEDGE, done));
     }
 }
 
-/// What was handed over, not before it is time; 0 when nothing will be any more.
+/// Receives from the hand-over, not before `not_before`; 0 when it is closed.
 async fn paced(
     not_before: Instant,
     committed: &mut mpsc::Receiver<Vec<Pending>>,

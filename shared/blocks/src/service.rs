@@ -34,34 +34,27 @@ pub struct Route {
 }
 
 impl Route {
-    /// A valid token, or 401.
-    pub const fn required(methods: &'static [&'static str], path: &'static str) -> Self {
-        let mode = Mode::Required;
+    const fn new(mode: Mode, methods: &'static [&'static str], path: &'static str) -> Self {
         Self {
             methods,
             path,
             mode,
         }
+    }
+
+    /// A valid token, or 401.
+    pub const fn required(methods: &'static [&'static str], path: &'static str) -> Self {
+        Self::new(Mode::Required, methods, path)
     }
 
     /// Guests may pass; a bad token is a 401.
     pub const fn optional(methods: &'static [&'static str], path: &'static str) -> Self {
-        let mode = Mode::Optional;
-        Self {
-            methods,
-            path,
-            mode,
-        }
+        Self::new(Mode::Optional, methods, path)
     }
 
     /// Everybody passes, and nobody is known.
     pub const fn strip(methods: &'static [&'static str], path: &'static str) -> Self {
-        let mode = Mode::Strip;
-        Self {
-            methods,
-            path,
-            mode,
-        }
+        Self::new(Mode::Strip, methods, path)
     }
 }
 

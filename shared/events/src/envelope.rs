@@ -223,49 +223,42 @@ impl Envelope {
                 known: E::VERSION,
             }));
         }
-        Some(
-            serde_json::from_slice::<Value<E>>(&self.value)
-                .map(|value| value.data)
-                .map_err(|source| Malformed::Value {
-                    event_type: self.event_type.clone(),
-                    source,
-                }),
-        )
+        let value = serde_json::from_slice::<Value<E>>(&self.value);
+        Some(match value {
+            Ok(value) => Ok(value.data),
+            Err(source) => Err(Malformed::Value {
+                event_type: self.event_type.clone(),
+                source,
+            }),
+        })
     }
 
     /// The headers as they stand on the record.
     pub fn headers(&self) -> Headers {
-        let mut headers = vec![
-            (header::SPEC_VERSION.to_owned(), "1.0".to_owned()),
-            (header::ID.to_owned(), self.id.to_string()),
-            (header::TYPE.to_owned(), self.event_type.clone()),
-            (header::SOURCE.to_owned(), self.source.clone()),
-            (header::TIME.to_owned(), timestamp(self.time)),
-            (header::SUBJECT.to_owned(), self.subject.clone()),
-            (header::SEQUENCE.to_owned(), self.sequence.to_string()),
-            (
-                header::DATA_SCHEMA.to_owned(),
-                self.schema_version.to_string(),
-            ),
-        ];
         let Context {
             traceparent,
             tracestate,
             correlation_id,
         } = &self.context;
-        let context = [
-            (
-                header::TRACEPARENT,
-                traceparent.as_ref().map(Traceparent::as_str),
-            ),
-            (header::TRACESTATE, tracestate.as_deref()),
-            (header::CORRELATION_ID, correlation_id.as_deref()),
+        let traceparent = traceparent.as_ref().map(Traceparent::as_str);
+        let owned = |text: &str| text.to_owned();
+        let headers = [
+            (header::SPEC_VERSION, Some("1.0".into())),
+            (header::ID, Some(self.id.to_string())),
+            (header::TYPE, Some(self.event_type.clone())),
+            (header::SOURCE, Some(self.source.clone())),
+            (header::TIME, Some(timestamp(self.time))),
+            (header::SUBJECT, Some(self.subject.clone())),
+            (header::SEQUENCE, Some(self.sequence.to_string())),
+            (header::DATA_SCHEMA, Some(self.schema_version.to_string())),
+            (header::TRACEPARENT, traceparent.map(owned)),
+            (header::TRACESTATE, tracestate.as_deref().map(owned)),
+            (header::CORRELATION_ID, correlation_id.as_deref().map(owned)),
         ];
-        let context = context
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
-        headers.extend(context.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        headers
+        let mut present = Vec::with_capacity(headers.len());
+        let named = headers.into_iter();
+        present.extend(named.filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        present
     }
 
     /// The record that carries it.
@@ -292,19 +285,12 @@ impl Envelope {
         let need = |name: &'static str| find(headers, name).ok_or(Malformed::MissingHeader(name));
         let sequence: i64 = parse(header::SEQUENCE, need(header::SEQUENCE)?)?;
         if sequence < 1 {
-            return Err(Malformed::BadHeader {
-                name: header::SEQUENCE,
-                value: sequence.to_string(),
-            });
+            return Err(bad(header::SEQUENCE, &sequence.to_string()));
         }
-        let text = |name: &'static str| {
-            let value = need(name)?;
+        let text = |name: &'static str| match need(name)? {
             // Not every store takes control characters, and no name has any.
-            if value.chars().any(char::is_control) {
-                let value = value.to_owned();
-                return Err(Malformed::BadHeader { name, value });
-            }
-            Ok(value.to_owned())
+            value if value.chars().any(char::is_control) => Err(bad(name, value)),
+            value => Ok(value.to_owned()),
         };
         let subject = text(header::SUBJECT)?;
         if key != Some(&subject) {
@@ -328,10 +314,12 @@ impl Envelope {
 }
 
 fn parse<T: std::str::FromStr>(name: &'static str, value: &str) -> Result<T, Malformed> {
-    value.parse().map_err(|_| Malformed::BadHeader {
-        name,
-        value: value.to_owned(),
-    })
+    value.parse().map_err(|_| bad(name, value))
+}
+
+fn bad(name: &'static str, value: &str) -> Malformed {
+    let value = value.to_owned();
+    Malformed::BadHeader { name, value }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Events of posts. Each carries the whole state, so that the last one of a post is enough to rebuild from.
 
 use chrono::{DateTime, Utc};
+use serde::Serializer;
 use uuid::Uuid;
 
 use crate::topic;
@@ -23,7 +24,7 @@ events! {
         /// Normalised, in the author's order.
         pub tags: Vec<String> = vec!["rust".into()],
         /// When the post was first published.
-        #[serde(with = "millis")]
+        #[serde(serialize_with = "millis")]
         pub created_at: DateTime<Utc> = crate::golden::TIME - chrono::TimeDelta::milliseconds(1),
     }
 
@@ -42,7 +43,7 @@ events! {
         /// Normalised, in the author's order.
         pub tags: Vec<String> = vec!["rust".into()],
         /// When the post was first published.
-        #[serde(with = "millis")]
+        #[serde(serialize_with = "millis")]
         pub created_at: DateTime<Utc> = crate::golden::TIME - chrono::TimeDelta::milliseconds(1),
     }
 
@@ -55,24 +56,6 @@ events! {
     }
 }
 
-/// RFC 3339 UTC with milliseconds, for serde's `with`.
-pub mod millis {
-    use chrono::{DateTime, Utc};
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    /// Writes it.
-    ///
-    /// # Errors
-    /// Those of the serializer.
-    pub fn serialize<S: Serializer>(time: &DateTime<Utc>, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&crate::timestamp(*time))
-    }
-
-    /// Reads it.
-    ///
-    /// # Errors
-    /// When it is no RFC 3339 timestamp.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DateTime<Utc>, D::Error> {
-        DateTime::deserialize(from)
-    }
+fn millis<S: Serializer>(time: &DateTime<Utc>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&crate::timestamp(*time))
 }

@@ -16,7 +16,7 @@ use crate::settings;
 /// Opens a service; see [`Definition::open`].
 type Open = for<'a> fn(&'a dyn Place) -> BoxFuture<'a, anyhow::Result<Opened>>;
 
-/// Tells what data_migration from a service's file into its store at a place.
+/// Gives the data migration from a service's file into its store at a place.
 type OpensMigration =
     for<'a> fn(&'a Definition, &'a dyn Place) -> BoxFuture<'a, anyhow::Result<DataMigration>>;
 
@@ -38,6 +38,9 @@ pub struct Definition {
     pub migrations: &'static [Migration],
     /// The settings that it reads itself; those of its store are added.
     pub settings: Settings,
+    /// Present if it checks identities itself, with keys of its own: the setting with the secret that
+    /// decrypts them.
+    pub signs_with: Option<&'static Setting<Option<Secret>>>,
     /// The kind of its store where it runs alone. In one process that is always a SQLite file.
     pub store: Store,
     /// The durability that its file needs.
@@ -46,7 +49,8 @@ pub struct Definition {
     pub size: Size,
     /// The function that opens it.
     pub open: Open,
-    /// The function that tells what data_migration; it opens the store alone, since an open service may write to it.
+    /// The function that gives its data migration. It opens the store alone, since an open service may
+    /// write to it.
     pub data_migration: OpensMigration,
 }
 
@@ -62,6 +66,7 @@ impl Definition {
             consumes: &[],
             migrations: &[],
             settings: &[],
+            signs_with: None,
             store: Store::Postgres,
             kept: Kept::AsConfigured,
             size: Size::USUAL,
@@ -107,17 +112,11 @@ impl Definition {
         self.name.to_uppercase().replace('-', "_")
     }
 
-    /// True if it checks identities itself, with keys of its own that a secret decrypts.
-    pub fn signs(&self) -> bool {
-        self.settings.iter().any(|setting| setting.is_strong())
-    }
-
     /// The secret by which operators sign what they ask of it, and the setting that has it. A service that
     /// signs identities takes its own key: no other service could pass for an operator there.
     pub fn operator_secret(&self, config: &Config) -> (&'static str, Option<Secret>) {
-        let own = self.settings.iter().find(|setting| setting.is_strong());
-        let setting = own.map_or(&settings::OPERATOR_KEY as &dyn AnySetting, |own| *own);
-        (setting.name(), config.secret(setting))
+        let setting = self.signs_with.unwrap_or(&settings::OPERATOR_KEY);
+        (setting.name, config.get(setting))
     }
 
     /// The settings of its process where it runs alone, without those that every process has.

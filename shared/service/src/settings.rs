@@ -1,12 +1,19 @@
 //! The settings of a service that runs alone: the addresses of its servers, and its own.
 
-use blocks::config::{Secret, Setting, Settings, is_strong};
+use blocks::config::{Parts, Said, Secret, Setting, Settings, WrongPart, is_strong};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// The Kafka brokers.
-pub const KAFKA_BOOTSTRAP_SERVERS: Setting<Option<String>> = Setting::text(
-    "KAFKA_BOOTSTRAP_SERVERS",
-    "the Kafka brokers, as `127.0.0.1:9092`",
-);
+pub const KAFKA_BOOTSTRAP_SERVERS: Setting<Option<String>> = Setting {
+    parts: Some(&Parts {
+        names: &["KAFKA_HOST"],
+        compose: |said| Ok(said("KAFKA_HOST")),
+    }),
+    ..Setting::text(
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "the Kafka brokers, as `127.0.0.1:9092`",
+    )
+};
 /// The name of a replica that keeps one across restarts.
 pub const KAFKA_GROUP_INSTANCE_ID: Setting<Option<String>> = Setting::text(
     "KAFKA_GROUP_INSTANCE_ID",
@@ -18,10 +25,16 @@ pub const AUTH_URL: Setting<Option<String>> = Setting::text(
     "where auth is, for the keys that identities are signed with, as `http://127.0.0.1:8001`",
 );
 /// The Consul agent to register with.
-pub const CONSUL_HTTP_ADDR: Setting<Option<String>> = Setting::text(
-    "CONSUL_HTTP_ADDR",
-    "the Consul agent to register with, as `127.0.0.1:8500`",
-);
+pub const CONSUL_HTTP_ADDR: Setting<Option<String>> = Setting {
+    parts: Some(&Parts {
+        names: &["CONSUL_HOST"],
+        compose: |said| Ok(said("CONSUL_HOST")),
+    }),
+    ..Setting::text(
+        "CONSUL_HTTP_ADDR",
+        "the Consul agent to register with, as `127.0.0.1:8500`",
+    )
+};
 /// The token for that agent.
 pub const CONSUL_HTTP_TOKEN: Setting<Option<Secret>> =
     Setting::secret("CONSUL_HTTP_TOKEN", "what that agent wants to be shown");
@@ -79,10 +92,16 @@ pub const FLEET: Settings = &[
 ];
 
 /// The PostgreSQL server.
-pub const DATABASE_URL: Setting<Option<Secret>> = Setting::secret(
-    "DATABASE_URL",
-    "PostgreSQL, as `postgres://user:password@127.0.0.1:5432/rookery`",
-);
+pub const DATABASE_URL: Setting<Option<Secret>> = Setting {
+    parts: Some(&Parts {
+        names: &["DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD"],
+        compose: database_url,
+    }),
+    ..Setting::secret(
+        "DATABASE_URL",
+        "PostgreSQL, as `postgres://user:password@127.0.0.1:5432/rookery`",
+    )
+};
 /// The same server past a pooler.
 pub const DATABASE_DIRECT_URL: Setting<Option<Secret>> = Setting::secret(
     "DATABASE_DIRECT_URL",
@@ -121,8 +140,16 @@ pub const MONGODB_URL: Setting<Option<Secret>> = Setting::secret(
 pub const MONGO: Settings = &[&MONGODB_URL];
 
 /// The Redis server.
-pub const REDIS_URL: Setting<Option<Secret>> =
-    Setting::secret("REDIS_URL", "Redis, as `redis://:password@127.0.0.1:6379`");
+pub const REDIS_URL: Setting<Option<Secret>> = Setting {
+    parts: Some(&Parts {
+        names: &["REDIS_HOST", "REDIS_PORT"],
+        compose: |said| {
+            let server = server(said, "REDIS_HOST", "REDIS_PORT", 6379)?;
+            Ok(server.map(|server| format!("redis://{server}")))
+        },
+    }),
+    ..Setting::secret("REDIS_URL", "Redis, as `redis://:password@127.0.0.1:6379`")
+};
 const REDIS_HOST: Setting<Option<String>> = Setting::text(
     "REDIS_HOST",
     "with `REDIS_PORT`, what `REDIS_URL` is made of where it is absent",
@@ -132,3 +159,48 @@ const REDIS_PORT: Setting<Option<String>> =
 
 /// Of a service that keeps its state in Redis.
 pub const REDIS: Settings = &[&REDIS_URL, &REDIS_HOST, &REDIS_PORT];
+
+/// All but what RFC 3986 calls unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+fn database_url(said: &Said<'_>) -> Result<Option<String>, WrongPart> {
+    let Some(server) = server(said, "DB_HOST", "DB_PORT", 5432)? else {
+        return Ok(None);
+    };
+    let escaped = |name| Some(utf8_percent_encode(&said(name)?, RESERVED).to_string());
+    let user = escaped("DB_USER").unwrap_or_else(|| "postgres".into());
+    let password = escaped("DB_PASSWORD").map(|password| format!(":{password}"));
+    let password = password.unwrap_or_default();
+    let name = escaped("DB_NAME").unwrap_or_else(|| "rookery".into());
+    Ok(Some(format!("postgres://{user}{password}@{server}/{name}")))
+}
+
+/// A server's host and port as they stand in a URL; `None` where no host is named.
+fn server(
+    said: &Said<'_>,
+    host_name: &'static str,
+    port_name: &'static str,
+    usual_port: u16,
+) -> Result<Option<String>, WrongPart> {
+    let Some(mut host) = said(host_name) else {
+        return Ok(None);
+    };
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if host.parse::<std::net::Ipv6Addr>().is_ok() {
+        host = format!("[{host}]");
+    } else if !host.bytes().all(is_name) {
+        return Err((host_name, "a host name or an address, without a port"));
+    }
+    // In Kubernetes a variable of this name may have the URL of a service instead.
+    let port = said(port_name).map_or(Some(usual_port), |port| port.parse().ok());
+    let port = port.filter(|port| *port > 0);
+    let port = port.ok_or((port_name, "a port number, 1 to 65535"))?;
+    Ok(Some(format!("{host}:{port}")))
+}
+
+#[cfg(test)]
+mod tests;

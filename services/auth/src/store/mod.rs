@@ -13,5 +13,5 @@ pub use keys::*;
 pub use sessions::*;
 
 fn role(text: &str) -> Role {
-    text.parse().expect("the column has a check constraint")
+    Role::parse(text).expect("the column has a check constraint")
 }

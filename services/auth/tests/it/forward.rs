@@ -6,7 +6,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::any;
-use blocks::identity::headers::{guard, is_identity};
+use blocks::gateway::{Gateway, Table};
+use blocks::identity::headers::is_identity;
 use blocks::identity::{AssertionVerifier, ISSUER, Jwk, KeySet};
 use blocks::{Caller, Role};
 use chrono::TimeDelta;
@@ -48,7 +49,8 @@ impl Fleet {
                 caller.map(|caller| format!("{} {} {}", caller.id, caller.name, caller.role));
             axum::Json(Value::from(name))
         };
-        let service = guard(Router::new().route("/thing", any(who)), Arc::new(verifier));
+        let router = Router::new().route("/thing", any(who));
+        let service = Gateway::behind_another(Table::default(), Arc::new(verifier)).wrap(router);
         Self { world, service }
     }
 

@@ -22,7 +22,24 @@ pub struct Setting<T> {
     pub expected: &'static str,
     /// Reads a value; `None` when it is not as expected. Gets `""` for an absent one.
     pub parse: fn(&str) -> Option<T>,
+    /// The settings that say it where it is absent.
+    pub parts: Option<&'static Parts>,
 }
+
+/// Settings that say another one in parts, as older set-ups do.
+#[derive(Debug)]
+pub struct Parts {
+    /// Their names.
+    pub names: &'static [&'static str],
+    /// The whole, of the parts that are present; `None` where they name no server.
+    pub compose: fn(&Said<'_>) -> Result<Option<String>, WrongPart>,
+}
+
+/// Gives the value of a setting by its name.
+pub type Said<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// The name of a part that is wrong, and a description of valid values.
+pub type WrongPart = (&'static str, &'static str);
 
 impl<T> Setting<T> {
     /// One whose value `parse` reads.
@@ -41,6 +58,7 @@ impl<T> Setting<T> {
             strong: false,
             expected,
             parse,
+            parts: None,
         }
     }
 }
@@ -102,6 +120,8 @@ pub trait AnySetting: Sync {
     fn is_secret(&self) -> bool;
     /// See [`Setting::strong`].
     fn is_strong(&self) -> bool;
+    /// See [`Setting::parts`].
+    fn parts(&self) -> Option<&'static Parts>;
     /// True if `text` is a valid value.
     fn accepts(&self, text: &str) -> bool;
 }
@@ -129,6 +149,10 @@ impl<T> AnySetting for Setting<T> {
 
     fn is_strong(&self) -> bool {
         self.strong
+    }
+
+    fn parts(&self) -> Option<&'static Parts> {
+        self.parts
     }
 
     fn accepts(&self, text: &str) -> bool {

@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use figment::providers::{Env, Format, Toml};
-use figment::value::{Dict, Map, Value};
-use figment::{Figment, Metadata, Profile, Provider};
 use strsim::levenshtein;
+use toml::Value as Toml;
 
-use super::{AnySetting, ConfigError, Secret, Unknown, parts};
+use super::{AnySetting, ConfigError, Secret, Unknown, Value, said};
 
 /// The text shown for a secret.
 pub(super) const MASK: &str = "********";
@@ -24,27 +22,6 @@ pub struct Row {
     pub source: String,
 }
 
-/// One layer: names in capitals, values as they were written.
-struct Layer {
-    name: String,
-    values: Vec<(String, String)>,
-}
-
-impl Provider for Layer {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(self.name.clone())
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        // As strings: figment would read a SECRET_KEY of digits as a number and lose its zeros.
-        let values = self.values.iter();
-        let dict = values
-            .map(|(name, value)| (name.clone(), Value::from(value.clone())))
-            .collect();
-        Ok(Map::from([(Profile::Default, dict)]))
-    }
-}
-
 /// Number of wrong characters up to which a variable's name is still taken for a setting.
 const TYPOS: usize = 2;
 /// Names the file, where no command line does.
@@ -52,13 +29,15 @@ pub(super) const FILE_VARIABLE: &str = "ROOKERY_CONFIG";
 /// A file's name and text.
 pub(super) type Given = (String, String);
 
-/// The variables of the environment, but for the empty ones.
+/// The variables of the environment that are text.
 pub(super) fn environment() -> Vec<(String, String)> {
-    Env::raw()
-        .iter()
-        .map(|(name, value)| (name.as_str().to_ascii_uppercase(), value))
-        .filter(|(_, value)| !value.trim().is_empty())
-        .collect()
+    let variable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((
+            name.to_str()?.to_ascii_uppercase(),
+            value.into_string().ok()?,
+        ))
+    };
+    std::env::vars_os().filter_map(variable).collect()
 }
 
 /// A file's name and text.
@@ -73,101 +52,56 @@ pub(super) fn read(path: &Path) -> Result<Given, ConfigError> {
     }
 }
 
-/// All sources of settings, merged.
-pub(super) struct Sources {
-    settings: Vec<&'static dyn AnySetting>,
-    merged: Figment,
-    pub(super) unknown: Vec<Unknown>,
-}
-
-impl Sources {
-    pub(super) fn merge(
-        file: Option<Given>,
-        environment: impl IntoIterator<Item = (String, String)>,
-        settings: impl Iterator<Item = &'static dyn AnySetting>,
-    ) -> Result<Self, ConfigError> {
-        let mut names = BTreeSet::new();
-        let settings: Vec<_> = settings.filter(|of| names.insert(of.name())).collect();
-        let defaults = settings.iter().filter(|of| !of.default().is_empty());
-        let mut merged = Figment::from(Layer {
-            name: "default".into(),
-            values: defaults
-                .map(|of| (of.name().to_owned(), of.default().to_owned()))
-                .collect(),
-        });
-        if let Some((path, text)) = file {
-            let values = read_toml(&path, &text, &names)?;
-            merged = merged.merge(Layer { name: path, values });
+/// The values of `settings` from all sources, and the variables that look like settings but are none.
+pub(super) fn merge(
+    file: Option<Given>,
+    environment: impl IntoIterator<Item = (String, String)>,
+    settings: impl Iterator<Item = &'static dyn AnySetting>,
+) -> Result<(Vec<Value>, Vec<Unknown>), ConfigError> {
+    let mut names = BTreeSet::new();
+    let settings = settings.filter(|of| names.insert(of.name()));
+    let by_default = |of: &'static dyn AnySetting| Value {
+        of,
+        said: Secret::new(of.default()),
+        source: "default".into(),
+    };
+    let mut values: Vec<Value> = settings.map(by_default).collect();
+    let mut set = |name: &str, said: &str, source: &str| {
+        for value in values.iter_mut().filter(|value| value.of.name() == name) {
+            value.said = Secret::new(said.trim());
+            source.clone_into(&mut value.source);
         }
-        let (given, others): (Vec<_>, Vec<_>) = environment
-            .into_iter()
-            .filter(|(_, value)| !value.trim().is_empty())
-            .partition(|(name, _)| names.contains(name.as_str()));
-        merged = merged.merge(Layer {
-            name: "environment".into(),
-            values: given,
-        });
-        let unknown = others.into_iter().filter_map(|(name, _)| {
-            let meant = mistyped(&name, &names)?;
-            Some(Unknown { name, meant })
-        });
-        let unknown = unknown.collect();
-        let mut sources = Self {
-            settings,
-            merged,
-            unknown,
-        };
-        for whole in parts::WHOLES {
-            if names.contains(whole.name)
-                && sources.said(whole.name).is_none()
-                && let Some(value) = whole.compose(&sources)?
-            {
-                sources.merged = sources.merged.merge(Layer {
-                    name: whole.parts.join(", "),
-                    values: vec![(whole.name.to_owned(), value)],
-                });
+    };
+    if let Some((path, text)) = file {
+        for (name, said) in read_toml(&path, &text, &names)? {
+            set(&name, &said, &path);
+        }
+    }
+    let mut unknown = Vec::new();
+    let not_blank = |(_, said): &(String, String)| !said.trim().is_empty();
+    for (name, said) in environment.into_iter().filter(not_blank) {
+        if names.contains(name.as_str()) {
+            set(&name, &said, "environment");
+        } else if let Some(meant) = mistyped(&name, &names) {
+            unknown.push(Unknown { name, meant });
+        }
+    }
+    for at in 0..values.len() {
+        if let Some(parts) = values[at].of.parts()
+            && values[at].said.expose().is_empty()
+        {
+            let whole = (parts.compose)(&|name| Some(said(&values, name)?.to_owned()));
+            let whole = whole.map_err(|(name, expected)| {
+                let wrong = values.iter().find(|value| value.of.name() == name);
+                wrong.unwrap_or(&values[at]).refuse(expected)
+            })?;
+            if let Some(whole) = whole {
+                values[at].said = Secret::new(whole);
+                values[at].source = parts.names.join(", ");
             }
         }
-        Ok(sources)
     }
-
-    /// The value of `name`, unless it is blank.
-    pub(super) fn said(&self, name: &str) -> Option<String> {
-        let said = self
-            .merged
-            .find_value(name)
-            .ok()
-            .and_then(Value::into_string);
-        said.map(|text| text.trim().to_owned())
-            .filter(|text| !text.is_empty())
-    }
-
-    /// The error about a wrong value of `name`.
-    pub(super) fn refuse(&self, name: &'static str, expected: &str) -> ConfigError {
-        ConfigError::Value {
-            name,
-            found: format!("{:?}", self.said(name).unwrap_or_default()),
-            source_name: self.source(name),
-            expected: expected.to_owned(),
-        }
-    }
-
-    /// All settings as they are in force.
-    pub(super) fn values(&self) -> Vec<super::Value> {
-        let value = |of: &&'static dyn AnySetting| super::Value {
-            of: *of,
-            said: Secret::new(self.said(of.name()).unwrap_or_default()),
-            source: self.source(of.name()),
-        };
-        self.settings.iter().map(value).collect()
-    }
-
-    fn source(&self, name: &str) -> String {
-        let metadata = self.merged.find_metadata(name);
-        metadata
-            .map_or("default", |metadata| &*metadata.name)
-            .to_owned()
-    }
+    Ok((values, unknown))
 }
 
 /// A file's settings by their names in capitals.
@@ -180,11 +114,10 @@ fn read_toml(
         path: path.to_owned(),
         reason,
     };
-    let profiles = Toml::string(text)
-        .data()
-        .map_err(|_| broken(where_broken(text)))?;
+    let table: toml::Table =
+        toml::from_str(text).map_err(|error| broken(where_broken(text, &error)))?;
     let mut values = Vec::new();
-    for (key, value) in profiles.into_values().flatten() {
+    for (key, value) in table {
         let name = key.to_ascii_uppercase();
         if !names.contains(name.as_str()) {
             return Err(ConfigError::UnknownKey {
@@ -193,12 +126,8 @@ fn read_toml(
                 key,
             });
         }
-        let value = written(&value).ok_or_else(|| {
-            broken(format!(
-                "{key} is a {}, expected a single value",
-                value.to_actual()
-            ))
-        })?;
+        let value = written(&value)
+            .ok_or_else(|| broken(format!("{key} has a table, expected a single value")))?;
         values.push((name, value));
     }
     Ok(values)
@@ -206,10 +135,7 @@ fn read_toml(
 
 /// The place where `text` is no TOML, and the reason. Parsers show the line itself, and a secret may stand
 /// there.
-fn where_broken(text: &str) -> String {
-    let Err(error) = toml::from_str::<toml::Table>(text) else {
-        return "it is not as it must be".into();
-    };
+fn where_broken(text: &str, error: &toml::de::Error) -> String {
     let reason = error.message().trim().replace('\n', ", ");
     let before = error.span().and_then(|span| text.get(..span.start));
     let Some(before) = before else {
@@ -223,24 +149,20 @@ fn where_broken(text: &str) -> String {
     )
 }
 
-fn written(value: &Value) -> Option<String> {
-    match value {
-        Value::String(_, text) => Some(text.clone()),
-        Value::Char(_, char) => Some(char.to_string()),
-        Value::Bool(_, switch) => Some(switch.to_string()),
-        Value::Num(_, number) => number
-            .to_i128()
-            .map(|number| number.to_string())
-            .or_else(|| number.to_u128().map(|number| number.to_string()))
-            .or_else(|| number.to_f64().map(|number| number.to_string())),
-        Value::Empty(..) => Some(String::new()),
-        Value::Array(_, items) => items
-            .iter()
-            .map(written)
-            .collect::<Option<Vec<_>>>()
-            .map(|all| all.join(",")),
-        Value::Dict(..) => None,
-    }
+/// A value as it would be written in the environment; `None` for a table.
+fn written(value: &Toml) -> Option<String> {
+    Some(match value {
+        Toml::String(text) => text.clone(),
+        Toml::Boolean(switch) => switch.to_string(),
+        Toml::Integer(number) => number.to_string(),
+        Toml::Float(number) => number.to_string(),
+        Toml::Datetime(time) => time.to_string(),
+        Toml::Array(items) => {
+            let items: Option<Vec<String>> = items.iter().map(written).collect();
+            items?.join(",")
+        }
+        Toml::Table(_) => return None,
+    })
 }
 
 /// The setting whose name has most in common with `name`, when that is enough to suggest it.

@@ -1,39 +1,14 @@
+use std::time::Duration;
+
 use super::*;
 
 const SECRET_KEY: Setting<Option<Secret>> = Setting::key("SECRET_KEY", "encrypts");
 const LIFETIME: Setting<Duration> = Setting::seconds("ACCESS_TOKEN_SECONDS", "86400", "lasts");
 const DATABASE_URL: Setting<Option<Secret>> = Setting::secret("DATABASE_URL", "PostgreSQL");
-const REDIS_URL: Setting<Option<Secret>> = Setting::secret("REDIS_URL", "Redis");
-const DB_HOST: Setting<Option<String>> = Setting::text("DB_HOST", "a part");
-const DB_PORT: Setting<Option<String>> = Setting::text("DB_PORT", "a part");
-const DB_NAME: Setting<Option<String>> = Setting::text("DB_NAME", "a part");
-const DB_USER: Setting<Option<String>> = Setting::text("DB_USER", "a part");
-const DB_PASSWORD: Setting<Option<Secret>> = Setting::secret("DB_PASSWORD", "a part");
-const REDIS_HOST: Setting<Option<String>> = Setting::text("REDIS_HOST", "a part");
-const REDIS_PORT: Setting<Option<String>> = Setting::text("REDIS_PORT", "a part");
 const KAFKA: Setting<Option<String>> = Setting::text("KAFKA_BOOTSTRAP_SERVERS", "brokers");
-const KAFKA_HOST: Setting<Option<String>> = Setting::text("KAFKA_HOST", "a part");
-const CONSUL: Setting<Option<String>> = Setting::text("CONSUL_HTTP_ADDR", "an agent");
-const CONSUL_HOST: Setting<Option<String>> = Setting::text("CONSUL_HOST", "a part");
 
 /// As services have them.
-const OTHERS: Settings = &[
-    &SECRET_KEY,
-    &LIFETIME,
-    &DATABASE_URL,
-    &DB_HOST,
-    &DB_PORT,
-    &DB_NAME,
-    &DB_USER,
-    &DB_PASSWORD,
-    &REDIS_URL,
-    &REDIS_HOST,
-    &REDIS_PORT,
-    &KAFKA,
-    &KAFKA_HOST,
-    &CONSUL,
-    &CONSUL_HOST,
-];
+const OTHERS: Settings = &[&SECRET_KEY, &LIFETIME, &DATABASE_URL, &KAFKA];
 
 fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let file = (!file.is_empty()).then(|| ("rookery.toml".to_owned(), file.to_owned()));
@@ -203,107 +178,6 @@ fn origins_are_a_list_in_both_sources() {
     assert_eq!(config.cors_allow_origins, wanted);
     let file = "cors_allow_origins = [\"https://a.example\", \"http://localhost:3000\"]\n";
     assert_eq!(load(file, &[]).unwrap().cors_allow_origins, wanted);
-}
-
-fn exposed(secret: Option<&Secret>) -> Option<&str> {
-    secret.map(Secret::expose)
-}
-
-#[test]
-fn addresses_in_parts_are_taken_where_the_url_is_absent() {
-    let config = load(
-        "",
-        &[
-            ("KAFKA_HOST", "kafka:9092"),
-            ("CONSUL_HOST", "consul-server"),
-            ("REDIS_HOST", "read-db"),
-            ("DB_HOST", "postgres-db"),
-        ],
-    )
-    .unwrap();
-    assert_eq!(config.get(&KAFKA).as_deref(), Some("kafka:9092"));
-    assert_eq!(config.get(&CONSUL).as_deref(), Some("consul-server"));
-    assert_eq!(
-        exposed(config.get(&REDIS_URL).as_ref()),
-        Some("redis://read-db:6379")
-    );
-    assert_eq!(
-        exposed(config.get(&DATABASE_URL).as_ref()),
-        Some("postgres://postgres@postgres-db:5432/rookery")
-    );
-    // The effective setting names its source, and hides the password.
-    let row = |name| config.show().find(|row| row.name == name).unwrap();
-    assert_eq!(row("KAFKA_BOOTSTRAP_SERVERS").source, "KAFKA_HOST");
-    assert_eq!(row("REDIS_URL").source, "REDIS_HOST, REDIS_PORT");
-    assert_eq!(row("DATABASE_URL").value, source::MASK);
-
-    let all = [
-        ("DB_HOST", "::1"),
-        ("DB_PORT", "6543"),
-        ("DB_NAME", "fastapi_micro_db"),
-        ("DB_USER", "ada@work"),
-        ("DB_PASSWORD", "p/w:d#%é"),
-        ("REDIS_HOST", "read-db"),
-        ("REDIS_PORT", "6380"),
-    ];
-    let config = load("", &all).unwrap();
-    assert_eq!(
-        exposed(config.get(&DATABASE_URL).as_ref()),
-        Some("postgres://ada%40work:p%2Fw%3Ad%23%25%C3%A9@[::1]:6543/fastapi_micro_db")
-    );
-    assert_eq!(
-        exposed(config.get(&REDIS_URL).as_ref()),
-        Some("redis://read-db:6380")
-    );
-    assert!(!format!("{config:?}").contains("p/w"));
-}
-
-#[test]
-fn a_url_wins_over_its_parts_wherever_each_is_said() {
-    let config = load(
-        "redis_url = \"redis://file\"\nkafka_bootstrap_servers = \"file:9092\"\n",
-        &[
-            ("REDIS_HOST", "part"),
-            ("REDIS_PORT", "tcp://10.0.0.1:6379"),
-            ("KAFKA_HOST", "part:9092"),
-            ("CONSUL_HTTP_ADDR", "url:8500"),
-            ("CONSUL_HOST", "part"),
-            ("DATABASE_URL", "postgres://url/x"),
-            ("DB_HOST", "part"),
-            ("DB_PORT", "no number"),
-        ],
-    )
-    .unwrap();
-    assert_eq!(
-        exposed(config.get(&REDIS_URL).as_ref()),
-        Some("redis://file")
-    );
-    assert_eq!(config.get(&KAFKA).as_deref(), Some("file:9092"));
-    assert_eq!(config.get(&CONSUL).as_deref(), Some("url:8500"));
-    assert_eq!(
-        exposed(config.get(&DATABASE_URL).as_ref()),
-        Some("postgres://url/x")
-    );
-    // Parts without a host name no server.
-    let config = load("", &[("DB_NAME", "x"), ("REDIS_PORT", "1")]).unwrap();
-    assert!(config.get(&DATABASE_URL).is_none() && config.get(&REDIS_URL).is_none());
-}
-
-#[test]
-fn a_part_that_is_malformed_is_refused_by_its_own_name() {
-    for (host, name, value, expected) in [
-        ("REDIS_HOST", "REDIS_PORT", "tcp://10.0.0.1:6379", "port"),
-        ("DB_HOST", "DB_PORT", "0", "port"),
-        ("DB_HOST", "DB_HOST", "postgres://db", "host"),
-        ("REDIS_HOST", "REDIS_HOST", "read-db:6379", "host"),
-    ] {
-        let error = load("", &[(host, "db"), (name, value)]).unwrap_err();
-        let start = format!("{name} is {value:?} (from environment), expected ");
-        assert!(
-            error.starts_with(&start) && error.contains(expected),
-            "{error}"
-        );
-    }
 }
 
 #[test]

@@ -25,57 +25,35 @@ impl fmt::Debug for Secret {
     }
 }
 
-macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident, $names:literal { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($(#[$variant_doc])* $variant),+ }
-
-        impl $name {
-            pub(super) const NAMES: &'static str = $names;
-
-            pub(super) fn parse(text: &str) -> Option<Self> {
-                $(if text.eq_ignore_ascii_case($text) { return Some(Self::$variant); })+
-                None
-            }
-
-            /// As it is written in the configuration.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-    };
-}
-
-choice!(
+named! {
     /// What the process is for.
-    Environment, "development or production" {
+    pub enum Environment {
         /// On somebody's desk: a weak secret will do.
         Development = "development",
         /// For others to rely on: weak secrets stop the start.
         Production = "production",
     }
-);
+}
 
-choice!(
+named! {
     /// What an acknowledged write survives.
-    Durability, "full (survives a power cut) or process (survives a crash of the process)" {
+    pub enum Durability {
         /// A power cut.
         Full = "full",
         /// A crash of the process, not of the machine.
         Process = "process",
     }
-);
+}
 
-choice!(
+named! {
     /// How log lines look.
-    LogFormat, "human or json" {
+    pub enum LogFormat {
         /// For a terminal.
         Human = "human",
         /// One object a line.
         Json = "json",
     }
-);
+}
 
 pub(super) const SWITCH: &str = "true or false";
 pub(super) const SECONDS: &str = "a number of seconds, 1 to 31536000";

@@ -117,36 +117,19 @@ impl std::ops::AddAssign for Applied {
     }
 }
 
-/// The reason why a key is blocked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// Its first waiting event was refused and is tried again.
-    Retrying,
-    /// Its first waiting event was refused too often.
-    Rejected,
-    /// Its first waiting event can't be read.
-    Poison,
-    /// The version before its first waiting event has not come.
-    Gap,
-}
-
-impl Reason {
-    /// As it is stored and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Retrying => "retrying",
-            Self::Rejected => "rejected",
-            Self::Poison => "poison",
-            Self::Gap => "gap",
-        }
-    }
-
-    /// Reads what [`Reason::as_str`] wrote.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Retrying, Self::Rejected, Self::Poison, Self::Gap]
-            .into_iter()
-            .find(|reason| reason.as_str() == text)
+named! {
+    /// The reason why a key is blocked.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Reason {
+        /// Its first waiting event was refused and is tried again.
+        Retrying = "retrying",
+        /// Its first waiting event was refused too often.
+        Rejected = "rejected",
+        /// Its first waiting event can't be read.
+        Poison = "poison",
+        /// The version before its first waiting event has not come.
+        Gap = "gap",
     }
 }
 

@@ -13,8 +13,10 @@ use http::{HeaderValue, StatusCode};
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use utoipa::IntoParams;
-use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
+
+use super::parameter;
 
 /// How much of the digest is in a tag, in bytes.
 const TAG_BYTES: usize = 16;
@@ -45,10 +47,8 @@ impl Tagged {
 impl From<Bytes> for Tagged {
     fn from(body: Bytes) -> Self {
         let digest = digest(&SHA256, &body);
-        let tag = format!(
-            "\"{}\"",
-            URL_SAFE_NO_PAD.encode(&digest.as_ref()[..TAG_BYTES])
-        );
+        let tag = URL_SAFE_NO_PAD.encode(&digest.as_ref()[..TAG_BYTES]);
+        let tag = format!("\"{tag}\"");
         Self {
             tag: HeaderValue::try_from(tag).expect("base64 is visible ASCII"),
             body,
@@ -75,10 +75,8 @@ impl IfNoneMatch {
     /// Compares weakly, as RFC 9110 wants it: a server that packed the body may have made the tag a weak
     /// one. A comma inside of a tag is none of ours.
     fn has(&self, tag: &HeaderValue) -> bool {
-        let mut tags = self
-            .0
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let values = self.0.iter().map(HeaderValue::as_bytes);
+        let mut tags = values.flat_map(|value| value.split(|byte| *byte == b','));
         tags.any(|had| {
             let had = had.trim_ascii();
             had == b"*" || had.strip_prefix(b"W/").unwrap_or(had) == tag.as_bytes()
@@ -90,27 +88,21 @@ impl<S: Send + Sync> FromRequestParts<S> for IfNoneMatch {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(
-            parts
-                .headers
-                .get_all(IF_NONE_MATCH)
-                .iter()
-                .cloned()
-                .collect(),
-        ))
+        let values = parts.headers.get_all(IF_NONE_MATCH).iter();
+        Ok(Self(values.cloned().collect()))
     }
 }
 
 impl IntoParams for IfNoneMatch {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let parameter = ParameterBuilder::new()
-            .name("If-None-Match")
-            .parameter_in(ParameterIn::Header)
-            .description(Some(
-                "The `ETag` of what you have: 304 when it is still so.",
-            ))
-            .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
-        vec![parameter.build()]
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        let about = "The `ETag` of what you have: 304 when it is still so.";
+        vec![parameter(
+            "If-None-Match",
+            ParameterIn::Header,
+            about,
+            schema,
+        )]
     }
 }
 

@@ -9,9 +9,10 @@ use http::request::Parts;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use utoipa::IntoParams;
-use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 
+use super::parameter;
 use crate::problem::{AsProblem, FieldErrors, Problem};
 
 /// The longest key, in bytes.
@@ -60,15 +61,9 @@ impl IntoParams for IdempotencyKey {
             .min_length(Some(1))
             .max_length(Some(MAX_KEY_BYTES))
             .pattern(Some("^[!-~]+$"));
-        let parameter = ParameterBuilder::new()
-            .name(HEADER)
-            .parameter_in(ParameterIn::Header)
-            .description(Some(
-                "Your own name for this request: sent again within 24 hours, it is answered as before \
-                 and does nothing.",
-            ))
-            .schema(Some(schema));
-        vec![parameter.build()]
+        let about = "Your own name for this request: sent again within 24 hours, it is answered as before \
+                     and does nothing.";
+        vec![parameter(HEADER, ParameterIn::Header, about, schema)]
     }
 }
 
@@ -91,13 +86,10 @@ impl KeyedRequest {
     /// When `what` can't be written as JSON: a programmer's mistake, as it came as JSON.
     pub fn new(key: String, what: &impl Serialize) -> Self {
         let json = serde_json::to_vec(what).expect("what came as JSON can be written as JSON");
-        let fingerprint = digest(&SHA256, &json).as_ref().iter().fold(
-            String::with_capacity(64),
-            |mut hex, byte| {
-                write!(hex, "{byte:02x}").expect("a String takes everything");
-                hex
-            },
-        );
+        let mut fingerprint = String::with_capacity(64);
+        for byte in digest(&SHA256, &json).as_ref() {
+            write!(fingerprint, "{byte:02x}").expect("a String takes everything");
+        }
         Self { key, fingerprint }
     }
 }

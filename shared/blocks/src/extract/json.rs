@@ -39,24 +39,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ValidJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let unsupported = |detail: &'static str| {
+            let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            Err(Problem::new(status, "unsupported_media_type", detail))
+        };
         if !is_json(request.headers()) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "the body must be sent as content-type application/json",
-            ));
+            return unsupported("the body must be sent as content-type application/json");
         }
         if is_packed(request.headers()) {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "the body must be sent without a content-encoding",
-            ));
+            return unsupported("the body must be sent without a content-encoding");
         }
-        let limit = request
-            .extensions()
-            .get::<BodyLimit>()
-            .map_or(DEFAULT_BODY_LIMIT, |limit| limit.0);
+        let limit = request.extensions().get::<BodyLimit>();
+        let limit = limit.map_or(DEFAULT_BODY_LIMIT, |limit| limit.0);
         let bytes = context::receiving(read(request.into_body(), limit)).await?;
         parse(&bytes).map(Self)
     }
@@ -92,10 +86,8 @@ fn is_packed(headers: &HeaderMap) -> bool {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-    else {
+    let value = headers.get(header::CONTENT_TYPE);
+    let Some(value) = value.and_then(|value| value.to_str().ok()) else {
         return false;
     };
     let mut parts = value.split(';').map(str::trim);
@@ -131,18 +123,13 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let tracked = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
     let of_body = LazyCell::new(|| super::unknown(fields::names::<T>()));
     let read = serde_ignored::deserialize(tracked, |path| {
-        let is_of_body = matches!(
-            path,
+        let said = match path {
             Path::Map {
-                parent: Path::Root,
-                ..
-            }
-        );
-        let said = is_of_body.then(|| of_body.clone());
-        errors.add(
-            &place(&path),
-            said.unwrap_or_else(|| super::unknown::<&str>(&[])),
-        );
+                parent: Path::Root, ..
+            } => of_body.clone(),
+            _ => super::unknown::<&str>(&[]),
+        };
+        errors.add(&place(&path), said);
     });
     match read {
         Ok(value) if errors.is_empty() => {

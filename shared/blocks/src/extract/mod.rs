@@ -13,6 +13,9 @@ mod path;
 mod query;
 mod whole;
 
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::ObjectBuilder;
+
 pub use caller::Admin;
 pub use etag::{IfNoneMatch, Tagged};
 pub use idempotency::{IdempotencyKey, KeyRefused, KeyedRequest, MAX_KEY_BYTES};
@@ -25,6 +28,21 @@ pub use path::ValidPath;
 pub use query::ValidQuery;
 pub(crate) use query::parameters;
 pub use whole::Whole;
+
+/// The documentation of an optional parameter.
+fn parameter(
+    name: &str,
+    place: ParameterIn,
+    description: &str,
+    schema: ObjectBuilder,
+) -> Parameter {
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(place)
+        .description(Some(description))
+        .schema(Some(schema))
+        .build()
+}
 
 /// The message about a name that is not among `known`.
 pub(crate) fn unknown<S: std::borrow::Borrow<str>>(known: &[S]) -> String {

@@ -7,11 +7,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::{IntoParams, ToSchema};
 
-use super::query;
+use super::{parameter, query};
 use crate::problem::{FieldErrors, Problem};
 
 const DEFAULT_LIMIT: i64 = 20;
@@ -78,10 +78,8 @@ impl Page {
         }
         // Clients made from the documentation send the default along.
         if page.cursor.is_some() && page.skip != 0 {
-            return Err(FieldErrors::one(
-                "skip",
-                "can't be used together with cursor",
-            ));
+            let both = "can't be used together with cursor";
+            return Err(FieldErrors::one("skip", both));
         }
         Ok(page)
     }
@@ -93,17 +91,15 @@ fn number(name: &str, text: &str, least: i64, most: i64) -> Result<i64, FieldErr
         return Err(FieldErrors::one(name, "must be a whole number"));
     }
     // Digits that are too many for an i64 are a number out of range, too.
-    text.parse()
-        .ok()
-        .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| {
-            let further = if name == "skip" {
-                "; use cursor to go further"
-            } else {
-                ""
-            };
-            FieldErrors::one(name, format!("must be between {least} and {most}{further}"))
-        })
+    let number = text.parse().ok();
+    let number = number.filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| {
+        let further = match name {
+            "skip" => "; use cursor to go further",
+            _ => "",
+        };
+        FieldErrors::one(name, format!("must be between {least} and {most}{further}"))
+    })
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Page {
@@ -116,41 +112,32 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
 
 impl IntoParams for Page {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let integer = || ObjectBuilder::new().schema_type(Type::Integer);
-        let parameter = |name: &str, description: &str, schema: ObjectBuilder| {
-            ParameterBuilder::new()
-                .name(name)
-                .parameter_in(ParameterIn::Query)
-                .description(Some(description))
-                .schema(Some(schema))
-                .build()
+        let integer = |least: i64, most: i64, usual: i64| {
+            let integer = ObjectBuilder::new().schema_type(Type::Integer);
+            let integer = integer.minimum(Some(least)).maximum(Some(most));
+            integer.default(Some(usual.into()))
         };
-        vec![
-            parameter(
-                "limit",
-                "How many items.",
-                integer()
-                    .minimum(Some(1))
-                    .maximum(Some(MAX_LIMIT))
-                    .default(Some(DEFAULT_LIMIT.into())),
-            ),
-            parameter(
+        let limit = integer(1, MAX_LIMIT, DEFAULT_LIMIT);
+        let skip = integer(0, MAX_SKIP, 0);
+        let cursor = ObjectBuilder::new().schema_type(Type::String);
+        let cursor = cursor
+            .min_length(Some(1))
+            .max_length(Some(MAX_CURSOR_BYTES));
+        [
+            ("limit", "How many items.", limit),
+            (
                 "skip",
                 "How many items to pass over; only 0 together with `cursor`, which leads further.",
-                integer()
-                    .minimum(Some(0))
-                    .maximum(Some(MAX_SKIP))
-                    .default(Some(0.into())),
+                skip,
             ),
-            parameter(
+            (
                 "cursor",
                 "The `next_cursor` of the page before; stays true while items are added.",
-                ObjectBuilder::new()
-                    .schema_type(Type::String)
-                    .min_length(Some(1))
-                    .max_length(Some(MAX_CURSOR_BYTES)),
+                cursor,
             ),
         ]
+        .map(|(name, about, schema)| parameter(name, ParameterIn::Query, about, schema))
+        .into()
     }
 }
 

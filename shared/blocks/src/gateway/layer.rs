@@ -5,27 +5,33 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::Router;
 use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Router};
 use futures::future::{BoxFuture, Either};
-use http::Method;
 use http::header::AUTHORIZATION;
-use http::request::Parts;
+use http::{HeaderMap, Method};
 use tower::{Layer, Service};
 
-use super::table::Rule;
 use super::{Authenticator, Table};
-use crate::identity::{bearer, headers};
-use crate::problem::{AsProblem, Logged, Problem};
+use crate::identity::{AssertionVerifier, AuthRefusal, bearer, headers};
+use crate::problem::Problem;
 use crate::{Caller, FieldErrors, Mode, Role};
 
-/// The rules, and the authenticator to ask. A layer over complete routes: routes added later are not behind
-/// it.
+/// The rules, and the proof of identity that they want. A layer over complete routes: routes added later
+/// are not behind it.
 #[derive(Clone)]
 pub struct Gateway {
     table: Arc<Table>,
-    auth: Arc<dyn Authenticator>,
+    proof: Proof,
+}
+
+#[derive(Clone)]
+enum Proof {
+    /// An access token, as clients send it.
+    Token(Arc<dyn Authenticator>),
+    /// An assertion, as a gateway in front of this process sends it.
+    Assertion(Arc<AssertionVerifier>),
 }
 
 impl Gateway {
@@ -33,7 +39,17 @@ impl Gateway {
     pub fn new(table: Table, auth: Arc<dyn Authenticator>) -> Self {
         Self {
             table: Arc::new(table),
-            auth,
+            proof: Proof::Token(auth),
+        }
+    }
+
+    /// Applies `table` in a service that is reached over the network. A request has a [`Caller`] only with
+    /// one valid `X-Identity` that every `X-User-*` beside it agrees with. All else is as if nobody had said
+    /// anything. So reaching a service past the gateway in front of it gains nothing.
+    pub fn behind_another(table: Table, verifier: Arc<AssertionVerifier>) -> Self {
+        Self {
+            table: Arc::new(table),
+            proof: Proof::Assertion(verifier),
         }
     }
 
@@ -43,50 +59,57 @@ impl Gateway {
         router.layer(self)
     }
 
-    /// The decision that needs no look at the token's owner.
-    fn first_look(rule: Option<&Rule>, request: &Request) -> FirstLook {
-        // No route: the fallback answers. A method without a rule has no handler either; should there be
-        // one, it finds no caller.
-        match rule.map_or(Mode::Strip, |rule| rule.mode) {
-            Mode::Required | Mode::Optional if request.headers().contains_key(AUTHORIZATION) => {
-                FirstLook::Ask
-            }
-            Mode::Required => FirstLook::Refuse,
-            Mode::Optional | Mode::Strip => FirstLook::Pass,
+    /// Refuses a request of `caller` that the rule does not let pass.
+    fn admit(
+        &self,
+        caller: Option<&Caller>,
+        mode: Mode,
+        method: &Method,
+        query: Result<(), FieldErrors>,
+    ) -> Result<(), Problem> {
+        match caller {
+            Some(caller) => guest_may(caller.role, method)?,
+            None if mode == Mode::Required => return Err(self.proof.missing()),
+            None => {}
+        }
+        Ok(query?)
+    }
+}
+
+impl Proof {
+    /// True if a request with `headers` is to be identified.
+    fn is_in(&self, headers: &HeaderMap, mode: Mode) -> bool {
+        match self {
+            Self::Token(_) => mode != Mode::Strip && headers.contains_key(AUTHORIZATION),
+            Self::Assertion(_) => headers.contains_key(headers::IDENTITY),
         }
     }
 
-    /// The caller, by a request's `Authorization`. The cause of a 5xx is logged here, as the problem does
-    /// not tell it.
-    async fn caller(&self, request: &Parts) -> Result<Caller, Problem> {
-        let Some(token) = bearer(&request.headers).map_err(|refusal| refusal.problem())? else {
-            return Err(no_token());
-        };
-        let caller = match self.auth.authenticate(token).await {
-            Ok(caller) => caller,
-            Err(refusal) => {
-                if let super::AuthRefusal::Unavailable(cause) = &refusal {
-                    tracing::error!(error = crate::error::chain(&**cause), "auth can't be asked");
+    async fn caller(&self, headers: &HeaderMap) -> Result<Option<Caller>, AuthRefusal> {
+        match self {
+            Self::Token(auth) => match bearer(headers)? {
+                Some(token) => auth.authenticate(token).await.map(Some),
+                None => Ok(None),
+            },
+            Self::Assertion(verifier) => match headers::asserted(headers, verifier).await {
+                // Not knowing is not the same as not believing: an answer without identity would be a lie.
+                Err(refusal @ AuthRefusal::Unavailable(_)) => Err(refusal),
+                Err(refusal) => {
+                    tracing::debug!(reason = %refusal, "an identity was not believed");
+                    Ok(None)
                 }
-                return Err(refusal.problem());
-            }
-        };
-        guest_may(caller.role, &request.method)?;
-        Ok(caller)
+                believed => believed,
+            },
+        }
     }
-}
 
-enum FirstLook {
-    Pass,
-    Ask,
-    Refuse,
-}
-
-fn no_token() -> Problem {
-    Problem::unauthorized(
-        "unauthenticated",
-        "send an access token: Authorization: Bearer …",
-    )
+    fn missing(&self) -> Problem {
+        let detail = match self {
+            Self::Token(_) => "send an access token: Authorization: Bearer …",
+            Self::Assertion(_) => "send an access token as Authorization: Bearer, to the gateway",
+        };
+        Problem::unauthorized("unauthenticated", detail)
+    }
 }
 
 /// Refuses a guest's requests that could change something.
@@ -114,8 +137,8 @@ impl<S> Layer<S> for Gateway {
     }
 }
 
-/// A route behind the gateway. Requests that send no token, or need none, pass without a copy of the route
-/// and without an allocation.
+/// A route behind the gateway. Requests that prove no identity, or need none, pass without a copy of the
+/// route and without an allocation.
 #[derive(Clone)]
 pub struct Guarded<S> {
     inner: S,
@@ -136,23 +159,23 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        headers::strip(request.headers_mut());
         let path = request.extensions().get::<MatchedPath>();
         let rule = self.gateway.table.matched(path, request.method());
+        // No route: the fallback answers. A method without a rule has no handler either; should there be
+        // one, it finds no caller.
+        let mode = rule.map_or(Mode::Strip, |rule| rule.mode);
         let query = rule.map_or(Ok(()), |rule| rule.check_query(request.uri().query()));
-        match (Gateway::first_look(rule, &request), query) {
-            (FirstLook::Pass, Ok(())) => Either::Left(self.inner.call(request)),
-            (FirstLook::Pass, Err(unknown)) => {
-                Either::Right(Box::pin(async { Ok(refusal(unknown.into())) }))
-            }
-            (FirstLook::Refuse, _) => Either::Right(Box::pin(async { Ok(refusal(no_token())) })),
-            (FirstLook::Ask, query) => {
-                // The one that said it is ready is the one that is called.
-                let next = self.inner.clone();
-                let inner = mem::replace(&mut self.inner, next);
-                let asked = ask(self.gateway.clone(), inner, request, query);
-                Either::Right(Box::pin(asked))
-            }
+        if self.gateway.proof.is_in(request.headers(), mode) {
+            // The one that said it is ready is the one that is called.
+            let next = self.inner.clone();
+            let inner = mem::replace(&mut self.inner, next);
+            let asked = ask(self.gateway.clone(), inner, request, mode, query);
+            return Either::Right(Box::pin(asked));
+        }
+        headers::strip(request.headers_mut());
+        match self.gateway.admit(None, mode, request.method(), query) {
+            Ok(()) => Either::Left(self.inner.call(request)),
+            Err(problem) => Either::Right(Box::pin(async move { Ok(problem.into_response()) })),
         }
     }
 }
@@ -161,24 +184,24 @@ async fn ask<S>(
     gateway: Gateway,
     mut inner: S,
     request: Request,
+    mode: Mode,
     query: Result<(), FieldErrors>,
 ) -> Result<Response, Infallible>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
     let (mut parts, body) = request.into_parts();
-    let caller = gateway.caller(&parts).await;
-    match caller.and_then(|caller| Ok(query.map(|()| caller)?)) {
-        Ok(caller) => {
-            crate::context::identify(caller.id);
-            parts.extensions.insert(caller);
-            inner.call(Request::from_parts(parts, body)).await
-        }
-        Err(problem) => Ok(refusal(problem)),
+    let caller = match gateway.proof.caller(&parts.headers).await {
+        Ok(caller) => caller,
+        Err(refusal) => return Ok(refusal.into_response()),
+    };
+    if let Err(problem) = gateway.admit(caller.as_ref(), mode, &parts.method, query) {
+        return Ok(problem.into_response());
     }
-}
-
-fn refusal(problem: Problem) -> Response {
-    let logged = problem.status().is_server_error().then_some(Logged);
-    (logged.map(Extension), problem).into_response()
+    headers::strip(&mut parts.headers);
+    if let Some(caller) = caller {
+        crate::context::identify(caller.id);
+        parts.extensions.insert(caller);
+    }
+    inner.call(Request::from_parts(parts, body)).await
 }

@@ -11,47 +11,26 @@ use crate::{FieldErrors, Mode, Route, Service, extract};
 
 /// The reason why a table can't be made: a mistake in a service, found before the first request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TableError {
+#[error("{service}: {method} {path} {mistake}")]
+pub struct TableError {
+    service: String,
+    method: String,
+    path: String,
+    pub(super) mistake: Mistake,
+}
+
+/// The fault in a service's routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Mistake {
     /// An endpoint nobody decided about.
-    #[error("{service}: {method} {path} has no route: add it to ROUTES with its mode")]
-    NoRoute {
-        /// The route's service.
-        service: String,
-        /// As it is written in the documentation.
-        method: String,
-        /// As it is written in the documentation.
-        path: String,
-    },
+    #[error("has no route: add it to ROUTES with its mode")]
+    NoRoute,
     /// A decision about nothing.
-    #[error("{service}: the route {method} {path} has no endpoint")]
-    NoEndpoint {
-        /// The route's service.
-        service: String,
-        /// As it is written in the route.
-        method: String,
-        /// As it is written in the route.
-        path: String,
-    },
-    /// Two routes for the same method and path.
-    #[error("{service}: {method} {path} has two routes")]
-    Twice {
-        /// The service of the second route.
-        service: String,
-        /// As it is written in the route.
-        method: String,
-        /// As it is written in the route.
-        path: String,
-    },
-    /// A method HTTP does not have.
-    #[error("{service}: {method:?} of {path} is no method")]
-    NoMethod {
-        /// The route's service.
-        service: String,
-        /// As it is written in the route.
-        method: String,
-        /// As it is written in the route.
-        path: String,
-    },
+    #[error("is a route and no endpoint")]
+    NoEndpoint,
+    /// Two decisions about one endpoint.
+    #[error("has two routes")]
+    Twice,
 }
 
 /// The rule of every route.
@@ -101,62 +80,40 @@ impl Table {
     }
 
     fn add(&mut self, service: &str, routes: &[Route], api: &OpenApi) -> Result<(), TableError> {
-        let mut endpoints: Vec<(Method, &str, &Operation)> = api
-            .paths
-            .paths
-            .iter()
-            .flat_map(|(path, item)| {
-                operations(item)
-                    .map(move |(method, operation)| (method, canonical(path), operation))
-            })
-            .collect();
+        let wrong = |method: &str, path: &str, mistake| TableError {
+            service: service.to_owned(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            mistake,
+        };
+        let paths = api.paths.paths.iter();
+        let endpoints = paths.flat_map(|(path, item)| {
+            operations(item).map(move |(method, operation)| (method, canonical(path), operation))
+        });
+        let mut endpoints: Vec<(Method, &str, &Operation)> = endpoints.collect();
         for route in routes {
             let path = canonical(route.path);
             for &name in route.methods {
-                let named = || (service.to_owned(), name.to_owned(), route.path.to_owned());
-                let Some(method) = KNOWN.iter().find(|method| method.as_str() == name) else {
-                    let (service, method, path) = named();
-                    return Err(TableError::NoMethod {
-                        service,
-                        method,
-                        path,
-                    });
-                };
-                if self.mode(path, method).is_some() {
-                    let (service, method, path) = named();
-                    return Err(TableError::Twice {
-                        service,
-                        method,
-                        path,
-                    });
+                let rules = self.0.entry(path.to_owned()).or_default();
+                if rules.iter().any(|rule| rule.method == name) {
+                    return Err(wrong(name, route.path, Mistake::Twice));
                 }
-                let found = endpoints
-                    .iter()
-                    .position(|(of, at, _)| of == method && *at == path);
-                let Some(found) = found else {
-                    let (service, method, path) = named();
-                    return Err(TableError::NoEndpoint {
-                        service,
-                        method,
-                        path,
-                    });
+                let is_it = |(method, at, _): &(Method, _, _)| method == name && *at == path;
+                let Some(found) = endpoints.iter().position(is_it) else {
+                    return Err(wrong(name, route.path, Mistake::NoEndpoint));
                 };
                 let (method, _, operation) = endpoints.swap_remove(found);
-                self.0.entry(path.to_owned()).or_default().push(Rule {
+                rules.push(Rule {
                     method,
                     mode: route.mode,
                     parameters: parameters(operation),
                 });
             }
         }
-        match endpoints.first() {
-            None => Ok(()),
-            Some((method, path, _)) => Err(TableError::NoRoute {
-                service: service.to_owned(),
-                method: method.to_string(),
-                path: (*path).to_owned(),
-            }),
-        }
+        let left = endpoints
+            .first()
+            .map(|(method, path, _)| Err(wrong(method.as_str(), path, Mistake::NoRoute)));
+        left.unwrap_or(Ok(()))
     }
 
     /// The mode for `method` on `path`, which is written as in the route; `HEAD` counts as `GET`.
@@ -170,25 +127,11 @@ impl Table {
     }
 
     fn rule(&self, path: &str, method: &Method) -> Option<&Rule> {
-        let method = if method == Method::HEAD {
-            &Method::GET
-        } else {
-            method
-        };
         let rules = self.0.get(canonical(path))?;
-        rules.iter().find(|rule| rule.method == method)
+        let covers = |of: &Method| of == method || (of == Method::GET && method == Method::HEAD);
+        rules.iter().find(|rule| covers(&rule.method))
     }
 }
-
-const KNOWN: [Method; 7] = [
-    Method::GET,
-    Method::POST,
-    Method::PUT,
-    Method::DELETE,
-    Method::PATCH,
-    Method::OPTIONS,
-    Method::TRACE,
-];
 
 /// `/path` and `/path/` are one route.
 fn canonical(path: &str) -> &str {

@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::table::Mistake;
 use super::*;
 use crate::identity::headers::is_identity;
 use crate::problem::Logged;
@@ -270,29 +271,23 @@ fn a_table_that_does_not_match_the_endpoints_can_not_be_made() {
         path: "/things/{id}",
         mode: Mode::Strip,
     };
-    let of = |routes| Table::of([&service(routes)]).map(|_| ()).unwrap_err();
-    assert!(matches!(of(&[READ, WRITE]), TableError::NoRoute { path, .. } if path == "/login"));
-    assert!(matches!(
-        of(&[READ, WRITE, LOGIN, NOWHERE]),
-        TableError::NoEndpoint { .. }
-    ));
-    assert!(matches!(
-        of(&[READ, READ, WRITE, LOGIN]),
-        TableError::Twice { .. }
-    ));
-    assert!(matches!(
-        of(&[ODD, WRITE, LOGIN]),
-        TableError::NoMethod { .. }
-    ));
+    let of = |routes| Table::of([&service(routes)]).unwrap_err();
+    let missing = of(&[READ, WRITE]);
+    assert_eq!(missing.mistake, Mistake::NoRoute);
+    assert!(missing.to_string().contains(": POST /login has no route"));
+    let nowhere = of(&[READ, WRITE, LOGIN, NOWHERE]);
+    assert_eq!(nowhere.mistake, Mistake::NoEndpoint);
+    assert_eq!(of(&[READ, READ, WRITE, LOGIN]).mistake, Mistake::Twice);
+    let odd = of(&[ODD, WRITE, LOGIN]);
+    assert_eq!(odd.mistake, Mistake::NoEndpoint);
+    assert!(odd.to_string().contains(": get /things/{id} is a route"));
     // Two services with the same endpoint: the second one is told.
     let (one, two) = (
         service(&[READ, WRITE, LOGIN]),
         service(&[READ, WRITE, LOGIN]),
     );
-    assert!(matches!(
-        Table::of([&one, &two]),
-        Err(TableError::Twice { .. })
-    ));
+    let twice = Table::of([&one, &two]).unwrap_err();
+    assert_eq!(twice.mistake, Mistake::Twice);
 }
 
 #[test]

@@ -1,23 +1,10 @@
-//! Identity headers: their names, how they are kept out, and the layer of a service reached over the
-//! network that turns the right ones into a [`Caller`].
+//! Identity headers: their names, how they are kept out, and how the right ones become a [`Caller`].
 
-use std::convert::Infallible;
-use std::mem;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-
-use axum::Router;
-use axum::extract::{MatchedPath, Request};
-use axum::response::{IntoResponse, Response};
-use futures::future::{BoxFuture, Either};
 use http::header::{AUTHORIZATION, CONNECTION, HeaderMap, HeaderName};
-use tower::{Layer, Service};
 
 use super::assertion::AssertionVerifier;
 use super::refusal::AuthRefusal;
-use crate::gateway::{Table, guest_may};
-use crate::problem::Problem;
-use crate::{Caller, Mode};
+use crate::Caller;
 
 /// The account's id.
 pub const USER_ID: HeaderName = HeaderName::from_static("x-user-id");
@@ -98,136 +85,11 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthRefusal> {
     Ok(Some(token))
 }
 
-/// Guards `router`, which is reached over the network; see [`Guard`].
-pub fn guard(router: Router, verifier: Arc<AssertionVerifier>) -> Router {
-    router.layer(Guard::new(Table::default(), verifier))
-}
-
-/// A layer for services that are reached over the network: a request has a [`Caller`] only with one
-/// valid `X-Identity` that every `X-User-*` beside it agrees with. All else is as if nobody had said
-/// anything. A guest may only read, and where the table wants a caller nobody passes without one, as
-/// behind the gateway: reaching a service past it gains nothing.
-#[derive(Clone)]
-pub struct Guard {
-    table: Arc<Table>,
-    verifier: Arc<AssertionVerifier>,
-}
-
-impl Guard {
-    /// A guard that trusts `verifier`, by the rules of `table`.
-    pub fn new(table: Table, verifier: Arc<AssertionVerifier>) -> Self {
-        Self {
-            table: Arc::new(table),
-            verifier,
-        }
-    }
-}
-
-impl<S> Layer<S> for Guard {
-    type Service = Guarded<S>;
-
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded {
-            inner,
-            guard: self.clone(),
-        }
-    }
-}
-
-/// A route behind a [`Guard`]. A request without an assertion, where none is wanted, passes without a
-/// copy of the route and without an allocation.
-#[derive(Clone)]
-pub struct Guarded<S> {
-    inner: S,
-    guard: Guard,
-}
-
-impl<S> Service<Request> for Guarded<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Either<S::Future, BoxFuture<'static, Result<Response, Infallible>>>;
-
-    fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(task)
-    }
-
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let path = request.extensions().get::<MatchedPath>();
-        let rule = self.guard.table.matched(path, request.method());
-        let wants_caller = rule.is_some_and(|rule| rule.mode == Mode::Required);
-        let query = rule.map_or(Ok(()), |rule| rule.check_query(request.uri().query()));
-        if !request.headers().contains_key(IDENTITY) {
-            // Whoever reads a header instead of the `Caller` finds nothing.
-            strip(request.headers_mut());
-            if wants_caller {
-                return Either::Right(Box::pin(async { Ok(nobody()) }));
-            }
-            if let Err(unknown) = query {
-                return Either::Right(Box::pin(async {
-                    Ok(Problem::from(unknown).into_response())
-                }));
-            }
-            return Either::Left(self.inner.call(request));
-        }
-        // The one that said it is ready is the one that is called.
-        let next = self.inner.clone();
-        let mut inner = mem::replace(&mut self.inner, next);
-        let verifier = Arc::clone(&self.guard.verifier);
-        Either::Right(Box::pin(async move {
-            match believe(&verifier, &mut request).await {
-                Err(refused) => Ok(*refused),
-                Ok(false) if wants_caller => Ok(nobody()),
-                Ok(_) => match query {
-                    Ok(()) => inner.call(request).await,
-                    Err(unknown) => Ok(Problem::from(unknown).into_response()),
-                },
-            }
-        }))
-    }
-}
-
-fn nobody() -> Response {
-    Problem::unauthorized(
-        "unauthenticated",
-        "send an access token as Authorization: Bearer, to the gateway",
-    )
-    .into_response()
-}
-
-/// Puts the caller into `request`, if there is one to be believed, and takes the headers out.
-async fn believe(
-    verifier: &AssertionVerifier,
-    request: &mut Request,
-) -> Result<bool, Box<Response>> {
-    let believed = match caller(request.headers(), verifier).await {
-        Ok(Some(caller)) => {
-            // The gateway asked already; whoever comes past it meets the same rule.
-            if let Err(problem) = guest_may(caller.role, request.method()) {
-                return Err(Box::new(problem.into_response()));
-            }
-            crate::context::identify(caller.id);
-            request.extensions_mut().insert(caller);
-            true
-        }
-        Ok(None) => false,
-        // Not knowing is not the same as not believing: an answer without identity would be a lie.
-        Err(refusal @ AuthRefusal::Unavailable(_)) => {
-            return Err(Box::new(refusal.into_response()));
-        }
-        Err(refusal) => {
-            tracing::debug!(reason = %refusal, "an identity was not believed");
-            false
-        }
-    };
-    strip(request.headers_mut());
-    Ok(believed)
-}
-
-async fn caller(
+/// The caller by the assertion in `headers`; `None` where there is none.
+///
+/// # Errors
+/// Why it is not believed.
+pub(crate) async fn asserted(
     headers: &HeaderMap,
     verifier: &AssertionVerifier,
 ) -> Result<Option<Caller>, AuthRefusal> {

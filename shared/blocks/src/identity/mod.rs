@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! client ── Authorization: Bearer <access token> ──▶ gateway ── validate ──▶ auth
-//! gateway ── X-User-* and X-Identity: <assertion> ──▶ service ── headers::guard ──▶ Caller
+//! gateway ── X-User-* and X-Identity: <assertion> ──▶ service ── Gateway ──▶ Caller
 //! ```
 //!
 //! | what         | says                                   | signed by | lives | read by |

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::Serialize;
 use tracing::field::{Field, Visit};
 
 /// A field's value.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
 pub(super) enum Value {
     Text(String),
     Signed(i64),
@@ -32,6 +34,14 @@ impl Fields {
         }
     }
 
+    fn set_text(&mut self, field: &Field, text: String) {
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            self.set(field, Value::Text(text));
+        }
+    }
+
     /// The value of `name`, when it is a text.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.values.iter().find_map(|(known, value)| match value {
@@ -55,20 +65,12 @@ impl Visit for Fields {
         self.set(field, Value::Switch(value));
     }
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            value.clone_into(&mut self.message);
-        } else {
-            self.set(field, Value::Text(value.to_owned()));
-        }
+        self.set_text(field, value.to_owned());
     }
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
         self.set(field, Value::Text(crate::error::chain(value)));
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            self.message = format!("{value:?}");
-        } else {
-            self.set(field, Value::Text(format!("{value:?}")));
-        }
+        self.set_text(field, format!("{value:?}"));
     }
 }

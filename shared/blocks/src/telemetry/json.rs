@@ -5,7 +5,6 @@ use std::io::Write as _;
 use serde::Serialize;
 use tracing::Level;
 
-use super::fields::Value;
 use super::layer::Line;
 use crate::context::Cause;
 
@@ -55,13 +54,7 @@ pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
         if OWN.contains(name) || (*name == "user_id" && user_id.is_some()) {
             continue;
         }
-        match value {
-            Value::Text(text) => member(out, name, text),
-            Value::Signed(number) => member(out, name, number),
-            Value::Unsigned(number) => member(out, name, number),
-            Value::Float(number) => member(out, name, number),
-            Value::Switch(switch) => member(out, name, switch),
-        }
+        member(out, name, value);
     }
     member(out, "target", line.target);
     out.extend_from_slice(b"}\n");

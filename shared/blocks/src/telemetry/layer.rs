@@ -26,10 +26,11 @@ pub(super) enum Format {
 
 /// The layer that writes lines.
 pub(super) struct Lines {
-    service: String,
-    format: Format,
-    redacts: bool,
-    writer: Writer,
+    /// The name in lines that say no other.
+    pub service: String,
+    pub format: Format,
+    pub redacts: bool,
+    pub writer: Writer,
 }
 
 /// An event with all that is known about it.
@@ -45,15 +46,6 @@ pub(super) struct Line<'a> {
 }
 
 impl Lines {
-    pub(super) fn new(service: &str, format: Format, redacts: bool, writer: Writer) -> Self {
-        Self {
-            service: service.to_owned(),
-            format,
-            redacts,
-            writer,
-        }
-    }
-
     fn masked(&self, fields: &mut [(&'static str, Value)]) {
         if !self.redacts {
             return;
@@ -85,13 +77,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     fn on_record(&self, id: &Id, values: &Record<'_>, registry: Context<'_, S>) {
         if let Some(span) = registry.span(id) {
             let mut extensions = span.extensions_mut();
-            if let Some(fields) = extensions.get_mut::<Fields>() {
-                values.record(fields);
-            } else {
-                let mut fields = Fields::default();
-                values.record(&mut fields);
-                extensions.insert(fields);
-            }
+            let mut fields = extensions.remove::<Fields>().unwrap_or_default();
+            values.record(&mut fields);
+            extensions.insert(fields);
         }
     }
 

@@ -12,9 +12,10 @@ mod writer;
 
 use std::io::{self, IsTerminal};
 
+use anyhow::Context;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use layer::{Format, Lines};
 use writer::Writer;
@@ -39,20 +40,6 @@ pub struct Settings {
     pub redacts: bool,
 }
 
-/// Telemetry could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TelemetryError {
-    /// The level is not one.
-    #[error("LOG_LEVEL can't be read")]
-    Level(#[from] tracing_subscriber::filter::ParseError),
-    /// Somebody set it up before.
-    #[error("logging is set up already")]
-    Twice(#[from] TryInitError),
-    /// The thread that writes did not start.
-    #[error("could not start the log writer")]
-    Writer(#[from] io::Error),
-}
-
 /// Writes the remaining lines when it is dropped: keep it until the end of `main`.
 #[must_use = "dropping it ends logging"]
 #[derive(Debug)]
@@ -64,7 +51,7 @@ pub struct Telemetry(
 ///
 /// # Errors
 /// When it is set up already, or its thread can't be started.
-pub fn init(settings: &Settings) -> Result<Telemetry, TelemetryError> {
+pub fn init(settings: &Settings) -> anyhow::Result<Telemetry> {
     if !settings.enabled {
         return Ok(Telemetry(None));
     }
@@ -82,7 +69,7 @@ pub fn init(settings: &Settings) -> Result<Telemetry, TelemetryError> {
 ///
 /// # Errors
 /// When it is set up already, or its thread can't be started.
-pub fn init_quiet(settings: &Settings) -> Result<Telemetry, TelemetryError> {
+pub fn init_quiet(settings: &Settings) -> anyhow::Result<Telemetry> {
     let colour = io::stderr().is_terminal();
     start(settings, "warn", Format::Human { colour }, io::stderr())
 }
@@ -92,13 +79,17 @@ fn start(
     level: &str,
     format: Format,
     to: impl io::Write + Send + 'static,
-) -> Result<Telemetry, TelemetryError> {
-    let (writer, guard) = Writer::start(to)?;
-    let lines = Lines::new(&settings.name, format, settings.redacts, writer);
-    tracing_subscriber::registry()
-        .with(filter(level)?)
-        .with(lines)
-        .try_init()?;
+) -> anyhow::Result<Telemetry> {
+    let (writer, guard) = Writer::start(to).context("could not start the log writer")?;
+    let lines = Lines {
+        service: settings.name.clone(),
+        format,
+        redacts: settings.redacts,
+        writer,
+    };
+    let filter = filter(level).context("LOG_LEVEL can't be read")?;
+    let subscriber = tracing_subscriber::registry().with(filter).with(lines);
+    subscriber.try_init().context("logging is set up already")?;
     Ok(Telemetry(Some(guard)))
 }
 

@@ -2,32 +2,37 @@
 //! and the text after `password=` and the like.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::{Match, Regex};
 
 /// The text shown for a secret.
 pub(super) const MASK: &str = "[masked]";
 
 /// Parts of names whose values are never shown.
-const SECRET_NAMES: [&str; 9] = [
-    "password",
-    "passwd",
-    "secret",
-    "token",
-    "authorization",
-    "cookie",
-    "email",
-    "api_key",
-    "apikey",
-];
+static NAME: LazyLock<Regex> = LazyLock::new(|| {
+    compile("(?i)password|passwd|secret|token|authorization|cookie|email|api_key|apikey")
+});
+/// The value after such a part: `=x`, `_id":"x"`, `: "x y"`. The rest of a longer name comes first.
+static VALUE: LazyLock<Regex> = LazyLock::new(|| {
+    compile(r#"^[A-Za-z0-9_-]*["'\\ ]*[=:] *(?:\\*"([^"]*)|\\*'([^']*)|([^ ,;&})\n]+))"#)
+});
+/// Something on both sides of an `@` (or its `%40`) is taken for an address.
+static ADDRESS: LazyLock<Regex> =
+    LazyLock::new(|| compile(r"[\p{Alphabetic}\p{N}._%+-]+(?:(?:@|%40)[\p{Alphabetic}\p{N}.-]+)+"));
+/// A JWT begins with `eyJ` and has dots.
+static JWT: LazyLock<Regex> =
+    LazyLock::new(|| compile(r"eyJ[A-Za-z0-9_~+/=-]*\.[A-Za-z0-9._~+/=-]*"));
+static BEARER: LazyLock<Regex> = LazyLock::new(|| compile("(?i)bearer "));
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| compile("^[A-Za-z0-9._~+/=-]+"));
+
+fn compile(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("the tests compile every pattern")
+}
 
 /// True if a field of this name is never shown.
 pub(super) fn is_secret(name: &str) -> bool {
-    SECRET_NAMES.iter().any(|part| {
-        name.len() >= part.len()
-            && name
-                .as_bytes()
-                .windows(part.len())
-                .any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
-    })
+    NAME.is_match(name)
 }
 
 /// `text` with tokens, e-mail addresses and values of secret names masked.
@@ -36,10 +41,21 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     if !is_suspicious(text.as_bytes()) {
         return Cow::Borrowed(text);
     }
-    let mut spans = Vec::new();
-    addresses(text, &mut spans);
-    tokens(text, &mut spans);
-    named(text, &mut spans);
+    let whole = ADDRESS.find_iter(text).chain(JWT.find_iter(text));
+    let mut spans: Vec<(usize, usize)> = whole.map(|it| (it.start(), it.end())).collect();
+    // Each by itself, as a value may have the next name in it.
+    let mut mask_value = |at: usize, value: Option<Match>| {
+        let value = value.filter(|value| !value.is_empty());
+        spans.extend(value.map(|value| (at + value.start(), at + value.end())));
+    };
+    for bearer in BEARER.find_iter(text) {
+        mask_value(bearer.end(), TOKEN.find(&text[bearer.end()..]));
+    }
+    for name in NAME.find_iter(text) {
+        let value = VALUE.captures(&text[name.end()..]);
+        let value = value.and_then(|found| found.iter().skip(1).flatten().next());
+        mask_value(name.end(), value);
+    }
     if spans.is_empty() {
         return Cow::Borrowed(text);
     }
@@ -67,87 +83,6 @@ fn is_suspicious(text: &[u8]) -> bool {
     })
 }
 
-/// Something on both sides of an `@` (or its `%40`) is taken for an address.
-fn addresses(text: &str, spans: &mut Vec<(usize, usize)>) {
-    for mark in ["@", "%40"] {
-        for (at, _) in text.match_indices(mark) {
-            let before =
-                text[..at].trim_end_matches(|c: char| c.is_alphanumeric() || "._%+-".contains(c));
-            let after = text[at + mark.len()..]
-                .trim_start_matches(|c: char| c.is_alphanumeric() || ".-".contains(c));
-            let (start, end) = (before.len(), text.len() - after.len());
-            if start < at && end > at + mark.len() {
-                spans.push((start, end));
-            }
-        }
-    }
-}
-
-fn is_token(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-._~+/=".contains(c)
-}
-
-/// A JWT (`eyJ` and two dots), and whatever follows `Bearer`.
-fn tokens(text: &str, spans: &mut Vec<(usize, usize)>) {
-    for (start, _) in text.match_indices("eyJ") {
-        let end = text.len() - text[start..].trim_start_matches(is_token).len();
-        if text[start..end].contains('.') {
-            spans.push((start, end));
-        }
-    }
-    for start in found(text, "bearer ") {
-        let value = start + "bearer ".len();
-        let end = text.len() - text[value..].trim_start_matches(is_token).len();
-        if end > value {
-            spans.push((value, end));
-        }
-    }
-}
-
-/// The value after a secret name: `password=x`, `"password":"x"`, `password: "x y"`.
-fn named(text: &str, spans: &mut Vec<(usize, usize)>) {
-    for name in SECRET_NAMES {
-        for start in found(text, name) {
-            let rest = &text[start + name.len()..];
-            // `access_token_id=`: the rest of the name belongs to it.
-            let rest = rest
-                .trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-            let value = rest.trim_start_matches(['"', '\'', '\\', ' ']);
-            let Some(value) = value.strip_prefix(['=', ':']) else {
-                continue;
-            };
-            let value = value.trim_start_matches(' ');
-            let quoted = value.trim_start_matches('\\');
-            let (value, end) = match quoted.chars().next() {
-                Some(quote @ ('"' | '\'')) => {
-                    let inner = &quoted[1..];
-                    (inner, inner.find(quote).unwrap_or(inner.len()))
-                }
-                _ => (
-                    value,
-                    value
-                        .find([' ', ',', ';', '&', '}', ')', '\n'])
-                        .unwrap_or(value.len()),
-                ),
-            };
-            let from = text.len() - value.len();
-            if end > 0 {
-                spans.push((from, from + end));
-            }
-        }
-    }
-}
-
-/// Positions of `wanted` (in lower case, ASCII) in `text`, whatever its case.
-fn found(text: &str, wanted: &str) -> Vec<usize> {
-    let wanted = wanted.as_bytes();
-    let windows = text.as_bytes().windows(wanted.len()).enumerate();
-    windows
-        .filter(|(_, window)| window.eq_ignore_ascii_case(wanted))
-        .map(|(at, _)| at)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +108,10 @@ mod tests {
                 "token [masked]!",
             ),
             ("BEARER xyz", "BEARER [masked]"),
+            ("bearer bearer xyz", "bearer [masked] [masked]"),
+            ("a@b.c@d.e f%40g@h", "[masked] [masked]"),
+            ("token: password: hunter2", "token: [masked] [masked]"),
+            ("'api_key' = '' email=", "'api_key' = '' email="),
             (
                 r#"{"password":"hunter 2","age":3}"#,
                 r#"{"password":"[masked]","age":3}"#,

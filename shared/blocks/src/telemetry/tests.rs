@@ -26,7 +26,12 @@ impl Write for Sink {
 fn log(format: Format, redacts: bool, work: impl FnOnce()) -> String {
     let sink = Sink::default();
     let (writer, guard) = Writer::start(sink.clone()).unwrap();
-    let lines = Lines::new("rookery", format, redacts, writer);
+    let lines = Lines {
+        service: "rookery".into(),
+        format,
+        redacts,
+        writer,
+    };
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), work);
     drop(guard);
     String::from_utf8(sink.0.lock().clone()).unwrap()

@@ -169,7 +169,7 @@ async fn every_answer_is_counted_under_its_service_and_route() {
             .unwrap(),
     )
     .await;
-    let page = metrics.encode().unwrap();
+    let page = metrics.encode();
     for line in [
         r#"http_requests_total{service="posts",method="GET",route="/api/posts/{id}",status="200"} 2"#,
         r#"http_requests_total{service="rookery",method="GET",route="unmatched",status="404"} 1"#,

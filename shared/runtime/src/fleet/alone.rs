@@ -92,7 +92,7 @@ async fn live(service: &'static Definition, config: Config) -> anyhow::Result<()
     let config = fleet.config();
     let remote = config.get(&AUTH_URL);
     let remote = remote.as_deref().map(RemoteKeys::new).transpose()?;
-    if remote.is_none() && !service.signs() {
+    if remote.is_none() && service.signs_with.is_none() {
         anyhow::bail!("AUTH_URL is not set: it names the auth service, as http://127.0.0.1:8001");
     }
     let listener = listen(config).await?;

@@ -1,4 +1,4 @@
-//! The application of a service that runs alone: the kit, its endpoints behind the guard that checks
+//! The application of a service that runs alone: the kit, its endpoints behind the layer that checks
 //! identities, its documentation, its health.
 
 use std::mem;
@@ -8,10 +8,9 @@ use axum::Router;
 use blocks::Service;
 use blocks::config::Config;
 use blocks::docs;
-use blocks::gateway::Table;
+use blocks::gateway::{Gateway, Table};
 use blocks::health::Health;
 use blocks::identity::AssertionVerifier;
-use blocks::identity::headers::Guard;
 use blocks::kit::{Kit, Limits};
 use blocks::metrics::Metrics;
 use blocks::service::Check;
@@ -33,7 +32,7 @@ pub(super) fn build(
     let shown = config.metrics_enabled.then(|| Arc::clone(metrics));
     let health = Health::new(&config.app_name, VERSION, shown)
         .metrics_for_all(config.metrics_public)
-        .with(service);
+        .checking(service.name, service.checks.clone());
     let own = mem::replace(&mut service.router, OpenApiRouter::new());
     let (endpoints, openapi) = own.split_for_parts();
     let documents = [(openapi, service.routes)];
@@ -42,5 +41,6 @@ pub(super) fn build(
         .merge(docs::router(&openapi))
         .merge(health.router());
     let kit = Kit::new(service.name, Limits::from(config), Arc::clone(metrics));
-    Ok(kit.wrap_with(router, Guard::new(table, Arc::new(verifier))))
+    let gateway = Gateway::behind_another(table, Arc::new(verifier));
+    Ok(kit.wrap_with(router, gateway))
 }

@@ -11,7 +11,7 @@ use tower::ServiceExt;
 
 use super::{ISSUER, World};
 use crate::error::BoxError;
-use crate::gateway::Table;
+use crate::gateway::{Gateway, Table};
 use crate::identity::{
     AssertionClaims, AssertionVerifier, KeySource, VerifyingKey, bearer, headers,
 };
@@ -111,7 +111,8 @@ fn service(verifier: Arc<AssertionVerifier>) -> Router {
             format!("{} {} {}", caller.id, caller.name, caller.role)
         })
     };
-    headers::guard(Router::new().route("/", any(who)), verifier)
+    let router = Router::new().route("/", any(who));
+    Gateway::behind_another(Table::default(), verifier).wrap(router)
 }
 
 async fn ask(service: &Router, headers: &[(&str, &str)]) -> (StatusCode, String) {
@@ -225,8 +226,8 @@ async fn a_guest_may_only_read_also_past_the_gateway() {
 async fn a_parameter_that_the_endpoint_does_not_document_is_refused_past_the_gateway_too() {
     let world = World::new();
     let things = crate::gateway::tests::things();
-    let guard = headers::Guard::new(Table::of([&things]).unwrap(), world.verifier());
-    let router = things.router.split_for_parts().0.layer(guard);
+    let gateway = Gateway::behind_another(Table::of([&things]).unwrap(), world.verifier());
+    let router = gateway.wrap(things.router.split_for_parts().0);
     let assertion = world.assertion();
     for (method, uri, identity, status) in [
         ("GET", "/things/1?q=1", "", 200),

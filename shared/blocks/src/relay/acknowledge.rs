@@ -1,7 +1,7 @@
-//! Marks published events in the outbox, beside everything else and at its own pace.
+//! Acknowledgements: published events are marked as such in the outbox, beside everything else.
 //!
-//! The marking is needed only after a crash, and it is written where requests write. So it gets a small
-//! share of the time while events come, and all of it when they stop. Unmarked events are kept in memory.
+//! The marks are needed only after a crash, and they are written where requests write. So they get a small
+//! share of the time while events come, and all of it when they stop. Until then events wait in memory.
 //! After a crash they are published again, and consumers skip them.
 
 use std::collections::HashSet;
@@ -17,55 +17,56 @@ use crate::backoff::Backoff;
 use crate::error::BoxError;
 use crate::outbox::{Outbox, Pending, Place, Published};
 
-/// Events published within this time are marked together. After as long without any, the outbox is at rest.
+/// Events published within this time are acknowledged together. After as long without any, the outbox is
+/// at rest.
 const TOGETHER: Duration = Duration::from_millis(250);
-/// The fewest and the most events that one step marks.
+/// The fewest and the most events of one step.
 const AT_ONCE: std::ops::RangeInclusive<usize> = 10..=2000;
-/// Target time of one step: it marks as many events as fit at the last step's speed.
+/// Target time of one step: it has as many events as fit at the last step's speed.
 const STEP: Duration = Duration::from_millis(20);
 /// A step is at most this many times as large as the one before.
 const GROWTH: usize = 4;
-/// While events come, marking gets one part in this many of the time.
+/// While events come, acknowledging gets one part in this many of the time.
 const SHARE: u32 = 20;
-/// No more events than this wait, whatever it takes; each needs about 100 bytes here.
+/// The most events that may wait; each needs about 100 bytes here.
 const MOST: usize = 50_000;
 
-/// A marking that is under way.
+/// A write of acknowledgements that is under way.
 struct Step {
     count: usize,
     began: Instant,
     done: JoinHandle<Result<(), BoxError>>,
 }
 
-/// An event that waits for its mark.
-struct Unmarked {
+/// An event that waits for its acknowledgement.
+struct Waiting {
     event: Published,
-    /// When it happened: at its commit or shortly before.
+    /// Time of the event: at its commit or shortly before.
     time: DateTime<Utc>,
 }
 
-/// Events that are published and not yet marked, oldest first.
-pub(super) struct Marks {
+/// Events that are published and not yet acknowledged, oldest first.
+pub(super) struct Acknowledgements {
     outbox: Arc<dyn Outbox>,
     tasks: TaskTracker,
-    unmarked: Vec<Unmarked>,
+    waiting: Vec<Waiting>,
     step: Option<Step>,
     at_once: usize,
-    /// When the last event came.
+    /// Time when the last event came.
     came: Instant,
-    /// When the next step is due if no more events come.
+    /// Due time of the next step if no more events come.
     earliest: Instant,
-    /// When the next step is due in any case.
+    /// Due time of the next step in any case.
     latest: Instant,
     backoff: Backoff,
 }
 
-impl Marks {
+impl Acknowledgements {
     pub fn new(outbox: Arc<dyn Outbox>) -> Self {
         Self {
             outbox,
             tasks: TaskTracker::new(),
-            unmarked: Vec::new(),
+            waiting: Vec::new(),
             step: None,
             at_once: *AT_ONCE.start(),
             came: Instant::now(),
@@ -78,43 +79,43 @@ impl Marks {
     /// Adds events that are published now.
     pub fn add(&mut self, published: &[Pending]) {
         self.came = Instant::now();
-        if self.unmarked.is_empty() {
+        if self.waiting.is_empty() {
             self.latest = self.latest.max(self.came + TOGETHER);
         }
-        self.unmarked.extend(published.iter().map(|event| Unmarked {
+        self.waiting.extend(published.iter().map(|event| Waiting {
             event: Published::from(event),
             time: event.message.time,
         }));
     }
 
-    /// Number of events that wait for their marking.
+    /// Number of events that wait.
     pub fn len(&self) -> usize {
-        self.unmarked.len()
+        self.waiting.len()
     }
 
-    /// Of how many keys an event waits that happened before then.
+    /// Number of keys with an event that waits and is older than `time`.
     pub fn keys_before(&self, time: DateTime<Utc>) -> usize {
-        let earlier = self.unmarked.iter().filter(|waits| waits.time < time);
-        let keys: HashSet<&str> = earlier.map(|waits| waits.event.key.as_str()).collect();
+        let earlier = self.waiting.iter().filter(|waiting| waiting.time < time);
+        let keys: HashSet<&str> = earlier.map(|waiting| waiting.event.key.as_str()).collect();
         keys.len()
     }
 
     /// Places of the events that wait.
     pub fn places(&self) -> HashSet<Place> {
-        self.unmarked
+        self.waiting
             .iter()
-            .map(|waits| waits.event.place)
+            .map(|waiting| waiting.event.place)
             .collect()
     }
 
-    /// Waits until some are to be marked, and marks them; for ever when there are none. Broken off, it
-    /// goes on where it was.
+    /// Waits until a step is due, and takes it; for ever when no event waits. Cancel-safe: the next call
+    /// goes on with it.
     ///
     /// # Errors
-    /// When the store could not be reached: they stay, and wait longer with every failure.
+    /// When the store could not be reached. The pause before the next step then grows.
     pub async fn step(&mut self) -> Result<(), BoxError> {
         if self.step.is_none() {
-            if self.unmarked.is_empty() {
+            if self.waiting.is_empty() {
                 return std::future::pending().await;
             }
             let at_rest = self.came + TOGETHER;
@@ -124,23 +125,23 @@ impl Marks {
         self.now().await
     }
 
-    /// Marks all of them.
+    /// Acknowledges all of them.
     ///
     /// # Errors
-    /// As [`Marks::step`].
+    /// As [`Acknowledgements::step`].
     pub async fn all(&mut self) -> Result<(), BoxError> {
-        while self.step.is_some() || !self.unmarked.is_empty() {
+        while self.step.is_some() || !self.waiting.is_empty() {
             self.now().await?;
         }
         Ok(())
     }
 
-    /// Marks the oldest while more wait than is good for the memory.
+    /// Acknowledges the oldest while more wait than may.
     ///
     /// # Errors
-    /// As [`Marks::step`].
+    /// As [`Acknowledgements::step`].
     pub async fn make_room(&mut self) -> Result<(), BoxError> {
-        while self.unmarked.len() > MOST {
+        while self.waiting.len() > MOST {
             self.now().await?;
         }
         Ok(())
@@ -151,7 +152,7 @@ impl Marks {
         self.earliest
     }
 
-    /// The next marking begins at once.
+    /// Makes the next step due at once.
     pub fn soon(&mut self) {
         self.again_after(Duration::ZERO);
     }
@@ -161,18 +162,18 @@ impl Marks {
         self.latest = self.earliest;
     }
 
-    /// Ends the marking that is under way, or begins and ends one.
+    /// Ends the step that is under way, or takes one.
     async fn now(&mut self) -> Result<(), BoxError> {
         let step = self.step.get_or_insert_with(|| {
-            let count = self.unmarked.len().min(self.at_once);
+            let count = self.waiting.len().min(self.at_once);
             let outbox = Arc::clone(&self.outbox);
-            let events = self.unmarked[..count].iter();
-            let events: Vec<Published> = events.map(|waits| waits.event.clone()).collect();
-            let marking = async move { outbox.mark_published(&events).await };
+            let events = self.waiting[..count].iter();
+            let events: Vec<Published> = events.map(|waiting| waiting.event.clone()).collect();
+            let write = async move { outbox.mark_published(&events).await };
             Step {
                 count,
                 began: Instant::now(),
-                done: self.tasks.spawn(marking),
+                done: self.tasks.spawn(write),
             }
         });
         let done = (&mut step.done).await;
@@ -184,7 +185,7 @@ impl Marks {
             return Err(error);
         }
         self.backoff.reset();
-        self.unmarked.drain(..count);
+        self.waiting.drain(..count);
         self.at_once = next_count(self.at_once, count, took);
         // Between two steps there is always time for others.
         self.earliest = Instant::now() + took;
@@ -193,7 +194,7 @@ impl Marks {
     }
 }
 
-/// Size of the next step, when the limit was `at_once` and marking `count` took this long.
+/// Size of the next step, when the limit was `at_once` and a step of `count` took this long.
 fn next_count(at_once: usize, count: usize, took: Duration) -> usize {
     let each = took / u32::try_from(count).unwrap_or(u32::MAX).max(1);
     let fit = STEP.as_nanos() / each.as_nanos().max(1);
@@ -205,7 +206,6 @@ fn next_count(at_once: usize, count: usize, took: Duration) -> usize {
 
 #[cfg(test)]
 mod tests {
-
     use async_trait::async_trait;
     use events::Message;
     use parking_lot::Mutex;
@@ -296,18 +296,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn marking_has_a_share_of_the_time_while_events_come_and_all_of_it_afterwards() {
+    async fn acknowledging_has_a_share_of_the_time_while_events_come_and_all_of_it_afterwards() {
         let slow = Arc::new(Slow {
             each: Duration::from_millis(1),
             began: Instant::now(),
             marked: Mutex::default(),
         });
-        let mut marks = Marks::new(Arc::clone(&slow) as _);
+        let mut acknowledgements = Acknowledgements::new(Arc::clone(&slow) as _);
         // As a relay does: what has no time to end goes on afterwards.
         let busy = Duration::from_secs(10);
         while slow.began.elapsed() < busy {
-            marks.add(&some(5));
-            if let Ok(marked) = timeout(Duration::from_millis(5), marks.step()).await {
+            acknowledgements.add(&some(5));
+            if let Ok(marked) = timeout(Duration::from_millis(5), acknowledgements.step()).await {
                 marked.unwrap();
             }
         }
@@ -317,8 +317,8 @@ mod tests {
         let most = while_busy.iter().map(|(_, count)| *count).max();
         assert!(most <= Some(20), "{while_busy:?}");
 
-        while marks.len() > 0 {
-            marks.step().await.unwrap();
+        while acknowledgements.len() > 0 {
+            acknowledgements.step().await.unwrap();
         }
         let all = Duration::from_secs(21);
         assert!(
@@ -329,35 +329,35 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_are_marked_for_room_than_it_takes() {
+    async fn no_more_are_acknowledged_for_room_than_it_takes() {
         let slow = Arc::new(Slow {
             each: Duration::from_millis(1),
             began: Instant::now(),
             marked: Mutex::default(),
         });
-        let mut marks = Marks::new(Arc::clone(&slow) as _);
+        let mut acknowledgements = Acknowledgements::new(Arc::clone(&slow) as _);
         let too_many = 15;
-        marks.add(&some(MOST as u128 + too_many));
-        marks.make_room().await.unwrap();
+        acknowledgements.add(&some(MOST as u128 + too_many));
+        acknowledgements.make_room().await.unwrap();
         let marked = slow.marked.lock();
         let counts: Vec<usize> = marked.iter().map(|(_, count)| *count).collect();
         assert_eq!(counts, [10, 20]);
-        assert_eq!(marks.len(), MOST - 15);
+        assert_eq!(acknowledgements.len(), MOST - 15);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_quick_store_marks_together_what_comes_together() {
+    async fn a_quick_store_acknowledges_together_the_events_that_come_together() {
         let quick = Arc::new(Slow {
             each: Duration::ZERO,
             began: Instant::now(),
             marked: Mutex::default(),
         });
-        let mut marks = Marks::new(Arc::clone(&quick) as _);
+        let mut acknowledgements = Acknowledgements::new(Arc::clone(&quick) as _);
         for _ in 0..10 {
-            marks.add(&some(1));
+            acknowledgements.add(&some(1));
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        marks.step().await.unwrap();
+        acknowledgements.step().await.unwrap();
         let marked = quick.marked.lock();
         assert_eq!(marked[..], [(Duration::from_millis(250), 10)]);
     }
