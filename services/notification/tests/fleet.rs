@@ -241,6 +241,23 @@ async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
     NOTIFICATION.stops_and_names(&malformed).await;
 }
 
+#[tokio::test]
+async fn a_port_that_is_taken_stops_the_start_before_any_server_is_waited_for() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let store = POSTGRES.at(NOWHERE);
+    let key = ("OPERATOR_KEY", "0123456789abcdef0123456789abcdef");
+    let settings = [&NOTIFICATION.settings(&store, NOWHERE)[..], &[key]].concat();
+    for name in ["PORT", "OPERATOR_PORT"] {
+        let said = NOTIFICATION.refusal(&settings, name, Some(&port)).await;
+        let named = format!("port {port}:");
+        assert!(
+            said.contains(&named) && said.contains(&format!("set {name} ")),
+            "{said}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn a_password_that_the_database_does_not_take_is_waited_out() {
