@@ -4,15 +4,12 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use async_trait::async_trait;
 use axum::Router;
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::any;
 use blocks::Problem;
 use blocks::config::Config;
-use blocks::error::BoxError;
-use blocks::health::Health;
 use blocks::kit::{self, Kit, Limits};
 use blocks::metrics::Metrics;
 use blocks::service::Check;
@@ -22,8 +19,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::front::VERSION;
 use super::wait::Waits;
+use crate::front::health;
 
 /// A server on the service's future listener.
 pub(super) struct StartupServer {
@@ -42,8 +39,8 @@ impl StartupServer {
     ) -> anyhow::Result<Self> {
         let listener = listener.try_clone().context("could not listen")?;
         let listener = TcpListener::from_std(listener).context("could not listen")?;
-        let waiting: Arc<dyn Check> = Arc::new(Waiting(waits.clone()));
-        let health = Health::new(&config.app_name, VERSION, None).checking(name, vec![waiting]);
+        let waiting = vec![Arc::new(waits.clone()) as Arc<dyn Check>];
+        let health = health(config, None).checking(name, waiting);
         let come_back = any(async || Problem::unavailable("starting").retry_after(1));
         // A connection is not kept: its next request is for the service.
         let close = map_response(async |mut response: Response| {
@@ -72,22 +69,5 @@ impl StartupServer {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-    }
-}
-
-/// All missing parts as one check: they come and go.
-struct Waiting(Waits);
-
-#[async_trait]
-impl Check for Waiting {
-    fn name(&self) -> &'static str {
-        blocks::health::DATABASE
-    }
-
-    async fn check(&self) -> Result<(), BoxError> {
-        for missing in self.0.checks() {
-            missing.check().await?;
-        }
-        Err("the service is being opened".into())
     }
 }
