@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::Context as _;
 use blocks::{Clock, SystemClock};
 use events::posts::PostCreated;
-use events::{Envelope, Message};
+use events::{Context, Envelope, Message};
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -117,8 +117,9 @@ pub fn post_created(author: i64) -> PostCreated {
 
 /// That event as a message for the bus.
 pub fn message(author: i64) -> anyhow::Result<Message> {
-    let (id, now, context) = (SystemClock.id(), SystemClock.now(), Default::default());
-    let envelope = Envelope::new(id, "posts", now, 1, context, &post_created(author))?;
+    let (event, context) = (post_created(author), Context::default());
+    let id = SystemClock.id();
+    let envelope = Envelope::new(id, "posts", event.created_at, 1, context, &event)?;
     Ok(envelope.message())
 }
 

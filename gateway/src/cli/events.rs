@@ -136,9 +136,11 @@ impl Seen {
         if !self.next.is_empty() {
             let pairs = self.next.iter().map(|(at, next)| format!("{at}:{next}"));
             let pairs: Vec<String> = pairs.collect();
-            path += &format!("&after={}", encoded(&pairs.join(",")));
+            path.push_str("&after=");
+            path.push_str(&encoded(&pairs.join(",")));
         } else if let Some(limit) = tail.limit {
-            path += &format!("&limit={limit}");
+            path.push_str("&limit=");
+            path.push_str(&limit.to_string());
         }
         path
     }
