@@ -17,7 +17,7 @@ use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::Value;
 use testkit::broker::Broker;
 use testkit::fleet::{Alone, Database, Executable, NOWHERE, POSTGRES};
-use testkit::http::{Answer, eventually};
+use testkit::http::{Answer, Client, eventually};
 use testkit::no_events;
 use testkit::ports::free_port;
 use testkit::stand_in::{AuthStandIn, serve};
@@ -239,6 +239,22 @@ async fn whatever_is_not_auth_is_named_and_nobody_is_believed_meanwhile() {
 async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
     let malformed = [("AUTH_URL", "127.0.0.1:8001"), ("AUTH_URL", "https://auth")];
     NOTIFICATION.stops_and_names(&malformed).await;
+}
+
+#[tokio::test]
+async fn operators_hear_that_a_service_waits_for_its_servers() {
+    let store = POSTGRES.at(NOWHERE);
+    let port = free_port();
+    let more = [
+        ("OPERATOR_KEY", "0123456789abcdef0123456789abcdef"),
+        ("OPERATOR_PORT", &port.to_string()),
+    ];
+    let settings = [&NOTIFICATION.settings(&store, NOWHERE)[..], &more].concat();
+    let _service = Alone::start(NOTIFICATION.path, &settings).await;
+    let operator = Client::new(format!("127.0.0.1:{port}"));
+    let answer = operator.send("GET", "/groups", None, None).await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("starting"), "{}", answer.text());
 }
 
 #[tokio::test]

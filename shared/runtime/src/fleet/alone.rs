@@ -97,7 +97,9 @@ async fn live(service: &'static Definition, config: Config) -> anyhow::Result<()
     let consul = consul(service.name, config, address)?;
     tracing::info!(version = VERSION, url = %format_args!("http://{address}"), "listening");
 
-    let startup = StartupServer::open(service.name, &listener, config, &waits)?;
+    let listeners = [&listener].into_iter();
+    let listeners = listeners.chain(port.as_ref().map(|port| &port.listener));
+    let startup = StartupServer::open(service.name, listeners, config, &waits)?;
     let opened = tokio::select! {
         () = stop.cancelled() => None,
         opened = service.open(&*fleet) => Some(opened),
@@ -123,7 +125,7 @@ async fn live(service: &'static Definition, config: Config) -> anyhow::Result<()
     let guard = Guard::new(front.table, Arc::new(verifier));
     let app = front.kit.wrap_with(front.router, guard);
     let listener = TcpListener::from_std(listener).context("could not listen")?;
-    let port = port.map(|port| port.serve(api));
+    let port = port.map(|port| port.serve(api)).transpose()?;
     let process = Process {
         services,
         delivery: Delivery {

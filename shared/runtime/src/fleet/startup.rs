@@ -22,23 +22,21 @@ use tokio_util::task::TaskTracker;
 use super::wait::Waits;
 use crate::front::health;
 
-/// A server on the service's future listener.
+/// A server on the service's future listeners.
 pub(super) struct StartupServer {
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl StartupServer {
-    /// Opens it on `listener`, which stays open: connections made during the change are served by the
+    /// Opens it on `listeners`, which stay open: connections made during the change are served by the
     /// service.
-    pub(super) fn open(
+    pub(super) fn open<'a>(
         name: &'static str,
-        listener: &std::net::TcpListener,
+        listeners: impl IntoIterator<Item = &'a std::net::TcpListener>,
         config: &Config,
         waits: &Waits,
     ) -> anyhow::Result<Self> {
-        let listener = listener.try_clone().context("could not listen")?;
-        let listener = TcpListener::from_std(listener).context("could not listen")?;
         let waiting = vec![Arc::new(waits.clone()) as Arc<dyn Check>];
         let health = health(config, None).checking(name, waiting);
         let come_back = any(async || Problem::unavailable("starting").retry_after(1));
@@ -55,12 +53,16 @@ impl StartupServer {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let stop = server.stop.clone();
-        server.tasks.spawn(async move {
-            if let Err(error) = kit::serve(listener, app, &limits, stop).await {
-                tracing::warn!(%error, "nobody is told what is missing");
-            }
-        });
+        for listener in listeners {
+            let listener = listener.try_clone().and_then(TcpListener::from_std);
+            let listener = listener.context("could not listen")?;
+            let (app, limits, stop) = (app.clone(), limits.clone(), server.stop.clone());
+            server.tasks.spawn(async move {
+                if let Err(error) = kit::serve(listener, app, &limits, stop).await {
+                    tracing::warn!(%error, "nobody is told what is missing");
+                }
+            });
+        }
         Ok(server)
     }
 

@@ -21,7 +21,8 @@ use crate::listen;
 
 /// The port, taken and not served yet.
 pub struct Port {
-    listener: TcpListener,
+    /// For an answer until it is served.
+    pub(crate) listener: std::net::TcpListener,
     guard: Guard,
 }
 
@@ -51,13 +52,19 @@ impl Port {
             clock: Arc::clone(clock),
         };
         let listener = listen::at(config, port, OPERATOR_PORT.name).await?;
+        let listener = listener.into_std()?;
         Ok(Some(Self { listener, guard }))
     }
 
     /// Serves `api` there.
-    pub fn serve(self, api: Router) -> Arc<dyn Background> {
+    ///
+    /// # Errors
+    /// When the listener can't be used any more.
+    pub fn serve(self, api: Router) -> anyhow::Result<Arc<dyn Background>> {
         let api = api.layer(from_fn_with_state(self.guard, check));
-        Listening::on(self.listener, "the private port for operators", api)
+        let listener = TcpListener::from_std(self.listener).context("could not listen")?;
+        let name = "the private port for operators";
+        Ok(Listening::on(listener, name, api))
     }
 }
 
