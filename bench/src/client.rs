@@ -6,7 +6,6 @@ use std::pin::Pin;
 use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::HeaderMap;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -75,12 +74,7 @@ impl Client {
     }
 
     /// Sends a request and reads the whole answer.
-    pub async fn send(&mut self, ask: &Ask) -> anyhow::Result<(StatusCode, Bytes)> {
-        let answer = self.exchange(ask).await?;
-        Ok((answer.status(), answer.into_body()))
-    }
-
-    async fn exchange(&mut self, ask: &Ask) -> anyhow::Result<Response<Bytes>> {
+    pub async fn send(&mut self, ask: &Ask) -> anyhow::Result<Response<Bytes>> {
         let mut ask = ask.clone();
         ask.headers_mut().insert(HOST, self.host.clone());
         let exchange = async {
@@ -101,35 +95,27 @@ impl Client {
     }
 
     /// Sends a request that must be answered with `expected`.
-    pub async fn expect(&mut self, ask: &Ask, expected: StatusCode) -> anyhow::Result<Bytes> {
-        let (status, body) = self.send(ask).await?;
-        anyhow::ensure!(
-            status == expected,
-            "{} {} was answered with {status}: {}",
-            ask.method(),
-            ask.uri(),
-            String::from_utf8_lossy(&body)
-        );
-        Ok(body)
-    }
-
-    /// The headers of an answer that must be `expected`.
-    pub async fn headers(&mut self, ask: &Ask, expected: StatusCode) -> anyhow::Result<HeaderMap> {
-        let answer = self.exchange(ask).await?;
+    pub async fn expect(
+        &mut self,
+        ask: &Ask,
+        expected: StatusCode,
+    ) -> anyhow::Result<Response<Bytes>> {
+        let answer = self.send(ask).await?;
         anyhow::ensure!(
             answer.status() == expected,
-            "{} {} was answered with {}",
+            "{} {} was answered with {}: {}",
             ask.method(),
             ask.uri(),
-            answer.status()
+            answer.status(),
+            String::from_utf8_lossy(answer.body())
         );
-        Ok(answer.into_parts().0.headers)
+        Ok(answer)
     }
 
     /// Sends a request that must be answered with `expected` and JSON.
     pub async fn json(&mut self, ask: &Ask, expected: StatusCode) -> anyhow::Result<Value> {
-        let body = self.expect(ask, expected).await?;
-        serde_json::from_slice(&body)
+        let answer = self.expect(ask, expected).await?;
+        serde_json::from_slice(answer.body())
             .with_context(|| format!("{} was not answered with JSON", ask.uri()))
     }
 }

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::Context as _;
+use blocks::{Clock, SystemClock};
+use events::posts::PostCreated;
+use events::{Context, Envelope, Message};
 use hyper::StatusCode;
 use serde_json::json;
 
@@ -24,8 +27,8 @@ pub const CONTENT: &str = "A rookery is a colony of rooks, high up in old trees,
 /// The tags of these posts.
 pub const TAGS: [&str; 3] = ["birds", "nature", "colony"];
 
-/// The longest wait until a write shows for everybody.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The longest wait until a write shows for everybody, and has left nothing to do.
+const PATIENCE: Duration = Duration::from_mins(2);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A rookery with some accounts.
@@ -73,27 +76,51 @@ impl Community {
     pub async fn settle(&self) -> anyhow::Result<()> {
         let last = self.write(1).await?.remove(0);
         let mut client = self.server.connect().await?;
-        let (feed, stats) = (
-            get("/api/activity-stream")?,
-            get("/api/activity-stream/stats")?,
-        );
+        let feed = get("/api/activity-stream")?;
         until("the last post is in the feed", async || {
             let page = client.expect(&feed, StatusCode::OK).await?;
-            Ok(contains(&page, &last))
+            Ok(contains(page.body(), &last))
         })
         .await?;
-        until("the feed has caught up", async || {
-            let stats = client.json(&stats, StatusCode::OK).await?;
-            Ok(stats["consumer_lag"].as_i64() == Some(0))
-        })
-        .await
+        caught_up(&mut client).await
     }
+}
+
+/// Waits until the feed has read everything.
+pub async fn caught_up(client: &mut Client) -> anyhow::Result<()> {
+    let stats = get("/api/activity-stream/stats")?;
+    until("the feed has caught up", async || {
+        let stats = client.json(&stats, StatusCode::OK).await?;
+        Ok(stats["consumer_lag"].as_i64() == Some(0))
+    })
+    .await
 }
 
 /// A post to be written.
 pub fn new_post(title: &str) -> anyhow::Result<Ask> {
     let body = json!({ "title": title, "content": CONTENT, "tags": TAGS });
     post("/api/posts", &body)
+}
+
+/// The event of such a post by `author`.
+pub fn post_created(author: i64) -> PostCreated {
+    PostCreated {
+        post_id: SystemClock.id(),
+        user_id: author,
+        username: format!("rook-{author}"),
+        title: TITLE.into(),
+        content: CONTENT.into(),
+        tags: TAGS.map(String::from).into(),
+        created_at: SystemClock.now(),
+    }
+}
+
+/// That event as a message for the bus.
+pub fn message(author: i64) -> anyhow::Result<Message> {
+    let (event, context) = (post_created(author), Context::default());
+    let id = SystemClock.id();
+    let envelope = Envelope::new(id, "posts", event.created_at, 1, context, &event)?;
+    Ok(envelope.message())
 }
 
 /// Opens an account and logs in: its token.
@@ -115,18 +142,9 @@ pub async fn join(client: &mut Client, number: usize) -> anyhow::Result<String> 
 /// Asks until the answer is yes.
 pub async fn until(
     what: &str,
-    holds: impl AsyncFnMut() -> anyhow::Result<bool>,
-) -> anyhow::Result<()> {
-    until_within(PATIENCE, what, holds).await
-}
-
-/// Asks until the answer is yes, for `patience` at most.
-pub async fn until_within(
-    patience: Duration,
-    what: &str,
     mut holds: impl AsyncFnMut() -> anyhow::Result<bool>,
 ) -> anyhow::Result<()> {
-    let end = Instant::now() + patience;
+    let end = Instant::now() + PATIENCE;
     while !holds().await? {
         anyhow::ensure!(Instant::now() < end, "waited in vain until {what}");
         tokio::time::sleep(LOOK_EVERY).await;

@@ -40,7 +40,7 @@ pub fn quantile_ms(latencies: &Latencies, quantile: f64) -> f64 {
 pub struct Load {
     /// Clients ask these in turn, each client starting at another one.
     pub asks: Arc<[Ask]>,
-    /// How many clients; each has a connection of its own.
+    /// The number of clients; each has a connection of its own.
     pub clients: usize,
     /// Any other answer ends the measurement: errors are quick and mean nothing.
     pub expected: StatusCode,
@@ -56,6 +56,14 @@ impl Load {
         }
     }
 
+    /// Writes that are answered with 201.
+    pub fn writes(asks: Vec<Ask>, clients: usize) -> Self {
+        Self {
+            expected: StatusCode::CREATED,
+            ..Self::of(asks, clients)
+        }
+    }
+
     /// Runs it for `warm_up`, then for `time`; only the latter counts.
     pub async fn run(
         &self,
@@ -64,51 +72,66 @@ impl Load {
         time: Duration,
     ) -> anyhow::Result<Answers> {
         let mut clients = Vec::with_capacity(self.clients);
-        for _ in 0..self.clients {
-            clients.push(Client::connect(address).await?);
+        for first in 0..self.clients {
+            let client = Client::connect(address).await?;
+            clients.push((client, Arc::clone(&self.asks), first));
         }
-        let start = Instant::now() + warm_up;
-        let mut loops = JoinSet::new();
-        for (at, client) in clients.into_iter().enumerate() {
-            loops.spawn(ask_until(self.clone(), client, at, start, start + time));
-        }
-        let mut answers = Answers {
-            counted: latencies(),
-            all: 0,
+        let expected = self.expected;
+        repeat(
+            clients,
+            warm_up,
             time,
-        };
-        while let Some(done) = loops.join_next().await {
-            let (counted, all) = done??;
-            answers.counted.add(&counted)?;
-            answers.all += all;
-        }
-        Ok(answers)
+            move |(mut client, asks, at)| async move {
+                client.expect(&asks[at % asks.len()], expected).await?;
+                Ok((client, asks, at + 1))
+            },
+        )
+        .await
     }
 }
 
-async fn ask_until(
-    load: Load,
-    mut client: Client,
-    first: usize,
-    start: Instant,
-    end: Instant,
-) -> anyhow::Result<(Latencies, u64)> {
-    let mut counted = latencies();
-    let mut all = 0;
-    let mut before = Instant::now();
-    for ask in load.asks.iter().cycle().skip(first % load.asks.len()) {
-        client.expect(ask, load.expected).await?;
-        let now = Instant::now();
-        all += 1;
-        if now >= end {
-            break;
-        }
-        if before >= start {
-            note(&mut counted, now - before);
-        }
-        before = now;
+/// Has each worker take one step after the other for `warm_up`, then for `time`; only the latter counts.
+pub async fn repeat<W, S>(
+    workers: Vec<W>,
+    warm_up: Duration,
+    time: Duration,
+    step: impl Fn(W) -> S + Clone + Send + 'static,
+) -> anyhow::Result<Answers>
+where
+    W: Send + 'static,
+    S: Future<Output = anyhow::Result<W>> + Send + 'static,
+{
+    let start = Instant::now() + warm_up;
+    let mut loops = JoinSet::new();
+    for mut worker in workers {
+        let step = step.clone();
+        loops.spawn(async move {
+            let (mut counted, mut all) = (latencies(), 0);
+            loop {
+                let before = Instant::now();
+                worker = step(worker).await?;
+                let now = Instant::now();
+                all += 1;
+                if now >= start + time {
+                    return anyhow::Ok((counted, all));
+                }
+                if before >= start {
+                    note(&mut counted, now - before);
+                }
+            }
+        });
     }
-    Ok((counted, all))
+    let mut answers = Answers {
+        counted: latencies(),
+        all: 0,
+        time,
+    };
+    while let Some(done) = loops.join_next().await {
+        let (counted, all) = done??;
+        answers.counted.add(&counted)?;
+        answers.all += all;
+    }
+    Ok(answers)
 }
 
 /// The result of a load.

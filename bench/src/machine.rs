@@ -20,19 +20,13 @@ pub struct Memory {
 pub fn memory(pid: u32) -> Option<Memory> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        let kib: f64 = line
-            .trim_start_matches(':')
-            .trim()
-            .split(' ')
-            .next()?
-            .parse()
-            .ok()?;
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
         Some(kib / 1024.0)
     };
     Some(Memory {
-        resident: field("VmRSS")?,
-        own: field("RssAnon")?,
+        resident: field("VmRSS:")?,
+        own: field("RssAnon:")?,
     })
 }
 

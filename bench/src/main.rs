@@ -6,10 +6,10 @@
 //!        └─ asks both in turns: closed loop, keep-alive, loopback only ─▶ table and JSON
 //! ```
 //!
-//! | folder      | what is in it |
+//! | folder      | content |
 //! |-------------|---------------|
-//! | `scenarios` | what is measured, one file each |
-//! | `limits`    | what it is measured against, run as processes of their own |
+//! | `scenarios` | the measurements, one file each |
+//! | `limits`    | the limits to compare with, run as processes of their own |
 //! | `fleet`     | the same for the services as processes of their own (feature `fleet`) |
 //!
 //! To add a scenario: a file in `scenarios`, an arm in [`scenarios::Scenario`], a line in
@@ -38,6 +38,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::limits::Limit;
+use crate::measure::Measure;
 use crate::report::Report;
 use crate::scenarios::Scenario;
 
@@ -97,6 +98,15 @@ struct Options<S: ValueEnum + Clone + Send + Sync + 'static> {
     /// The binary to measure, if it is not the one beside this.
     #[arg(long, value_name = "FILE")]
     rookery: Option<PathBuf>,
+}
+
+impl<S: ValueEnum + Copy + PartialEq + Send + Sync> Options<S> {
+    /// The scenarios in their usual order; all when none is named.
+    fn wanted(&self) -> Vec<S> {
+        let all = S::value_variants().iter().copied();
+        all.filter(|scenario| self.only.is_empty() || self.only.contains(scenario))
+            .collect()
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -167,36 +177,45 @@ async fn main() -> anyhow::Result<()> {
 
 async fn measure(options: &Options<Scenario>) -> anyhow::Result<()> {
     let plan = Plan::new(options)?;
-    let runs = plan.runs;
-    let scenarios = Scenario::wanted(&options.only);
-    let mut report = Report::new("rookery", &plan.folder, runs, plan.turn);
+    let mut report = Report::new("rookery", &plan.folder, plan.runs, plan.turn);
     println!("{}", report.heading());
-    for run in 1..=runs {
-        for scenario in &scenarios {
-            eprintln!("run {run} of {runs}: {scenario}");
-            let measures = scenario
-                .measure(&plan)
-                .await
-                .with_context(|| format!("could not measure {scenario}"))?;
-            report.add(measures);
-        }
-    }
+    run(&plan, &options.wanted(), &mut report, async |scenario| {
+        scenario.measure(&plan).await
+    })
+    .await?;
     tell(&report, &plan, options.json.as_deref())
 }
 
-/// Prints what was measured, and writes it to `json`.
+/// Measures `scenarios` as often as `plan` says.
+async fn run<S: ValueEnum + Copy>(
+    plan: &Plan,
+    scenarios: &[S],
+    report: &mut Report,
+    measure: impl AsyncFn(S) -> anyhow::Result<Vec<Measure>>,
+) -> anyhow::Result<()> {
+    for run in 1..=plan.runs {
+        for scenario in scenarios {
+            let value = scenario.to_possible_value();
+            let value = value.expect("no scenario is skipped");
+            let name = value.get_name();
+            eprintln!("run {run} of {}: {name}", plan.runs);
+            let measures = measure(*scenario).await;
+            report.add(measures.with_context(|| format!("could not measure {name}"))?);
+        }
+    }
+    Ok(())
+}
+
+/// Prints the measurements, and writes them to `json`.
 fn tell(report: &Report, plan: &Plan, json: Option<&Path>) -> anyhow::Result<()> {
     println!("{}", report.table());
     if plan.quick {
         println!("A quick run shows that everything works; its numbers mean nothing.");
     }
     if let Some(path) = json {
-        write(report, path).with_context(|| format!("could not write {}", path.display()))?;
+        let wrote = File::create(path).map_err(anyhow::Error::from);
+        let wrote = wrote.and_then(|file| Ok(serde_json::to_writer_pretty(file, report)?));
+        wrote.with_context(|| format!("could not write {}", path.display()))?;
     }
-    Ok(())
-}
-
-fn write(report: &Report, path: &Path) -> anyhow::Result<()> {
-    serde_json::to_writer_pretty(File::create(path)?, &report.json())?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One measurement: a subject, perhaps the limit it is compared with, and what it should reach.
+//! One measurement: a subject, its target, and perhaps the limit that it is compared with.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -94,7 +94,12 @@ impl Measure {
     }
 
     /// Rates that were gathered in turns.
-    pub fn rates(what: &'static str, subject: &Turns, limit: &Turns, target: Target) -> Self {
+    pub fn rates(
+        what: impl Into<Cow<'static, str>>,
+        subject: &Turns,
+        limit: &Turns,
+        target: Target,
+    ) -> Self {
         Self {
             what: what.into(),
             unit: "/s",

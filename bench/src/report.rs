@@ -12,21 +12,29 @@ use crate::machine;
 use crate::measure::{Measure, Side, Target, median};
 
 /// All measurements so far.
+#[derive(Serialize)]
 pub struct Report {
     /// The heading of the subjects' column.
+    #[serde(skip)]
     subject: &'static str,
     date: String,
     machine: String,
     file_system: String,
+    #[serde(skip)]
     runs: u32,
-    turn: Duration,
-    rows: Vec<Row>,
+    turn_seconds: f64,
+    measures: Vec<Row>,
 }
 
+#[derive(Serialize)]
 struct Row {
     what: Cow<'static, str>,
     unit: &'static str,
     target: Target,
+    met: Option<bool>,
+    /// The ratio is the median of the runs' ratios, not a ratio of medians: only what was measured in one run
+    /// is compared.
+    medians: Run,
     runs: Vec<Run>,
 }
 
@@ -38,34 +46,6 @@ struct Run {
     ratio: Option<f64>,
 }
 
-/// A row's medians. The ratio is the median of the runs' ratios, not a ratio of medians: only what
-/// was measured in one run is compared.
-#[derive(Debug, Clone, Copy, Serialize)]
-struct Medians {
-    subject: Side,
-    limit: Option<Side>,
-    ratio: Option<f64>,
-}
-
-#[derive(Serialize)]
-pub struct Json<'a> {
-    date: &'a str,
-    machine: &'a str,
-    file_system: &'a str,
-    turn_seconds: f64,
-    measures: Vec<JsonRow<'a>>,
-}
-
-#[derive(Serialize)]
-struct JsonRow<'a> {
-    what: &'a str,
-    unit: &'a str,
-    target: Target,
-    met: Option<bool>,
-    medians: Medians,
-    runs: &'a [Run],
-}
-
 impl Report {
     /// An empty report about `subject`.
     pub fn new(subject: &'static str, folder: &Path, runs: u32, turn: Duration) -> Self {
@@ -75,12 +55,12 @@ impl Report {
             machine: machine::processor(),
             file_system: machine::file_system(folder).unwrap_or_else(|| "unknown".into()),
             runs,
-            turn,
-            rows: Vec::new(),
+            turn_seconds: turn.as_secs_f64(),
+            measures: Vec::new(),
         }
     }
 
-    /// Adds what a run gave.
+    /// Adds the measurements of a run.
     pub fn add(&mut self, measures: Vec<Measure>) {
         for measure in measures {
             let limit = measure.limit;
@@ -89,12 +69,15 @@ impl Report {
                 limit,
                 ratio: limit.map(|limit| measure.subject.value / limit.value),
             };
-            match self.rows.iter_mut().find(|row| row.what == measure.what) {
-                Some(row) => row.runs.push(run),
-                None => self.rows.push(Row {
+            let mut known = self.measures.iter_mut();
+            match known.find(|row| row.what == measure.what) {
+                Some(row) => row.add(run),
+                None => self.measures.push(Row {
                     what: measure.what,
                     unit: measure.unit,
                     target: measure.target,
+                    met: measure.target.is_met(run.subject.value, run.ratio),
+                    medians: run,
                     runs: vec![run],
                 }),
             }
@@ -105,11 +88,7 @@ impl Report {
     pub fn heading(&self) -> String {
         let mut text = format!(
             "{}, {}, files on {}; {} run(s), turns of {} s",
-            self.date,
-            self.machine,
-            self.file_system,
-            self.runs,
-            self.turn.as_secs_f64(),
+            self.date, self.machine, self.file_system, self.runs, self.turn_seconds,
         );
         if self.file_system == "tmpfs" {
             text.push_str(
@@ -121,21 +100,12 @@ impl Report {
 
     /// Everything, as Markdown: a table to read here and to paste elsewhere.
     pub fn table(&self) -> String {
-        let mut cells = vec![
-            [
-                "what",
-                self.subject,
-                "limit",
-                "ratio",
-                "target",
-                "met",
-                "p50 ms",
-                "p99 ms",
-                "cpu µs",
-            ]
-            .map(String::from),
+        let subject = self.subject;
+        let head = [
+            "what", subject, "limit", "ratio", "target", "met", "p50 ms", "p99 ms", "cpu µs",
         ];
-        cells.extend(self.rows.iter().map(Row::cells));
+        let mut cells = vec![head.map(String::from)];
+        cells.extend(self.measures.iter().map(Row::cells));
         let mut widths = [0; 9];
         for row in &cells {
             for (width, cell) in widths.iter_mut().zip(row) {
@@ -152,28 +122,6 @@ impl Report {
         text.push_str("\np50, p99 and processor time for one request: rookery / limit\n");
         text
     }
-
-    /// Everything, with each run.
-    pub fn json(&self) -> Json<'_> {
-        let measures = self.rows.iter().map(|row| {
-            let medians = row.medians();
-            JsonRow {
-                what: &row.what,
-                unit: row.unit,
-                target: row.target,
-                met: row.target.is_met(medians.subject.value, medians.ratio),
-                medians,
-                runs: &row.runs,
-            }
-        });
-        Json {
-            date: &self.date,
-            machine: &self.machine,
-            file_system: &self.file_system,
-            turn_seconds: self.turn.as_secs_f64(),
-            measures: measures.collect(),
-        }
-    }
 }
 
 fn line(text: &mut String, cells: &[String; 9], widths: [usize; 9], fill: char) {
@@ -187,22 +135,25 @@ fn line(text: &mut String, cells: &[String; 9], widths: [usize; 9], fill: char) 
 }
 
 impl Row {
-    fn medians(&self) -> Medians {
+    fn add(&mut self, run: Run) {
+        self.runs.push(run);
         let subjects: Vec<Side> = self.runs.iter().map(|run| run.subject).collect();
         let limits: Option<Vec<Side>> = self.runs.iter().map(|run| run.limit).collect();
-        Medians {
+        self.medians = Run {
             subject: middle(&subjects),
             limit: limits.map(|limits| middle(&limits)),
             ratio: median(self.runs.iter().filter_map(|run| run.ratio)),
-        }
+        };
+        let Run { subject, ratio, .. } = self.medians;
+        self.met = self.target.is_met(subject.value, ratio);
     }
 
     fn cells(&self) -> [String; 9] {
-        let Medians {
+        let Run {
             subject,
             limit,
             ratio,
-        } = self.medians();
+        } = self.medians;
         let value = |value: f64| match self.unit {
             "/s" => format!("{value:.0} /s"),
             "" => format!("{value:.0}"),
@@ -230,7 +181,7 @@ impl Row {
                 Target::AtLeast(least) => format!("≥ {least} {}", self.unit),
                 Target::Open => String::new(),
             },
-            match self.target.is_met(subject.value, ratio) {
+            match self.met {
                 Some(true) => "yes".into(),
                 Some(false) => "no".into(),
                 None => String::new(),
@@ -272,7 +223,7 @@ mod tests {
         for (subject, limit) in [(50.0, 100.0), (90.0, 100.0), (21.0, 30.0)] {
             report.add(run(subject, limit));
         }
-        let json = serde_json::to_value(report.json()).unwrap();
+        let json = serde_json::to_value(&report).unwrap();
         let row = &json["measures"][0];
         assert_eq!(row["medians"]["ratio"], 0.7);
         assert_eq!(row["medians"]["subject"]["value"], 50.0);

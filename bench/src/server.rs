@@ -84,7 +84,8 @@ impl Server {
         let health = get(path)?;
         loop {
             if let Ok(mut client) = Client::connect(address).await
-                && let Ok((StatusCode::OK, _)) = client.send(&health).await
+                && let Ok(answer) = client.send(&health).await
+                && answer.status() == StatusCode::OK
             {
                 break;
             }
@@ -112,6 +113,12 @@ impl Server {
             address,
             first_answer: Duration::ZERO,
         }
+    }
+
+    /// Its address as a URL.
+    #[cfg(feature = "fleet")]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// A new connection.

@@ -13,6 +13,8 @@ pub struct Address {
     pub service: &'static str,
     /// Its address, without a slash at the end.
     pub url: String,
+    /// The host and the port in it.
+    pub authority: String,
 }
 
 impl FromStr for Address {
@@ -28,14 +30,17 @@ impl FromStr for Address {
             format!("there is no service {name:?}, only {}", known.join(", "))
         })?;
         let url = url.trim_end_matches('/');
-        let is_http = Uri::from_str(url)
-            .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
-        if !is_http {
-            return Err(format!("{url:?} is no http:// address"));
-        }
+        let uri = url.parse::<Uri>().ok();
+        let uri = uri.filter(|uri| uri.scheme_str() == Some("http"));
+        let authority = uri.as_ref().and_then(Uri::authority);
+        let authority = authority.ok_or_else(|| format!("{url:?} is no http:// address"))?;
         Ok(Self {
             service,
             url: url.to_owned(),
+            authority: match authority.port() {
+                Some(_) => authority.to_string(),
+                None => format!("{authority}:80"),
+            },
         })
     }
 }
@@ -51,6 +56,9 @@ mod tests {
             (posts.service, posts.url.as_str()),
             ("posts", "http://127.0.0.1:8103")
         );
+        assert_eq!(posts.authority, "127.0.0.1:8103");
+        let posts: Address = "posts=http://posts".parse().unwrap();
+        assert_eq!(posts.authority, "posts:80");
         for (bad, why) in [
             ("posts", "SERVICE=URL"),
             ("pots=http://h:1", "no service \"pots\", only auth"),

@@ -5,32 +5,28 @@
 //! it JSON or a token. What browsers send without asking first still arrives, and no handler changes anything
 //! for it. `/metrics` answers this machine alone, see [`blocks::health`], unless `METRICS_PUBLIC` opens it.
 
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use blocks::Service;
 use blocks::config::Config;
-use blocks::docs;
-use blocks::gateway::{Authenticator, Gateway, Table};
-use blocks::health::Health;
-use blocks::kit::{Kit, Limits};
+use blocks::gateway::{Authenticator, Gateway};
+use blocks::kit::Limits;
 use blocks::metrics::Metrics;
 use blocks::service::Check;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method};
+use runtime::front::Front;
 use tower_http::cors::{Any, CorsLayer};
 use utoipa::openapi::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
 
-use crate::VERSION;
 use crate::compress::WhereAsked;
 
 /// The time for which a browser may remember the answer to a preflight request.
 const PREFLIGHT_AGE: Duration = Duration::from_hours(1);
 
-/// The application, and what it says of itself.
+/// The application with its documentation and limits.
 pub struct App {
     /// Answers every request.
     pub router: Router,
@@ -47,37 +43,21 @@ pub struct App {
 pub fn build(
     services: &mut [Service],
     auth: Arc<dyn Authenticator>,
-    events: Vec<Arc<dyn Check>>,
+    events: Option<Arc<dyn Check>>,
     config: &Config,
     metrics: &Arc<Metrics>,
 ) -> anyhow::Result<App> {
-    let table = Table::of(&*services)?;
-    let mut kit = Kit::new("rookery", Limits::from(config), Arc::clone(metrics));
-    let shown = config.metrics_enabled.then(|| Arc::clone(metrics));
-    let mut health =
-        Health::new(&config.app_name, VERSION, shown).metrics_for_all(config.metrics_public);
-    let mut router = Router::new();
-    let mut documents = Vec::new();
-    for service in services {
-        let own = mem::replace(&mut service.router, OpenApiRouter::new());
-        let (endpoints, openapi) = own.split_for_parts();
-        router = router.merge(endpoints);
-        documents.push((openapi, service.routes));
-        kit = kit.naming(service.name, service.routes);
-        health = health.checking(service.name, service.checks.clone());
-    }
-    health = health.checking("event-log", events);
-    let openapi = docs::merge("Rookery", VERSION, documents);
-    let router = router.merge(docs::router(&openapi)).merge(health.router());
-    let inner = (WhereAsked, Gateway::new(table, auth));
-    let limits = kit.limits().clone();
-    let mut router = kit.wrap_with(router, inner);
+    let events = events.map(|check| ("event-log", check));
+    let front = Front::of("rookery", "Rookery", services, events, config, metrics)?;
+    let limits = front.kit.limits().clone();
+    let inner = (WhereAsked, Gateway::new(front.table, auth));
+    let mut router = front.kit.wrap_with(front.router, inner);
     if let Some(cors) = cors(&config.cors_allow_origins) {
         router = router.layer(cors);
     }
     Ok(App {
         router,
-        openapi,
+        openapi: front.openapi,
         limits,
     })
 }

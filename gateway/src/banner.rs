@@ -1,6 +1,5 @@
 //! The greeting of a server that starts.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
@@ -31,9 +30,7 @@ pub fn text(config: &Config, address: SocketAddr, folder: &Path) -> String {
         format!(" --data-dir {}", folder.display())
     };
     let json = "-H 'Content-Type: application/json'";
-    let mut text = String::new();
-    let wrote = write!(
-        text,
+    format!(
         r#"
   Rookery {VERSION}
   listens on  {url}  (documentation: {url}/docs)
@@ -51,9 +48,7 @@ pub fn text(config: &Config, address: SocketAddr, folder: &Path) -> String {
 "#,
         folder = folder.display(),
         survives = survives(config),
-    );
-    wrote.expect("writing to a string does not fail");
-    text
+    )
 }
 
 /// The failures that a commit survives.

@@ -1,4 +1,4 @@
-//! `rookery front`: what a fleet says as one. It stands behind Traefik, beside the services, and
+//! `rookery front`: the answers of a fleet as a whole. It stands behind Traefik, beside the services, and
 //! answers whatever belongs to none of them.
 //!
 //! | path | what |
@@ -14,21 +14,19 @@ mod documents;
 mod errors;
 mod remote;
 
-use std::sync::Arc;
-
 use anyhow::Context;
 use axum::Router;
 use blocks::config::Config;
 use blocks::docs;
-use blocks::health::Health;
 use blocks::kit::{self, Kit, Limits};
 use blocks::metrics::Metrics;
+use runtime::front::health;
+use runtime::listen::listen;
 use runtime::signals;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::VERSION;
 use crate::address::Address;
-use crate::{VERSION, serve};
 
 use documents::Documents;
 use remote::Remote;
@@ -36,13 +34,11 @@ use remote::Remote;
 /// Answers for the services at `addresses` until SIGTERM or Ctrl-C.
 ///
 /// # Errors
-/// Why it could not start.
+/// The reason why it could not start.
 pub async fn run(config: &Config, addresses: &[Address]) -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
-    let signals = signals::stop_on_signal(stop.clone())?;
     let tasks = TaskTracker::new();
-    tasks.spawn(signals);
-    let listener = serve::bind(config).await?;
+    let stop = signals::stop(&tasks)?;
+    let listener = listen(config).await?;
     let address = listener.local_addr().context("could not listen")?;
     let limits = Limits::from(config);
     let router = router(config, addresses, &limits);
@@ -60,9 +56,7 @@ pub async fn run(config: &Config, addresses: &[Address]) -> anyhow::Result<()> {
 /// The router of the front.
 pub fn router(config: &Config, addresses: &[Address], limits: &Limits) -> Router {
     let metrics = Metrics::new();
-    let shown = config.metrics_enabled.then(|| Arc::clone(&metrics));
-    let mut health =
-        Health::new(&config.app_name, VERSION, shown).metrics_for_all(config.metrics_public);
+    let mut health = health(config, Some(&metrics));
     let remote = Remote::new();
     for address in addresses {
         health = health.checking(address.service, remote.checks(address));

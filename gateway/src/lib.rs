@@ -35,4 +35,4 @@ pub mod site;
 pub mod traefik;
 
 /// The release.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub use runtime::front::VERSION;

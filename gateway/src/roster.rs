@@ -23,6 +23,15 @@ pub fn routes() -> impl Iterator<Item = (&'static str, &'static str, &'static st
     })
 }
 
+/// The name of `mode` in tables, and of its middleware.
+pub fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Required => "required",
+        Mode::Optional => "optional",
+        Mode::Strip => "strip",
+    }
+}
+
 /// The settings that `rookery` reads: of the process, of all services, and of their fleet.
 pub fn settings() -> Vec<&'static dyn AnySetting> {
     let mut all = service::of_all(ROSTER);

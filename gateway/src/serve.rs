@@ -9,12 +9,11 @@ use anyhow::Context;
 use blocks::SystemClock;
 use blocks::config::{Config, LogFormat};
 use blocks::metrics::Metrics;
-use runtime::operator::{Operator, socket::Socket};
-use runtime::{DataDir, Embedded, FolderError, Process, Stores, signals};
+use runtime::listen::listen;
+use runtime::operator::{Operator, socket};
+use runtime::{DataDir, Delivery, Embedded, FolderError, Process, Stores, signals};
 use service::{Place, Role};
-use tokio::net::TcpListener;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::site::Site;
@@ -27,15 +26,13 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// Serves until SIGTERM or Ctrl-C.
 ///
 /// # Errors
-/// Why it could not start, or what made it impossible to go on.
+/// The reason why it could not start or go on.
 pub async fn serve(config: &Config) -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
-    let signals = signals::stop_on_signal(stop.clone())?;
     let tasks = TaskTracker::new();
-    tasks.spawn(signals);
+    let stop = signals::stop(&tasks)?;
 
     let folder = own(config).await?;
-    let listener = bind(config).await?;
+    let listener = listen(config).await?;
     let address = listener.local_addr().context("could not listen")?;
     let clock = Arc::new(SystemClock);
     let embedded = Arc::new(Embedded::open(config, folder, clock, Role::Serves).await?);
@@ -44,9 +41,15 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     let operators = Operator::router(&site.opened, &*embedded, stop.clone());
     let auth = site.authenticator()?;
     let mut services = site.services();
-    let app = app::build(&mut services, auth, embedded.checks(), config, &metrics)?;
+    let app = app::build(
+        &mut services,
+        auth,
+        Some(embedded.check()),
+        config,
+        &metrics,
+    )?;
 
-    let socket = Socket::listen(&embedded.folder().socket(), operators)?;
+    let socket = socket::listen(&embedded.folder().socket(), operators)?;
     say_hello(config, address, &embedded);
     embedded
         .folder()
@@ -54,11 +57,13 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
         .context("could not write rookery.addr")?;
     let process = Process {
         services,
-        bus: embedded.bus(),
-        clock: Arc::clone(embedded.clock()),
-        metrics,
+        delivery: Delivery {
+            bus: embedded.bus(),
+            clock: Arc::clone(embedded.clock()),
+            metrics,
+        },
         stores: Arc::clone(&embedded) as Arc<dyn Stores>,
-        beside: vec![Arc::new(socket)],
+        beside: vec![socket],
     };
     let outcome = process.run(listener, app.router, app.limits, stop).await;
     embedded.folder().retract();
@@ -77,21 +82,6 @@ async fn own(config: &Config) -> Result<DataDir, FolderError> {
             other => return other,
         }
     }
-}
-
-pub(crate) async fn bind(config: &Config) -> anyhow::Result<TcpListener> {
-    let (host, port) = (config.host.as_str(), config.port);
-    TcpListener::bind((host, port)).await.map_err(|error| {
-        let hint = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "another program listens there: set PORT to a free one, 0 lets the system choose"
-            }
-            io::ErrorKind::PermissionDenied => "ports below 1024 are for root: set PORT to another",
-            io::ErrorKind::AddrNotAvailable => "HOST must be an address of this machine",
-            _ => "HOST and PORT say where to listen",
-        };
-        anyhow::anyhow!("could not listen on {host} port {port}: {error}; {hint}")
-    })
 }
 
 fn say_hello(config: &Config, address: SocketAddr, embedded: &Embedded) {

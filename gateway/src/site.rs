@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use blocks::Service;
+use blocks::config::Config;
 use blocks::gateway::Authenticator;
 use futures::future::{join_all, try_join_all};
+use runtime::DataDir;
 use service::{Definition, Opened, Place};
 
 use crate::roster::ROSTER;
@@ -41,7 +43,7 @@ impl Site {
         (Self { opened }, failed)
     }
 
-    /// The authenticator of the one service that tells whose a request is.
+    /// The authenticator of the one service that identifies callers.
     ///
     /// # Errors
     /// When no service does.
@@ -56,6 +58,20 @@ impl Site {
     pub fn services(self) -> Vec<Service> {
         self.opened.into_iter().map(|of| of.service).collect()
     }
+}
+
+/// Takes the data folder, which must be there and nobody else's. `which` ends the hint where it is not.
+///
+/// # Errors
+/// When it is not there, or can't be taken.
+pub fn folder(config: &Config, which: &str) -> anyhow::Result<DataDir> {
+    let folder = &config.data_dir;
+    anyhow::ensure!(
+        folder.join("log.db").is_file(),
+        "there is no data in {}; DATA_DIR (or --data-dir) names the folder {which}",
+        folder.display()
+    );
+    Ok(DataDir::lock(folder)?)
 }
 
 async fn open(of: &Definition, place: &dyn Place) -> anyhow::Result<Opened> {

@@ -14,11 +14,10 @@
 //!
 //! A method that no route takes goes to the service as well, without identity: it answers 405.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
 use blocks::{Mode, Route};
 use service::Definition;
+
+use crate::roster::mode_name;
 
 const HEAD: &str = "\
 # Made by `rookery generate` of the services' routes: do not edit. The middlewares are in middlewares.yml.
@@ -39,37 +38,51 @@ pub fn routers(services: &[&Definition]) -> String {
     let mut text = HEAD.to_owned();
     let mut doors = String::new();
     for of in services {
-        let (service, routes) = (of.name, of.routes);
-        if groups(routes)
-            .iter()
-            .any(|(group, _)| lets_strangers_write(*group))
-        {
-            door(&mut doors, service);
-        }
-        let mut paths: Vec<&str> = Vec::new();
-        for ((path, mode, reads), methods) in groups(routes) {
-            if !paths.contains(&path) {
-                paths.push(path);
+        let (service, mut rules) = (of.name, Vec::new());
+        for ((path, mode, reads), methods) in groups(of.routes) {
+            let rule = matcher(path);
+            if !rules.contains(&rule) {
+                rules.push(rule.clone());
             }
-            router(&mut text, service, path, mode, reads, &methods);
+            let title = format!("{} {path}", methods.join(" "));
+            let head = reads.then_some("HEAD");
+            let methods = methods.into_iter().chain(head);
+            let methods: Vec<String> = methods
+                .map(|method| format!("Method(`{method}`)"))
+                .collect();
+            let rule = format!("({}) && {rule}", methods.join(" || "));
+            let priority = if path.contains('{') {
+                WITH_PARAMETERS
+            } else {
+                EXACT
+            };
+            let name = mode_name(mode);
+            let (behind, middlewares) = match mode {
+                _ if reads => (service.to_owned(), format!("{name}, reads")),
+                Mode::Strip => (format!("{service}-for-strangers"), "strangers".to_owned()),
+                _ => (service.to_owned(), name.to_owned()),
+            };
+            if behind != service && !doors.contains(&behind) {
+                doors += &door(service);
+            }
+            text += &router(service, &title, &rule, &behind, &middlewares, priority);
         }
-        other_methods(&mut text, service, &paths);
+        if !rules.is_empty() {
+            let (title, rule) = (format!("other methods of {service}"), rules.join(" || "));
+            let middlewares = mode_name(Mode::Strip);
+            text += &router(service, &title, &rule, service, middlewares, OTHER_METHODS);
+        }
     }
     if !doors.is_empty() {
-        text.push_str("  services:\n");
-        text.push_str(&doors);
+        text += "  services:\n";
+        text += &doors;
     }
     text
 }
 
-fn lets_strangers_write((_, mode, reads): (&str, &str, bool)) -> bool {
-    mode == name(Mode::Strip) && !reads
-}
-
 /// `service` as strangers reach it.
-fn door(text: &mut String, service: &str) {
-    let wrote = write!(
-        text,
+fn door(service: &str) -> String {
+    format!(
         "    {service}-for-strangers:\n      \
            failover:\n        \
              service: door\n        \
@@ -77,85 +90,37 @@ fn door(text: &mut String, service: &str) {
              errors:\n          \
                status: [\"418\"]\n          \
                maxRequestBodyBytes: {STRANGERS_BYTES}\n",
-    );
-    wrote.expect("writing to a string does not fail");
+    )
 }
 
-type Group<'a> = ((&'a str, &'static str, bool), Vec<&'a str>);
+/// A path, its mode, and whether it is read.
+type Group = (&'static str, Mode, bool);
 
 /// The methods of each path that are treated alike, in the order of the table.
-fn groups(routes: &[Route]) -> Vec<Group<'_>> {
-    let mut order = BTreeMap::new();
-    let mut groups: Vec<Group<'_>> = Vec::new();
+fn groups(routes: &[Route]) -> Vec<(Group, Vec<&'static str>)> {
+    let mut groups: Vec<(Group, Vec<&str>)> = Vec::new();
     for route in routes {
         for method in route.methods {
-            let key = (route.path, name(route.mode), *method == "GET");
-            let place = *order.entry(key).or_insert_with(|| {
-                groups.push((key, Vec::new()));
-                groups.len() - 1
-            });
-            groups[place].1.push(method);
+            let group = (route.path, route.mode, *method == "GET");
+            match groups.iter_mut().find(|(known, _)| *known == group) {
+                Some((_, methods)) => methods.push(method),
+                None => groups.push((group, vec![method])),
+            }
         }
     }
     groups
 }
 
-fn router(text: &mut String, service: &str, path: &str, mode: &str, reads: bool, methods: &[&str]) {
-    let title = format!("{} {path}", methods.join(" "));
-    let mut methods = methods.to_vec();
-    if reads {
-        methods.push("HEAD");
-    }
-    let methods: Vec<String> = methods
-        .iter()
-        .map(|method| format!("Method(`{method}`)"))
-        .collect();
-    let rule = format!("({}) && {}", methods.join(" || "), matcher(path));
-    let mut middlewares = vec![mode];
-    let mut behind = service.to_owned();
-    if reads {
-        middlewares.push("reads");
-    } else if lets_strangers_write((path, mode, reads)) {
-        middlewares = vec!["strangers"];
-        behind.push_str("-for-strangers");
-    }
-    let priority = if path.contains('{') {
-        WITH_PARAMETERS
-    } else {
-        EXACT
-    };
-    let names = [service, behind.as_str()];
-    write(text, &title, names, &rule, &middlewares, priority);
-}
-
-fn other_methods(text: &mut String, service: &str, paths: &[&str]) {
-    if paths.is_empty() {
-        return;
-    }
-    let rule: Vec<String> = paths.iter().map(|path| matcher(path)).collect();
-    let title = format!("other methods of {service}");
-    let middlewares = [name(Mode::Strip)];
-    write(
-        text,
-        &title,
-        [service; 2],
-        &rule.join(" || "),
-        &middlewares,
-        OTHER_METHODS,
-    );
-}
-
-/// The router `title` of a service, which is reached under a name of its own.
-fn write(
-    text: &mut String,
+/// The router `title` of the service `owner`, which is reached as `service`.
+fn router(
+    owner: &str,
     title: &str,
-    [owner, service]: [&str; 2],
     rule: &str,
-    middlewares: &[&str],
+    service: &str,
+    middlewares: &str,
     priority: u32,
-) {
-    let wrote = write!(
-        text,
+) -> String {
+    format!(
         "    # {title}\n    \
          {key}:\n      \
            rule: \"{rule}\"\n      \
@@ -163,21 +128,15 @@ fn write(
            middlewares: [{middlewares}]\n      \
            priority: {priority}\n",
         key = key(owner, title),
-        middlewares = middlewares.join(", "),
-    );
-    wrote.expect("writing to a string does not fail");
+    )
 }
 
-/// A name that says whose it is and what it matches: `posts-get-api-posts-id`.
+/// A name of the owner and the match: `posts-get-api-posts-id`.
 fn key(service: &str, title: &str) -> String {
-    let mut key = service.to_owned();
-    for word in title.split(|c: char| !c.is_ascii_alphanumeric()) {
-        if !word.is_empty() {
-            key.push('-');
-            key.push_str(&word.to_ascii_lowercase());
-        }
-    }
-    key
+    let words = title.split(|c: char| !c.is_ascii_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
+    let words: Vec<String> = words.map(str::to_ascii_lowercase).collect();
+    format!("{service}-{}", words.join("-"))
 }
 
 /// A rule that matches `path` as the services do: a parameter is one segment, a slash at the end is fine.
@@ -201,14 +160,6 @@ fn matcher(path: &str) -> String {
         &path[..parameter],
         segments.join("/")
     )
-}
-
-fn name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Required => "required",
-        Mode::Optional => "optional",
-        Mode::Strip => "strip",
-    }
 }
 
 #[cfg(test)]

@@ -5,29 +5,28 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use blocks::{Clock, SystemClock};
-use events::posts::PostCreated;
-use events::{Envelope, Message, topic};
+use blocks::bus::EventBus;
+use events::{Message, topic};
+use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, AsyncConnectionConfig};
 use runtime::fleet::kafka::{KafkaBus, Settings};
 use testkit::stack::Stack;
 
 use super::World;
-use crate::community::{CONTENT, TAGS, TITLE};
+use crate::community::message;
 use crate::limits;
 use crate::measure::{Measure, Target};
 
 /// Events on the topic, at least.
 const BACKLOG: i64 = 100_000;
 const AUTHORS: i64 = 100;
-const BATCH: usize = 1000;
+const BATCH: i64 = 1000;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_mins(2);
 /// The Redis key of the group's offsets.
 const OFFSETS: &str = "feed:group:offsets";
 
-pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
+pub async fn measure(world: &World<'_>) -> anyhow::Result<Vec<Measure>> {
     let plan = world.plan;
     let stack = world.stack;
     let services = stack.services();
@@ -35,10 +34,7 @@ pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
     let servers = stack.value("KAFKA_BOOTSTRAP_SERVERS").await?;
     let all = fill(&servers, if plan.quick { 5_000 } else { BACKLOG }).await?;
     let url = stack.value("REDIS_URL").await?;
-    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
-    let mut redis = redis::Client::open(&*url)?
-        .get_multiplexed_async_connection_with_config(&patient)
-        .await?;
+    let mut redis = limits::consume::redis(&url).await?;
     redis::cmd("FLUSHALL").exec_async(&mut redis).await?;
     let subject = watched(stack, &mut redis, all).await?;
     stack.run(&["stop", "feed-generator"]).await?;
@@ -63,15 +59,14 @@ pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
 
 /// Publishes posts until the topic has `wanted` events; returns how many it has.
 async fn fill(servers: &str, wanted: i64) -> anyhow::Result<i64> {
-    use blocks::bus::EventBus;
     let bus = KafkaBus::new(Settings::new(servers))?;
     let mut there = length(&bus).await?;
     while there < wanted {
-        let batch: Vec<Message> = (0..BATCH)
-            .map(|number| event(there + i64::try_from(number)?))
-            .collect::<anyhow::Result<_>>()?;
+        let numbers = there..there + BATCH;
+        let batch = numbers.map(|number| message(number % AUTHORS + 1_000));
+        let batch = batch.collect::<anyhow::Result<Vec<Message>>>()?;
         bus.publish(&batch).await?;
-        there += i64::try_from(batch.len())?;
+        there += BATCH;
     }
     let there = length(&bus).await?;
     bus.close().await;
@@ -79,29 +74,11 @@ async fn fill(servers: &str, wanted: i64) -> anyhow::Result<i64> {
 }
 
 async fn length(bus: &KafkaBus) -> anyhow::Result<i64> {
-    use blocks::bus::EventBus;
     let watermarks = bus.watermarks(topic::POSTS.name).await?;
     Ok(watermarks
         .iter()
         .map(|watermark| watermark.next - watermark.oldest)
         .sum())
-}
-
-fn event(number: i64) -> anyhow::Result<Message> {
-    let now = SystemClock.now();
-    let author = number % AUTHORS + 1_000;
-    let event = PostCreated {
-        post_id: SystemClock.id(),
-        user_id: author,
-        username: format!("rook-{author}"),
-        title: TITLE.into(),
-        content: CONTENT.into(),
-        tags: TAGS.map(String::from).into(),
-        created_at: now,
-    };
-    let context = events::Context::default();
-    let envelope = Envelope::new(SystemClock.id(), "posts", now, 1, context, &event)?;
-    Ok(envelope.message())
 }
 
 /// Starts the feed-generator, and answers how many events a second it took in, from the first batch to

@@ -1,6 +1,5 @@
 //! Traefik processes: one with this project's configuration, and some with less.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context;
@@ -25,24 +24,9 @@ pub struct Edge {
 }
 
 impl Edge {
-    /// With the files of `traefik/`, in front of the stack's auth and of `service`, which stands for
+    /// With the files of `traefik/`, in front of the auth at `auth_url` and of `service`, which stands for
     /// all others.
-    pub async fn ours(plan: &Plan, stack: &Stack, service: &Server) -> anyhow::Result<Self> {
-        let auth_url = stack.value("AUTH_URL").await?;
-        Self::whole(plan, stack, &auth_url, service).await
-    }
-
-    /// The same in front of an auth that says yes and nothing else.
-    pub async fn before_bare(
-        plan: &Plan,
-        stack: &Stack,
-        auth: &Server,
-        service: &Server,
-    ) -> anyhow::Result<Self> {
-        Self::whole(plan, stack, &url(auth.address), service).await
-    }
-
-    async fn whole(
+    pub async fn ours(
         plan: &Plan,
         stack: &Stack,
         auth_url: &str,
@@ -51,7 +35,7 @@ impl Edge {
         let (mut command, port, folder) = configured(plan).await?;
         for other in stack.services() {
             let name = other.replace('-', "_").to_uppercase();
-            command.env(format!("{name}_URL"), url(service.address));
+            command.env(format!("{name}_URL"), service.url());
         }
         command
             .env("AUTH_URL", auth_url)
@@ -134,13 +118,9 @@ fn one_router(auth: &Server, service: &Server, more: &str) -> String {
          {more}  \
            services:\n    \
              all: {{loadBalancer: {{servers: [{{url: '{service}'}}]}}}}\n",
-        auth = url(auth.address),
-        service = url(service.address),
+        auth = auth.url(),
+        service = service.url(),
     )
-}
-
-fn url(address: SocketAddr) -> String {
-    format!("http://{address}")
 }
 
 fn option(name: &str, path: &Path) -> std::ffi::OsString {

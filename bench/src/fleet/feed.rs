@@ -9,7 +9,7 @@ use crate::measure::{Measure, Target, in_turns};
 use crate::scenarios::CLIENTS;
 use crate::server::Server;
 
-pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
+pub async fn measure(world: &World<'_>) -> anyhow::Result<Vec<Measure>> {
     let plan = world.plan;
     let folder = plan.temp()?;
     filled(world).await?;

@@ -9,21 +9,21 @@ use crate::measure::{Measure, Target, in_turns};
 use crate::scenarios::CLIENTS;
 use crate::server::Server;
 
-pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
+pub async fn measure(world: &World<'_>) -> anyhow::Result<Vec<Measure>> {
     let plan = world.plan;
     let folder = plan.temp()?;
     let auth_url = &world.stack.value("AUTH_URL").await?;
     let path = "/api/profile";
     let service = ["service", "--path", path, "--auth-url", auth_url];
     let service = Server::limit(folder.path(), &service).await?;
-    let ours = Edge::ours(plan, world.stack, &service).await?;
+    let ours = Edge::ours(plan, world.stack, auth_url, &service).await?;
     let (auth, handler) = (
         Server::limit(folder.path(), &["bare"]).await?,
         Server::limit(folder.path(), &["bare"]).await?,
     );
     let bare = Edge::bare(plan, &auth, &handler).await?;
     let observed = Edge::observed(plan, &auth, &handler).await?;
-    let before_bare = Edge::before_bare(plan, world.stack, &auth, &handler).await?;
+    let before_bare = Edge::ours(plan, world.stack, &auth.url(), &handler).await?;
     let token = &world.tokens[0];
     let asked = Load::of([signed(get(path)?, token)?], CLIENTS);
     let asked_of_bare = Load::of([signed(get("/")?, token)?], CLIENTS);

@@ -11,7 +11,7 @@ use crate::measure::{Measure, Target};
 /// its turn.
 const SETTLE: Duration = Duration::from_secs(4);
 
-pub async fn measure(world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
+pub async fn measure(world: &World<'_>) -> anyhow::Result<Vec<Measure>> {
     let services = world.stack.services();
     for service in &services {
         world.stack.run(&["restart", service]).await?;

@@ -17,7 +17,6 @@ mod gateway;
 mod idle;
 mod validate;
 
-use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -50,13 +49,7 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    fn wanted(only: &[Self]) -> Vec<Self> {
-        let all = Self::value_variants().iter().copied();
-        all.filter(|scenario| only.is_empty() || only.contains(scenario))
-            .collect()
-    }
-
-    async fn measure(self, world: &mut World<'_>) -> anyhow::Result<Vec<Measure>> {
+    async fn measure(self, world: &World<'_>) -> anyhow::Result<Vec<Measure>> {
         match self {
             Self::Idle => idle::measure(world).await,
             Self::Validate => validate::measure(world).await,
@@ -66,13 +59,6 @@ impl Scenario {
             Self::Freshness => freshness::measure(world).await,
             Self::CatchUp => catch_up::measure(world).await,
         }
-    }
-}
-
-impl fmt::Display for Scenario {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.to_possible_value().expect("no scenario is skipped");
-        out.write_str(value.get_name())
     }
 }
 
@@ -106,7 +92,7 @@ pub async fn measure(options: &Options<Scenario>) -> anyhow::Result<()> {
     let mut report = Report::new("fleet", &plan.folder, plan.runs, plan.turn);
     println!("{}", report.heading());
     let stack = new_stack(&plan)?;
-    let wanted = Scenario::wanted(&options.only);
+    let wanted = options.wanted();
     let measured = tokio::select! {
         measured = measure_all(&plan, &stack, &wanted, &mut report) => measured,
         interrupted = tokio::signal::ctrl_c() => {
@@ -137,7 +123,7 @@ async fn measure_all(
         tokens.push(join(&mut gateway, number).await?);
     }
     drop(gateway);
-    let mut world = World {
+    let world = World {
         plan,
         stack,
         tokens,
@@ -147,16 +133,8 @@ async fn measure_all(
         .iter()
         .partition(|scenario| **scenario == Scenario::CatchUp);
     for scenarios in [first, last] {
-        for run in 1..=plan.runs {
-            for scenario in &scenarios {
-                eprintln!("run {run} of {}: {scenario}", plan.runs);
-                let measures = scenario
-                    .measure(&mut world)
-                    .await
-                    .with_context(|| format!("could not measure {scenario}"))?;
-                report.add(measures);
-            }
-        }
+        let measure = async |scenario: Scenario| scenario.measure(&world).await;
+        crate::run(plan, &scenarios, report, measure).await?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use futures::{FutureExt, StreamExt};
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use redis::AsyncConnectionConfig;
-use tokio::process::Command;
+use redis::aio::MultiplexedConnection;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -16,23 +16,21 @@ use tokio::task::JoinSet;
 const PIPELINE: usize = 500;
 /// Pipelines that wait for Redis at most.
 const WAITING: usize = 4;
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Runs [`consume`] in a process of its own: events a second.
 pub async fn rate(servers: &str, url: &str, events: i64) -> anyhow::Result<f64> {
-    let output = Command::new(std::env::current_exe()?)
-        .args(["limits", "consume", "--servers", servers, "--url", url])
-        .args(["--events", &events.to_string()])
-        .kill_on_drop(true)
-        .output()
-        .await
-        .context("could not start the consumer")?;
-    anyhow::ensure!(
-        output.status.success(),
-        "the consumer failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(serde_json::from_slice(&output.stdout)?)
+    let events = events.to_string();
+    super::said(&[
+        "consume",
+        "--servers",
+        servers,
+        "--url",
+        url,
+        "--events",
+        &events,
+    ])
+    .await
 }
 
 /// Reads `events` posts from the beginning and writes each; answers how many a second, from the first
@@ -88,11 +86,7 @@ pub async fn consume(servers: &str, url: &str, events: usize) -> anyhow::Result<
 type Writes = Vec<(Vec<u8>, Vec<u8>)>;
 
 async fn write(url: String, mut pipelines: mpsc::Receiver<Writes>) -> anyhow::Result<()> {
-    let client = redis::Client::open(url)?;
-    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
-    let mut redis = client
-        .get_multiplexed_async_connection_with_config(&patient)
-        .await?;
+    let mut redis = redis(&url).await?;
     while let Some(writes) = pipelines.recv().await {
         let mut pipeline = redis::pipe();
         for (key, value) in writes {
@@ -101,4 +95,13 @@ async fn write(url: String, mut pipelines: mpsc::Receiver<Writes>) -> anyhow::Re
         pipeline.exec_async(&mut redis).await?;
     }
     Ok(())
+}
+
+/// A connection that waits for long answers.
+pub async fn redis(url: &str) -> anyhow::Result<MultiplexedConnection> {
+    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    let client = redis::Client::open(url)?;
+    Ok(client
+        .get_multiplexed_async_connection_with_config(&patient)
+        .await?)
 }

@@ -1,5 +1,6 @@
 //! Servers that do as little as possible.
 
+use std::io::Read;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -39,9 +40,6 @@ pub async fn kit(
     answer: Option<PathBuf>,
     headers: Option<PathBuf>,
 ) -> anyhow::Result<()> {
-    let config = Config::default();
-    let _telemetry = telemetry::init(&config.telemetry())?;
-    let limits = Limits::from(&config);
     let route = match answer {
         None => get(nothing),
         Some(path) => {
@@ -57,7 +55,15 @@ pub async fn kit(
             async { response }
         }));
     }
-    let app = Kit::new("limit", limits.clone(), Metrics::new()).wrap(routes);
+    serve(port, |kit| kit.wrap(routes)).await
+}
+
+/// Serves what `wrap` makes, with the log of a rookery.
+pub async fn serve(port: u16, wrap: impl FnOnce(Kit) -> Router) -> anyhow::Result<()> {
+    let config = Config::default();
+    let _telemetry = telemetry::init(&config.telemetry())?;
+    let limits = Limits::from(&config);
+    let app = wrap(Kit::new("limit", limits.clone(), Metrics::new()));
     let never = CancellationToken::new();
     kit::serve(listen(port).await?, app, &limits, never).await?;
     Ok(())
@@ -74,7 +80,14 @@ fn headers_of(text: &str) -> anyhow::Result<HeaderMap> {
     Ok(headers)
 }
 
-/// Listens on the loopback interface.
-pub async fn listen(port: u16) -> anyhow::Result<TcpListener> {
+/// Listens on the loopback interface, until standard input ends: then whoever started this process is gone.
+async fn listen(port: u16) -> anyhow::Result<TcpListener> {
+    std::thread::Builder::new()
+        .name("parent".into())
+        .spawn(|| {
+            // Nothing is ever written to it: this returns when it is closed.
+            let outcome = std::io::stdin().read(&mut [0]);
+            std::process::exit(i32::from(outcome.is_err()));
+        })?;
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?)
 }

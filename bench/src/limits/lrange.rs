@@ -7,28 +7,17 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use blocks::config::Config;
-use blocks::kit::{self, Kit, Limits};
-use blocks::metrics::Metrics;
-use blocks::telemetry;
 use redis::AsyncCommands;
 use redis::aio::ConnectionManager;
-use tokio_util::sync::CancellationToken;
 
 const LIST: &str = "feed:activity:global";
 const LAST: isize = 19;
 
 pub async fn serve(port: u16, url: &str) -> anyhow::Result<()> {
-    let config = Config::default();
-    let _telemetry = telemetry::init(&config.telemetry())?;
-    let limits = Limits::from(&config);
     let redis = redis::Client::open(url)?.get_connection_manager().await;
     let redis = redis.context("could not connect to Redis")?;
     let router = Router::new().route("/", get(page)).with_state(redis);
-    let app = Kit::new("limit", limits.clone(), Metrics::new()).wrap(router);
-    let never = CancellationToken::new();
-    kit::serve(super::http::listen(port).await?, app, &limits, never).await?;
-    Ok(())
+    super::http::serve(port, |kit| kit.wrap(router)).await
 }
 
 async fn page(State(mut redis): State<ConnectionManager>) -> Response {

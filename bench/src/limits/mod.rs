@@ -13,18 +13,19 @@ mod seam;
 mod service;
 mod sqlite;
 
-use std::io::Read;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Subcommand;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use testkit::stack::output;
 use tokio::process::Command;
 
 use crate::Plan;
-use crate::load::{Answers, Latencies, latencies};
+use crate::load::{Answers, Latencies, latencies, repeat};
 
 /// One of the limits.
 #[derive(Debug, Subcommand)]
@@ -111,7 +112,7 @@ pub struct Writers {
     pace: Pace,
 }
 
-/// Who writes, and for how long.
+/// The number of writers, and their time.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Pace {
     /// How many write.
@@ -130,18 +131,12 @@ impl Limit {
     /// gone, writers for as long as they were told to.
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Bare { port } => {
-                end_with_parent()?;
-                http::bare(port).await
-            }
+            Self::Bare { port } => http::bare(port).await,
             Self::Kit {
                 port,
                 answer,
                 headers,
-            } => {
-                end_with_parent()?;
-                http::kit(port, answer, headers).await
-            }
+            } => http::kit(port, answer, headers).await,
             Self::Sqlite(writers) => tell(&sqlite::write(&writers).await?),
             Self::Seam(writers) => tell(&seam::write(&writers).await?),
             Self::Log(writers) => tell(&log::append(&writers).await?),
@@ -150,15 +145,9 @@ impl Limit {
                 port,
                 path,
                 auth_url,
-            } => {
-                end_with_parent()?;
-                service::serve(port, &path, &auth_url).await
-            }
+            } => service::serve(port, &path, &auth_url).await,
             #[cfg(feature = "fleet")]
-            Self::Lrange { port, url } => {
-                end_with_parent()?;
-                lrange::serve(port, &url).await
-            }
+            Self::Lrange { port, url } => lrange::serve(port, &url).await,
             #[cfg(feature = "fleet")]
             Self::Insert { url, pace } => tell(&mongo::insert(&url, &pace).await?),
             #[cfg(feature = "fleet")]
@@ -174,15 +163,21 @@ impl Limit {
     }
 }
 
-fn end_with_parent() -> anyhow::Result<()> {
-    std::thread::Builder::new()
-        .name("parent".into())
-        .spawn(|| {
-            // Nothing is ever written to it: this returns when it is closed.
-            let outcome = std::io::stdin().read(&mut [0]);
-            std::process::exit(i32::from(outcome.is_err()));
-        })?;
-    Ok(())
+impl Pace {
+    /// Has that many clones of `worker` take one step after the other.
+    async fn repeat<W, S>(
+        &self,
+        worker: &W,
+        step: impl Fn(W) -> S + Clone + Send + 'static,
+    ) -> anyhow::Result<Answers>
+    where
+        W: Clone + Send + 'static,
+        S: Future<Output = anyhow::Result<W>> + Send + 'static,
+    {
+        let workers = vec![worker.clone(); self.clients];
+        let warm_up = Duration::from_millis(self.warm_up_ms);
+        repeat(workers, warm_up, Duration::from_millis(self.time_ms), step).await
+    }
 }
 
 /// The report that writers print for the process that started them.
@@ -218,25 +213,12 @@ pub async fn written(plan: &Plan, what: &str, clients: usize) -> anyhow::Result<
     run(plan, &[what, "--folder", path], clients).await
 }
 
-/// Starts writers (see [`Limit`]) and answers what they did.
+/// Starts writers (see [`Limit`]) and answers their measurements.
 pub async fn run(plan: &Plan, arguments: &[&str], clients: usize) -> anyhow::Result<Answers> {
-    let output = Command::new(std::env::current_exe()?)
-        .arg("limits")
-        .args(arguments)
-        .args(["--clients", &clients.to_string()])
-        .args(["--warm-up-ms", &millis(plan.warm_up)])
-        .args(["--time-ms", &millis(plan.turn)])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .context("could not start the writers")?;
-    anyhow::ensure!(
-        output.status.success(),
-        "the writers failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let told: Told = serde_json::from_slice(&output.stdout)?;
+    let (clients, warm_up) = (clients.to_string(), millis(plan.warm_up));
+    let time = millis(plan.turn);
+    let pace = ["--clients", &clients, "--warm-up-ms", &warm_up];
+    let told: Told = said(&[arguments, &pace, &["--time-ms", &time]].concat()).await?;
     let mut counted: Latencies = latencies();
     for (nanos, times) in told.counted {
         counted.saturating_record_n(nanos, times);
@@ -246,6 +228,14 @@ pub async fn run(plan: &Plan, arguments: &[&str], clients: usize) -> anyhow::Res
         all: told.all,
         time: plan.turn,
     })
+}
+
+/// Runs a limit to its end and reads its output, which is JSON.
+async fn said<T: DeserializeOwned>(arguments: &[&str]) -> anyhow::Result<T> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("limits").args(arguments).stdin(Stdio::null());
+    let said = output(command.kill_on_drop(true)).await;
+    Ok(serde_json::from_str(&said.context("a limit failed")?)?)
 }
 
 fn millis(time: Duration) -> String {

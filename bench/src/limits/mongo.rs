@@ -1,15 +1,12 @@
 //! The MongoDB-wire server, and nothing else: one document an insert, each durable.
 
-use std::time::{Duration, Instant};
-
 use mongodb::bson::{DateTime, Document, Uuid, doc};
 use mongodb::options::{Acknowledgment, ClientOptions, CollectionOptions, WriteConcern};
 use mongodb::{Client, Collection};
-use tokio::task::JoinSet;
 
 use super::Pace;
 use crate::community::{CONTENT, TAGS, TITLE};
-use crate::load::{Answers, Latencies, latencies, note};
+use crate::load::Answers;
 
 /// The database of the documents; it is dropped before each turn.
 pub const DATABASE: &str = "bench";
@@ -29,40 +26,13 @@ pub async fn insert(url: &str, pace: &Pace) -> anyhow::Result<Answers> {
     let posts = client
         .database(DATABASE)
         .collection_with_options::<Document>("posts", options);
-    let start = Instant::now() + Duration::from_millis(pace.warm_up_ms);
-    let time = Duration::from_millis(pace.time_ms);
-    let mut tasks = JoinSet::new();
-    for _ in 0..pace.clients {
-        tasks.spawn(insert_until(posts.clone(), start, start + time));
-    }
-    let (mut counted, mut all) = (latencies(), 0);
-    while let Some(done) = tasks.join_next().await {
-        let (of_one, inserted) = done??;
-        counted.add(&of_one)?;
-        all += inserted;
-    }
-    client.shutdown().await;
-    Ok(Answers { counted, all, time })
-}
-
-async fn insert_until(
-    posts: Collection<Document>,
-    start: Instant,
-    end: Instant,
-) -> anyhow::Result<(Latencies, u64)> {
-    let (mut counted, mut all) = (latencies(), 0);
-    loop {
-        let before = Instant::now();
+    let step = |posts: Collection<Document>| async move {
         posts.insert_one(post()).await?;
-        let now = Instant::now();
-        all += 1;
-        if now >= end {
-            return Ok((counted, all));
-        }
-        if before >= start {
-            note(&mut counted, now - before);
-        }
-    }
+        Ok(posts)
+    };
+    let answers = pace.repeat(&posts, step).await;
+    client.shutdown().await;
+    answers
 }
 
 fn post() -> Document {

@@ -49,10 +49,7 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<Vec<Measure>> {
 /// Writes posts for a turn, waits until all are in the feed, and answers how many there are.
 async fn fill(plan: &Plan, folder: &std::path::Path) -> anyhow::Result<u32> {
     let community = Community::start(plan, folder, ACCOUNTS as usize).await?;
-    let load = Load {
-        expected: StatusCode::CREATED,
-        ..Load::of(community.posts()?, CLIENTS)
-    };
+    let load = Load::writes(community.posts()?, CLIENTS);
     let answers = load
         .run(community.server.address, plan.warm_up, plan.turn)
         .await?;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use hyper::StatusCode;
 
 use super::CLIENTS;
 use crate::Plan;
@@ -15,7 +14,7 @@ use crate::measure::{Measure, Target, median};
 use crate::server::Server;
 
 const STARTS: usize = 5;
-/// Until what the start or a load needed for a moment has been given back.
+/// The time after which memory that a start or a load needed for a moment has been given back.
 const SETTLE: Duration = Duration::from_secs(2);
 const MIB: f64 = 1_048_576.0;
 
@@ -38,27 +37,16 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<Vec<Measure>> {
     let size = std::fs::metadata(&plan.rookery)?.len();
     #[expect(clippy::cast_precision_loss, reason = "no binary is 2^52 bytes long")]
     let size = size as f64 / MIB;
+    let started = "from start to first answer, empty folder";
     let mib = |what, value, target| Measure::alone(what, "MiB", value, target);
+    let open = |what, value| mib(what, value, Target::Open);
     Ok(vec![
-        Measure::alone(
-            "from start to first answer, empty folder",
-            "ms",
-            first_answer,
-            Target::Below(300.0),
-        ),
+        Measure::alone(started, "ms", first_answer, Target::Below(300.0)),
         mib("memory, idle", idle.resident, Target::Below(40.0)),
-        mib(
-            "memory, idle, without the binary's pages",
-            idle.own,
-            Target::Open,
-        ),
-        mib("memory, after load", loaded.resident, Target::Open),
-        mib(
-            "memory, after load, without the binary's pages",
-            loaded.own,
-            Target::Open,
-        ),
-        mib("size of the binary", size, Target::Open),
+        open("memory, idle, without the binary's pages", idle.own),
+        open("memory, after load", loaded.resident),
+        open("memory, after load, without the binary's pages", loaded.own),
+        open("size of the binary", size),
     ])
 }
 
@@ -72,10 +60,7 @@ async fn settled(server: &Server) -> anyhow::Result<Memory> {
 async fn after_load(plan: &Plan) -> anyhow::Result<Memory> {
     let folder = plan.temp()?;
     let community = Community::start(plan, folder.path(), 4).await?;
-    let writes = Load {
-        expected: StatusCode::CREATED,
-        ..Load::of(community.posts()?, CLIENTS)
-    };
+    let writes = Load::writes(community.posts()?, CLIENTS);
     let reads = Load::of([get("/api/activity-stream")?], CLIENTS);
     for load in [writes, reads] {
         load.run(community.server.address, plan.warm_up, plan.turn)

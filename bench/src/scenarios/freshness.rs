@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::Plan;
 use crate::client::{get, signed};
 use crate::community::{Community, contains, new_post};
-use crate::load::{Latencies, latencies, note, quantile_ms};
+use crate::load::{latencies, note, quantile_ms};
 use crate::measure::{Measure, Target};
 use crate::server::Server;
 
@@ -23,41 +23,18 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<Vec<Measure>> {
     let community = Community::start(plan, folder.path(), 1).await?;
     community.write(50).await?;
     community.settle().await?;
-    let Seen {
-        shown: seen,
-        acknowledged,
-    } = watch(plan, &community.server, &community.tokens[0]).await?;
-    let alone = |what, value, target| Measure::alone(what, "ms", value, target);
-    Ok(vec![
-        alone("post to feed, p50", quantile_ms(&seen, 0.5), Target::Open),
-        alone(
-            "post to feed, p99",
-            quantile_ms(&seen, 0.99),
-            Target::Below(25.0),
-        ),
-        alone(
-            "of it until the post is acknowledged, p50",
-            quantile_ms(&acknowledged, 0.5),
-            Target::Open,
-        ),
-        alone(
-            "of it until the post is acknowledged, p99",
-            quantile_ms(&acknowledged, 0.99),
-            Target::Open,
-        ),
-    ])
+    let targets = [Target::Open, Target::Below(25.0)];
+    watch(plan, &community.server, &community.tokens[0], targets).await
 }
 
-/// The latencies of posts, from when they were sent.
-pub struct Seen {
-    /// Until the feed showed them.
-    pub shown: Latencies,
-    /// Until they were acknowledged.
-    pub acknowledged: Latencies,
-}
-
-/// Writes posts at light load as whoever has `token`, and watches the feed for each.
-pub async fn watch(plan: &Plan, server: &Server, token: &str) -> anyhow::Result<Seen> {
+/// Writes posts at light load as the owner of `token`, and watches the feed for each. The targets are those
+/// of the p50 and of the p99.
+pub async fn watch(
+    plan: &Plan,
+    server: &Server,
+    token: &str,
+    [p50, p99]: [Target; 2],
+) -> anyhow::Result<Vec<Measure>> {
     let mut writer = server.connect().await?;
     let mut reader = server.connect().await?;
     let feed = get("/api/activity-stream")?;
@@ -77,7 +54,7 @@ pub async fn watch(plan: &Plan, server: &Server, token: &str) -> anyhow::Result<
             loop {
                 let page = reader.expect(&feed, StatusCode::OK).await?;
                 let took = sent.elapsed();
-                if contains(&page, &title) {
+                if contains(page.body(), &title) {
                     return Ok(took);
                 }
                 anyhow::ensure!(took < PATIENCE, "the feed never showed {title:?}");
@@ -87,8 +64,14 @@ pub async fn watch(plan: &Plan, server: &Server, token: &str) -> anyhow::Result<
         note(&mut acknowledged, answered);
         note(&mut shown, seen);
     }
-    Ok(Seen {
-        shown,
-        acknowledged,
-    })
+    let row =
+        |what, of, quantile, target| Measure::alone(what, "ms", quantile_ms(of, quantile), target);
+    let acknowledged_p50 = "of it until the post is acknowledged, p50";
+    let acknowledged_p99 = "of it until the post is acknowledged, p99";
+    Ok(vec![
+        row("post to feed, p50", &shown, 0.5, p50),
+        row("post to feed, p99", &shown, 0.99, p99),
+        row(acknowledged_p50, &acknowledged, 0.5, Target::Open),
+        row(acknowledged_p99, &acknowledged, 0.99, Target::Open),
+    ])
 }

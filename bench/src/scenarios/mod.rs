@@ -9,8 +9,6 @@ mod log;
 mod read;
 pub mod validate;
 
-use std::fmt;
-
 use clap::ValueEnum;
 
 use crate::Plan;
@@ -38,13 +36,6 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    /// Those that are wanted, in their usual order; all when none is named.
-    pub fn wanted(only: &[Self]) -> Vec<Self> {
-        let all = Self::value_variants().iter().copied();
-        all.filter(|scenario| only.is_empty() || only.contains(scenario))
-            .collect()
-    }
-
     /// One run of it, over processes and folders of its own.
     pub async fn measure(self, plan: &Plan) -> anyhow::Result<Vec<Measure>> {
         match self {
@@ -57,13 +48,6 @@ impl Scenario {
             Self::CatchUp => catch_up::measure(plan).await,
             Self::Log => log::measure(plan).await,
         }
-    }
-}
-
-impl fmt::Display for Scenario {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.to_possible_value().expect("no scenario is skipped");
-        out.write_str(value.get_name())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::server::Server;
 
 const FEED: &str = "/api/activity-stream";
 const POSTS: usize = 200;
+const RATIO: Target = Target::Ratio(0.6);
 
 pub async fn measure(plan: &Plan) -> anyhow::Result<Vec<Measure>> {
     let folder = plan.temp()?;
@@ -20,45 +21,16 @@ pub async fn measure(plan: &Plan) -> anyhow::Result<Vec<Measure>> {
     community.settle().await?;
     let posts: Vec<String> = ids.iter().map(|id| format!("/api/posts/{id}")).collect();
     let feed = [FEED.to_owned()];
-    let target = Target::Ratio(0.6);
-    Ok(vec![
-        compare(
-            plan,
-            &community,
-            "GET post / same bytes in the kit",
-            target,
-            &posts,
-            true,
-        )
-        .await?,
-        compare(
-            plan,
-            &community,
-            "GET feed / same bytes in the kit",
-            target,
-            &feed,
-            true,
-        )
-        .await?,
-        compare(
-            plan,
-            &community,
-            "GET post, as a guest",
-            Target::Open,
-            &posts,
-            false,
-        )
-        .await?,
-        compare(
-            plan,
-            &community,
-            "GET feed, as a guest",
-            Target::Open,
-            &feed,
-            false,
-        )
-        .await?,
-    ])
+    let mut measures = Vec::new();
+    for (what, target, paths, signed_in) in [
+        ("GET post / same bytes in the kit", RATIO, &posts[..], true),
+        ("GET feed / same bytes in the kit", RATIO, &feed, true),
+        ("GET post, as a guest", Target::Open, &posts, false),
+        ("GET feed, as a guest", Target::Open, &feed, false),
+    ] {
+        measures.push(compare(plan, &community, what, target, paths, signed_in).await?);
+    }
+    Ok(measures)
 }
 
 async fn compare(
@@ -82,10 +54,10 @@ async fn compare(
         .map(|path| ask(path))
         .collect::<Result<Vec<_>, _>>()?;
     let mut client = community.server.connect().await?;
-    let bytes = client.expect(&asks[0], StatusCode::OK).await?;
+    let answer = client.expect(&asks[0], StatusCode::OK).await?;
     let folder = plan.temp()?;
     let file = folder.path().join("answer.json");
-    std::fs::write(&file, &bytes)?;
+    std::fs::write(&file, answer.body())?;
     let file = file.to_string_lossy();
     let limit = Server::limit(folder.path(), &["kit", "--answer", &file]).await?;
     in_turns(

@@ -1,4 +1,4 @@
-//! Forward-auth: what a gateway asks for each request.
+//! Forward-auth: the question of a gateway for each request.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::load::Load;
 use crate::measure::{Measure, Target, in_turns};
 use crate::server::Server;
 
-/// The headers in which auth says who is asking.
+/// The headers with the caller's identity.
 const IDENTITY: [&str; 5] = [
     "x-user-id",
     "x-user-name",
@@ -44,17 +44,12 @@ pub async fn beside_empty(
         signed(ask, token)
     };
     let ask = as_gateway("/api/auth/validate")?;
-    let said = server
-        .connect()
-        .await?
-        .headers(&ask, StatusCode::OK)
-        .await?;
-    let of_identity = said
-        .iter()
-        .filter(|(name, _)| IDENTITY.contains(&name.as_str()));
+    let said = server.connect().await?.expect(&ask, StatusCode::OK).await?;
     let mut lines = String::new();
-    for (name, value) in of_identity {
-        writeln!(lines, "{name}: {}", value.to_str()?)?;
+    for (name, value) in said.headers() {
+        if IDENTITY.contains(&name.as_str()) {
+            writeln!(lines, "{name}: {}", value.to_str()?)?;
+        }
     }
     let file = folder.join("headers");
     std::fs::write(&file, lines)?;

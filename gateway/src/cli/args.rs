@@ -1,5 +1,6 @@
 //! The arguments of the command line.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -36,7 +37,7 @@ pub struct Cli {
     pub(super) operators: Operators,
 }
 
-/// Who is asked by the commands that look into services.
+/// The addressees of commands that look into services.
 #[derive(Debug, Default, Args)]
 pub(super) struct Operators {
     /// Open the stores in this process, whoever runs the services; nothing of a schema is changed
@@ -52,7 +53,7 @@ pub(super) struct Operators {
     pub services: Vec<Address>,
 }
 
-/// What is said here wins over environment and file.
+/// These win over environment and file.
 #[derive(Debug, Default, Args)]
 pub(super) struct Overrides {
     /// The folder that holds everything [`DATA_DIR`, default ./data]
@@ -106,7 +107,11 @@ DATABASE_DIRECT_URL goes past a pooler, where there is one. Stop the server of t
 start the fleet after. The servers must be empty, or have what an earlier run of this command wrote:
 broken off, it goes on; done twice, it changes nothing. What the folder holds stays. It ends with a table
 of what is on both sides, and fails where that is not equal. docs/fleet.md says more.")]
-    Migrate(Migrate),
+    Migrate {
+        /// Compare and say what would be written; makes tables and collections, but no row
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Print the settings in force and where each came from; secrets are masked
     Config,
     /// Print who may pass the gateway on which route
@@ -265,13 +270,6 @@ Examples:
     },
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Migrate {
-    /// Compare and say what would be written; makes tables and collections, but no row
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
 #[derive(Debug, Subcommand)]
 pub(super) enum Feed {
     /// Make the activity streams anew from the log; readers see the old ones until it is done
@@ -306,6 +304,12 @@ pub(super) struct Create {
 pub(super) struct Handle {
     pub group: String,
     pub id: i64,
+}
+
+impl fmt::Display for Handle {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}", self.group, self.id)
+    }
 }
 
 impl std::str::FromStr for Handle {

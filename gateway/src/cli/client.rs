@@ -69,18 +69,51 @@ pub(super) struct Answers<T> {
 }
 
 impl<T> Answers<T> {
-    /// Of the one who was asked.
-    pub(super) fn of(given: T) -> Self {
-        Self {
-            given: vec![given],
-            failed: Vec::new(),
-        }
-    }
-
     /// Fails where somebody did not answer, once the rest was printed.
     pub(super) fn complete(self) -> anyhow::Result<()> {
         anyhow::ensure!(self.failed.is_empty(), "{}", self.failed.join("; "));
         Ok(())
+    }
+}
+
+/// Some of the ways, to be asked the same.
+pub(super) struct Ways<'a> {
+    ways: Vec<&'a Way>,
+    failed: &'a [String],
+}
+
+impl Ways<'_> {
+    /// Gets the lists at `path`.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Answers<T> {
+        self.gathered(self.ways.iter().map(|way| way.get(path)))
+            .await
+    }
+
+    /// Posts `body` to `path`; the answers are lists.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Answers<T> {
+        self.gathered(self.ways.iter().map(|way| way.post(path, body)))
+            .await
+    }
+
+    async fn gathered<T>(
+        &self,
+        asked: impl Iterator<Item = impl Future<Output = anyhow::Result<Vec<T>>>>,
+    ) -> Answers<T> {
+        let mut answers = Answers {
+            given: Vec::new(),
+            failed: self.failed.to_vec(),
+        };
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(answer) => answers.given.extend(answer),
+                Err(error) => answers.failed.push(format!("{error:#}")),
+            }
+        }
+        answers
     }
 }
 
@@ -133,29 +166,37 @@ impl Operators {
         }
     }
 
-    /// Lets go of what was opened.
+    /// Closes the stores that were opened.
     pub(super) async fn close(self) {
         if let Some(offline) = self.offline {
             offline.close().await;
         }
     }
 
-    /// Gets `path` from all of them.
-    pub(super) async fn all<T: DeserializeOwned>(&self, path: &str) -> Answers<T> {
-        gathered(&self.failed, self.ways.iter().map(|way| way.get(path))).await
+    /// All of them.
+    pub(super) fn all(&self) -> Ways<'_> {
+        Ways {
+            ways: self.ways.iter().collect(),
+            failed: &self.failed,
+        }
     }
 
-    /// Posts `body` to `path` of all of them.
-    pub(super) async fn tell_all<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-    ) -> Answers<T> {
-        gathered(
-            &self.failed,
-            self.ways.iter().map(|way| way.post(path, body)),
-        )
-        .await
+    /// The one to the consumer group `group`; without a name all of them.
+    pub(super) async fn reading(&self, group: Option<&str>) -> anyhow::Result<Ways<'_>> {
+        let Some(group) = group else {
+            return Ok(self.all());
+        };
+        let ways = vec![self.of_group(group).await?];
+        Ok(Ways { ways, failed: &[] })
+    }
+
+    /// The one to the service `name`; without a name all of them.
+    pub(super) fn serving(&self, name: Option<&str>) -> anyhow::Result<Ways<'_>> {
+        let Some(name) = name else {
+            return Ok(self.all());
+        };
+        let ways = vec![self.of_service(name)?];
+        Ok(Ways { ways, failed: &[] })
     }
 
     /// The way to `service`.
@@ -205,23 +246,6 @@ impl Operators {
     }
 }
 
-async fn gathered<T>(
-    failed: &[String],
-    asked: impl Iterator<Item = impl Future<Output = anyhow::Result<T>>>,
-) -> Answers<T> {
-    let mut answers = Answers {
-        given: Vec::new(),
-        failed: failed.to_vec(),
-    };
-    for answer in join_all(asked).await {
-        match answer {
-            Ok(answer) => answers.given.push(answer),
-            Err(error) => answers.failed.push(format!("{error:#}")),
-        }
-    }
-    answers
-}
-
 /// The addresses of the services of a fleet: those of the command line, else `OPERATOR_SERVICES`.
 fn addresses(config: &Config, wanted: &Wanted) -> anyhow::Result<Vec<Address>> {
     if !wanted.services.is_empty() {
@@ -243,9 +267,8 @@ fn ports(config: &Config, addresses: &[Address]) -> anyhow::Result<Vec<Way>> {
         let (setting, secret) = of.operator_secret(config);
         let secret = secret
             .with_context(|| format!("{setting} is not set: {} was started with it", of.name))?;
-        let authority = address.url.strip_prefix("http://").unwrap_or(&address.url);
         let transport = Transport::Port {
-            authority: authority.to_owned(),
+            authority: address.authority.clone(),
             key: OperatorKey::new(secret.expose(), of.name),
         };
         ways.push(Way::new(Some(of.name), transport));
@@ -319,16 +342,13 @@ impl Way {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> anyhow::Result<Response<Body>> {
-        let body = match body {
-            Some(body) => serde_json::to_vec(body)?,
-            None => Vec::new(),
-        };
+        let body = body.map(serde_json::to_vec).transpose()?;
         let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "rookery")
             .header(CONTENT_TYPE, "application/json")
-            .body(Body::from(body))?;
+            .body(Body::from(body.unwrap_or_default()))?;
         let response = match &self.transport {
             Transport::Here(api) => api.clone().oneshot(request).await?,
             Transport::Socket(path) => {
@@ -346,7 +366,7 @@ impl Way {
                         self.service.unwrap_or_default()
                     )
                 };
-                let stream = timeout(PATIENCE, connect(authority)).await;
+                let stream = timeout(PATIENCE, TcpStream::connect(authority)).await;
                 let stream = stream.with_context(who)?.with_context(who)?;
                 self.over(stream, request).await?
             }
@@ -373,16 +393,6 @@ impl Way {
             .context("the server did not answer")?;
         Ok(response.map(Body::new))
     }
-}
-
-async fn connect(authority: &str) -> std::io::Result<TcpStream> {
-    if authority
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
-    {
-        return TcpStream::connect(authority).await;
-    }
-    TcpStream::connect((authority, 80)).await
 }
 
 async fn whole<T: DeserializeOwned>(response: Response<Body>) -> anyhow::Result<T> {

@@ -1,6 +1,5 @@
 //! `rookery config`, `rookery routes` and `rookery services`.
 
-use blocks::Mode;
 use blocks::config::{Config, Row};
 use events::Topic;
 use service::Definition;
@@ -13,7 +12,7 @@ use crate::roster::{self, ROSTER};
 /// The source of values that the command line sets.
 const COMMAND_LINE: &str = "command line";
 
-/// Prints what is in force.
+/// Prints the settings in force.
 pub(super) fn show(config: &Config, overrides: &Overrides) -> anyhow::Result<()> {
     let mut table = Table::new(["SETTING", "VALUE", "FROM"]);
     for row in config.show() {
@@ -48,7 +47,7 @@ pub(super) fn routes() -> anyhow::Result<()> {
             service.to_owned(),
             method.to_owned(),
             path.to_owned(),
-            mode_name(mode).to_owned(),
+            roster::mode_name(mode).to_owned(),
         ]);
     }
     say(table)
@@ -89,12 +88,4 @@ fn service(of: &Definition) -> serde_json::Value {
         "consumes": topics(of.consumes),
         "settings": of.settings.iter().map(|setting| setting.name()).collect::<Vec<_>>(),
     })
-}
-
-fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Required => "required",
-        Mode::Optional => "optional",
-        Mode::Strip => "strip",
-    }
 }

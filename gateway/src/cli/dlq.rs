@@ -18,16 +18,10 @@ pub(super) async fn run(operators: &Operators, command: Dlq) -> anyhow::Result<(
         Dlq::Replay {
             id: None, group, ..
         } => {
-            let path = "/dead-letters/replay";
-            let answers: Answers<Vec<Outcome>> = match &group {
-                None => operators.tell_all(path, &Selection::default()).await,
-                Some(name) => {
-                    let way = operators.of_group(name).await?;
-                    Answers::of(way.post(path, &Selection { group }).await?)
-                }
-            };
-            let done: Vec<&Outcome> = answers.given.iter().flatten().collect();
-            let outcome = match done.as_slice() {
+            let ways = operators.reading(group.as_deref()).await?;
+            let selection = Selection { group };
+            let answers = ways.post("/dead-letters/replay", &selection).await;
+            let outcome = match &answers.given[..] {
                 [] => say("Nothing waits."),
                 done => told(done),
             };
@@ -41,7 +35,7 @@ pub(super) async fn run(operators: &Operators, command: Dlq) -> anyhow::Result<(
 async fn one(operators: &Operators, handle: &Handle, what: &str) -> anyhow::Result<()> {
     let way = operators.of_group(&handle.group).await?;
     let path = format!("{}/{what}", path(handle));
-    told(&[&way.post::<Outcome>(&path, &()).await?])
+    told(&[way.post(&path, &()).await?])
 }
 
 fn path(handle: &Handle) -> String {
@@ -49,25 +43,20 @@ fn path(handle: &Handle) -> String {
 }
 
 async fn list(operators: &Operators, group: Option<String>, json: bool) -> anyhow::Result<()> {
-    let answers: Answers<Vec<Blocked>> = match group {
-        None => operators.all("/dead-letters").await,
-        Some(name) => {
-            let way = operators.of_group(&name).await?;
-            let path = format!("/dead-letters?group={}", encoded(&name));
-            Answers::of(way.get(&path).await?)
-        }
-    };
-    let blocked: Vec<&Blocked> = answers.given.iter().flatten().collect();
+    let ways = operators.reading(group.as_deref()).await?;
+    let wanted = group.map(|name| format!("?group={}", encoded(&name)));
+    let path = format!("/dead-letters{}", wanted.unwrap_or_default());
+    let answers: Answers<Blocked> = ways.get(&path).await;
     if json {
-        say(serde_json::to_string_pretty(&blocked)?)?;
+        say(serde_json::to_string_pretty(&answers.given)?)?;
         return answers.complete();
     }
-    if blocked.is_empty() {
+    if answers.given.is_empty() {
         answers.complete()?;
         return say("Nothing waits.");
     }
     let mut table = Table::new(["ID", "REASON", "TYPE", "KEY", "WAITING", "SINCE", "ERROR"]);
-    for key in blocked {
+    for key in &answers.given {
         table.row([
             format!("{}:{}", key.group, key.id),
             key.reason.as_str().to_owned(),
@@ -88,28 +77,19 @@ async fn show(operators: &Operators, handle: &Handle, json: bool) -> anyhow::Res
     if json {
         return say(serde_json::to_string_pretty(&found)?);
     }
-    let Blocked {
-        id,
-        group,
-        topic,
-        key,
-        reason,
-        error,
-        attempts,
-        since,
-        waiting,
-        ..
-    } = found.blocked;
-    say(format!("id        {group}:{id}"))?;
-    say(format!("topic     {topic}"))?;
-    say(format!("key       {key}"))?;
-    say(format!(
-        "reason    {} after {attempts} attempts",
-        reason.as_str()
-    ))?;
-    say(format!("since     {}", timestamp(since)))?;
-    say(format!("error     {error}"))?;
-    say(format!("waiting   {waiting}"))?;
+    let of = &found.blocked;
+    let reason = format!("{} after {} attempts", of.reason.as_str(), of.attempts);
+    for (name, value) in [
+        ("id", handle.to_string()),
+        ("topic", of.topic.clone()),
+        ("key", of.key.clone()),
+        ("reason", reason),
+        ("since", timestamp(of.since)),
+        ("error", of.error.clone()),
+        ("waiting", of.waiting.to_string()),
+    ] {
+        say(format!("{name:<10}{value}"))?;
+    }
     for record in found.waiting {
         say(format!(
             "\n#{} {} of {}",
@@ -123,11 +103,11 @@ async fn show(operators: &Operators, handle: &Handle, json: bool) -> anyhow::Res
         say(format!("  {}", record.value))?;
     }
     say(format!(
-        "\n`rookery dlq replay {group}:{id}` tries again, `rookery dlq discard {group}:{id}` goes on without it."
+        "\n`rookery dlq replay {handle}` tries again, `rookery dlq discard {handle}` goes on without it."
     ))
 }
 
-fn told(outcomes: &[&Outcome]) -> anyhow::Result<()> {
+fn told(outcomes: &[Outcome]) -> anyhow::Result<()> {
     let mut stuck = 0;
     for outcome in outcomes {
         let handle = format!("{}:{}", outcome.group, outcome.id);

@@ -1,7 +1,6 @@
 //! `rookery events`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use anyhow::Context;
 use blocks::config::Config;
@@ -15,8 +14,8 @@ use runtime::operator::view::{RecordView, TopicView};
 
 /// Prints the topics.
 pub(super) async fn topics(operators: &Operators, json: bool) -> anyhow::Result<()> {
-    let answers = operators.all::<Vec<TopicView>>("/topics").await;
-    let topics = merged(answers.given.iter().flatten());
+    let answers = operators.all().get("/topics").await;
+    let topics = merged(&answers.given);
     if json {
         say(serde_json::to_string_pretty(&topics)?)?;
         return answers.complete();
@@ -50,7 +49,7 @@ pub(super) async fn topics(operators: &Operators, json: bool) -> anyhow::Result<
 }
 
 /// Everybody knows all topics, and their own groups.
-fn merged<'a>(topics: impl Iterator<Item = &'a TopicView>) -> Vec<TopicView> {
+fn merged(topics: &[TopicView]) -> Vec<TopicView> {
     let mut by_name: BTreeMap<&str, TopicView> = BTreeMap::new();
     for topic in topics {
         match by_name.get_mut(topic.name.as_str()) {
@@ -128,20 +127,15 @@ impl Seen {
     }
 
     fn path(&self, is_running: bool, tail: &Tail) -> String {
-        let mut path = format!("/topics/{}/records?", encoded(&tail.topic));
-        let follow = tail.follow && is_running;
-        let wrote = write!(
-            path,
-            "follow={follow}&from_beginning={}",
+        let mut path = format!(
+            "/topics/{}/records?follow={}&from_beginning={}",
+            encoded(&tail.topic),
+            tail.follow && is_running,
             tail.from_beginning
         );
-        wrote.expect("writing to a string does not fail");
         if !self.next.is_empty() {
-            let pairs: Vec<String> = self
-                .next
-                .iter()
-                .map(|(at, next)| format!("{at}:{next}"))
-                .collect();
+            let pairs = self.next.iter().map(|(at, next)| format!("{at}:{next}"));
+            let pairs: Vec<String> = pairs.collect();
             path.push_str("&after=");
             path.push_str(&encoded(&pairs.join(",")));
         } else if let Some(limit) = tail.limit {

@@ -2,31 +2,27 @@
 
 use blocks::config::Config;
 
-use super::args::Migrate;
-
 /// Says how to get the executable that can.
 #[cfg(not(feature = "fleet"))]
-pub(super) async fn run(_: &Config, migrate: Migrate) -> anyhow::Result<()> {
-    let what = if migrate.dry_run {
+#[expect(clippy::unused_async, reason = "with the feature it moves")]
+pub(super) async fn run(_: &Config, dry_run: bool) -> anyhow::Result<()> {
+    let what = if dry_run {
         "compare it with"
     } else {
         "move it into"
     };
-    std::future::ready(Err(anyhow::anyhow!(
+    anyhow::bail!(
         "this rookery knows the folder and no servers to {what}; build the one of the fleet: \
          cargo build --release -p gateway --features fleet (the fleet's image has it)"
-    )))
-    .await
+    )
 }
 
 /// Moves the folder, and says what became of it.
 #[cfg(feature = "fleet")]
-pub(super) async fn run(config: &Config, migrate: Migrate) -> anyhow::Result<()> {
-    use crate::migrate::{Shown, run};
-
-    let report = run(config, migrate.dry_run, &Shown::new()).await?;
+pub(super) async fn run(config: &Config, dry_run: bool) -> anyhow::Result<()> {
+    let report = crate::migrate::run(config, dry_run).await?;
     show::table(&report)?;
-    if migrate.dry_run {
+    if dry_run {
         return show::what_would_be(&report);
     }
     show::outcome(config, &report)

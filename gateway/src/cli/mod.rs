@@ -1,4 +1,4 @@
-//! The command line: what it takes, and how each command ends.
+//! The command line: its arguments, and the end of each command.
 
 mod admin;
 mod args;
@@ -26,15 +26,15 @@ use args::{Admin, Command, Events, Feed, Overrides};
 use crate::roster;
 use client::Operators;
 
-/// Does what was asked for.
+/// Runs the command.
 ///
 /// # Errors
-/// Why it could not; [`exit`] says so to the user.
+/// The reason why it failed; [`exit`] prints it.
 pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let command = cli.command.unwrap_or(Command::Serve);
     let file = cli.overrides.config.as_deref();
     let mut config = Config::load(file, &roster::settings())?;
-    if let Command::Serve | Command::Config | Command::Migrate(_) = command {
+    if let Command::Serve | Command::Config | Command::Migrate { .. } = command {
         config.judge()?;
     }
     cli.overrides.apply(&mut config);
@@ -58,7 +58,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Front { services } => crate::front::run(&config, &services).await,
         Command::Events(Events::Tail(tail)) => events::tail(&config, wanted, tail).await,
-        Command::Migrate(migrate) => migrate::run(&config, migrate).await,
+        Command::Migrate { dry_run } => migrate::run(&config, dry_run).await,
         command => {
             let password = match &command {
                 Command::Admin(Admin::Create(new)) => admin::password(new.password_stdin)?,
@@ -84,7 +84,7 @@ async fn ask(operators: &Operators, command: Command, password: String) -> anyho
     }
 }
 
-/// The exit code of the process. Prints what went wrong.
+/// The exit code of the process. Prints the error.
 pub fn exit(outcome: anyhow::Result<()>) -> ExitCode {
     let Err(error) = outcome else {
         return ExitCode::SUCCESS;

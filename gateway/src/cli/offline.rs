@@ -6,38 +6,32 @@ use axum::Router;
 use blocks::SystemClock;
 use blocks::config::Config;
 use runtime::operator::Operator;
-use runtime::{DataDir, Embedded, Stores};
+use runtime::{Embedded, Stores};
 use service::settings::KAFKA_BOOTSTRAP_SERVERS;
 use service::{Place, Role};
 use tokio_util::sync::CancellationToken;
 
-use crate::site::Site;
+use crate::site::{self, Site};
 
 /// The stores that were opened.
 pub(super) struct Offline(Box<dyn Stores>);
 
 impl Offline {
-    /// Opens the folder, or the stores of the fleet that the configuration names, with what can be asked
-    /// of them, and the services whose store can't be opened.
+    /// Opens the folder, or the stores of the fleet that the configuration names. Answers the API over them,
+    /// and the errors of stores that can't be opened.
     pub(super) async fn open(config: &Config) -> anyhow::Result<(Self, Router, Vec<String>)> {
         if config.get(&KAFKA_BOOTSTRAP_SERVERS).is_some() {
             return fleet(config).await;
         }
         config.judge()?;
-        if !config.data_dir.join("log.db").is_file() {
-            anyhow::bail!(
-                "there is no data in {}; DATA_DIR (or --data-dir) names the folder of your server",
-                config.data_dir.display()
-            );
-        }
-        let folder = DataDir::lock(&config.data_dir)?;
+        let folder = site::folder(config, "of your server")?;
         let clock = Arc::new(SystemClock);
         let embedded = Embedded::open(config, folder, clock, Role::StandsIn).await?;
         let (api, failed) = api(&embedded).await?;
         Ok((Self(Box::new(embedded)), api, failed))
     }
 
-    /// Lets go of it.
+    /// Closes the stores.
     pub(super) async fn close(self) {
         self.0.close().await;
     }

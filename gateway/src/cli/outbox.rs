@@ -20,14 +20,14 @@ pub(super) async fn run(operators: &Operators, outbox: Outbox) -> anyhow::Result
 
 async fn show(operators: &Operators, rows: u32, json: bool) -> anyhow::Result<()> {
     let path = format!("/outboxes?list={rows}");
-    let answers = operators.all::<Vec<OutboxView>>(&path).await;
-    let outboxes: Vec<&OutboxView> = answers.given.iter().flatten().collect();
+    let answers: Answers<OutboxView> = operators.all().get(&path).await;
+    let outboxes = &answers.given;
     if json {
-        say(serde_json::to_string_pretty(&outboxes)?)?;
+        say(serde_json::to_string_pretty(outboxes)?)?;
         return answers.complete();
     }
     let mut table = Table::new(["SERVICE", "PENDING", "OLDEST", "REFUSED"]);
-    for outbox in &outboxes {
+    for outbox in outboxes {
         table.row([
             outbox.service.clone(),
             outbox.pending.to_string(),
@@ -69,21 +69,10 @@ async fn republish(
     service: Option<String>,
 ) -> anyhow::Result<()> {
     let since = moment(since, SystemClock.now())?;
-    let path = "/outboxes/republish";
-    let answers: Answers<Vec<Republished>> = match &service {
-        None => {
-            let all = Republish {
-                since,
-                service: None,
-            };
-            operators.tell_all(path, &all).await
-        }
-        Some(name) => {
-            let way = operators.of_service(name)?;
-            Answers::of(way.post(path, &Republish { since, service }).await?)
-        }
-    };
-    for outbox in answers.given.iter().flatten() {
+    let ways = operators.serving(service.as_deref())?;
+    let wanted = Republish { since, service };
+    let answers: Answers<Republished> = ways.post("/outboxes/republish", &wanted).await;
+    for outbox in &answers.given {
         say(format!("{}: {} events", outbox.service, outbox.events))?;
     }
     answers.complete()?;

@@ -14,24 +14,20 @@ use super::remote::Remote;
 use crate::VERSION;
 use crate::address::Address;
 
-/// Asks the services for theirs; of one that is away it shows what it last said.
+/// Asks the services for theirs; of one that is away it shows the last answer.
 #[derive(Clone)]
-pub(super) struct Documents(Arc<Inner>);
-
-struct Inner {
+pub(super) struct Documents {
     remote: Remote,
-    services: Vec<(Address, Mutex<Option<Value>>)>,
+    services: Arc<[(Address, Mutex<Option<Value>>)]>,
 }
 
 impl Documents {
     pub fn new(remote: Remote, addresses: &[Address]) -> Self {
         let services = addresses.iter().cloned();
-        Self(Arc::new(Inner {
-            remote,
-            services: services
-                .map(|address| (address, Mutex::default()))
-                .collect(),
-        }))
+        let services = services
+            .map(|address| (address, Mutex::default()))
+            .collect();
+        Self { remote, services }
     }
 
     pub fn router(self) -> Router {
@@ -41,12 +37,9 @@ impl Documents {
     }
 
     async fn all(&self) -> Vec<Value> {
-        let asked = self.0.services.iter().map(|(address, known)| async move {
-            let said = self
-                .0
-                .remote
-                .get(&format!("{}/openapi.json", address.url))
-                .await;
+        let asked = self.services.iter().map(|(address, known)| async move {
+            let url = format!("{}/openapi.json", address.url);
+            let said = self.remote.get(&url).await;
             let said = said.and_then(|body| Ok(serde_json::from_slice::<Value>(&body)?));
             let mut known = known.lock();
             match said {
@@ -67,8 +60,8 @@ async fn openapi(State(documents): State<Documents>) -> Response {
     Json(merge(documents.all().await)).into_response()
 }
 
-/// One document: the services share no path, and what they share else (the problem, the security
-/// scheme) is the same in each.
+/// One document: the services share no path. Other shared parts (the problem, the security scheme) are the
+/// same in each.
 fn merge(documents: Vec<Value>) -> Value {
     let mut version = json!("3.1.0");
     let mut paths = Map::new();

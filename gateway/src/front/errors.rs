@@ -47,35 +47,33 @@ async fn page(Path(status): Path<u16>, Query(asked): Query<Asked>) -> Response {
 
 /// The problem that a client gets for `status`, which was `was` when Traefik caught it.
 fn problem(status: u16, was: u16) -> Option<Problem> {
-    let problem = match (status, was) {
-        (413, _) => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
+    let (code, detail) = match (status, was) {
+        (413, _) => (
             "body_too_large",
             "the body is larger than what this endpoint takes",
         ),
-        (429, _) => Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
+        (429, _) => (
             "too_many_requests",
             "too many requests from this address; slow down",
-        )
-        .retry_after(1),
-        (500, SERVICE_500) => Problem::internal(),
+        ),
+        (500, SERVICE_500) => return Some(Problem::internal()),
         // Traefik answers 500 when it can't ask auth; nothing is wrong with the request.
-        (503, 500) => Problem::unavailable("auth_unavailable").retry_after(1),
-        (502, _) => Problem::new(
-            StatusCode::BAD_GATEWAY,
+        (503, 500) => return Some(Problem::unavailable("auth_unavailable").retry_after(1)),
+        (502, _) => (
             "bad_gateway",
             "the service does not answer; try again shortly",
-        )
-        .retry_after(1),
-        (504, _) => Problem::new(
-            StatusCode::GATEWAY_TIMEOUT,
+        ),
+        (504, _) => (
             "timeout",
             "the answer took too long; whether a change was made must be looked up",
         ),
         _ => return None,
     };
-    Some(problem)
+    let problem = Problem::new(StatusCode::from_u16(status).ok()?, code, detail);
+    Some(match status {
+        429 | 502 => problem.retry_after(1),
+        _ => problem,
+    })
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ async fn document_in(folder: &std::path::Path) -> anyhow::Result<OpenApi> {
     let embedded = Embedded::open(&config, data, Arc::new(SystemClock), Role::Serves).await?;
     let site = Site::open(&embedded).await?;
     let auth = site.authenticator()?;
-    let app = app::build(&mut site.services(), auth, vec![], &config, &Metrics::new());
+    let app = app::build(&mut site.services(), auth, None, &config, &Metrics::new());
     embedded.close().await;
     Ok(app?.openapi)
 }

@@ -8,32 +8,23 @@ use utoipa::openapi::{OpenApi, PathItem};
 
 use super::between::Block;
 use super::templates::passed;
-use crate::roster::{ROSTER, routes};
+use crate::roster::{ROSTER, mode_name, routes};
 
 /// `deploy/services`: a line a service, its name and the server that it keeps its state in.
 pub(super) fn services() -> String {
-    lines(
-        ROSTER
-            .iter()
-            .map(|of| format!("{} {}", of.name, of.store.name())),
-    ) + "\n"
+    each(|of| format!("{} {}", of.name, of.store.name())) + "\n"
 }
 
 /// All blocks, with the documentation that endpoints are described by.
 pub(super) fn blocks(openapi: &OpenApi) -> Vec<Block> {
     let block = |path, name, text| Block { path, name, text };
+    let kustomization = "deploy/k8s/base/kustomization.yaml";
+    let manifests = each(|of| format!("  - services/{}.yaml", of.name));
+    let addresses = each(|of| format!("      - {}_URL=http://{}:8000", of.variable(), of.name));
     vec![
         block("traefik/dynamic/services.yml", "services", traefik()),
-        block(
-            "deploy/k8s/base/kustomization.yaml",
-            "manifests",
-            manifests(),
-        ),
-        block(
-            "deploy/k8s/base/kustomization.yaml",
-            "addresses",
-            addresses(),
-        ),
+        block(kustomization, "manifests", manifests),
+        block(kustomization, "addresses", addresses),
         block("deploy/k8s/base/front.yaml", "addresses", front()),
         block(".env.example", "settings", env_example()),
         block(".env.example", "ports", ports()),
@@ -48,37 +39,23 @@ fn lines(lines: impl Iterator<Item = String>) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// A line a service.
+fn each(line: impl Fn(&Definition) -> String) -> String {
+    lines(ROSTER.iter().map(|of| line(of)))
+}
+
 fn traefik() -> String {
-    lines(ROSTER.iter().map(|of| {
+    each(|of| {
         let (name, variable) = (of.name, of.variable());
         format!(
             "    {name}:\n      {{{{- template \"service\" (dict \"name\" \"{name}\" \"variable\" \"{variable}_URL\") }}}}"
         )
-    }))
-}
-
-fn manifests() -> String {
-    lines(
-        ROSTER
-            .iter()
-            .map(|of| format!("  - services/{}.yaml", of.name)),
-    )
-}
-
-fn addresses() -> String {
-    lines(
-        ROSTER
-            .iter()
-            .map(|of| format!("      - {}_URL=http://{}:8000", of.variable(), of.name)),
-    )
+    })
 }
 
 fn front() -> String {
-    let all = ROSTER
-        .iter()
-        .map(|of| format!("{0}=http://{0}:8000", of.name));
-    let all: Vec<String> = all.collect();
-    format!("              value: \"{}\"", all.join(","))
+    let all = each(|of| format!("{0}=http://{0}:8000", of.name));
+    format!("              value: \"{}\"", all.replace('\n', ","))
 }
 
 fn env_example() -> String {
@@ -96,20 +73,16 @@ fn plain(text: &str) -> String {
 }
 
 fn ports() -> String {
-    lines(
-        (8201..)
-            .zip(ROSTER)
-            .map(|(port, of)| format!("{}_PORT={port}", of.variable())),
-    )
+    let ports = (8201..).zip(ROSTER);
+    lines(ports.map(|(port, of)| format!("{}_PORT={port}", of.variable())))
 }
 
 fn endpoints(openapi: &OpenApi) -> String {
     let head = "| endpoint | token | what |\n|---|---|---|".to_owned();
     let rows = routes().map(|(_, method, path, mode)| {
         let token = match mode {
-            Mode::Required => "required",
-            Mode::Optional => "optional",
             Mode::Strip => "no",
+            mode => mode_name(mode),
         };
         let item = openapi.paths.paths.get(path);
         let what = item.and_then(|item| operation(item, method));

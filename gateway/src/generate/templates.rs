@@ -14,7 +14,7 @@ use crate::roster::ROSTER;
 /// The folder of the templates.
 pub(super) const FOLDER: &str = "deploy/templates";
 
-/// Each compose file, and what it is for.
+/// Each compose file, and its kind.
 pub(super) const COMPOSE: [(&str, &str); 4] = [
     ("docker-compose.yml", "desk"),
     ("docker-compose.dev.yml", "dev"),

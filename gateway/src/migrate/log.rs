@@ -21,6 +21,7 @@ use chrono::{DateTime, Utc};
 use events::{Cleanup, Headers, Message, header};
 use ring::digest::{SHA256, digest};
 use runtime::Embedded;
+use runtime::pages::Pages;
 use serde::{Deserialize, Serialize};
 use service::Place;
 
@@ -73,18 +74,12 @@ struct Noted {
 }
 
 impl Plan {
-    async fn of(
-        bus: &dyn EventBus,
-        topic: &TopicSpec,
-        partition: i32,
-        now: DateTime<Utc>,
-    ) -> Result<Self, BoxError> {
+    async fn of(mut pages: Pages, topic: &TopicSpec, now: DateTime<Utc>) -> Result<Self, BoxError> {
         let (Cleanup::Delete { after_ms } | Cleanup::Compact { after_ms }) = topic.cleanup;
         let cutoff = now.timestamp_millis().saturating_sub_unsigned(after_ms);
         let mut seen = HashSet::new();
         let mut keys: HashMap<Option<String>, u64> = HashMap::new();
         let mut noted = Vec::new();
-        let mut pages = Pages::of(bus, &topic.name, partition).await?;
         while let Some(record) = pages.next().await? {
             let mark = mark(&text(&record)?);
             if !seen.insert(mark) {
@@ -148,47 +143,6 @@ fn version(headers: &Headers) -> i64 {
         .unwrap_or_default()
 }
 
-/// Walks through a partition as far as it reached at the beginning.
-struct Pages<'a> {
-    bus: &'a dyn EventBus,
-    topic: &'a str,
-    partition: i32,
-    next: i64,
-    end: i64,
-    page: std::vec::IntoIter<Record>,
-}
-
-impl<'a> Pages<'a> {
-    async fn of(bus: &'a dyn EventBus, topic: &'a str, partition: i32) -> Result<Self, BusError> {
-        let watermarks = bus.watermarks(topic).await?;
-        let watermark = usize::try_from(partition)
-            .ok()
-            .and_then(|at| watermarks.get(at));
-        let watermark = watermark.copied().unwrap_or_default();
-        Ok(Self {
-            bus,
-            topic,
-            partition,
-            next: watermark.oldest,
-            end: watermark.next,
-            page: Vec::new().into_iter(),
-        })
-    }
-
-    async fn next(&mut self) -> Result<Option<Record>, BusError> {
-        if self.page.as_slice().is_empty() && self.next < self.end {
-            let page = self
-                .bus
-                .read(self.topic, self.partition, self.next, PAGE)
-                .await?;
-            // The records behind it were removed: there are no more.
-            self.next = page.last().map_or(self.end, |last| last.offset + 1);
-            self.page = page.into_iter();
-        }
-        Ok(self.page.next().filter(|record| record.offset < self.end))
-    }
-}
-
 /// The parts of the log: each topic is one.
 pub(super) async fn parts(embedded: &Embedded, to: Arc<dyn EventBus>) -> anyhow::Result<Vec<Part>> {
     let from = embedded.bus();
@@ -198,8 +152,8 @@ pub(super) async fn parts(embedded: &Embedded, to: Arc<dyn EventBus>) -> anyhow:
     topics.sort_by(|one, other| one.name.cmp(&other.name));
     for topic in topics {
         let mut plans = Vec::with_capacity(topic.partitions.into());
-        for partition in 0..i32::from(topic.partitions) {
-            let plan = Plan::of(&*from, &topic, partition, now).await;
+        for pages in Pages::of_topic(&from, &topic.name).await? {
+            let plan = Plan::of(pages, &topic, now).await;
             let plan = plan.map_err(anyhow::Error::from_boxed);
             plans.push(plan.with_context(|| format!("could not read topic {}", topic.name))?);
         }
@@ -287,38 +241,29 @@ struct There {
     plans: Plans,
 }
 
-impl There {
-    /// The number of partitions; 0 before the topic is made.
-    async fn partitions(&self) -> Result<i32, BoxError> {
-        match self.bus.watermarks(&self.topic).await {
-            Ok(watermarks) => Ok(i32::try_from(watermarks.len())?),
-            Err(BusError::UnknownTopic(_)) => Ok(0),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
 #[async_trait]
 impl Side for There {
     async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
+        let partitions = match Pages::of_topic(&self.bus, &self.topic).await {
+            // It is not made yet.
+            Err(BusError::UnknownTopic(_)) => Vec::new(),
+            partitions => partitions?,
+        };
         let nothing = HashSet::new();
-        for partition in 0..self.partitions().await? {
+        for (partition, mut pages) in (0_i32..).zip(partitions) {
             let plan = usize::try_from(partition)
                 .ok()
                 .and_then(|at| self.plans.get(at));
             let left = plan.map_or(&nothing, |plan| &plan.left);
             let mut seen = HashSet::new();
-            let mut pages = Pages::of(&*self.bus, &self.topic, partition).await?;
             while let Some(record) = pages.next().await? {
                 let text = text(&record)?;
                 let mark = mark(&text);
                 if left.contains(&mark) || !seen.insert(mark) {
                     continue;
                 }
-                if !rows
-                    .give(row(partition, seen.len() - 1, &record, text)?)
-                    .await
-                {
+                let row = row(partition, seen.len() - 1, &record, text)?;
+                if !rows.give(row).await {
                     return Ok(());
                 }
             }

@@ -4,7 +4,7 @@
 //! servers ─ the folder's lock ─ settle ─▶ compare ─▶ copy ─▶ compare again: counts and hashes
 //!                                 │          └ what did not come from this folder is refused, all of it,
 //!                                 │            before anything is written
-//!                                 └ what is committed is published, what is published is applied
+//!                                 └ all committed events are published, all published ones applied
 //! ```
 //!
 //! A data migration is a list of [`Part`]s: each service that is open there makes its own, and `log` makes
@@ -17,18 +17,17 @@ mod shown;
 
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use blocks::SystemClock;
 use blocks::config::Config;
 use blocks::data_migration::{Compared, MigrateError, Part};
 use blocks::outbox::{InspectOutbox, Outbox};
 use runtime::fleet::Fleet;
-use runtime::{DataDir, Embedded, Stores, topics};
+use runtime::{Embedded, Stores, topics};
 use service::{Place, Role, Store};
 
-pub use self::shown::Shown;
 use crate::roster::ROSTER;
-use crate::site::Site;
+use crate::site::{self, Site};
 
 /// The result of a part.
 #[derive(Debug)]
@@ -54,52 +53,29 @@ pub struct Report {
 ///
 /// # Errors
 /// When it can't, naming the setting or the part. Run again, it goes on.
-pub async fn run(config: &Config, dry: bool, shown: &Shown) -> anyhow::Result<Report> {
-    let folder = own(config)?;
+pub async fn run(config: &Config, dry: bool) -> anyhow::Result<Report> {
+    let folder = site::folder(config, "to move")?;
     shown::say("asking the servers");
-    let fleet = Fleet::for_operator(config, Arc::new(SystemClock), Role::Serves, ROSTER).await?;
-    let moved = with_folder(config, folder, &fleet, dry, shown).await;
+    let clock = Arc::new(SystemClock);
+    let fleet = Fleet::for_operator(config, clock.clone(), Role::Serves, ROSTER).await?;
+    let moved = match Embedded::open(config, folder, clock, Role::Serves).await {
+        Ok(embedded) => {
+            let moved = with_site(&embedded, &fleet, dry).await;
+            embedded.close().await;
+            moved
+        }
+        Err(error) => Err(error),
+    };
     fleet.close().await;
     moved
 }
 
-/// Takes the folder, which must be there and nobody else's.
-fn own(config: &Config) -> anyhow::Result<DataDir> {
-    let folder = &config.data_dir;
-    if !folder.join("log.db").is_file() {
-        bail!(
-            "there is no data in {}; DATA_DIR (or --data-dir) names the folder to move",
-            folder.display()
-        );
-    }
-    Ok(DataDir::lock(folder)?)
-}
-
-async fn with_folder(
-    config: &Config,
-    folder: DataDir,
-    fleet: &Fleet,
-    dry: bool,
-    shown: &Shown,
-) -> anyhow::Result<Report> {
-    let clock = Arc::new(SystemClock);
-    let embedded = Arc::new(Embedded::open(config, folder, clock, Role::Serves).await?);
-    let moved = with_site(&embedded, fleet, dry, shown).await;
-    embedded.close().await;
-    moved
-}
-
-async fn with_site(
-    embedded: &Arc<Embedded>,
-    fleet: &Fleet,
-    dry: bool,
-    shown: &Shown,
-) -> anyhow::Result<Report> {
+async fn with_site(embedded: &Embedded, fleet: &Fleet, dry: bool) -> anyhow::Result<Report> {
     let mut targets = Vec::new();
     for of in ROSTER {
         targets.push((of.data_migration)(of, fleet).await?);
     }
-    let site = Site::open(&**embedded).await?;
+    let site = Site::open(embedded).await?;
     let services = site.opened.iter().map(|of| &of.service);
     topics::create(&*embedded.bus(), services).await?;
     shown::say("settling the folder: what is committed is published and applied");
@@ -118,7 +94,7 @@ async fn with_site(
     // All of them before the first is written.
     let mut before = Vec::with_capacity(parts.len());
     for part in &parts {
-        let compared = shown.walk("comparing", &part.name, None, async |seen| {
+        let compared = shown::walk("comparing", &part.name, None, async |seen| {
             part.compare(seen).await
         });
         before.push(compared.await.map_err(refused)?);
@@ -129,7 +105,7 @@ async fn with_site(
         let made = fleet.bus().ensure_topics(&specs).await;
         made.context("could not create the topics (KAFKA_BOOTSTRAP_SERVERS)")?;
         for (part, before) in parts.iter().zip(&before) {
-            copy(part, before, shown).await?;
+            copy(part, before).await?;
         }
     }
     let mut moved = Vec::with_capacity(parts.len());
@@ -137,7 +113,7 @@ async fn with_site(
         let compared = if dry {
             before
         } else {
-            let walk = shown.walk("verifying", &part.name, Some(before.here), async |seen| {
+            let walk = shown::walk("verifying", &part.name, Some(before.here), async |seen| {
                 part.compare(seen).await
             });
             walk.await.map_err(refused)?
@@ -154,12 +130,12 @@ async fn with_site(
     })
 }
 
-async fn copy(part: &Part, before: &Compared, shown: &Shown) -> anyhow::Result<()> {
+async fn copy(part: &Part, before: &Compared) -> anyhow::Result<()> {
     let missing = before.missing();
     if missing == 0 {
         return Ok(());
     }
-    let walk = shown.walk("copying", &part.name, Some(missing), async |written| {
+    let walk = shown::walk("copying", &part.name, Some(missing), async |written| {
         part.copy(written).await
     });
     walk.await.map_err(refused)?;

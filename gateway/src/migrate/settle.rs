@@ -4,14 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use blocks::Service;
 use blocks::bus::EventBus;
-use blocks::consumer::{ConsumerLoop, lag};
+use blocks::consumer::lag;
 use blocks::metrics::Metrics;
-use blocks::relay::Relay;
-use runtime::Embedded;
+use runtime::process::work;
 use runtime::stage::{Alarm, Stage};
-use service::Place;
+use runtime::{Delivery, Embedded};
+use service::{Opened, Place};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -68,16 +67,22 @@ impl Left {
 ///
 /// # Errors
 /// When something is left that does not go on.
-pub(super) async fn settle(site: &Site, embedded: &Arc<Embedded>) -> anyhow::Result<()> {
+pub(super) async fn settle(site: &Site, embedded: &Embedded) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let alarm = Alarm::new(stop.clone());
     let groups = Stage::new("consumers", CancellationToken::new(), &alarm);
     let relays = Stage::new("relays", CancellationToken::new(), &alarm);
-    let metrics = Metrics::new();
-    for opened in &site.opened {
-        start(&opened.service, embedded, &metrics, &groups, &relays);
-    }
     let bus = embedded.bus();
+    let delivery = Delivery {
+        bus: Arc::clone(&bus),
+        clock: Arc::clone(embedded.clock()),
+        metrics: Metrics::new(),
+    };
+    for Opened { service, .. } in &site.opened {
+        work(service, &groups);
+        delivery.consume(service, &groups);
+        delivery.relay(service, &relays);
+    }
     let waited = tokio::select! {
         () = stop.cancelled() => Ok(()),
         waited = wait(site, &*bus) => waited,
@@ -90,39 +95,6 @@ pub(super) async fn settle(site: &Site, embedded: &Arc<Embedded>) -> anyhow::Res
     match Left::of(site, &*bus).await? {
         Left::NOTHING => Ok(()),
         left => Err(stuck(left)),
-    }
-}
-
-fn start(
-    service: &Service,
-    embedded: &Arc<Embedded>,
-    metrics: &Arc<Metrics>,
-    groups: &Stage,
-    relays: &Stage,
-) {
-    for background in &service.background {
-        let (background, stop) = (Arc::clone(background), groups.stop());
-        let name = format!("{} of {}", background.name(), service.name);
-        groups.spawn(name, async move { background.run(stop).await });
-    }
-    for consumer in &service.consumers {
-        let clock = Arc::clone(embedded.clock());
-        let member = ConsumerLoop::new(consumer.clone(), embedded.bus(), clock, metrics);
-        let name = format!("the consumer group {}", consumer.group);
-        groups.spawn(name, member.run(groups.stop()));
-    }
-    if let Some(outbox) = &service.outbox {
-        let clock = Arc::clone(embedded.clock());
-        let relay = Relay::new(
-            Arc::clone(outbox) as _,
-            embedded.bus(),
-            clock,
-            Arc::clone(metrics),
-        );
-        relays.spawn(
-            format!("the relay of {}", service.name),
-            relay.run(relays.stop()),
-        );
     }
 }
 

@@ -17,7 +17,7 @@ use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::Value;
 use testkit::broker::Broker;
 use testkit::fleet::{Alone, Database, Executable, NOWHERE, POSTGRES};
-use testkit::http::{Answer, eventually};
+use testkit::http::{Answer, Client, eventually};
 use testkit::no_events;
 use testkit::ports::free_port;
 use testkit::stand_in::{AuthStandIn, serve};
@@ -239,6 +239,39 @@ async fn whatever_is_not_auth_is_named_and_nobody_is_believed_meanwhile() {
 async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
     let malformed = [("AUTH_URL", "127.0.0.1:8001"), ("AUTH_URL", "https://auth")];
     NOTIFICATION.stops_and_names(&malformed).await;
+}
+
+#[tokio::test]
+async fn operators_hear_that_a_service_waits_for_its_servers() {
+    let store = POSTGRES.at(NOWHERE);
+    let port = free_port();
+    let more = [
+        ("OPERATOR_KEY", "0123456789abcdef0123456789abcdef"),
+        ("OPERATOR_PORT", &port.to_string()),
+    ];
+    let settings = [&NOTIFICATION.settings(&store, NOWHERE)[..], &more].concat();
+    let _service = Alone::start(NOTIFICATION.path, &settings).await;
+    let operator = Client::new(format!("127.0.0.1:{port}"));
+    let answer = operator.send("GET", "/groups", None, None).await;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("starting"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_stops_the_start_before_any_server_is_waited_for() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let store = POSTGRES.at(NOWHERE);
+    let key = ("OPERATOR_KEY", "0123456789abcdef0123456789abcdef");
+    let settings = [&NOTIFICATION.settings(&store, NOWHERE)[..], &[key]].concat();
+    for name in ["PORT", "OPERATOR_PORT"] {
+        let said = NOTIFICATION.refusal(&settings, name, Some(&port)).await;
+        let named = format!("port {port}:");
+        assert!(
+            said.contains(&named) && said.contains(&format!("set {name} ")),
+            "{said}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

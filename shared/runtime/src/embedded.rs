@@ -19,7 +19,7 @@ use sql::log::TopicLog;
 use sql::{Db, Durability, Settings};
 
 use crate::folder::DataDir;
-use crate::process::Stores;
+use crate::process::{Stores, close, close_all};
 
 /// A data folder with its open log and databases.
 pub struct Embedded {
@@ -67,14 +67,9 @@ impl Embedded {
         self.databases.lock().clone()
     }
 
-    /// The checks of `/health/events`.
-    pub fn checks(&self) -> Vec<Arc<dyn Check>> {
-        vec![Arc::new(LogCheck(self.log.clone()))]
-    }
-
-    /// The topic log below the bus.
-    pub fn log(&self) -> &TopicLog {
-        &self.log
+    /// The check of `/health/events`.
+    pub fn check(&self) -> Arc<dyn Check> {
+        Arc::new(LogCheck(self.log.clone()))
     }
 
     /// The data folder.
@@ -135,6 +130,7 @@ impl Place for Embedded {
         let db = Db::open_sqlite(&path, durability, settings, of.migrations)
             .await
             .with_context(|| format!("could not open {}", path.display()))?;
+        self.closes(close(&db));
         self.databases.lock().push(db.clone());
         Ok(db)
     }
@@ -169,13 +165,7 @@ impl Stores for Embedded {
     }
 
     async fn close(&self) {
-        let closes = std::mem::take(&mut *self.closes.lock());
-        for close in closes {
-            close().await;
-        }
-        for db in self.databases() {
-            db.close().await;
-        }
+        close_all(&self.closes).await;
         self.log.close().await;
     }
 }

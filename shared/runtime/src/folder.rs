@@ -65,10 +65,6 @@ impl DataDir {
     /// # Errors
     /// See [`FolderError`].
     pub fn lock(path: &Path) -> Result<Self, FolderError> {
-        let unusable = |what, path: &Path| {
-            let path = path.to_owned();
-            move |source| FolderError::Unusable { what, path, source }
-        };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -117,11 +113,7 @@ impl DataDir {
         };
         let files = ["db", "db-wal", "db-shm"].map(|kind| path.with_extension(kind));
         made.and_then(|()| files.iter().try_for_each(|file| tighten(file)))
-            .map_err(|source| FolderError::Unusable {
-                what: "use",
-                path: path.clone(),
-                source,
-            })?;
+            .map_err(unusable("use", &path))?;
         Ok(path)
     }
 
@@ -140,10 +132,7 @@ impl DataDir {
     /// # Errors
     /// When the file can't be written.
     pub fn announce(&self, address: &str) -> io::Result<()> {
-        let new = self.path.join("rookery.addr.new");
-        remove(&new);
-        writeln!(create_private(&new)?, "{address}")?;
-        std::fs::rename(new, self.address_file())
+        self.keep(&self.address_file(), address)
     }
 
     /// Removes the address that [`DataDir::announce`] wrote.
@@ -158,22 +147,18 @@ impl DataDir {
     /// When the file can't be read or written, or holds no key.
     pub fn secret_key(&self) -> Result<String, FolderError> {
         let path = self.path.join("secret.key");
-        let unusable = |what| {
-            let path = path.clone();
-            move |source| FolderError::Unusable { what, path, source }
-        };
         match std::fs::read_to_string(&path) {
             Ok(text) if text.trim().len() >= LEAST_SECRET_CHARS => {
-                tighten(&path).map_err(unusable("protect"))?;
+                tighten(&path).map_err(unusable("protect", &path))?;
                 Ok(text.trim().to_owned())
             }
             Ok(_) => Err(FolderError::NoKey { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let key = hex::encode(rand::random::<[u8; SECRET_BYTES]>());
-                self.keep(&path, &key).map_err(unusable("write"))?;
+                self.keep(&path, &key).map_err(unusable("write", &path))?;
                 Ok(key)
             }
-            Err(error) => Err(unusable("read")(error)),
+            Err(error) => Err(unusable("read", &path)(error)),
         }
     }
 
@@ -191,6 +176,12 @@ impl DataDir {
     }
 }
 
+/// The error of an action, a verb, on `path`.
+fn unusable(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+    let path = path.to_owned();
+    move |source| FolderError::Unusable { what, path, source }
+}
+
 const ADDRESS: &str = "rookery.addr";
 
 /// The socket of `folder`'s server for the command line.
@@ -198,13 +189,13 @@ pub fn socket(folder: &Path) -> PathBuf {
     folder.join("rookery.sock")
 }
 
-/// Notes who has the folder, for the message to another process that wants it.
+/// Notes the owner of the folder, for the message to another process that wants it.
 fn note(lock: &mut File) -> io::Result<()> {
     lock.set_len(0)?;
     writeln!(lock, "process {}", std::process::id())
 }
 
-/// Makes a file that did not exist, so that nobody else who can write into the folder has put theirs there.
+/// Makes a file that did not exist: another writer of the folder may have put theirs there.
 fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)

@@ -22,17 +22,22 @@ pub mod embedded;
 #[cfg(feature = "fleet")]
 pub mod fleet;
 pub mod folder;
+pub mod front;
+pub mod listen;
 pub mod operator;
+pub mod pages;
 pub mod process;
 pub mod signals;
 pub mod stage;
 pub mod topics;
 
+use anyhow::Context;
+
 pub use embedded::Embedded;
 #[cfg(feature = "fleet")]
 pub use fleet::alone;
 pub use folder::{DataDir, FolderError};
-pub use process::{Process, Stores};
+pub use process::{Delivery, Process, Stores};
 
 /// Logs the sources of settings that an operator should know.
 pub fn say_what_was_read(config: &blocks::config::Config) {
@@ -46,4 +51,18 @@ pub fn say_what_was_read(config: &blocks::config::Config) {
             unknown.meant
         );
     }
+}
+
+/// Runs `work` to its end. Tasks that still wait, for a server or for a terminal, don't keep the process.
+///
+/// # Errors
+/// Those of `work`, or the reason why it could not start.
+pub fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start")?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
 }

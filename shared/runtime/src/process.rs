@@ -9,13 +9,16 @@ use axum::Router;
 use blocks::Clock;
 use blocks::Service;
 use blocks::bus::EventBus;
-use blocks::consumer::{Consumer, ConsumerLoop};
+use blocks::consumer::ConsumerLoop;
+use blocks::error::{BoxError, chain};
 use blocks::kit::{self, Limits};
 use blocks::metrics::Metrics;
-use blocks::outbox::Outbox;
 use blocks::relay::Relay;
 use blocks::service::Background;
 use chrono::TimeDelta;
+use parking_lot::Mutex;
+use service::Close;
+use sql::Db;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -45,16 +48,73 @@ pub trait Stores: Send + Sync {
     async fn close(&self);
 }
 
-/// The parts that a process runs besides answering requests.
-pub struct Process {
-    /// Their routers are part of the application already.
-    pub services: Vec<Service>,
+/// Closes a database.
+pub(crate) fn close(db: &Db) -> Close {
+    let db = db.clone();
+    Box::new(move || Box::pin(async move { db.close().await }))
+}
+
+/// Closes stores, the last one that was opened first.
+pub(crate) async fn close_all(closes: &Mutex<Vec<Close>>) {
+    let closes = std::mem::take(&mut *closes.lock());
+    for close in closes.into_iter().rev() {
+        close().await;
+    }
+}
+
+/// Runs services' consumer groups and relays.
+#[derive(Clone)]
+pub struct Delivery {
     /// The bus for their events.
     pub bus: Arc<dyn EventBus>,
     /// The clock for times and ids.
     pub clock: Arc<dyn Clock>,
     /// The metrics that all parts share.
     pub metrics: Arc<Metrics>,
+}
+
+impl Delivery {
+    /// Starts the consumer groups of `service`.
+    pub fn consume(&self, service: &Service, consumers: &Stage) {
+        for consumer in &service.consumers {
+            let (bus, clock) = (Arc::clone(&self.bus), Arc::clone(&self.clock));
+            let member = ConsumerLoop::new(consumer.clone(), bus, clock, &self.metrics);
+            let name = format!("the consumer group {}", consumer.group);
+            consumers.spawn(name, member.run(consumers.stop()));
+        }
+    }
+
+    /// Starts the relay of `service`, where it has an outbox.
+    pub fn relay(&self, service: &Service, relays: &Stage) {
+        let Some(outbox) = service.outbox.clone() else {
+            return;
+        };
+        let Self {
+            bus,
+            clock,
+            metrics,
+        } = self.clone();
+        let relay = Relay::new(outbox, bus, clock, metrics);
+        let name = format!("the relay of {}", service.name);
+        relays.spawn(name, relay.run(relays.stop()));
+    }
+}
+
+/// Starts the background work of `service`, which needs no events.
+pub fn work(service: &Service, stage: &Stage) {
+    for background in &service.background {
+        let (background, stop) = (Arc::clone(background), stage.stop());
+        let name = format!("{} of {}", background.name(), service.name);
+        stage.spawn(name, async move { background.run(stop).await });
+    }
+}
+
+/// The parts that a process runs besides answering requests.
+pub struct Process {
+    /// Their routers are part of the application already.
+    pub services: Vec<Service>,
+    /// Publishes and handles their events.
+    pub delivery: Delivery,
     /// The stores below the services.
     pub stores: Arc<dyn Stores>,
     /// Other work, which stops with the intake of requests.
@@ -75,22 +135,30 @@ impl Process {
         limits: Limits,
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
-        let mut topics = Topics::of(&self.services)?;
-        topics.create(&*self.bus).await?;
+        let this = Arc::new(self);
+        let bus = &*this.delivery.bus;
+        let mut topics = Topics::of(&this.services)?;
+        topics.create(bus).await?;
         let alarm = Alarm::new(stop.clone());
         let consumers = Stage::new("consumers", CancellationToken::new(), &alarm);
         let relays = Stage::new("relays", CancellationToken::new(), &alarm);
         let intake = Stage::new("intake", stop.child_token(), &alarm);
         let grace = limits.grace;
-        self.work(&consumers);
-        let deadline = self.take_in(&intake, listener, app, &limits);
+        for service in &this.services {
+            work(service, &consumers);
+        }
+        let deadline = this.take_in(&intake, listener, app, &limits);
         // Requests are served without a bus: their events wait in the outboxes.
         tokio::select! {
             () = stop.cancelled() => {}
-            made = topics.wait_for(&*self.bus) => match made {
+            made = topics.wait_for(bus) => match made {
                 Ok(()) => {
-                    self.consume(&consumers);
-                    self.relay(&relays);
+                    for service in &this.services {
+                        this.delivery.consume(service, &consumers);
+                        this.delivery.relay(service, &relays);
+                    }
+                    let housekeeping = Arc::clone(&this).keep_house(consumers.stop());
+                    consumers.spawn("housekeeping", housekeeping);
                 }
                 Err(error) => alarm.raise(error),
             }
@@ -101,7 +169,7 @@ impl Process {
         let left = || (end - Instant::now()).max(LEFT_FOR_DELIVERY / 8);
         consumers.end(left()).await;
         relays.end(left()).await;
-        if tokio::time::timeout(left(), self.stores.close())
+        if tokio::time::timeout(left(), this.stores.close())
             .await
             .is_err()
         {
@@ -137,118 +205,46 @@ impl Process {
         deadline
     }
 
-    fn relay(&self, relays: &Stage) {
-        for outbox in self.outboxes() {
-            let relay = Relay::new(
-                Arc::clone(&outbox),
-                Arc::clone(&self.bus),
-                Arc::clone(&self.clock),
-                Arc::clone(&self.metrics),
-            );
-            let name = format!("the relay of {}", outbox.service());
-            relays.spawn(name, relay.run(relays.stop()));
-        }
-    }
-
-    /// Starts the services' background work, with or without events.
-    fn work(&self, consumers: &Stage) {
-        for service in &self.services {
-            for background in &service.background {
-                let (background, stop) = (Arc::clone(background), consumers.stop());
-                let name = format!("{} of {}", background.name(), service.name);
-                consumers.spawn(name, async move { background.run(stop).await });
-            }
-        }
-    }
-
-    fn consume(&self, consumers: &Stage) {
-        for service in &self.services {
-            for consumer in &service.consumers {
-                let member = ConsumerLoop::new(
-                    consumer.clone(),
-                    Arc::clone(&self.bus),
-                    Arc::clone(&self.clock),
-                    &self.metrics,
-                );
-                let name = format!("the consumer group {}", consumer.group);
-                consumers.spawn(name, member.run(consumers.stop()));
-            }
-        }
-        let housekeeping = Housekeeping {
-            outboxes: self.outboxes(),
-            consumers: self.consumers(),
-            stores: Arc::clone(&self.stores),
-            clock: Arc::clone(&self.clock),
-        };
-        consumers.spawn("housekeeping", housekeeping.run(consumers.stop()));
-    }
-
-    fn outboxes(&self) -> Vec<Arc<dyn Outbox>> {
-        let outboxes = self
-            .services
-            .iter()
-            .filter_map(|service| service.outbox.clone())
-            .map(|outbox| outbox as Arc<dyn Outbox>);
-        outboxes.collect()
-    }
-
-    fn consumers(&self) -> Vec<Consumer> {
-        let services = self.services.iter();
-        services
-            .flat_map(|service| service.consumers.clone())
-            .collect()
-    }
-}
-
-/// Removes old rows and records.
-struct Housekeeping {
-    outboxes: Vec<Arc<dyn Outbox>>,
-    consumers: Vec<Consumer>,
-    stores: Arc<dyn Stores>,
-    clock: Arc<dyn Clock>,
-}
-
-impl Housekeeping {
-    async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    /// Removes old rows and records.
+    async fn keep_house(self: Arc<Self>, stop: CancellationToken) -> anyhow::Result<()> {
         let mut turn = tokio::time::interval_at(Instant::now() + FIRST_CLEAN_UP, CLEAN_UP_EVERY);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                _ = turn.tick() => {}
+        let work = async {
+            loop {
+                turn.tick().await;
+                self.clean_up().await;
             }
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = self.clean_up() => {}
-            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            () = work => Ok(()),
         }
     }
 
     /// A failed clean-up is tried again at the next turn: nothing but disk space depends on it.
     async fn clean_up(&self) {
-        let before = self.clock.now() - OUTBOX_KEEPS;
-        for outbox in &self.outboxes {
-            match outbox.remove_published(before).await {
-                Ok(0) => {}
-                Ok(rows) => tracing::info!(service = outbox.service(), rows, "outbox cleaned up"),
-                Err(error) => failed(outbox.service(), &*error),
+        let before = self.delivery.clock.now() - OUTBOX_KEEPS;
+        for service in &self.services {
+            if let Some(outbox) = &service.outbox {
+                tell(
+                    "outbox",
+                    service.name,
+                    outbox.remove_published(before).await,
+                );
+            }
+            for consumer in &service.consumers {
+                tell("inbox", consumer.group, consumer.store.clean_up().await);
             }
         }
-        for consumer in &self.consumers {
-            match consumer.store.clean_up().await {
-                Ok(0) => {}
-                Ok(rows) => tracing::info!(group = consumer.group, rows, "inbox cleaned up"),
-                Err(error) => failed(consumer.group, &*error),
-            }
-        }
-        match self.stores.clean_up().await {
-            Ok(0) => {}
-            Ok(records) => tracing::info!(records, "topics cleaned up"),
-            Err(error) => failed("topics", error.as_ref()),
-        }
+        let topics = self.stores.clean_up().await;
+        tell("topics", "all", topics.map_err(Into::into));
     }
 }
 
-fn failed(of: &str, error: &(dyn std::error::Error + 'static)) {
-    tracing::warn!(of, error = %blocks::error::chain(error), "could not clean up");
+fn tell(what: &str, of: &str, cleaned_up: Result<u64, BoxError>) {
+    match cleaned_up {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(of, removed, "{what} cleaned up"),
+        Err(error) => tracing::warn!(of, error = %chain(&*error), "could not clean up: {what}"),
+    }
 }

@@ -7,41 +7,34 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use blocks::config::{Config, PROCESS, help};
+use blocks::gateway::Gateway;
 use blocks::identity::{AssertionVerifier, ISSUER, KeySource};
 use blocks::kit::Limits;
 use blocks::metrics::Metrics;
-use blocks::service::{Background, Check};
+use blocks::service::Background;
 use blocks::{Clock, SystemClock, telemetry};
 use clap::{Arg, Command, value_parser};
 use kafka::KafkaCheck;
 use service::settings::{AUTH_URL, CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN, SERVICE_ADDRESS};
 use service::{Definition, Place, Role};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::front::{self, VERSION};
 use super::startup::StartupServer;
 use super::wait::{Patience, Waits};
 use super::{Fleet, RemoteKeys};
 use crate::consul::{Agent, Consul, Registration};
+use crate::front::{Front, VERSION};
+use crate::listen;
 use crate::operator::Operator;
 use crate::operator::port::Port;
-use crate::process::{Process, Stores};
+use crate::process::{Delivery, Process, Stores};
 use crate::signals;
 
 /// The executable of one service: runs it until SIGTERM or Ctrl-C.
 pub fn alone(service: &'static Definition) -> ExitCode {
-    let outcome = read_command_line(service).and_then(|config| {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .context("could not start")?;
-        let outcome = runtime.block_on(live(service, config));
-        // Work that still waits for a server must not keep the process.
-        runtime.shutdown_background();
-        outcome
-    });
+    let outcome = read_command_line(service);
+    let outcome = outcome.and_then(|config| crate::run(live(service, config)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -81,26 +74,32 @@ fn read_command_line(service: &Definition) -> anyhow::Result<Config> {
 async fn live(service: &'static Definition, config: Config) -> anyhow::Result<()> {
     let _telemetry = telemetry::init(&config.telemetry())?;
     crate::say_what_was_read(&config);
-    let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    tasks.spawn(signals::stop_on_signal(stop.clone())?);
+    let stop = signals::stop(&tasks)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let waits = Waits::default();
     let patience = Patience::ForEver(waits.clone());
-    let fleet = Fleet::new(config, Arc::clone(&clock), Role::Serves, patience)?;
-    let fleet = Arc::new(fleet);
+    let fleet = Arc::new(Fleet::new(
+        config,
+        Arc::clone(&clock),
+        Role::Serves,
+        patience,
+    )?);
     let config = fleet.config();
     let remote = config.get(&AUTH_URL);
     let remote = remote.as_deref().map(RemoteKeys::new).transpose()?;
     if remote.is_none() && service.signs_with.is_none() {
         anyhow::bail!("AUTH_URL is not set: it names the auth service, as http://127.0.0.1:8001");
     }
-    let listener = listen(config).await?;
+    let listener = listen::listen(config).await?.into_std()?;
     let address = listener.local_addr().context("could not listen")?;
+    let port = Port::bind(service, config, &clock).await?;
     let consul = consul(service.name, config, address)?;
     tracing::info!(version = VERSION, url = %format_args!("http://{address}"), "listening");
 
-    let startup = StartupServer::open(service.name, &listener, config, &waits)?;
+    let listeners = [&listener].into_iter();
+    let listeners = listeners.chain(port.as_ref().map(|port| &port.listener));
+    let startup = StartupServer::open(service.name, listeners, config, &waits)?;
     let opened = tokio::select! {
         () = stop.cancelled() => None,
         opened = service.open(&*fleet) => Some(opened),
@@ -110,32 +109,36 @@ async fn live(service: &'static Definition, config: Config) -> anyhow::Result<()
         return Ok(());
     };
     let api = Operator::router([&opened], &*fleet, stop.clone());
-    let port = Port::listen(service, config, api, &clock).await?;
     let keys: Arc<dyn KeySource> = match (opened.identity, remote) {
         (Some(own), _) => own.keys,
         (None, Some(remote)) => Arc::new(remote),
         (None, None) => anyhow::bail!("AUTH_URL is not set, and there are no keys"),
     };
-    let mut service = opened.service;
-    let verifier = AssertionVerifier::new(keys, ISSUER, Arc::clone(&clock));
-    let events: Arc<dyn Check> = Arc::new(KafkaCheck(fleet.bus.clone()));
+    let mut services = vec![opened.service];
+    services[0]
+        .checks
+        .push(Arc::new(KafkaCheck(fleet.bus.clone())));
     let metrics = Metrics::new();
-    let app = front::build(&mut service, verifier, events, config, &metrics)?;
-    let limits = Limits::from(config);
+    let title = format!("Rookery: {}", service.name);
+    let front = Front::of(service.name, &title, &mut services, None, config, &metrics)?;
+    let verifier = AssertionVerifier::new(keys, ISSUER, Arc::clone(&clock));
+    let gateway = Gateway::behind_another(front.table, Arc::new(verifier));
+    let app = front.kit.wrap_with(front.router, gateway);
     let listener = TcpListener::from_std(listener).context("could not listen")?;
+    let port = port.map(|port| port.serve(api)).transpose()?;
     let process = Process {
-        services: vec![service],
-        bus: fleet.bus(),
-        clock,
-        metrics,
+        services,
+        delivery: Delivery {
+            bus: fleet.bus(),
+            clock,
+            metrics,
+        },
         stores: Arc::clone(&fleet) as Arc<dyn Stores>,
-        beside: consul
-            .into_iter()
-            .chain(port.map(|port| Arc::new(port) as _))
-            .collect(),
+        beside: consul.into_iter().chain(port).collect(),
     };
     tracing::info!("open");
     let closing = tasks.spawn(startup.close());
+    let limits = Limits::from(config);
     let outcome = process.run(listener, app, limits, stop).await;
     closing.abort();
     outcome
@@ -171,12 +174,4 @@ fn machine_name() -> anyhow::Result<String> {
         "SERVICE_ADDRESS is not set, and this machine does not say its name: CONSUL_HTTP_ADDR needs it",
     )?;
     Ok(name.trim().to_owned())
-}
-
-async fn listen(config: &Config) -> anyhow::Result<std::net::TcpListener> {
-    let (host, port) = (config.host.as_str(), config.port);
-    let listener = TcpListener::bind((host, port)).await;
-    listener
-        .and_then(TcpListener::into_std)
-        .with_context(|| format!("could not listen on {host} port {port} (HOST, PORT)"))
 }

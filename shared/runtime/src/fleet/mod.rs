@@ -7,7 +7,6 @@
 //! ```
 
 mod alone;
-mod front;
 mod jwks;
 mod startup;
 mod wait;
@@ -18,7 +17,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use blocks::Clock;
 use blocks::bus::EventBus;
-use blocks::config::{Config, Secret};
+use blocks::config::{AnySetting, Config, Secret};
 use blocks::error::{BoxError, chain};
 use blocks::health;
 use futures::future::BoxFuture;
@@ -35,7 +34,7 @@ pub use alone::alone;
 pub use jwks::RemoteKeys;
 pub use wait::server_of;
 
-use crate::process::Stores;
+use crate::process::{Stores, close, close_all};
 use wait::Patience;
 
 /// The servers of a fleet, for one service or for an operator.
@@ -88,18 +87,12 @@ impl Fleet {
         role: Role,
         services: &[&Definition],
     ) -> anyhow::Result<Self> {
-        let stores = services.iter().map(|of| of.store.url());
+        let stores = services.iter().map(|of| of.store.url() as &dyn AnySetting);
         let mut missing: Vec<String> = Vec::new();
-        for (name, is_set, about) in stores
-            .map(|url| (url.name, config.get(url).is_some(), url.about))
-            .chain([(
-                KAFKA_BOOTSTRAP_SERVERS.name,
-                config.get(&KAFKA_BOOTSTRAP_SERVERS).is_some(),
-                KAFKA_BOOTSTRAP_SERVERS.about,
-            )])
-        {
+        for setting in stores.chain([&KAFKA_BOOTSTRAP_SERVERS as &dyn AnySetting]) {
+            let (name, about) = (setting.name(), setting.about());
             let line = format!("{name} is not set: it names {about}");
-            if !is_set && !missing.contains(&line) {
+            if config.secret(setting).is_none() && !missing.contains(&line) {
                 missing.push(line);
             }
         }
@@ -160,10 +153,7 @@ impl Place for Fleet {
         };
         let what = format!("PostgreSQL at {server} (DATABASE_URL)");
         let db = place.wait_for(health::DATABASE, what, open).await?;
-        let closing = db.clone();
-        self.closes(Box::new(move || {
-            Box::pin(async move { closing.close().await })
-        }));
+        self.closes(close(&db));
         Ok(db)
     }
 
@@ -194,10 +184,7 @@ impl Stores for Fleet {
     }
 
     async fn close(&self) {
-        let closes = std::mem::take(&mut *self.closes.lock());
-        for close in closes {
-            close().await;
-        }
+        close_all(&self.closes).await;
         self.bus.close().await;
     }
 }

@@ -4,15 +4,12 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use async_trait::async_trait;
 use axum::Router;
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::any;
 use blocks::Problem;
 use blocks::config::Config;
-use blocks::error::BoxError;
-use blocks::health::Health;
 use blocks::kit::{self, Kit, Limits};
 use blocks::metrics::Metrics;
 use blocks::service::Check;
@@ -22,28 +19,26 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::front::VERSION;
 use super::wait::Waits;
+use crate::front::health;
 
-/// A server on the service's future listener.
+/// A server on the service's future listeners.
 pub(super) struct StartupServer {
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl StartupServer {
-    /// Opens it on `listener`, which stays open: connections made during the change are served by the
+    /// Opens it on `listeners`, which stay open: connections made during the change are served by the
     /// service.
-    pub(super) fn open(
+    pub(super) fn open<'a>(
         name: &'static str,
-        listener: &std::net::TcpListener,
+        listeners: impl IntoIterator<Item = &'a std::net::TcpListener>,
         config: &Config,
         waits: &Waits,
     ) -> anyhow::Result<Self> {
-        let listener = listener.try_clone().context("could not listen")?;
-        let listener = TcpListener::from_std(listener).context("could not listen")?;
-        let waiting: Arc<dyn Check> = Arc::new(Waiting(waits.clone()));
-        let health = Health::new(&config.app_name, VERSION, None).checking(name, vec![waiting]);
+        let waiting = vec![Arc::new(waits.clone()) as Arc<dyn Check>];
+        let health = health(config, None).checking(name, waiting);
         let come_back = any(async || Problem::unavailable("starting").retry_after(1));
         // A connection is not kept: its next request is for the service.
         let close = map_response(async |mut response: Response| {
@@ -58,12 +53,16 @@ impl StartupServer {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let stop = server.stop.clone();
-        server.tasks.spawn(async move {
-            if let Err(error) = kit::serve(listener, app, &limits, stop).await {
-                tracing::warn!(%error, "nobody is told what is missing");
-            }
-        });
+        for listener in listeners {
+            let listener = listener.try_clone().and_then(TcpListener::from_std);
+            let listener = listener.context("could not listen")?;
+            let (app, limits, stop) = (app.clone(), limits.clone(), server.stop.clone());
+            server.tasks.spawn(async move {
+                if let Err(error) = kit::serve(listener, app, &limits, stop).await {
+                    tracing::warn!(%error, "nobody is told what is missing");
+                }
+            });
+        }
         Ok(server)
     }
 
@@ -72,22 +71,5 @@ impl StartupServer {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-    }
-}
-
-/// All missing parts as one check: they come and go.
-struct Waiting(Waits);
-
-#[async_trait]
-impl Check for Waiting {
-    fn name(&self) -> &'static str {
-        blocks::health::DATABASE
-    }
-
-    async fn check(&self) -> Result<(), BoxError> {
-        for missing in self.0.checks() {
-            missing.check().await?;
-        }
-        Err("the service is being opened".into())
     }
 }

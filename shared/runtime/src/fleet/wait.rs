@@ -8,6 +8,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use blocks::backoff::{Backoff, Reminder};
 use blocks::error::{BoxError, chain};
+use blocks::health;
 use blocks::service::Check;
 use futures::future::BoxFuture;
 use http::Uri;
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 use sql::Db;
 use tokio::time::timeout;
 
-/// Time that one attempt may take: some servers never answer what they do not understand.
+/// Time that one attempt may take: some servers never answer a protocol that is not theirs.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// Time that an operator waits for a server that may not understand the question.
@@ -92,29 +93,18 @@ impl Waits {
             tokio::time::sleep(backoff.pause()).await;
         }
     }
-
-    /// Checks that name the missing parts, for `/ready`.
-    pub(super) fn checks(&self) -> Vec<Arc<dyn Check>> {
-        let parts: Vec<&'static str> = self.0.lock().keys().copied().collect();
-        let check = |part| Arc::new(Missing(self.clone(), part)) as Arc<dyn Check>;
-        parts.into_iter().map(check).collect()
-    }
 }
 
-/// A part that is waited for.
-struct Missing(Waits, &'static str);
-
+/// All missing parts as one check: they come and go.
 #[async_trait]
-impl Check for Missing {
+impl Check for Waits {
     fn name(&self) -> &'static str {
-        self.1
+        health::DATABASE
     }
 
     async fn check(&self) -> Result<(), BoxError> {
-        match self.0.0.lock().get(self.1) {
-            Some(why) => Err(why.clone().into()),
-            None => Ok(()),
-        }
+        let missing = self.0.lock().values().next().cloned();
+        Err(missing.map_or("the service is being opened".into(), Into::into))
     }
 }
 
@@ -171,7 +161,7 @@ mod tests {
                 0 => Err("refused".into()),
                 1 => std::future::pending().await,
                 2 => {
-                    let said = waits.checks()[0].check().await.unwrap_err().to_string();
+                    let said = waits.check().await.unwrap_err().to_string();
                     assert!(said.starts_with("a server (SETTING): no answer within 10 s"));
                     Ok("it")
                 }
@@ -179,6 +169,7 @@ mod tests {
             }
         });
         assert_eq!(opened.await, "it");
-        assert!(waits.checks().is_empty());
+        let said = waits.check().await.unwrap_err().to_string();
+        assert_eq!(said, "the service is being opened");
     }
 }

@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use blocks::Problem;
-use blocks::consumer::{ApplyError, Blocked, Consumer, Reason};
+use blocks::consumer::{Blocked, Consumer, Reason};
 use blocks::error::BoxError;
 use blocks::extract::{ValidJson, ValidQuery};
 use service::Role;
 use tokio::time::Instant;
 
 use super::view::{BlockedView, Outcome, Selection};
-use super::{LOOK_EVERY, Operator, away, listed, records};
+use super::{Failed, LOOK_EVERY, Operator, records, unknown};
 
 /// Number of waiting records shown.
 const SHOWN: usize = 20;
@@ -27,44 +26,56 @@ pub(super) async fn groups(State(operator): State<Operator>) -> Json<Vec<&'stati
 pub(super) async fn list(
     State(operator): State<Operator>,
     ValidQuery(selection): ValidQuery<Selection>,
-) -> Result<Json<Vec<Blocked>>, Problem> {
+) -> Result<Json<Vec<Blocked>>, Failed> {
     operator.blocked(&selection).await.map(Json)
 }
 
 pub(super) async fn show(
     State(operator): State<Operator>,
     Path((group, id)): Path<(String, i64)>,
-) -> Result<Json<BlockedView>, Problem> {
+) -> Result<Json<BlockedView>, Failed> {
     let consumer = operator.group(&group)?;
     let blocked = find(consumer, id).await?;
-    let waiting = consumer.store.waiting(id, SHOWN).await;
-    let waiting = waiting.map_err(|error| away(&error))?;
-    Ok(Json(BlockedView {
-        blocked,
-        waiting: waiting.into_iter().map(records::view).collect(),
-    }))
+    let waiting = consumer.store.waiting(id, SHOWN).await?.into_iter();
+    let waiting = waiting.map(records::view).collect();
+    Ok(Json(BlockedView { blocked, waiting }))
 }
 
-pub(super) async fn replay(
+/// Replays or discards one.
+pub(super) async fn act(
     State(operator): State<Operator>,
-    Path((group, id)): Path<(String, i64)>,
-) -> Result<Json<Outcome>, Problem> {
+    Path((group, id, what)): Path<(String, i64, String)>,
+) -> Result<Json<Outcome>, Failed> {
     let consumer = operator.group(&group)?;
     let blocked = find(consumer, id).await?;
-    operator.replay(consumer, blocked).await.map(Json)
+    let found = match &*what {
+        "replay" => consumer.store.replay(id).await?,
+        "discard" => consumer.store.discard(id).await?,
+        _ => {
+            return Err(unknown(
+                "not_found",
+                "it can't be done",
+                ["replay", "discard"],
+            ));
+        }
+    };
+    if !found {
+        return Err(nothing(consumer, id, &[]));
+    }
+    let end = Instant::now() + TRY_TIME;
+    operator.settle(consumer, blocked, end).await.map(Json)
 }
 
 /// All of them are made due first: a consumer of another process polls only now and then.
 pub(super) async fn replay_all(
     State(operator): State<Operator>,
     ValidJson(selection): ValidJson<Selection>,
-) -> Result<Json<Vec<Outcome>>, Problem> {
+) -> Result<Json<Vec<Outcome>>, Failed> {
     let mut due = Vec::new();
     for blocked in operator.blocked(&selection).await? {
         let consumer = operator.group(&blocked.group)?;
-        let found = consumer.store.replay(blocked.id).await;
         // A key that is not found any more went on by itself.
-        if found.map_err(|error| away(&error))? {
+        if consumer.store.replay(blocked.id).await? {
             due.push((consumer, blocked));
         }
     }
@@ -76,52 +87,30 @@ pub(super) async fn replay_all(
     Ok(Json(outcomes))
 }
 
-pub(super) async fn discard(
-    State(operator): State<Operator>,
-    Path((group, id)): Path<(String, i64)>,
-) -> Result<Json<Outcome>, Problem> {
-    let consumer = operator.group(&group)?;
-    let blocked = find(consumer, id).await?;
-    let found = consumer.store.discard(id).await;
-    if !found.map_err(|error| away(&error))? {
-        return Err(nothing(consumer, id, &[]));
-    }
-    let end = Instant::now() + TRY_TIME;
-    operator.settle(consumer, blocked, end).await.map(Json)
-}
-
 impl Operator {
-    fn group(&self, name: &str) -> Result<&Consumer, Problem> {
-        let found = self.consumers.iter().find(|known| known.group == name);
+    fn group(&self, name: &str) -> Result<&Consumer, Failed> {
+        let mut known = self.consumers.iter();
+        let found = known.find(|known| known.group == name);
         found.ok_or_else(|| {
             let names = self.consumers.iter().map(|consumer| consumer.group);
-            Problem::not_found(
+            unknown(
                 "group_not_found",
-                format!("there is no consumer group {name:?}; {}", listed(names)),
+                &format!("there is no consumer group {name:?}"),
+                names,
             )
         })
     }
 
-    async fn blocked(&self, selection: &Selection) -> Result<Vec<Blocked>, Problem> {
+    async fn blocked(&self, selection: &Selection) -> Result<Vec<Blocked>, Failed> {
         let consumers = match &selection.group {
             Some(name) => vec![self.group(name)?],
             None => self.consumers.iter().collect(),
         };
         let mut all = Vec::new();
         for consumer in consumers {
-            let blocked = consumer.store.blocked().await;
-            all.extend(blocked.map_err(|error| away(&error))?);
+            all.extend(consumer.store.blocked().await?);
         }
         Ok(all)
-    }
-
-    async fn replay(&self, consumer: &Consumer, blocked: Blocked) -> Result<Outcome, Problem> {
-        let found = consumer.store.replay(blocked.id).await;
-        if !found.map_err(|error| away(&error))? {
-            return Err(nothing(consumer, blocked.id, &[]));
-        }
-        self.settle(consumer, blocked, Instant::now() + TRY_TIME)
-            .await
     }
 
     /// Waits until the group has tried the key again, at most until `end`, and answers the outcome.
@@ -130,20 +119,13 @@ impl Operator {
         consumer: &Consumer,
         before: Blocked,
         end: Instant,
-    ) -> Result<Outcome, Problem> {
+    ) -> Result<Outcome, Failed> {
         if self.role == Role::StandsIn {
-            match consumer.store.retry_due().await {
-                Ok(_) => {}
-                Err(error @ (ApplyError::Unavailable(_) | ApplyError::Moved)) => {
-                    return Err(away(&(Box::new(error) as BoxError)));
-                }
-            }
+            consumer.store.retry_due().await.map_err(BoxError::from)?;
         }
         let note = loop {
-            let now = consumer.store.blocked().await;
-            let now = now.map_err(|error| away(&error))?;
-            let key = now.into_iter().find(|blocked| blocked.id == before.id);
-            match key {
+            let mut now = consumer.store.blocked().await?.into_iter();
+            match now.find(|blocked| blocked.id == before.id) {
                 None => break None,
                 Some(key) if key.reason == Reason::Gap => {
                     break Some(format!(
@@ -171,26 +153,19 @@ impl Operator {
     }
 }
 
-async fn find(consumer: &Consumer, id: i64) -> Result<Blocked, Problem> {
-    let blocked = consumer.store.blocked().await;
-    let blocked = blocked.map_err(|error| away(&error))?;
-    match blocked.iter().find(|blocked| blocked.id == id) {
-        Some(found) => Ok(found.clone()),
-        None => Err(nothing(consumer, id, &blocked)),
-    }
+async fn find(consumer: &Consumer, id: i64) -> Result<Blocked, Failed> {
+    let blocked = consumer.store.blocked().await?;
+    let found = blocked.iter().find(|blocked| blocked.id == id).cloned();
+    found.ok_or_else(|| nothing(consumer, id, &blocked))
 }
 
-fn nothing(consumer: &Consumer, id: i64, others: &[Blocked]) -> Problem {
+fn nothing(consumer: &Consumer, id: i64, others: &[Blocked]) -> Failed {
     let group = consumer.group;
-    let handles: Vec<String> = others
-        .iter()
-        .map(|other| format!("{group}:{}", other.id))
-        .collect();
-    Problem::not_found(
+    let others = others.iter().map(|other| format!("{group}:{}", other.id));
+    let others: Vec<String> = others.collect();
+    unknown(
         "dead_letter_not_found",
-        format!(
-            "the group {group} has nothing with the id {id}; {}",
-            listed(handles.iter().map(String::as_str))
-        ),
+        &format!("the group {group} has nothing with the id {id}"),
+        others.iter().map(String::as_str),
     )
 }

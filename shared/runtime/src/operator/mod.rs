@@ -23,15 +23,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use async_trait::async_trait;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::Listener;
 use blocks::bus::{BusError, EventBus};
 use blocks::consumer::Consumer;
-use blocks::error::BoxError;
+use blocks::error::{BoxError, chain};
 use blocks::outbox::InspectOutbox;
+use blocks::service::Background;
 use blocks::{Clock, Problem};
+use http::StatusCode;
+use parking_lot::Mutex;
 use service::{Opened, Place, Role};
 use tokio_util::sync::CancellationToken;
 
@@ -77,35 +82,59 @@ impl Operator {
             .route("/dead-letters", get(dead_letters::list))
             .route("/dead-letters/replay", post(dead_letters::replay_all))
             .route("/dead-letters/{group}/{id}", get(dead_letters::show))
-            .route(
-                "/dead-letters/{group}/{id}/replay",
-                post(dead_letters::replay),
-            )
-            .route(
-                "/dead-letters/{group}/{id}/discard",
-                post(dead_letters::discard),
-            )
+            .route("/dead-letters/{group}/{id}/{what}", post(dead_letters::act))
             .with_state(operator)
             .merge(own)
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
     }
 }
 
-/// Serves operators until `stop` is cancelled. Answers that still stream, as the progress of a rebuild, are
-/// cut off: the reader sees that, and asks again.
-async fn serve<L>(listener: L, api: Router, stop: CancellationToken) -> anyhow::Result<()>
+/// The operators' API at a listener. Connections wait until it runs.
+struct Listening<L> {
+    name: &'static str,
+    listener: Mutex<Option<L>>,
+    api: Router,
+}
+
+impl<L> Listening<L>
 where
-    L: Listener,
+    L: Listener + Sync,
     L::Addr: std::fmt::Debug,
 {
-    let serving = axum::serve(listener, api).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let cut_off = async {
-        stop.cancelled().await;
-        tokio::time::sleep(LAST_WORDS).await;
-    };
-    tokio::select! {
-        served = serving => served.context("could not serve operators"),
-        () = cut_off => Ok(()),
+    fn on(listener: L, name: &'static str, api: Router) -> Arc<dyn Background> {
+        let listener = Mutex::new(Some(listener));
+        Arc::new(Self {
+            name,
+            listener,
+            api,
+        })
+    }
+}
+
+#[async_trait]
+impl<L> Background for Listening<L>
+where
+    L: Listener + Sync,
+    L::Addr: std::fmt::Debug,
+{
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// At a stop, answers that still stream, as the progress of a rebuild, are cut off: the reader sees that,
+    /// and asks again.
+    async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
+        let listener = self.listener.lock().take().context("it runs already")?;
+        let serving = axum::serve(listener, self.api.clone());
+        let serving = serving.with_graceful_shutdown(stop.clone().cancelled_owned());
+        let cut_off = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            served = serving => served.context("could not serve operators"),
+            () = cut_off => Ok(()),
+        }
     }
 }
 
@@ -116,42 +145,41 @@ const BODY_LIMIT: usize = 64 << 10;
 /// Interval of polls of work that goes on.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// `names` as a person reads them; a hint where there are none.
-fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+/// The reason why an operator gets no answer, with its cause: the reader can do something about it.
+struct Failed(Problem);
+
+impl From<Problem> for Failed {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+/// A store or the bus did not answer.
+impl From<BoxError> for Failed {
+    fn from(error: BoxError) -> Self {
+        let (status, why) = (StatusCode::SERVICE_UNAVAILABLE, chain(&*error));
+        Self(Problem::new(status, "store_unavailable", why))
+    }
+}
+
+impl From<BusError> for Failed {
+    fn from(error: BusError) -> Self {
+        BoxError::from(error).into()
+    }
+}
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}
+
+/// Nothing has the name that was given; the names that there are, for another try.
+fn unknown<'a>(code: &'static str, what: &str, names: impl IntoIterator<Item = &'a str>) -> Failed {
     let names: Vec<&str> = names.into_iter().collect();
-    if names.is_empty() {
-        "there are none".into()
-    } else {
-        format!("there are: {}", names.join(", "))
-    }
-}
-
-/// A store or the bus did not answer. The client is the operator, so it gets the cause.
-fn away(error: &BoxError) -> Problem {
-    Problem::new(
-        http::StatusCode::SERVICE_UNAVAILABLE,
-        "store_unavailable",
-        blocks::error::chain(&**error),
-    )
-}
-
-async fn bus_problem(bus: &dyn EventBus, error: BusError) -> Problem {
-    match error {
-        BusError::UnknownTopic(topic) => unknown_topic(bus, &topic).await,
-        other => away(&other.into()),
-    }
-}
-
-async fn unknown_topic(bus: &dyn EventBus, topic: &str) -> Problem {
-    match bus.topics().await {
-        Ok(mut topics) => {
-            topics.sort_by(|one, other| one.name.cmp(&other.name));
-            let names = topics.iter().map(|topic| topic.name.as_str());
-            Problem::not_found(
-                "topic_not_found",
-                format!("there is no topic {topic:?}; {}", listed(names)),
-            )
-        }
-        Err(error) => away(&error.into()),
-    }
+    let known = match names[..] {
+        [] => "there are none".to_owned(),
+        _ => format!("there are: {}", names.join(", ")),
+    };
+    Failed(Problem::not_found(code, format!("{what}; {known}")))
 }

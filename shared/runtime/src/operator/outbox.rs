@@ -1,14 +1,16 @@
 //! The outboxes: events that wait for the bus.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
+use blocks::error::BoxError;
 use blocks::extract::{ValidJson, ValidQuery};
 use blocks::outbox::InspectOutbox;
-use blocks::{Problem, error::BoxError};
 use serde::Deserialize;
 
 use super::view::{OutboxView, Republish, Republished};
-use super::{Operator, away, listed};
+use super::{Failed, Operator, unknown};
 
 /// The details to answer with.
 #[derive(Debug, Deserialize)]
@@ -22,11 +24,10 @@ pub(super) struct HowMuch {
 pub(super) async fn list(
     State(operator): State<Operator>,
     ValidQuery(how_much): ValidQuery<HowMuch>,
-) -> Result<Json<Vec<OutboxView>>, Problem> {
+) -> Result<Json<Vec<OutboxView>>, Failed> {
     let mut outboxes = Vec::new();
     for outbox in &operator.outboxes {
-        let seen = view(&operator, &**outbox, how_much.list).await;
-        outboxes.push(seen.map_err(|error| away(&error))?);
+        outboxes.push(view(&operator, &**outbox, how_much.list).await?);
     }
     Ok(Json(outboxes))
 }
@@ -54,28 +55,22 @@ async fn view(
 pub(super) async fn republish(
     State(operator): State<Operator>,
     ValidJson(wanted): ValidJson<Republish>,
-) -> Result<Json<Vec<Republished>>, Problem> {
-    let outboxes: Vec<&dyn InspectOutbox> = match &wanted.service {
-        None => operator.outboxes.iter().map(|outbox| &**outbox).collect(),
-        Some(name) => {
-            let mut all = operator.outboxes.iter();
-            let found = all.find(|outbox| outbox.service() == name);
-            let names = operator.outboxes.iter().map(|outbox| outbox.service());
-            vec![&**found.ok_or_else(|| {
-                Problem::not_found(
-                    "service_not_found",
-                    format!("there is no service {name:?}; {}", listed(names)),
-                )
-            })?]
-        }
+) -> Result<Json<Vec<Republished>>, Failed> {
+    let is_wanted = |outbox: &Arc<dyn InspectOutbox>| match &wanted.service {
+        Some(name) => outbox.service() == name,
+        None => true,
     };
     let mut done = Vec::new();
-    for outbox in outboxes {
-        let events = outbox.republish(wanted.since).await;
+    for outbox in operator.outboxes.iter().filter(|of| is_wanted(of)) {
         done.push(Republished {
             service: outbox.service().to_owned(),
-            events: events.map_err(|error| away(&error))?,
+            events: outbox.republish(wanted.since).await?,
         });
+    }
+    if let (Some(name), []) = (&wanted.service, &done[..]) {
+        let names = operator.outboxes.iter().map(|outbox| outbox.service());
+        let what = format!("there is no service {name:?}");
+        return Err(unknown("service_not_found", &what, names));
     }
     Ok(Json(done))
 }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use async_trait::async_trait;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -13,29 +12,28 @@ use blocks::config::Config;
 use blocks::identity::{OperatorKey, bearer};
 use blocks::service::Background;
 use blocks::{Clock, Problem};
-use parking_lot::Mutex;
 use service::Definition;
 use service::settings::OPERATOR_PORT;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-use super::serve;
+use super::Listening;
+use crate::listen;
 
-/// A listener for operators.
+/// The port, taken and not served yet.
 pub struct Port {
-    listener: Mutex<Option<TcpListener>>,
-    api: Router,
+    /// For an answer until it is served.
+    pub(crate) listener: std::net::TcpListener,
+    guard: Guard,
 }
 
 impl Port {
-    /// Listens at `OPERATOR_PORT`; `None` where that is not set.
+    /// Takes `OPERATOR_PORT`; `None` where that is not set.
     ///
     /// # Errors
     /// When `OPERATOR_KEY` is absent, or the port is taken.
-    pub async fn listen(
+    pub async fn bind(
         of: &Definition,
         config: &Config,
-        api: Router,
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Option<Self>> {
         let port = config.get(&OPERATOR_PORT);
@@ -53,14 +51,20 @@ impl Port {
             key: OperatorKey::new(secret.expose(), of.name),
             clock: Arc::clone(clock),
         };
-        let host = config.host.as_str();
-        let listener = TcpListener::bind((host, port)).await;
-        let listener = listener
-            .with_context(|| format!("could not listen on {host} port {port} (OPERATOR_PORT)"))?;
-        Ok(Some(Self {
-            listener: Mutex::new(Some(listener)),
-            api: api.layer(from_fn_with_state(guard, check)),
-        }))
+        let listener = listen::at(config, port, OPERATOR_PORT.name).await?;
+        let listener = listener.into_std()?;
+        Ok(Some(Self { listener, guard }))
+    }
+
+    /// Serves `api` there.
+    ///
+    /// # Errors
+    /// When the listener can't be used any more.
+    pub fn serve(self, api: Router) -> anyhow::Result<Arc<dyn Background>> {
+        let api = api.layer(from_fn_with_state(self.guard, check));
+        let listener = TcpListener::from_std(self.listener).context("could not listen")?;
+        let name = "the private port for operators";
+        Ok(Listening::on(listener, name, api))
     }
 }
 
@@ -80,18 +84,6 @@ async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Resp
     }
     let why = "this port wants an assertion signed for this service with its key, and this is none, or an old one";
     Problem::unauthorized("not_an_operator", why).into_response()
-}
-
-#[async_trait]
-impl Background for Port {
-    fn name(&self) -> &'static str {
-        "the private port for operators"
-    }
-
-    async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
-        let listener = self.listener.lock().take().context("it runs already")?;
-        serve(listener, self.api.clone(), stop).await
-    }
 }
 
 #[cfg(test)]

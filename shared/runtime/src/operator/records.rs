@@ -1,7 +1,6 @@
 //! The records of a topic, as a stream.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -16,7 +15,7 @@ use serde_json::Value;
 
 use super::tail::{Start, Tail};
 use super::view::RecordView;
-use super::{Operator, bus_problem, unknown_topic};
+use super::{Failed, Operator, unknown};
 
 /// The records to answer with.
 #[derive(Debug, Deserialize)]
@@ -38,31 +37,20 @@ pub(super) async fn read(
     State(operator): State<Operator>,
     Path(topic): Path<String>,
     ValidQuery(which): ValidQuery<Which>,
-) -> Result<Response, Problem> {
-    let bus = &operator.bus;
+) -> Result<Response, Failed> {
     let start = match &which.after {
         Some(text) => Start::At(positions(text)?),
         None if which.from_beginning => Start::Oldest,
         None => Start::Latest,
     };
-    let known = bus.topics().await;
-    let known = known.is_ok_and(|topics| topics.iter().any(|known| known.name == topic));
-    if !known {
-        return Err(unknown_topic(&**bus, &topic).await);
+    let topics = operator.bus.topics().await?;
+    if topics.iter().all(|known| known.name != topic) {
+        let mut names: Vec<&str> = topics.iter().map(|topic| &*topic.name).collect();
+        names.sort_unstable();
+        let what = format!("there is no topic {topic:?}");
+        return Err(unknown("topic_not_found", &what, names));
     }
-    let tail = Tail::open(
-        Arc::clone(bus),
-        topic,
-        start,
-        which.limit,
-        which.follow,
-        operator.stop.clone(),
-        operator.clock.id(),
-    );
-    let tail = match tail.await {
-        Ok(tail) => tail,
-        Err(error) => return Err(bus_problem(&**bus, error).await),
-    };
+    let tail = Tail::open(&operator, topic, start, which.limit, which.follow).await?;
     let records = futures::stream::try_unfold(tail, |mut tail| async move {
         let batch = tail.next().await?;
         Ok::<_, anyhow::Error>(batch.map(|batch| (batch, tail)))

@@ -5,39 +5,29 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
-use async_trait::async_trait;
 use axum::Router;
 use blocks::service::Background;
-use parking_lot::Mutex;
 use tokio::net::{UnixListener, UnixStream};
-use tokio_util::sync::CancellationToken;
 
-use super::serve;
+use super::Listening;
 
 /// The kernel's limit on a socket's path is 108 bytes.
 const LONGEST_PATH: usize = 100;
 
-/// The operators' API at a socket that only its owner can open.
-pub struct Socket {
-    listener: Mutex<Option<UnixListener>>,
-    api: Router,
-}
-
-impl Socket {
-    /// Listens at `path` for `api`; connections are answered once it runs.
-    ///
-    /// # Errors
-    /// When the file can't be made.
-    pub fn listen(path: &Path, api: Router) -> anyhow::Result<Self> {
-        let listener =
-            bind(path).with_context(|| format!("could not listen at {}", path.display()))?;
-        Ok(Self {
-            listener: Mutex::new(Some(listener)),
-            api,
-        })
-    }
+/// Listens at `path` for `api`; only the owner of the file can open it.
+///
+/// # Errors
+/// When the file can't be made.
+pub fn listen(path: &Path, api: Router) -> anyhow::Result<Arc<dyn Background>> {
+    let listener = bind(path).with_context(|| format!("could not listen at {}", path.display()))?;
+    Ok(Listening::on(
+        listener,
+        "the socket of the command line",
+        api,
+    ))
 }
 
 fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -53,18 +43,6 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     // In one step, also over the socket of a killed server.
     std::fs::rename(&new, path)?;
     Ok(listener)
-}
-
-#[async_trait]
-impl Background for Socket {
-    fn name(&self) -> &'static str {
-        "the socket of the command line"
-    }
-
-    async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
-        let listener = self.listener.lock().take().context("it runs already")?;
-        serve(listener, self.api.clone(), stop).await
-    }
 }
 
 /// Connects to the server of a data folder.

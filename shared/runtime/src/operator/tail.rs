@@ -1,15 +1,18 @@
 //! Reads a topic without a group: existing records in the order of time, then new ones.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use blocks::bus::{BusError, EventBus, Positions, Record, Subscription};
+use blocks::bus::{BusError, EventBus, Positions, Record, Subscription, Watermarks};
 use blocks::error::BoxError;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Records in one read of a partition, and in one batch of the answer.
+use super::Operator;
+use crate::pages::Pages;
+
+/// Records in one batch of the answer.
 const PAGE: usize = 200;
 /// Number of latest records shown by default.
 const LATEST: usize = 10;
@@ -24,19 +27,12 @@ pub(super) enum Start {
     At(BTreeMap<i32, i64>),
 }
 
-/// Records of a partition that existed at the beginning and are not read yet.
-struct Backlog {
-    partition: i32,
-    next: i64,
-    end: i64,
-    read: VecDeque<Record>,
-}
-
 /// A reader of a topic.
 pub(super) struct Tail {
     bus: Arc<dyn EventBus>,
     topic: String,
-    backlog: Vec<Backlog>,
+    /// The records that existed at the beginning, of each partition.
+    backlog: Vec<Pages>,
     /// Number of records still to give, where there is a limit.
     left: Option<usize>,
     follow: bool,
@@ -48,44 +44,48 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) async fn open(
-        bus: Arc<dyn EventBus>,
+        operator: &Operator,
         topic: String,
         start: Start,
         limit: Option<usize>,
         follow: bool,
-        stop: CancellationToken,
-        name: Uuid,
     ) -> Result<Self, BusError> {
-        let watermarks = bus.watermarks(&topic).await?;
-        let mut backlog: Vec<Backlog> = (0..)
-            .zip(watermarks)
-            .map(|(partition, watermark)| Backlog {
-                partition,
-                next: match &start {
-                    Start::At(at) => at.get(&partition).copied().unwrap_or(watermark.oldest),
-                    Start::Oldest | Start::Latest => watermark.oldest,
-                },
-                end: watermark.next,
-                read: VecDeque::new(),
-            })
-            .collect();
-        let ends = backlog.iter().map(|of| (of.partition, of.end)).collect();
-        let latest = matches!(start, Start::Latest);
-        if latest {
-            let wanted = limit.unwrap_or(LATEST);
-            keep_latest(&*bus, &topic, &mut backlog, wanted).await?;
+        let bus = &operator.bus;
+        let latest = matches!(start, Start::Latest).then_some(limit.unwrap_or(LATEST));
+        let (mut backlog, mut ends) = (Vec::new(), BTreeMap::new());
+        let mut surplus = 0;
+        for (partition, Watermarks { oldest, next: end }) in
+            (0..).zip(bus.watermarks(&topic).await?)
+        {
+            let begin = match (&start, latest) {
+                (Start::At(at), _) => at.get(&partition).copied().unwrap_or(oldest),
+                (_, None) => oldest,
+                (_, Some(wanted)) => {
+                    let pages = |from| Pages::new(bus, &topic, partition, from, end);
+                    let (begin, records) = latest_of(pages, oldest, end, wanted).await?;
+                    surplus += records;
+                    begin
+                }
+            };
+            backlog.push(Pages::new(bus, &topic, partition, begin, end));
+            ends.insert(partition, end);
         }
-        Ok(Self {
-            bus,
+        let mut tail = Self {
+            bus: Arc::clone(bus),
             topic,
             backlog,
-            left: limit.filter(|_| !(latest && follow)),
+            left: limit.filter(|_| !(latest.is_some() && follow)),
             follow,
             subscription: None,
             ends,
-            stop,
-            name,
-        })
+            stop: operator.stop.clone(),
+            name: operator.clock.id(),
+        };
+        // Each partition has as many as are wanted of all.
+        for _ in latest.unwrap_or(surplus)..surplus {
+            tail.earliest().await?;
+        }
+        Ok(tail)
     }
 
     /// The next records; `None` when there are no more.
@@ -93,7 +93,12 @@ impl Tail {
         if self.left == Some(0) {
             return Ok(None);
         }
-        let mut batch = self.of_backlog().await?;
+        let mut batch = Vec::new();
+        while batch.len() < PAGE
+            && let Some(record) = self.earliest().await?
+        {
+            batch.push(record);
+        }
         if batch.is_empty() {
             if !self.follow {
                 return Ok(None);
@@ -110,24 +115,21 @@ impl Tail {
         Ok(Some(batch))
     }
 
-    /// Up to a page of the existing records, in the order of time over all partitions.
-    async fn of_backlog(&mut self) -> Result<Vec<Record>, BusError> {
-        let mut batch = Vec::new();
-        while batch.len() < PAGE {
-            for of in &mut self.backlog {
-                of.fill(&*self.bus, &self.topic).await?;
+    /// The next record of the backlog, in the order of time over all partitions. A partition is read as it
+    /// lies: a record published once more is behind newer ones.
+    async fn earliest(&mut self) -> Result<Option<Record>, BusError> {
+        let mut earliest = None;
+        for (at, pages) in self.backlog.iter_mut().enumerate() {
+            if let Some(record) = pages.peek().await?
+                && earliest.is_none_or(|(time, _)| record.time < time)
+            {
+                earliest = Some((record.time, at));
             }
-            let earliest = self
-                .backlog
-                .iter_mut()
-                .filter(|of| !of.read.is_empty())
-                .min_by_key(|of| (of.read[0].time, of.partition));
-            let Some(record) = earliest.and_then(|of| of.read.pop_front()) else {
-                break;
-            };
-            batch.push(record);
         }
-        Ok(batch)
+        match earliest {
+            Some((_, at)) => self.backlog[at].next().await,
+            None => Ok(None),
+        }
     }
 
     /// Newly published records; `None` at a stop.
@@ -149,70 +151,24 @@ impl Tail {
     }
 }
 
-impl Backlog {
-    async fn fill(&mut self, bus: &dyn EventBus, topic: &str) -> Result<(), BusError> {
-        if !self.read.is_empty() || self.next >= self.end {
-            return Ok(());
-        }
-        let page = bus.read(topic, self.partition, self.next, PAGE).await?;
-        self.next = page.last().map_or(self.end, |last| last.offset + 1);
-        self.read
-            .extend(page.into_iter().filter(|record| record.offset < self.end));
-        Ok(())
-    }
-}
-
-/// Cuts `backlog` down to the latest `wanted` records over all partitions.
-async fn keep_latest(
-    bus: &dyn EventBus,
-    topic: &str,
-    backlog: &mut [Backlog],
-    wanted: usize,
-) -> Result<(), BusError> {
-    let mut latest = Vec::new();
-    for of in &mut *backlog {
-        latest.extend(latest_of(bus, topic, of, wanted).await?);
-        of.next = of.end;
-    }
-    latest.sort_by_key(|record| (record.time, record.partition, record.offset));
-    let surplus = latest.len().saturating_sub(wanted);
-    for record in latest.drain(surplus..) {
-        if let Some(of) = backlog
-            .iter_mut()
-            .find(|of| of.partition == record.partition)
-        {
-            of.read.push_back(record);
-        }
-    }
-    // A record published once more lies behind newer ones: a partition is read as it lies.
-    for of in backlog {
-        of.read
-            .make_contiguous()
-            .sort_by_key(|record| record.offset);
-    }
-    Ok(())
-}
-
-/// The latest `wanted` records of a partition. Compaction leaves holes, so it looks back further
-/// until it has enough.
+/// The offset from which on a partition has its latest `wanted` records, and how many it has from there.
+/// Compaction leaves holes, so it looks back further until it has enough.
 async fn latest_of(
-    bus: &dyn EventBus,
-    topic: &str,
-    of: &Backlog,
+    pages: impl Fn(i64) -> Pages,
+    oldest: i64,
+    end: i64,
     wanted: usize,
-) -> Result<Vec<Record>, BusError> {
+) -> Result<(i64, usize), BusError> {
     let mut back = i64::try_from(wanted).unwrap_or(i64::MAX);
     loop {
-        let from = of.end.saturating_sub(back).max(of.next);
-        let mut found = Vec::new();
-        let mut next = from;
-        while next < of.end {
-            let page = bus.read(topic, of.partition, next, PAGE).await?;
-            next = page.last().map_or(of.end, |last| last.offset + 1);
-            found.extend(page.into_iter().filter(|record| record.offset < of.end));
+        let from = end.saturating_sub(back).max(oldest);
+        let (mut pages, mut offsets) = (pages(from), Vec::new());
+        while let Some(record) = pages.next().await? {
+            offsets.push(record.offset);
         }
-        if found.len() >= wanted || from <= of.next {
-            return Ok(found.split_off(found.len().saturating_sub(wanted)));
+        if offsets.len() >= wanted || from <= oldest {
+            let latest = &offsets[offsets.len().saturating_sub(wanted)..];
+            return Ok((latest.first().copied().unwrap_or(end), latest.len()));
         }
         back = back.saturating_mul(4);
     }

@@ -2,30 +2,23 @@
 
 use axum::Json;
 use axum::extract::State;
-use blocks::Problem;
 use blocks::bus::TopicSpec;
 use blocks::consumer;
 use blocks::error::BoxError;
 use events::Cleanup;
 
 use super::view::{GroupView, TopicView};
-use super::{Operator, away};
+use super::{Failed, Operator};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
-pub(super) async fn list(
-    State(operator): State<Operator>,
-) -> Result<Json<Vec<TopicView>>, Problem> {
-    let mut specs = operator
-        .bus
-        .topics()
-        .await
-        .map_err(|error| away(&error.into()))?;
+pub(super) async fn list(State(operator): State<Operator>) -> Result<Json<Vec<TopicView>>, Failed> {
+    let mut specs = operator.bus.topics().await?;
     specs.sort_by(|one, other| one.name.cmp(&other.name));
     let mut topics = Vec::with_capacity(specs.len());
     for spec in specs {
-        topics.push(view(&operator, spec).await.map_err(|error| away(&error))?);
+        topics.push(view(&operator, spec).await?);
     }
     Ok(Json(topics))
 }
