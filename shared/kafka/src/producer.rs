@@ -271,7 +271,7 @@ impl Batch {
 }
 
 /// Travels with a message and comes back with its outcome.
-struct Receipt {
+pub(crate) struct Receipt {
     index: usize,
     batch: Arc<Batch>,
 }
