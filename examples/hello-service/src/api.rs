@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use blocks::Caller;
-use blocks::extract::{Listing, Page, ValidJson};
+use blocks::extract::{IdempotencyKey, IfNoneMatch, Listing, Page, Tagged, ValidJson, ValidPath};
 use serde::{Deserialize, Serialize};
 use sql::Db;
 use utoipa::ToSchema;
@@ -46,20 +47,38 @@ impl From<Note> for NoteView {
 pub fn router(db: Db) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(list, create))
+        .routes(routes!(read))
         .with_state(db)
 }
 
 /// Leaves a note for the caller.
 #[utoipa::path(post, path = "/api/hello-service", operation_id = "hello-service.create", tag = "hello-service",
-    request_body = NewNote, responses((status = 201, description = "It is there.", body = NoteView)))]
+    request_body = NewNote, params(IdempotencyKey), responses((status = 201, description = "It is there.", body = NoteView)))]
 #[tracing::instrument(name = "hello-service.create", skip_all, fields(user.id = caller.id))]
 async fn create(
     State(db): State<Db>,
     caller: Caller,
+    key: IdempotencyKey,
     ValidJson(new): ValidJson<NewNote>,
 ) -> Result<(StatusCode, Json<NoteView>), NoteError> {
-    let note = commands::create(&db, &caller, &new.text).await?;
+    let note = commands::create(&db, caller.id, &new.text, key).await?;
     Ok((StatusCode::CREATED, Json(note.into())))
+}
+
+/// Shows one of the caller's notes.
+#[utoipa::path(get, path = "/api/hello-service/{id}", operation_id = "hello-service.read", tag = "hello-service",
+    params(("id" = String, Path, description = "The note."), IfNoneMatch), responses(
+    (status = 200, description = "The note.", body = NoteView),
+    (status = 404, description = "`note_not_found`: unknown, malformed, or somebody else's")))]
+#[tracing::instrument(name = "hello-service.read", skip_all, fields(user.id = caller.id))]
+async fn read(
+    State(db): State<Db>,
+    caller: Caller,
+    ValidPath(id): ValidPath<String>,
+    seen: IfNoneMatch,
+) -> Result<Response, NoteError> {
+    let note = queries::note(&db, caller.id, &id).await?;
+    Ok(seen.answer(Tagged::json(&NoteView::from(note))))
 }
 
 /// Lists the caller's notes, newest first.
@@ -71,9 +90,6 @@ async fn list(
     caller: Caller,
     page: Page,
 ) -> Result<Json<Listing<NoteView>>, NoteError> {
-    Ok(Json(
-        queries::list(&db, &caller, &page)
-            .await?
-            .map(NoteView::from),
-    ))
+    let notes = queries::list(&db, caller.id, &page).await?;
+    Ok(Json(notes.map(NoteView::from)))
 }

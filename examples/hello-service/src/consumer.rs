@@ -1,4 +1,4 @@
-//! Reactions to events: what is left of accounts that were closed.
+//! Reactions to events: erases the notes of closed accounts.
 
 use async_trait::async_trait;
 use sql::accounts::Follower;
@@ -10,8 +10,6 @@ pub struct Owners;
 
 #[async_trait]
 impl Follower for Owners {
-    const NAMES: bool = false;
-
     async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
         store::remove_all(tx, user_id).await
     }

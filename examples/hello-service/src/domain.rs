@@ -1,14 +1,15 @@
-//! What a note is. No I/O.
+//! Notes, and the rules for them. No I/O.
 
 use blocks::FieldErrors;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The longest text, in characters.
 pub const MAX_TEXT_CHARS: usize = 1_000;
 
 /// A note.
-#[derive(Debug, Clone, sqlx_macros::FromRow)]
+#[derive(Debug, Clone, Serialize, Deserialize, sqlx_macros::FromRow)]
 pub struct Note {
     pub id: Uuid,
     pub text: String,

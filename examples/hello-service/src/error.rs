@@ -1,15 +1,20 @@
-//! What can go wrong, and what clients are told of it.
+//! The errors, and the problems that clients get for them.
 
+use blocks::extract::KeyRefused;
 use blocks::{AsProblem, FieldErrors, Problem};
 use sql::StoreError;
 
-/// Why a request was not done.
+/// A reason why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum NoteError {
     #[error(transparent)]
     Refused(#[from] FieldErrors),
+    #[error("no such note")]
+    NotFound,
+    #[error(transparent)]
+    Key(#[from] KeyRefused),
     #[error("the account was closed")]
-    AccountDeleted,
+    Closed,
     #[error("the note store failed")]
     Store(#[from] StoreError),
 }
@@ -18,9 +23,9 @@ impl AsProblem for NoteError {
     fn problem(&self) -> Problem {
         match self {
             Self::Refused(errors) => errors.problem(),
-            Self::AccountDeleted => {
-                Problem::forbidden("account_deleted", "this account was closed")
-            }
+            Self::NotFound => Problem::not_found("note_not_found", "there is no such note"),
+            Self::Key(refused) => refused.problem(),
+            Self::Closed => Problem::forbidden("account_deleted", "this account was closed"),
             Self::Store(error) => error.problem(),
         }
     }

@@ -14,13 +14,10 @@ mod error;
 mod queries;
 mod store;
 
-use std::sync::Arc;
-
 use blocks::{Route, Service};
-use events::{Topic, topic};
+use events::topic;
 use service::{Definition, Opened, Place};
-use sql::accounts::Accounts;
-use sql::{Db, Migration, SqlConsumer};
+use sql::{Db, Migration, accounts};
 
 /// Its folder, executable, schema and consumer group.
 pub const NAME: &str = "hello-service";
@@ -28,29 +25,27 @@ pub const NAME: &str = "hello-service";
 /// Its schema, step by step.
 pub const MIGRATIONS: &[Migration] = &[sql::migration!(1001, "notes", "0001_notes.sql")];
 
-const CONSUMES: &[Topic] = &[topic::USERS];
-
 /// The service.
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "Notes that people leave for themselves.",
-    routes: &[Route::required(&["GET", "POST"], "/api/hello-service")],
-    consumes: CONSUMES,
+    routes: &[
+        Route::required(&["GET", "POST"], "/api/hello-service"),
+        Route::required(&["GET"], "/api/hello-service/{id}"),
+    ],
+    consumes: &[topic::USERS],
     migrations: MIGRATIONS,
     ..Definition::new(|on| Box::pin(open(on)))
 };
 
 async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
-    let db = on.database(&DEFINITION).await?;
-    Ok(Opened::of(service(&db)))
+    Ok(Opened::of(service(&on.database(&DEFINITION).await?)))
 }
 
 /// The service over `db`.
 pub fn service(db: &Db) -> Service {
-    let accounts = Arc::new(Accounts(consumer::Owners));
-    let group = SqlConsumer::new(db.clone(), NAME, CONSUMES, accounts);
     Service {
-        consumers: vec![group.consumer()],
+        consumers: vec![accounts::group(db, NAME, consumer::Owners)],
         ..DEFINITION.over(db, api::router(db.clone()))
     }
 }

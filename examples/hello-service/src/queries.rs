@@ -1,6 +1,5 @@
-//! What can be asked.
+//! The queries.
 
-use blocks::Caller;
 use blocks::extract::{COUNTED_ROWS, Keyset, Listing, Page};
 use sql::Db;
 
@@ -8,13 +7,19 @@ use crate::domain::Note;
 use crate::error::NoteError;
 use crate::store;
 
-/// A page of the caller's notes, newest first.
-pub async fn list(db: &Db, caller: &Caller, page: &Page) -> Result<Listing<Note>, NoteError> {
+/// The owner's note of this id.
+pub async fn note(db: &Db, owner: i64, id: &str) -> Result<Note, NoteError> {
+    let id = id.parse().map_err(|_| NoteError::NotFound)?;
+    let found = store::note(&mut db.read().await?, owner, id).await?;
+    found.ok_or(NoteError::NotFound)
+}
+
+/// A page of the owner's notes, newest first.
+pub async fn list(db: &Db, owner: i64, page: &Page) -> Result<Listing<Note>, NoteError> {
     let after = page.after()?.unwrap_or(Keyset::TOP);
     let mut reader = db.read().await?;
-    let total = store::count(&mut reader, caller.id, COUNTED_ROWS).await?;
-    let rows = store::newest(&mut reader, caller.id, after, page.skip, page.rows()).await?;
-    Ok(Listing::of(rows, total, page, |last| {
-        Keyset::new(last.created_at, last.id)
-    }))
+    let total = store::count(&mut reader, owner, COUNTED_ROWS).await?;
+    let rows = store::newest(&mut reader, owner, after, page.skip, page.rows()).await?;
+    let place = |last: &Note| Keyset::new(last.created_at, last.id);
+    Ok(Listing::of(rows, total, page, place))
 }

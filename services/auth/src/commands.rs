@@ -2,15 +2,14 @@
 
 use blocks::Role;
 use blocks::identity::AccessClaims;
-use chrono::{DateTime, Utc};
-use events::users::{UserAuthenticated, UserCreated, UserSessionRevoked, UserUpdated};
-use sql::{StoreError, Tx};
+use events::users::{UserAuthenticated, UserCreated, UserUpdated};
+use sql::StoreError;
 use uuid::Uuid;
 
 use crate::attempts::TooMany;
 use crate::domain::{Account, AccountChange, Login, NewAccount, check_attempt};
 use crate::error::AuthError;
-use crate::memory::{self, Reached, tell};
+use crate::memory::advance;
 use crate::revocations::Change;
 use crate::store::Credentials;
 use crate::{AUDIENCE, Auth, store};
@@ -82,33 +81,23 @@ pub async fn login(
         jti: auth.clock.id(),
     };
     let user_id = account.id;
-    let memory = auth.memory();
-    let reached = Reached::default();
-    let reaching = reached.clone();
-    let outcome = auth
-        .db
-        .write(move |tx| {
-            Box::pin(async move {
-                let version = advance(tx, user_id, 1).await?;
-                let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1).await?;
-                store::add_session(tx, session, user_id, user_agent.as_deref(), expires).await?;
-                tx.publish(
-                    &UserAuthenticated {
-                        user_id,
-                        session_id: session,
-                    },
-                    version,
-                )
-                .await?;
-                if !ended.is_empty() {
-                    reaching.set(revoked(tx, user_id, version, &ended).await?);
-                    tell(tx, memory, memory::ended(&ended)).await?;
-                }
-                Ok::<_, AuthError>(())
-            })
+    auth.write_account(user_id, move |tx, account| {
+        Box::pin(async move {
+            let version = advance(tx, user_id, 1).await?;
+            let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1).await?;
+            store::add_session(tx, session, user_id, user_agent.as_deref(), expires).await?;
+            let authenticated = UserAuthenticated {
+                user_id,
+                session_id: session,
+            };
+            tx.publish(&authenticated, version).await?;
+            if !ended.is_empty() {
+                account.end(tx, version, &ended, None).await?;
+            }
+            Ok(())
         })
-        .await;
-    reached.settle(auth, user_id, outcome)?;
+    })
+    .await?;
     auth.revocations.tidy(now);
     Ok(LoggedIn {
         access_token: claims.sign(auth.keyring.signing()),
@@ -158,35 +147,24 @@ pub async fn change_account(
     if change.is_empty() {
         return crate::queries::account(auth, user_id).await;
     }
-    let memory = auth.memory();
-    let reached = Reached::default();
-    let reaching = reached.clone();
-    let outcome = auth
-        .db
-        .write(move |tx| {
-            Box::pin(async move {
-                let (account, version) = store::change_account(tx, user_id, &change)
-                    .await
-                    .map_err(taken)?
-                    .ok_or(AuthError::NoAccount)?;
-                reaching.set(version);
-                let updated = UserUpdated {
-                    user_id,
-                    username: account.username.clone(),
-                    role: account.role.to_string(),
-                };
-                tx.publish(&updated, version).await?;
-                let changed = Change::AccountChanged {
-                    user_id,
-                    version,
-                    until: memory.until(),
-                };
-                tell(tx, memory, vec![changed]).await?;
-                Ok(account)
-            })
+    auth.write_account(user_id, move |tx, account| {
+        Box::pin(async move {
+            let (changed, version) = store::change_account(tx, user_id, &change)
+                .await
+                .map_err(taken)?
+                .ok_or(AuthError::NoAccount)?;
+            let updated = UserUpdated {
+                user_id,
+                username: changed.username.clone(),
+                role: changed.role.to_string(),
+            };
+            tx.publish(&updated, version).await?;
+            let change = account.changed(version);
+            account.tell(tx, version, vec![change]).await?;
+            Ok(changed)
         })
-        .await;
-    reached.settle(auth, user_id, outcome)
+    })
+    .await
 }
 
 /// Ends one session of an account. Its tokens are refused from the answer on.
@@ -194,26 +172,17 @@ pub async fn change_account(
 /// # Errors
 /// [`AuthError::NoSession`] when the account has no such live session.
 pub async fn end_session(auth: &Auth, user_id: i64, session: Uuid) -> Result<(), AuthError> {
-    let memory = auth.memory();
-    let reached = Reached::default();
-    let reaching = reached.clone();
-    let outcome = auth
-        .db
-        .write(move |tx| {
-            Box::pin(async move {
-                // The account's row first, as in every write here, so that no two of them deadlock.
-                let before = advance(tx, user_id, 0).await?;
-                let until = store::end_session(tx, user_id, session)
-                    .await?
-                    .ok_or(AuthError::NoSession)?;
-                let ended = vec![(session, until)];
-                reaching.set(revoked(tx, user_id, before, &ended).await?);
-                tell(tx, memory, memory::ended(&ended)).await?;
-                Ok(())
-            })
+    auth.write_account(user_id, move |tx, account| {
+        Box::pin(async move {
+            // The account's row first, as in every write here, so that no two of them deadlock.
+            let before = advance(tx, user_id, 0).await?;
+            let until = store::end_session(tx, user_id, session)
+                .await?
+                .ok_or(AuthError::NoSession)?;
+            account.end(tx, before, &[(session, until)], None).await
         })
-        .await;
-    reached.settle(auth, user_id, outcome)
+    })
+    .await
 }
 
 /// Ends all sessions of an account; returns the number of live ones.
@@ -221,54 +190,20 @@ pub async fn end_session(auth: &Auth, user_id: i64, session: Uuid) -> Result<(),
 /// # Errors
 /// [`AuthError::NoAccount`] when there is no such account.
 pub async fn end_sessions(auth: &Auth, user_id: i64) -> Result<usize, AuthError> {
-    let memory = auth.memory();
-    let reached = Reached::default();
-    let reaching = reached.clone();
-    let outcome = auth
-        .db
-        .write(move |tx| {
-            Box::pin(async move {
-                let before = advance(tx, user_id, 0).await?;
-                let ended = store::end_sessions(tx, user_id).await?;
-                let time = tx.now();
-                reaching.set(revoked(tx, user_id, before, &ended).await?);
-                let mut changes = memory::ended(&ended);
-                changes.push(Change::SessionsBefore {
-                    user_id,
-                    time,
-                    until: memory.until(),
-                });
-                tell(tx, memory, changes).await?;
-                Ok(ended.len())
-            })
+    auth.write_account(user_id, move |tx, account| {
+        Box::pin(async move {
+            let before = advance(tx, user_id, 0).await?;
+            let ended = store::end_sessions(tx, user_id).await?;
+            let earlier = Change::SessionsBefore {
+                user_id,
+                time: tx.now(),
+                until: account.until(),
+            };
+            account.end(tx, before, &ended, Some(earlier)).await?;
+            Ok(ended.len())
         })
-        .await;
-    reached.settle(auth, user_id, outcome)
-}
-
-async fn advance(tx: &mut Tx, user_id: i64, events: i64) -> Result<i64, AuthError> {
-    store::advance(tx, user_id, events)
-        .await?
-        .ok_or(AuthError::NoAccount)
-}
-
-/// Publishes the end of sessions, with versions after `before`; returns the account's last version.
-async fn revoked(
-    tx: &mut Tx,
-    user_id: i64,
-    before: i64,
-    ended: &[(Uuid, DateTime<Utc>)],
-) -> Result<i64, AuthError> {
-    let mut version = before;
-    for (session_id, _) in ended {
-        version += 1;
-        let event = UserSessionRevoked {
-            user_id,
-            session_id: *session_id,
-        };
-        tx.publish(&event, version).await?;
-    }
-    advance(tx, user_id, version - before).await
+    })
+    .await
 }
 
 fn taken(error: StoreError) -> AuthError {

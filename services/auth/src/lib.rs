@@ -3,7 +3,7 @@
 //! ```text
 //! POST /api/auth/register ─ api ─ commands ─ store ─┬─ users, sessions     one atomic write
 //!                                                   └─ outbox ─ relay ─▶ topic `user.events`
-//! GET /api/auth/validate ─ identities ─▶ who it is   (memory; the store once a token)
+//! GET /api/auth/validate ─ identities ─▶ the caller  (memory; the store once a token)
 //! ```
 //!
 //! | owns      | accounts, sessions, signing keys |
@@ -101,7 +101,7 @@ pub struct Settings {
     /// The PostgreSQL server, reached past any pooler, if other replicas run. `None` if this is the
     /// only process.
     pub replicas: Option<String>,
-    /// Whether a signing key is made where there is none. Whoever only looks makes none.
+    /// True if a signing key is made where there is none. An operator's process makes none.
     pub makes_keys: bool,
 }
 
@@ -242,7 +242,7 @@ impl Auth {
         commands::register(self, new, blocks::Role::Admin).await
     }
 
-    /// The memory of changes, which knows whether a token is still valid.
+    /// The memory of changes, against which tokens are checked.
     pub fn revocations(&self) -> &Arc<Revocations> {
         &self.revocations
     }
@@ -250,14 +250,6 @@ impl Auth {
     /// The public keys, for verifying `X-Identity` in the same process.
     pub fn keys(&self) -> Arc<dyn KeySource> {
         Arc::<blocks::identity::KeySet>::clone(self.keyring.verifying())
-    }
-
-    fn memory(&self) -> memory::Memory {
-        memory::Memory {
-            revocations: Arc::clone(&self.revocations),
-            clock: Arc::clone(&self.clock),
-            token_ttl: self.token_ttl,
-        }
     }
 }
 

@@ -4,84 +4,115 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use blocks::Clock;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
+use events::users::UserSessionRevoked;
+use futures::future::BoxFuture;
 use sql::{StoreError, Tx};
 use uuid::Uuid;
 
 use crate::error::AuthError;
-use crate::revocations::{Change, Revocations};
+use crate::revocations::Change;
 use crate::{Auth, store};
 
-/// The memory of changes, with the clock and the tokens' lifetime to date them.
-pub(crate) struct Memory {
-    pub revocations: Arc<Revocations>,
-    pub clock: Arc<dyn Clock>,
-    pub token_ttl: TimeDelta,
+/// A write that changes an account.
+#[derive(Clone)]
+pub(crate) struct AccountWrite {
+    auth: Auth,
+    user_id: i64,
+    /// The version that it gives the account. Known even if the COMMIT's answer is lost.
+    reached: Arc<AtomicI64>,
 }
 
-impl Memory {
-    /// Enters committed changes.
-    pub fn apply(&self, changes: &[Change]) {
+impl Auth {
+    /// Runs `work` as a write that changes an account. If its outcome is unknown, the account must be
+    /// read again before memory is trusted: the write may have ended a session.
+    pub(crate) async fn write_account<T, F>(&self, user_id: i64, work: F) -> Result<T, AuthError>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx, AccountWrite) -> BoxFuture<'t, Result<T, AuthError>>
+            + Send
+            + 'static,
+    {
+        let write = AccountWrite {
+            auth: self.clone(),
+            user_id,
+            reached: Arc::default(),
+        };
+        let of_work = write.clone();
+        let outcome = self.db.write(move |tx| work(tx, of_work)).await;
+        let version = write.reached.load(Ordering::Acquire);
+        if version > 0 && matches!(outcome, Err(AuthError::Store(StoreError::Unavailable(_)))) {
+            self.remember(&[write.changed(version)]);
+        }
+        outcome
+    }
+
+    /// Enters committed changes into memory.
+    fn remember(&self, changes: &[Change]) {
         for change in changes {
             self.revocations.apply(*change, self.clock.now());
+        }
+    }
+}
+
+impl AccountWrite {
+    /// Publishes the end of `sessions`, each with the expiry of its last token, as versions after
+    /// `before`, and tells it with `more`.
+    pub async fn end(
+        self,
+        tx: &mut Tx,
+        before: i64,
+        sessions: &[(Uuid, DateTime<Utc>)],
+        more: Option<Change>,
+    ) -> Result<(), AuthError> {
+        let (user_id, mut version) = (self.user_id, before);
+        let mut changes = Vec::with_capacity(sessions.len() + 1);
+        for (session, until) in sessions.iter().copied() {
+            version += 1;
+            let event = UserSessionRevoked {
+                user_id,
+                session_id: session,
+            };
+            tx.publish(&event, version).await?;
+            changes.push(Change::SessionEnded { session, until });
+        }
+        let version = advance(tx, user_id, version - before).await?;
+        changes.extend(more);
+        self.tell(tx, version, changes).await
+    }
+
+    /// Passes `changes` on that give the account `version`: to other replicas with the commit, to this
+    /// process's memory after it.
+    pub async fn tell(
+        self,
+        tx: &mut Tx,
+        version: i64,
+        changes: Vec<Change>,
+    ) -> Result<(), AuthError> {
+        self.reached.store(version, Ordering::Release);
+        store::add_changes(tx, &changes).await?;
+        tx.after_commit(move || self.auth.remember(&changes));
+        Ok(())
+    }
+
+    /// The account is another one since `version`: its name or role.
+    pub fn changed(&self, version: i64) -> Change {
+        Change::AccountChanged {
+            user_id: self.user_id,
+            version,
+            until: self.until(),
         }
     }
 
     /// The expiry of a token made now: until then a change matters.
     pub fn until(&self) -> DateTime<Utc> {
-        self.clock.now() + self.token_ttl
+        self.auth.clock.now() + self.auth.token_ttl
     }
 }
 
-/// Passes `changes` on: to other replicas with the commit, to this process's memory after it.
-pub(crate) async fn tell(
-    tx: &mut Tx,
-    memory: Memory,
-    changes: Vec<Change>,
-) -> Result<(), StoreError> {
-    store::add_changes(tx, &changes).await?;
-    tx.after_commit(move || memory.apply(&changes));
-    Ok(())
-}
-
-/// The changes for ended sessions, each with the expiry of its last token.
-pub(crate) fn ended(sessions: &[(Uuid, DateTime<Utc>)]) -> Vec<Change> {
-    let ended = |(session, until): &(Uuid, DateTime<Utc>)| Change::SessionEnded {
-        session: *session,
-        until: *until,
-    };
-    sessions.iter().map(ended).collect()
-}
-
-/// The version that a write gives an account. The caller has it even if the COMMIT's answer is
-/// lost.
-#[derive(Clone, Default)]
-pub(crate) struct Reached(Arc<AtomicI64>);
-
-impl Reached {
-    /// Notes that the write is about to give the account `version`.
-    pub fn set(&self, version: i64) {
-        self.0.store(version, Ordering::Release);
-    }
-
-    /// Passes on the write's outcome. If it is unknown, the account must be read again before
-    /// memory is trusted: the write may have ended a session.
-    pub fn settle<T>(
-        &self,
-        auth: &Auth,
-        user_id: i64,
-        outcome: Result<T, AuthError>,
-    ) -> Result<T, AuthError> {
-        let version = self.0.load(Ordering::Acquire);
-        if version > 0 && matches!(outcome, Err(AuthError::Store(StoreError::Unavailable(_)))) {
-            let memory = auth.memory();
-            memory.apply(&[Change::AccountChanged {
-                user_id,
-                version,
-                until: memory.until(),
-            }]);
-        }
-        outcome
-    }
+/// Adds `events` to the account's version, under its row lock, and answers it.
+pub(crate) async fn advance(tx: &mut Tx, user_id: i64, events: i64) -> Result<i64, AuthError> {
+    store::advance(tx, user_id, events)
+        .await?
+        .ok_or(AuthError::NoAccount)
 }

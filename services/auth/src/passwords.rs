@@ -75,15 +75,8 @@ struct TurnedAway {
     told: Option<Instant>,
 }
 
-struct Job {
-    password: String,
-    work: Work,
-}
-
-enum Work {
-    Hash(oneshot::Sender<Result<String, PasswordError>>),
-    Check(Arc<str>, oneshot::Sender<Result<bool, PasswordError>>),
-}
+/// Hashes or checks a password, unless nobody waits for it any more.
+type Job = Box<dyn FnOnce(&mut Hasher) + Send>;
 
 impl Passwords {
     /// Starts `threads` threads with room for `waiting` passwords before them.
@@ -113,12 +106,7 @@ impl Passwords {
     /// # Errors
     /// [`PasswordError::Busy`] when too many wait.
     pub async fn hash(&self, password: String) -> Result<String, PasswordError> {
-        let (reply, answer) = oneshot::channel();
-        self.enqueue(Job {
-            password,
-            work: Work::Hash(reply),
-        })?;
-        answer.await.map_err(|_| PasswordError::Busy)?
+        self.ask(move |hasher| hasher.hash(&password)).await
     }
 
     /// True if `password` is the one of `stored`; without a hash, false after as much work.
@@ -132,20 +120,28 @@ impl Passwords {
     ) -> Result<bool, PasswordError> {
         let known = stored.is_some();
         let hash = stored.map_or_else(|| Arc::clone(&self.nobodys), Arc::from);
-        let (reply, answer) = oneshot::channel();
-        self.enqueue(Job {
-            password,
-            work: Work::Check(hash, reply),
-        })?;
-        let matches = answer.await.map_err(|_| PasswordError::Busy)??;
-        Ok(matches && known)
+        let check = move |hasher: &mut Hasher| hasher.check(&password, &hash);
+        Ok(self.ask(check).await? && known)
     }
 
-    fn enqueue(&self, job: Job) -> Result<(), PasswordError> {
-        self.queue.try_send(job).map_err(|_| {
+    async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Hasher) -> Result<T, PasswordError> + Send + 'static,
+    ) -> Result<T, PasswordError> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |hasher| {
+            if reply.is_closed() {
+                tracing::debug!("nobody waits for this password");
+            } else {
+                // The caller may stop waiting meanwhile.
+                let _ = reply.send(work(hasher));
+            }
+        });
+        if self.queue.try_send(job).is_err() {
             self.tell_turned_away();
-            PasswordError::Busy
-        })
+            return Err(PasswordError::Busy);
+        }
+        answer.await.map_err(|_| PasswordError::Busy)?
     }
 
     /// Logs one line now and then for all: a flood of logins must not flood the log.
@@ -165,19 +161,10 @@ fn serve(mut hasher: Hasher, jobs: &Mutex<Receiver<Job>>) {
     loop {
         // The lock is released before the work begins.
         let next = jobs.lock().recv();
-        let Ok(Job { password, work }) = next else {
+        let Ok(job) = next else {
             return;
         };
-        match work {
-            Work::Hash(reply) if !reply.is_closed() => {
-                // The caller may have stopped waiting.
-                let _ = reply.send(hasher.hash(&password));
-            }
-            Work::Check(stored, reply) if !reply.is_closed() => {
-                let _ = reply.send(hasher.check(&password, &stored));
-            }
-            Work::Hash(_) | Work::Check(..) => tracing::debug!("nobody waits for this password"),
-        }
+        job(&mut hasher);
     }
 }
 
@@ -285,7 +272,7 @@ mod tests {
         worker.join().unwrap();
     }
 
-    /// Polls once; whether it is still waiting.
+    /// Polls once; true if it is still waiting.
     async fn still_waits<F: Future + Unpin>(future: &mut F) -> bool {
         std::future::poll_fn(|context| {
             std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending())

@@ -1,5 +1,4 @@
-//! Revocations and account changes in memory: checking whether a token is still valid must not wait
-//! for a database.
+//! Revocations and account changes in memory: the check of a token must not wait for a database.
 //!
 //! The memory is loaded at start, and gets every [`Change`] after its commit. It hears nothing
 //! else, so other processes' changes can be passed to it, too.
@@ -174,7 +173,7 @@ impl Memory {
         self.ended.retain(|_, until| *until > now);
         self.before.retain(|_, (_, until)| *until > now);
         self.changed.retain(|_, (_, until)| *until > now);
-        // A map keeps its largest capacity, perhaps a hundred times what it needs.
+        // A map keeps its largest capacity, perhaps a hundred times more than it needs.
         self.ended.shrink_to(self.ended.len() * 2);
         self.before.shrink_to(self.before.len() * 2);
         self.changed.shrink_to(self.changed.len() * 2);

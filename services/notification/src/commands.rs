@@ -18,7 +18,7 @@ pub async fn mark_read(
     id: Uuid,
 ) -> Result<Notification, NotificationError> {
     notifications
-        .db()
+        .db
         .write(move |tx| {
             Box::pin(async move {
                 let marked = store::mark_read(tx, user_id, id).await?;
@@ -37,7 +37,7 @@ pub async fn mark_all_read(
     user_id: i64,
 ) -> Result<u64, NotificationError> {
     let marked: Result<u64, StoreError> = notifications
-        .db()
+        .db
         .write(move |tx| Box::pin(store::mark_all_read(tx, user_id)))
         .await;
     Ok(marked?)

@@ -32,7 +32,7 @@ impl Handler for Reactions {
     }
 
     /// Keeps the inboxes, which are no projection: the topic forgets accounts after a week, and
-    /// only this store knows what was read. Reading the topic again notifies nobody twice.
+    /// only this store knows which were read. Reading the topic again notifies nobody twice.
     async fn reset(&self, _: &mut Tx, _: &[String]) -> Result<(), StoreError> {
         Ok(())
     }

@@ -51,7 +51,7 @@ impl Notice {
 }
 
 /// A notification in a user's inbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct Notification {
     /// The notification's id.
     pub id: Uuid,

@@ -24,9 +24,6 @@ pub mod error;
 pub mod queries;
 mod store;
 
-use std::sync::Arc;
-
-use blocks::consumer::Consumer;
 use blocks::{Route, Service};
 use service::{Definition, Opened, Place, Size};
 use sql::{Db, Migration};
@@ -48,33 +45,16 @@ pub const ROUTES: &[Route] = &[
     Route::required(&["POST"], "/api/notifications/read-all"),
 ];
 
-/// The service's state: the inboxes, and the consumer that fills them. Cheap to clone.
+/// The service's state: the inboxes. Cheap to clone.
 #[derive(Clone)]
 pub struct Notifications {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
     db: Db,
-    consumer: Consumer,
 }
 
 impl Notifications {
     /// Opens the inboxes in `db`.
     pub fn open(db: Db) -> Self {
-        let consumer = consumer::consumer(db.clone());
-        Self {
-            inner: Arc::new(Inner { db, consumer }),
-        }
-    }
-
-    /// The consumer that fills them.
-    pub fn consumer(&self) -> &Consumer {
-        &self.inner.consumer
-    }
-
-    pub(crate) fn db(&self) -> &Db {
-        &self.inner.db
+        Self { db }
     }
 }
 
@@ -101,7 +81,7 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
 pub fn service(notifications: &Notifications) -> Service {
     let router = api::router(notifications.clone());
     Service {
-        consumers: vec![notifications.consumer().clone()],
-        ..DEFINITION.over(notifications.db(), router)
+        consumers: vec![consumer::consumer(notifications.db.clone())],
+        ..DEFINITION.over(&notifications.db, router)
     }
 }

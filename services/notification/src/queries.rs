@@ -19,7 +19,7 @@ pub async fn inbox(
 ) -> Result<Listing<Notification>, NotificationError> {
     let after = page.after()?.unwrap_or(Keyset::TOP);
     let filter = Filter { user_id, unread };
-    let mut reader = notifications.db().read().await?;
+    let mut reader = notifications.db.read().await?;
     let total = store::count(&mut reader, filter, COUNTED_ROWS).await?;
     let rows = store::newest(&mut reader, filter, after, page.skip, page.rows()).await?;
     Ok(Listing::of(rows, total, page, |last| {
@@ -35,7 +35,7 @@ pub async fn unread_count(
     notifications: &Notifications,
     user_id: i64,
 ) -> Result<i64, NotificationError> {
-    let mut reader = notifications.db().read().await?;
+    let mut reader = notifications.db.read().await?;
     let unread = Filter {
         user_id,
         unread: Some(true),

@@ -40,8 +40,7 @@ pub async fn create(
 }
 
 async fn add(tx: &mut Tx, user_id: i64, fields: Fields) -> Result<Added, ProfileError> {
-    accounts::introduce(tx, user_id, "").await?;
-    if !accounts::hold_open(tx, user_id).await? {
+    if !accounts::hold_open(tx, user_id, "").await? {
         return Err(ProfileError::AccountDeleted);
     }
     let added = store::add(tx, user_id, &fields).await;

@@ -11,8 +11,6 @@ pub struct Owners;
 
 #[async_trait]
 impl Follower for Owners {
-    const NAMES: bool = false;
-
     async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
         store::remove(tx, user_id).await.map(|_| ())
     }

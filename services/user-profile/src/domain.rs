@@ -3,7 +3,8 @@
 use blocks::FieldErrors;
 use blocks::extract::Patch;
 use chrono::{DateTime, Datelike, NaiveDate, Utc};
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// The limits of a profile: Unicode characters, but bytes for preferences.
@@ -51,40 +52,62 @@ impl Default for Limits {
 }
 
 /// The fields of a profile; each may be absent.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Fields {
+#[derive(Debug, Clone, Default, Serialize, sqlx_macros::FromRow)]
+pub struct Fields<Text = Option<String>, Date = Option<NaiveDate>, Json = Option<Preferences>> {
     /// Given name.
-    pub first_name: Option<String>,
+    pub first_name: Text,
     /// Family name.
-    pub last_name: Option<String>,
+    pub last_name: Text,
     /// Date of birth.
-    pub dob: Option<NaiveDate>,
+    pub dob: Date,
     /// Street and number.
-    pub address: Option<String>,
+    pub address: Text,
     /// City.
-    pub city: Option<String>,
+    pub city: Text,
     /// State or region.
-    pub state: Option<String>,
+    pub state: Text,
     /// Postal code.
-    pub zip_code: Option<String>,
+    pub zip_code: Text,
     /// Country.
-    pub country: Option<String>,
+    pub country: Text,
     /// Phone number, as the user writes it.
-    pub phone: Option<String>,
+    pub phone: Text,
     /// About oneself.
-    pub bio: Option<String>,
-    /// Any JSON value, kept as it was sent.
-    pub preferences: Option<Box<RawValue>>,
+    pub bio: Text,
+    /// Any JSON value.
+    pub preferences: Json,
+}
+
+/// The requested changes of a profile, not yet checked: the date of birth is a text.
+pub type Request = Fields<Patch<String>, Patch<String>, Patch<Box<RawValue>>>;
+
+/// Any JSON value, kept as it was sent.
+#[derive(Debug, Clone, sqlx_macros::Type)]
+#[sqlx(transparent)]
+pub struct Preferences(String);
+
+impl From<Box<RawValue>> for Preferences {
+    fn from(json: Box<RawValue>) -> Self {
+        Self(Box::<str>::from(json).into())
+    }
+}
+
+impl Serialize for Preferences {
+    fn serialize<S: Serializer>(&self, writer: S) -> Result<S::Ok, S::Error> {
+        let json: &RawValue = serde_json::from_str(&self.0).map_err(S::Error::custom)?;
+        json.serialize(writer)
+    }
 }
 
 /// A user's profile.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, sqlx_macros::FromRow)]
 pub struct Profile {
     /// The profile's id, never used again after a deletion.
     pub id: i64,
     /// The account that it belongs to.
     pub user_id: i64,
     /// The fields.
+    #[sqlx(flatten)]
     pub fields: Fields,
     /// Counts its events: 1 when it is created.
     pub version: i64,
@@ -120,38 +143,12 @@ impl Added {
     }
 }
 
-/// The requested changes of a profile, not yet checked.
-#[derive(Debug, Default)]
-pub struct Request {
-    /// Given name.
-    pub first_name: Patch<String>,
-    /// Family name.
-    pub last_name: Patch<String>,
-    /// Date of birth, as text.
-    pub dob: Patch<String>,
-    /// Street and number.
-    pub address: Patch<String>,
-    /// City.
-    pub city: Patch<String>,
-    /// State or region.
-    pub state: Patch<String>,
-    /// Postal code.
-    pub zip_code: Patch<String>,
-    /// Country.
-    pub country: Patch<String>,
-    /// Phone number.
-    pub phone: Patch<String>,
-    /// About oneself.
-    pub bio: Patch<String>,
-    /// Any JSON value.
-    pub preferences: Patch<Box<RawValue>>,
-}
-
 /// The changes of a profile, checked against the rules.
 #[derive(Debug, Default)]
 pub struct Changes {
     texts: Request,
     dob: Patch<NaiveDate>,
+    is_empty: bool,
 }
 
 impl Changes {
@@ -176,7 +173,9 @@ impl Changes {
             ("phone", &mut request.phone, limits.phone),
             ("bio", &mut request.bio, limits.bio),
         ];
+        let mut is_empty = request.dob.is_absent() && request.preferences.is_absent();
         for (field, text, most) in texts {
+            is_empty &= text.is_absent();
             if let Patch::Set(text) = &*text
                 && text.chars().nth(most).is_some()
             {
@@ -204,58 +203,29 @@ impl Changes {
         Ok(Self {
             texts: request,
             dob,
+            is_empty,
         })
     }
 
     /// True if no field is named.
     pub fn is_empty(&self) -> bool {
-        let Request {
-            first_name,
-            last_name,
-            dob: _,
-            address,
-            city,
-            state,
-            zip_code,
-            country,
-            phone,
-            bio,
-            preferences,
-        } = &self.texts;
-        [
-            first_name, last_name, address, city, state, zip_code, country, phone, bio,
-        ]
-        .into_iter()
-        .all(Patch::is_absent)
-            && self.dob.is_absent()
-            && preferences.is_absent()
+        self.is_empty
     }
 
     /// Applies the changes to `fields`.
     pub fn apply(self, fields: &mut Fields) {
-        let Request {
-            first_name,
-            last_name,
-            dob: _,
-            address,
-            city,
-            state,
-            zip_code,
-            country,
-            phone,
-            bio,
-            preferences,
-        } = self.texts;
-        first_name.apply(&mut fields.first_name);
-        last_name.apply(&mut fields.last_name);
+        let texts = self.texts;
+        texts.first_name.apply(&mut fields.first_name);
+        texts.last_name.apply(&mut fields.last_name);
         self.dob.apply(&mut fields.dob);
-        address.apply(&mut fields.address);
-        city.apply(&mut fields.city);
-        state.apply(&mut fields.state);
-        zip_code.apply(&mut fields.zip_code);
-        country.apply(&mut fields.country);
-        phone.apply(&mut fields.phone);
-        bio.apply(&mut fields.bio);
+        texts.address.apply(&mut fields.address);
+        texts.city.apply(&mut fields.city);
+        texts.state.apply(&mut fields.state);
+        texts.zip_code.apply(&mut fields.zip_code);
+        texts.country.apply(&mut fields.country);
+        texts.phone.apply(&mut fields.phone);
+        texts.bio.apply(&mut fields.bio);
+        let preferences = texts.preferences.map(Preferences::from);
         preferences.apply(&mut fields.preferences);
     }
 }

@@ -25,14 +25,11 @@ pub mod error;
 pub mod queries;
 pub mod store;
 
-use std::sync::Arc;
-
 use blocks::{Route, Service};
 use chrono::NaiveDate;
-use events::{Topic, topic};
+use events::topic;
 use service::{Definition, Opened, Place};
-use sql::accounts::Accounts;
-use sql::{Db, Migration, SqlConsumer};
+use sql::{Db, Migration, accounts};
 
 use crate::consumer::Owners;
 use crate::domain::Limits;
@@ -51,8 +48,6 @@ pub const ROUTES: &[Route] = &[
     Route::required(&["GET", "POST", "PUT", "DELETE"], "/api/profile"),
     Route::required(&["GET"], "/api/profile/{user_id}"),
 ];
-
-const CONSUMES: &[Topic] = &[topic::USERS];
 
 /// The service's state. Cheap to clone.
 #[derive(Clone)]
@@ -88,7 +83,7 @@ pub static DEFINITION: Definition = Definition {
     routes: ROUTES,
     topics: &[topic::PROFILES],
     publishes: &["profile.created", "profile.updated", "profile.deleted"],
-    consumes: CONSUMES,
+    consumes: &[topic::USERS],
     migrations: MIGRATIONS,
     ..Definition::new(|on| Box::pin(open(on)))
 };
@@ -101,14 +96,8 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
 
 /// The service over `profiles`.
 pub fn service(profiles: &Profiles) -> Service {
-    let accounts = SqlConsumer::new(
-        profiles.db.clone(),
-        NAME,
-        CONSUMES,
-        Arc::new(Accounts(Owners)),
-    );
     Service {
-        consumers: vec![accounts.consumer()],
+        consumers: vec![accounts::group(&profiles.db, NAME, Owners)],
         ..DEFINITION.over(&profiles.db, api::router(profiles.clone()))
     }
 }

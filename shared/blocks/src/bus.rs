@@ -13,6 +13,20 @@ use crate::error::BoxError;
 /// framing. Larger events are refused before the commit.
 pub const MAX_EVENT_BYTES: usize = 1_000_000;
 
+/// The messages before the first one that is too large, and the answer to those after them: that one is
+/// refused.
+pub fn fitting(batch: &[Message]) -> (&[Message], Result<(), BusError>) {
+    let too_large = |message: &Message| message.value.len() > MAX_EVENT_BYTES;
+    match batch.iter().position(too_large) {
+        None => (batch, Ok(())),
+        Some(index) => {
+            let bytes = batch[index].value.len();
+            let reason = format!("{bytes} bytes, at most {MAX_EVENT_BYTES} fit");
+            (&batch[..index], Err(BusError::Refused { index, reason }))
+        }
+    }
+}
+
 /// A topic as an adapter creates it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicSpec {

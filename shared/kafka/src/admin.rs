@@ -13,12 +13,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::client::{Ear, Settings, away};
+use crate::client::{Ear, Settings};
 use crate::look::Look;
 
 /// Time that the brokers may take.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Interval of checks whether a new topic exists.
+/// Pause between two checks of a new topic.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Age at which a segment is closed, in ms: a day. Only closed ones are cleaned up, so records may outlive
 /// their time by that much.
@@ -196,23 +196,23 @@ impl Admin {
         what: &'static str,
         work: impl AsyncFnOnce(&AdminClient<Ear>, &AdminOptions) -> Result<T, KafkaError>,
     ) -> Result<T, BusError> {
-        let ear = Ear::default();
+        let ear = self.settings.ear();
         let client = self
             .settings
             .client("admin")
             .create_with_context(ear.clone())
-            .map_err(|error| away(what, &self.settings.servers, &ear, error))?;
+            .map_err(|error| ear.away(what, error))?;
         let options = AdminOptions::new()
             .request_timeout(Some(PATIENCE))
             .operation_timeout(Some(PATIENCE));
         let done = work(&client, &options).await;
         // Ending it waits for its thread.
         self.tasks.spawn_blocking(move || drop(client));
-        done.map_err(|error| away(what, &self.settings.servers, &ear, error))
+        done.map_err(|error| ear.away(what, error))
     }
 
     fn away(&self, what: impl Into<String>, error: KafkaError) -> BusError {
-        away(what, &self.settings.servers, &Ear::default(), error)
+        self.settings.ear().away(what, error)
     }
 }
 

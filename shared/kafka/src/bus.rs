@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use blocks::bus::{
-    BusError, EventBus, MAX_EVENT_BYTES, Positions, Record, Subscription, TopicSpec, Watermarks,
+    BusError, EventBus, Positions, Record, Subscription, TopicSpec, Watermarks, fitting,
 };
 use events::Message;
 use tokio_util::sync::CancellationToken;
@@ -136,10 +136,7 @@ impl EventBus for KafkaBus {
     }
 
     async fn publish(&self, batch: &[Message]) -> Result<(), BusError> {
-        let too_large = batch
-            .iter()
-            .position(|message| message.value.len() > MAX_EVENT_BYTES);
-        let fits = &batch[..too_large.unwrap_or(batch.len())];
+        let (fits, rest) = fitting(batch);
         if !fits.is_empty() {
             self.know_topics(fits).await?;
             match self.0.producer.publish(fits).await {
@@ -153,16 +150,7 @@ impl EventBus for KafkaBus {
                 Err(Failure::Away(error)) => return Err(self.explain(fits, error).await),
             }
         }
-        match too_large {
-            None => Ok(()),
-            Some(index) => Err(BusError::Refused {
-                index,
-                reason: format!(
-                    "{} bytes, at most {MAX_EVENT_BYTES} fit",
-                    batch[index].value.len()
-                ),
-            }),
-        }
+        rest
     }
 
     async fn subscribe(
@@ -178,11 +166,9 @@ impl EventBus for KafkaBus {
         let stop = CancellationToken::new();
         let poller = Poller {
             holdings: Arc::clone(&holdings),
-            config: self.0.settings.member(group),
-            servers: self.0.settings.servers.clone(),
+            settings: self.0.settings.clone(),
             group: group.to_owned(),
             topics: topics.to_vec(),
-            hold: self.0.settings.hold,
             stop: stop.clone(),
             tasks: self.0.tasks.clone(),
         };

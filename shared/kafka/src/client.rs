@@ -6,6 +6,7 @@ use std::time::Duration;
 use blocks::bus::BusError;
 use parking_lot::Mutex;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
@@ -56,6 +57,14 @@ impl Settings {
         }
     }
 
+    /// Hears what one client reports.
+    pub(crate) fn ear(&self) -> Ear {
+        Ear {
+            servers: self.servers.clone(),
+            last: Arc::default(),
+        }
+    }
+
     /// The configuration of every client. `role` is its name in the broker's logs.
     pub(crate) fn client(&self, role: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -98,18 +107,27 @@ impl Settings {
     }
 }
 
-/// Collects what a client logs, and its errors.
-#[derive(Debug, Clone, Default)]
+/// Collects what a client logs, and its last error, in the library's words.
+#[derive(Debug, Clone)]
 pub(crate) struct Ear {
+    servers: String,
     last: Arc<Mutex<Option<String>>>,
 }
 
 impl Ear {
-    /// The last error, in the library's words.
-    pub(crate) fn last(&self) -> Option<String> {
-        self.last.lock().clone()
+    /// `source` of an attempt to do `what`, for the caller.
+    pub(crate) fn away(&self, what: impl Into<String>, source: KafkaError) -> BusError {
+        let hint = self.last.lock().as_ref().map(|last| format!(", {last}"));
+        BusError::Unavailable(Box::new(Away {
+            what: what.into(),
+            servers: self.servers.clone(),
+            hint: hint.unwrap_or_default(),
+            source,
+        }))
     }
 }
+
+impl ConsumerContext for Ear {}
 
 impl ClientContext for Ear {
     /// The library repeats itself every second while a broker is away. The code that could not go on logs
@@ -131,36 +149,13 @@ impl ClientContext for Ear {
 
 /// The reason why the brokers could not be asked.
 #[derive(Debug, thiserror::Error)]
-#[error("could not {what} at {servers} (KAFKA_BOOTSTRAP_SERVERS){}", Hint(.hint))]
-pub(crate) struct Away {
+#[error("could not {what} at {servers} (KAFKA_BOOTSTRAP_SERVERS){hint}")]
+struct Away {
     what: String,
     servers: String,
-    hint: Option<String>,
+    hint: String,
     #[source]
     source: KafkaError,
-}
-
-struct Hint<'a>(&'a Option<String>);
-
-impl std::fmt::Display for Hint<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.as_ref().map_or(Ok(()), |hint| write!(f, ", {hint}"))
-    }
-}
-
-/// `error` of an attempt to do `what`, for the caller.
-pub(crate) fn away(
-    what: impl Into<String>,
-    servers: &str,
-    ear: &Ear,
-    source: KafkaError,
-) -> BusError {
-    BusError::Unavailable(Box::new(Away {
-        what: what.into(),
-        servers: servers.to_owned(),
-        hint: ear.last(),
-        source,
-    }))
 }
 
 #[cfg(test)]

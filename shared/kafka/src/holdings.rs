@@ -1,4 +1,4 @@
-//! What a member has of its group: partitions, where each starts, records that were fetched, and those
+//! A member's share of its group: partitions, the start of each, records that were fetched, and those
 //! that are in the caller's hands. No Kafka in here: the [`crate::poller`] fills it, the
 //! [`crate::member`] empties it.
 //!
@@ -67,7 +67,7 @@ struct Stand {
     start: Start,
 }
 
-/// What a look at the holdings gives the caller.
+/// The caller's next step.
 pub(crate) enum Found {
     Records(Vec<Record>),
     Failure(BusError),
@@ -81,7 +81,7 @@ pub(crate) enum Found {
 /// Partitions without a start, by topic.
 pub(crate) type Starts = BTreeMap<String, Vec<(i32, Run)>>;
 
-/// What the poller should change.
+/// Changes for the poller.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Are read and should not be.
@@ -95,15 +95,15 @@ pub(crate) struct Plan {
 impl Holdings {
     // The caller's side.
 
-    /// The caller is done with what it was given.
+    /// The caller is done with its records.
     pub(crate) fn done(&self) {
         let mut state = self.state.lock();
         state.in_hand.clear();
         self.call_poller(&mut state);
     }
 
-    /// Up to `max` records, or what has to be done first. Of all that wait the oldest come first, as far as
-    /// the order of each partition allows: what happened in turn is seen in turn, more or less.
+    /// Up to `max` records, or the step that comes first. Of all that wait the oldest come first, as far as
+    /// the order of each partition allows: events are seen roughly in the order of their times.
     pub(crate) fn take(&self, max: usize) -> Found {
         let mut state = self.state.lock();
         if let Some(failure) = state.failure.take() {
@@ -199,8 +199,8 @@ impl Holdings {
         self.news.notify_one();
     }
 
-    /// Takes away `partitions` and what was fetched of them: nothing more of them is handed out. What the
-    /// caller has in hand is asked for by [`Holdings::is_done_with`].
+    /// Takes away `partitions` and their fetched records: nothing more of them is handed out. The caller may
+    /// still have some in hand: see [`Holdings::is_done_with`].
     pub(crate) fn revoke(&self, partitions: &[TopicPartition]) {
         let mut state = self.state.lock();
         for partition in partitions {
@@ -212,8 +212,8 @@ impl Holdings {
         }
     }
 
-    /// Whether the caller has nothing of `partitions` in hand. If it has, the poller is woken when it
-    /// is done.
+    /// True if the caller has nothing of `partitions` in hand. Otherwise the poller is woken when it is
+    /// done.
     pub(crate) fn is_done_with(&self, partitions: &[TopicPartition]) -> bool {
         let mut state = self.state.lock();
         let in_hand = partitions
@@ -245,8 +245,7 @@ impl Holdings {
         self.news.notify_one();
     }
 
-    /// Takes up what was fetched in the runs that `reading` names; what belongs to another run is
-    /// dropped.
+    /// Takes up records that were fetched in the runs that `reading` names, and drops those of others.
     pub(crate) fn fetched(&self, records: Vec<Record>, reading: &BTreeMap<TopicPartition, Run>) {
         let mut state = self.state.lock();
         for record in records {
@@ -266,7 +265,7 @@ impl Holdings {
         self.news.notify_one();
     }
 
-    /// Whether more may be fetched. If not, the poller is woken when the caller took some.
+    /// True if more may be fetched. Otherwise the poller is woken when the caller took some.
     pub(crate) fn has_room(&self) -> bool {
         let mut state = self.state.lock();
         let has_room = state.has_room();
@@ -274,7 +273,7 @@ impl Holdings {
         has_room
     }
 
-    /// What should change for somebody who reads `reading`.
+    /// Changes for a client that reads `reading`.
     pub(crate) fn plan(&self, reading: &BTreeMap<TopicPartition, Run>) -> Plan {
         let mut state = self.state.lock();
         let mut plan = Plan {
@@ -335,7 +334,7 @@ impl State {
     }
 }
 
-/// When the first of them happened; what happened at the same time goes by its key.
+/// The time of the first record, and its key for records of the same time.
 fn head(records: &VecDeque<Record>) -> Option<(DateTime<Utc>, Option<&str>)> {
     let first = records.front()?;
     Some((first.time, first.key.as_deref()))

@@ -14,36 +14,22 @@
 //! Without the feature `client` this crate is empty: librdkafka costs minutes of compiling, and the
 //! embedded server needs none of it. This is the one crate that names `rdkafka`.
 
+#![cfg(feature = "client")]
 #![warn(missing_docs)]
 
-#[cfg(feature = "client")]
 mod admin;
-#[cfg(feature = "client")]
 mod bus;
-#[cfg(feature = "client")]
 mod check;
-#[cfg(feature = "client")]
 mod client;
-#[cfg(feature = "client")]
 mod holdings;
-#[cfg(feature = "client")]
 mod look;
-#[cfg(feature = "client")]
 mod member;
-#[cfg(feature = "client")]
 mod poller;
-#[cfg(feature = "client")]
 mod producer;
-#[cfg(feature = "client")]
 mod reader;
-#[cfg(feature = "client")]
 mod rebalance;
-#[cfg(feature = "client")]
 mod records;
 
-#[cfg(feature = "client")]
 pub use bus::KafkaBus;
-#[cfg(feature = "client")]
 pub use check::KafkaCheck;
-#[cfg(feature = "client")]
 pub use client::Settings;

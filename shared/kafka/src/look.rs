@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use blocks::bus::{BusError, Watermarks};
 use parking_lot::Mutex;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::task::TaskTracker;
 
-use crate::client::{Ear, Settings, away};
+use crate::client::{Ear, Settings};
 
 /// Time that a question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,12 +31,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(crate) struct Look(Arc<Inner>);
 
-type Client = BaseConsumer<Listener>;
+type Client = BaseConsumer<Ear>;
 
 struct Inner {
     settings: Settings,
     current: Mutex<Current>,
-    servers: String,
     ear: Ear,
     tasks: TaskTracker,
     /// Topics that were seen, with their partitions: neither changes while one exists.
@@ -50,20 +49,6 @@ struct Current {
     well_at: Instant,
 }
 
-struct Listener(Ear);
-
-impl ClientContext for Listener {
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, text: &str) {
-        self.0.log(level, facility, text);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(error, reason);
-    }
-}
-
-impl ConsumerContext for Listener {}
-
 /// A topic as the brokers see it now.
 pub(crate) struct Seen {
     pub(crate) partitions: u16,
@@ -73,13 +58,12 @@ pub(crate) struct Seen {
 
 impl Look {
     pub(crate) fn new(settings: &Settings, tasks: TaskTracker) -> Result<Self, BusError> {
-        let ear = Ear::default();
-        let current = Current::new(settings, &ear)
-            .map_err(|error| away("make a client", &settings.servers, &ear, error))?;
+        let ear = settings.ear();
+        let current =
+            Current::new(settings, &ear).map_err(|error| ear.away("make a client", error))?;
         Ok(Self(Arc::new(Inner {
             settings: settings.clone(),
             current: Mutex::new(current),
-            servers: settings.servers.clone(),
             ear,
             tasks,
             known: Mutex::default(),
@@ -178,8 +162,8 @@ impl Look {
         }
     }
 
-    /// Runs a question on a thread that may wait. First takes what the client has to report, which would
-    /// pile up.
+    /// Runs a question on a thread that may wait. First takes the client's reports, which would pile
+    /// up.
     async fn ask<T: Send + 'static>(
         &self,
         what: &'static str,
@@ -200,7 +184,7 @@ impl Look {
             answer
         });
         match answer.await {
-            Ok(answer) => answer.map_err(|error| away(what, &self.0.servers, &self.0.ear, error)),
+            Ok(answer) => answer.map_err(|error| self.0.ear.away(what, error)),
             Err(cut_off) => Err(BusError::Unavailable(cut_off.into())),
         }
     }
@@ -226,9 +210,7 @@ impl Inner {
 
 impl Current {
     fn new(settings: &Settings, ear: &Ear) -> KafkaResult<Self> {
-        let client = settings
-            .client("look")
-            .create_with_context(Listener(ear.clone()))?;
+        let client = settings.client("look").create_with_context(ear.clone())?;
         Ok(Self {
             client: Arc::new(client),
             well_at: Instant::now(),

@@ -1,4 +1,4 @@
-//! Polls a member's client, whatever its caller does.
+//! Polls a member's client, even while its caller is busy.
 //!
 //! A caller may be busy for long: its store is away, or slow. Meanwhile the member has to answer its
 //! group, so the client is polled all the time, and fetching pauses when there is no more room.
@@ -13,13 +13,13 @@ use futures::{FutureExt, StreamExt};
 use rdkafka::consumer::{Consumer, MessageStream, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::client::{Ear, away};
+use crate::client::{Ear, Settings};
 use crate::holdings::{Holdings, Run, Start};
 use crate::rebalance::{Change, Rebalances};
 use crate::records::record;
@@ -29,7 +29,7 @@ const GULP: usize = 500;
 /// Time that a full buffer just waits for its caller. A longer wait pauses fetching, which throws away the
 /// records that the library holds ready.
 const FULL_FOR: Duration = Duration::from_secs(1);
-/// Interval of checks whether the group stopped waiting for a revoked partition.
+/// Pause between two checks of a revoked partition: the group may have stopped waiting for it.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Longest pause when nothing is due.
 const SELDOM: Duration = Duration::from_mins(1);
@@ -39,12 +39,9 @@ const AFTER_A_LOSS: Duration = Duration::from_secs(1);
 /// The task beside a member that polls its client.
 pub(crate) struct Poller {
     pub(crate) holdings: Arc<Holdings>,
-    pub(crate) config: ClientConfig,
-    pub(crate) servers: String,
+    pub(crate) settings: Settings,
     pub(crate) group: String,
     pub(crate) topics: Vec<String>,
-    /// See [`crate::Settings::hold`].
-    pub(crate) hold: Duration,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -53,10 +50,10 @@ impl Poller {
     /// Polls until it is stopped, then leaves the group.
     pub(crate) async fn run(self) {
         while !self.stop.is_cancelled() {
-            let ear = Ear::default();
+            let ear = self.settings.ear();
             if let Err(error) = self.session(&ear).await {
                 let what = format!("stay in the consumer group {}", self.group);
-                self.holdings.lost(away(what, &self.servers, &ear, error));
+                self.holdings.lost(ear.away(what, error));
                 tokio::select! {
                     () = self.stop.cancelled() => {}
                     () = tokio::time::sleep(AFTER_A_LOSS) => {}
@@ -74,7 +71,10 @@ impl Poller {
             is_closing: AtomicBool::new(false),
             without_broker: AtomicU32::new(0),
         };
-        let client: StreamConsumer<Rebalances> = self.config.create_with_context(rebalances)?;
+        let client: StreamConsumer<Rebalances> = self
+            .settings
+            .member(&self.group)
+            .create_with_context(rebalances)?;
         let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
         client.subscribe(&topics)?;
         let mut session = Session {
@@ -185,7 +185,7 @@ impl Session<'_> {
             ) => tracing::debug!(group = self.poller.group, %error, "the client goes on by itself"),
             error => {
                 let what = format!("read as a member of {}", self.poller.group);
-                holdings.failed(away(what, &self.poller.servers, self.ear, error));
+                holdings.failed(self.ear.away(what, error));
             }
         }
         Ok(())
@@ -214,7 +214,7 @@ impl Session<'_> {
         };
         if self.poller.holdings.is_done_with(partitions)
             || self.client.assignment_lost()
-            || since.elapsed() > self.poller.hold
+            || since.elapsed() > self.poller.settings.hold
         {
             return self.let_go();
         }
@@ -259,13 +259,14 @@ impl Session<'_> {
             self.client.resume(&list(self.reading.keys().cloned()))?;
             self.is_paused = false;
         }
-        if !plan.commits.is_empty() {
-            self.commit(plan.commits);
-        }
+        self.commit(plan.commits);
         Ok(())
     }
 
     fn commit(&self, next: BTreeMap<TopicPartition, i64>) {
+        if next.is_empty() {
+            return;
+        }
         let mut offsets = TopicPartitionList::with_capacity(next.len());
         let added = next.into_iter().try_for_each(|(partition, at)| {
             offsets.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(at))
@@ -318,10 +319,7 @@ impl Session<'_> {
                 self.let_go()?;
             }
         }
-        let plan = self.poller.holdings.plan(&self.reading);
-        if !plan.commits.is_empty() {
-            self.commit(plan.commits);
-        }
+        self.commit(self.poller.holdings.plan(&self.reading).commits);
         Ok(())
     }
 }

@@ -11,17 +11,17 @@ use std::time::Duration;
 use blocks::bus::BusError;
 use events::Message;
 use parking_lot::Mutex;
+use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{
     BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
 };
-use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use crate::client::{Ear, Settings, away};
+use crate::client::{Ear, Settings};
 use crate::records;
 
 /// Time by which the library may exceed its own timeout.
@@ -31,12 +31,11 @@ const FULL: Duration = Duration::from_millis(5);
 /// A broker takes batches of 1 MiB and their frame by default.
 const MAX_BATCH_BYTES: &str = "1048588";
 
-type Client = ThreadedProducer<Deliveries>;
+type Client = ThreadedProducer<Ear>;
 
 /// Publishes batches, in order.
 pub(crate) struct Producer {
     config: ClientConfig,
-    servers: String,
     patience: Duration,
     ear: Ear,
     tasks: TaskTracker,
@@ -75,9 +74,8 @@ impl Producer {
             );
         Self {
             config,
-            servers: settings.servers.clone(),
             patience: settings.patience,
-            ear: Ear::default(),
+            ear: settings.ear(),
             tasks,
             current: Mutex::default(),
         }
@@ -139,13 +137,10 @@ impl Producer {
         if let Some(client) = &*current {
             return Ok(Arc::clone(client));
         }
-        let deliveries = Deliveries(self.ear.clone());
         let client: Client = self
             .config
-            .create_with_context(deliveries)
-            .map_err(|error| {
-                Failure::Away(away("make a producer", &self.servers, &self.ear, error))
-            })?;
+            .create_with_context(self.ear.clone())
+            .map_err(|error| Failure::Away(self.ear.away("make a producer", error)))?;
         Ok(Arc::clone(current.insert(Arc::new(client))))
     }
 
@@ -167,7 +162,7 @@ impl Producer {
 
     fn away(&self, code: Code) -> Failure {
         let error = KafkaError::MessageProduction(code);
-        Failure::Away(away("publish", &self.servers, &self.ear, error))
+        Failure::Away(self.ear.away("publish", error))
     }
 
     /// Ends the producer, if there is one. Every publish was answered before.
@@ -265,7 +260,7 @@ impl Batch {
         if state.left == 0
             && let Some(settled) = state.settled.take()
         {
-            // Whoever waited may have left.
+            // The caller may have left.
             let _ = settled.send(());
         }
     }
@@ -276,33 +271,19 @@ impl Batch {
 }
 
 /// Travels with a message and comes back with its outcome.
-struct Receipt {
+pub(crate) struct Receipt {
     index: usize,
     batch: Arc<Batch>,
 }
 
-/// Takes the library's answers.
-struct Deliveries(Ear);
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, text: &str) {
-        self.0.log(level, facility, text);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
+impl ProducerContext for Ear {
     type DeliveryOpaque = Box<Receipt>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, receipt: Box<Receipt>) {
-        let failed = result.as_ref().err().map(|(error, _)| {
-            error
-                .rdkafka_error_code()
-                .unwrap_or(rdkafka::error::RDKafkaErrorCode::Fail)
-        });
+        let failed = result
+            .as_ref()
+            .err()
+            .map(|(error, _)| error.rdkafka_error_code().unwrap_or(Code::Fail));
         receipt.batch.settle(receipt.index, failed);
     }
 }

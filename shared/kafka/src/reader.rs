@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio_util::task::TaskTracker;
 
-use crate::client::{Ear, Settings, away};
+use crate::client::{Ear, Settings};
 use crate::records::record;
 
 /// Time that existing records may take to come.
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(crate) struct Reader {
     config: ClientConfig,
-    servers: String,
+    ear: Ear,
     tasks: TaskTracker,
     open: Arc<Mutex<Option<Open>>>,
 }
@@ -45,7 +45,7 @@ impl Reader {
             .set("queued.max.messages.kbytes", "4096");
         Self {
             config,
-            servers: settings.servers.clone(),
+            ear: settings.ear(),
             tasks,
             open: Arc::default(),
         }
@@ -83,7 +83,7 @@ impl Reader {
             page
         });
         match page.await {
-            Ok(page) => page.map_err(|error| away("read", &self.servers, &Ear::default(), error)),
+            Ok(page) => page.map_err(|error| self.ear.away("read", error)),
             Err(cut_off) => Err(BusError::Unavailable(cut_off.into())),
         }
     }

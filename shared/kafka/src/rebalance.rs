@@ -134,6 +134,7 @@ mod tests {
     use rdkafka::statistics::Broker;
 
     use super::*;
+    use crate::client::Settings;
 
     fn statistics(sources: &[&str]) -> Statistics {
         let brokers = sources.iter().map(|source| {
@@ -153,7 +154,7 @@ mod tests {
     fn a_client_that_knows_no_broker_twice_in_a_row_is_blind_and_says_so_once() {
         let (changes, mut told) = mpsc::unbounded_channel();
         let rebalances = Rebalances {
-            ear: Ear::default(),
+            ear: Settings::new("kafka:9092").ear(),
             changes,
             is_closing: AtomicBool::new(false),
             without_broker: AtomicU32::new(0),

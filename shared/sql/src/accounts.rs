@@ -10,22 +10,26 @@
 //! );
 //! ```
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use blocks::consumer::HandlerError;
-use events::Envelope;
+use blocks::consumer::{Consumer, HandlerError};
 use events::users::AccountChange;
+use events::{Envelope, topic};
 use sqlx::AssertSqlSafe;
 
-use crate::consumer::Handler;
+use crate::consumer::{Handler, SqlConsumer};
+use crate::db::Db;
 use crate::error::StoreError;
+use crate::idempotency;
 use crate::tx::Tx;
-use crate::{idempotency, on};
+use crate::{execute, fetch_optional, rows_affected};
 
 /// A service's reaction to changes of accounts.
 #[async_trait]
 pub trait Follower: Send + Sync + 'static {
     /// True if names are kept: for services that show them.
-    const NAMES: bool;
+    const NAMES: bool = false;
 
     /// Follows the change of a known name, in the write that takes it over.
     ///
@@ -46,10 +50,16 @@ pub trait Follower: Send + Sync + 'static {
 /// The handler of a group that follows `user.events`.
 pub struct Accounts<F>(pub F);
 
+/// The group of `db` in which `follower` reacts.
+pub fn group(db: &Db, name: &'static str, follower: impl Follower) -> Consumer {
+    let handler = Arc::new(Accounts(follower));
+    SqlConsumer::new(db.clone(), name, &[topic::USERS], handler).consumer()
+}
+
 #[async_trait]
 impl<F: Follower> Handler for Accounts<F> {
     async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
-        // Who keeps no names is not held up by an event of one that can't be read.
+        // A service without names is not held up by an event whose name can't be read.
         let change = if F::NAMES {
             AccountChange::of(event)?
         } else {
@@ -74,10 +84,10 @@ impl<F: Follower> Handler for Accounts<F> {
     /// Takes the names from the log anew. Known ones stay until the log changes them, since it forgets
     /// after a week; closed accounts stay closed.
     async fn reset(&self, tx: &mut Tx, _: &[String]) -> Result<(), StoreError> {
-        on!(tx, conn => sqlx::query("update accounts set version = 0 where closed_at is null")
-            .execute(&mut *conn)
-            .await
-            .map(|_| ()))
+        execute!(
+            tx,
+            "update accounts set version = 0 where closed_at is null"
+        )
     }
 }
 
@@ -87,29 +97,22 @@ impl<F: Follower> Handler for Accounts<F> {
 /// When the store failed.
 pub async fn introduce(tx: &mut Tx, user_id: i64, username: &str) -> Result<(), StoreError> {
     // Nothing on a conflict: two writes that share the row would wait for each other to change it.
-    on!(tx, conn => sqlx::query(
+    execute!(tx,
         "insert into accounts (user_id, username, version) values ($1, $2, 0)
-         on conflict (user_id) do nothing",
-    )
-    .bind(user_id)
-    .bind(username)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))
+         on conflict (user_id) do nothing" => user_id, username)
 }
 
-/// Keeps a known account from being closed until the end of the write; false when it is closed or unknown.
+/// Makes an account known, and keeps it from being closed until the end of the write; false when it is
+/// closed.
 ///
 /// # Errors
 /// When the store failed.
-pub async fn hold_open(tx: &mut Tx, user_id: i64) -> Result<bool, StoreError> {
+pub async fn hold_open(tx: &mut Tx, user_id: i64, username: &str) -> Result<bool, StoreError> {
+    introduce(tx, user_id, username).await?;
     let lock = tx.dialect().for_share();
     let statement =
         format!("select 1 from accounts where user_id = $1 and closed_at is null{lock}");
-    let open: Option<i32> = on!(tx, conn => sqlx::query_scalar(AssertSqlSafe(statement))
-        .bind(user_id)
-        .fetch_optional(&mut *conn)
-        .await)?;
+    let open: Option<i32> = fetch_optional!(tx, scalar AssertSqlSafe(statement) => user_id)?;
     Ok(open.is_some())
 }
 
@@ -121,41 +124,24 @@ async fn rename(
     username: &str,
     version: i64,
 ) -> Result<bool, StoreError> {
-    let before: Option<String> = on!(tx, conn => sqlx::query_scalar(
-        "select username from accounts where user_id = $1",
-    )
-    .bind(user_id)
-    .fetch_optional(&mut *conn)
-    .await)?;
-    let taken = on!(tx, conn => sqlx::query(
+    let before: Option<String> = fetch_optional!(tx, scalar
+        "select username from accounts where user_id = $1" => user_id)?;
+    let taken = rows_affected!(tx,
         "insert into accounts (user_id, username, version) values ($1, $2, $3)
          on conflict (user_id) do update set
             username = excluded.username, version = excluded.version
-         where accounts.version < excluded.version and accounts.closed_at is null",
-    )
-    .bind(user_id)
-    .bind(username)
-    .bind(version)
-    .execute(&mut *conn)
-    .await
-    .map(|done| done.rows_affected()))?;
+         where accounts.version < excluded.version and accounts.closed_at is null"
+        => user_id, username, version)?;
     Ok(taken == 1 && before.is_some_and(|before| before != username))
 }
 
 /// Closes an account: its name and its keys are forgotten.
 async fn close(tx: &mut Tx, user_id: i64, version: i64) -> Result<(), StoreError> {
     let now = tx.now();
-    on!(tx, conn => sqlx::query(
+    execute!(tx,
         "insert into accounts (user_id, username, version, closed_at) values ($1, '', $2, $3)
          on conflict (user_id) do update set
             username = '', version = excluded.version, closed_at = excluded.closed_at
-         where accounts.closed_at is null",
-    )
-    .bind(user_id)
-    .bind(version)
-    .bind(now)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))?;
+         where accounts.closed_at is null" => user_id, version, now)?;
     idempotency::forget(tx, user_id).await
 }

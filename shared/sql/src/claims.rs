@@ -1,18 +1,20 @@
 //! Calls to the outside (mail, SMS, webhooks), which no transaction can undo.
 //!
 //! A write claims the call, the call is made, and a second write settles its outcome. A crash in between
-//! leaves the claim: nobody can tell whether the call was made, so it is not made again. A sweep shows it
-//! as uncertain, and whoever finds out settles it. All attempts have the same key: give it to the provider
+//! leaves the claim: the call may have been made, so it is not made again. A sweep shows it as
+//! uncertain, and an operator who finds out settles it. All attempts have the same key: give it to the provider
 //! (Message-ID, idempotency key), which then drops a second one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::db::Reader;
 use crate::error::StoreError;
-use crate::on;
 use crate::tx::Tx;
+use crate::{execute, fetch_all, fetch_optional, rows_affected};
 
-/// Time for which a call's outcome is remembered.
+/// Time for which a call's outcome is remembered at least. It is longer while an event is parked that may
+/// have caused the call: a replay must not make it again. A group that is reset after this time, over a
+/// topic that keeps its records for longer, makes its calls again.
 pub const KEPT: TimeDelta = TimeDelta::days(30);
 /// Number of settled claims that a sweep removes at most, so that nobody waits long for it.
 const REMOVED_AT_ONCE: i64 = 500;
@@ -46,21 +48,16 @@ pub enum Outcome {
 /// When the store failed.
 pub async fn claim(tx: &mut Tx, key: &str) -> Result<Option<Claim>, StoreError> {
     let now = tx.now();
-    on!(tx, conn => sqlx::query_as(
+    fetch_optional!(tx,
         "insert into claims (key, state, attempt, claimed_at) values ($1, 'claimed', 1, $2)
          on conflict (key) do update set
             state = 'claimed', attempt = claims.attempt + 1, claimed_at = excluded.claimed_at
          where claims.state = 'retry' and claims.retry_at <= excluded.claimed_at
-         returning key, attempt",
-    )
-    .bind(key)
-    .bind(now)
-    .fetch_optional(&mut *conn)
-    .await)
+         returning key, attempt" => key, now)
 }
 
 /// Stores the outcome of the call of `claim`; false when it is known already. An uncertain one may be
-/// settled late, by its answer or by whoever found out.
+/// settled late, by its answer or by an operator.
 ///
 /// # Errors
 /// When the store failed.
@@ -71,18 +68,11 @@ pub async fn settle(tx: &mut Tx, claim: &Claim, outcome: &Outcome) -> Result<boo
         Outcome::Failed(error) => ("failed", None, Some(error)),
         Outcome::Uncertain(error) => ("uncertain", None, Some(error)),
     };
-    on!(tx, conn => sqlx::query(
+    let settled = rows_affected!(tx,
         "update claims set state = $3, retry_at = $4, error = $5
-         where key = $1 and attempt = $2 and state in ('claimed', 'uncertain')",
-    )
-    .bind(&claim.key)
-    .bind(claim.attempt)
-    .bind(state)
-    .bind(retry_at)
-    .bind(error)
-    .execute(&mut *conn)
-    .await
-    .map(|done| done.rows_affected() == 1))
+         where key = $1 and attempt = $2 and state in ('claimed', 'uncertain')"
+        => &claim.key, claim.attempt, state, retry_at, error)?;
+    Ok(settled == 1)
 }
 
 /// Makes claims uncertain that are older than the longest call, `longest`, and answers how many. Removes
@@ -92,23 +82,14 @@ pub async fn settle(tx: &mut Tx, claim: &Claim, outcome: &Outcome) -> Result<boo
 /// When the store failed.
 pub async fn sweep(tx: &mut Tx, longest: TimeDelta) -> Result<u64, StoreError> {
     let now = tx.now();
-    on!(tx, conn => sqlx::query(
+    execute!(tx,
         "delete from claims where key in (
-            select key from claims where state in ('done', 'failed') and claimed_at <= $1 limit $2)",
-    )
-    .bind(now - KEPT)
-    .bind(REMOVED_AT_ONCE)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))?;
-    on!(tx, conn => sqlx::query(
+            select key from claims where state in ('done', 'failed') and claimed_at <= $1
+            and not exists (select 1 from parked_keys where since <= claimed_at) limit $2)"
+        => now - KEPT, REMOVED_AT_ONCE)?;
+    rows_affected!(tx,
         "update claims set state = 'uncertain', error = 'whoever made the call did not say how it went'
-         where state = 'claimed' and claimed_at <= $1",
-    )
-    .bind(now - longest)
-    .execute(&mut *conn)
-    .await
-    .map(|done| done.rows_affected()))
+         where state = 'claimed' and claimed_at <= $1" => now - longest)
 }
 
 /// Up to `limit` calls that may have been made, the oldest first.
@@ -116,11 +97,7 @@ pub async fn sweep(tx: &mut Tx, longest: TimeDelta) -> Result<u64, StoreError> {
 /// # Errors
 /// When the store failed.
 pub async fn uncertain(reader: &mut Reader, limit: i64) -> Result<Vec<Claim>, StoreError> {
-    on!(reader, conn => sqlx::query_as(
+    fetch_all!(reader,
         "select key, attempt from claims where state = 'uncertain'
-         order by claimed_at, key limit $1",
-    )
-    .bind(limit)
-    .fetch_all(&mut *conn)
-    .await)
+         order by claimed_at, key limit $1" => limit)
 }

@@ -23,6 +23,7 @@ use tracing::Instrument;
 use crate::conn::SqliteConn;
 use crate::dialect::Dialect;
 use crate::error::StoreError;
+use crate::execute;
 use crate::faults::{FaultPoint, Faults};
 use crate::migrate::{self, Migration};
 use crate::tx::{Conn, Engine, Tx};
@@ -46,7 +47,7 @@ pub enum Durability {
     #[default]
     Full,
     /// It survives the death of the process (`synchronous=NORMAL`). After a power cut the file is
-    /// intact, but the last commits may be missing: right for what can be rebuilt from the log.
+    /// intact, but the last commits may be missing: right for data that the log can rebuild.
     Process,
 }
 
@@ -89,11 +90,26 @@ pub struct Db {
 
 struct Inner {
     engine: Pools,
-    settings: Arc<Settings>,
-    hand_over: HandOver,
+    shared: Arc<Shared>,
     committed: Mutex<Option<mpsc::Receiver<Vec<Pending>>>>,
-    tracker: TaskTracker,
-    faults: Arc<Mutex<Option<Arc<dyn Faults>>>>,
+}
+
+/// State of a database that its writes need, too.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) hand_over: HandOver,
+    pub(crate) tracker: TaskTracker,
+    faults: Mutex<Option<Arc<dyn Faults>>>,
+}
+
+impl Shared {
+    /// Fails where a test wants a write to fail.
+    pub(crate) fn fault(&self, point: FaultPoint) -> Result<(), StoreError> {
+        match &*self.faults.lock() {
+            Some(faults) if faults.fails(point) => Err(StoreError::away("injected fault")),
+            _ => Ok(()),
+        }
+    }
 }
 
 enum Pools {
@@ -170,14 +186,11 @@ impl Db {
                     .read_only(true)
                     .busy_timeout(BUSY_TIMEOUT),
             );
-        Ok(Self::assemble(
-            settings,
-            |settings, hand_over, tracker, faults| Pools::Sqlite {
-                writer: writer::start(options, connection, settings, hand_over, tracker, faults),
-                readers,
-                path: path.to_owned(),
-            },
-        ))
+        Ok(Self::assemble(settings, |shared| Pools::Sqlite {
+            writer: Writer::start(options, connection, shared),
+            readers,
+            path: path.to_owned(),
+        }))
     }
 
     /// Checks that `url` can name a PostgreSQL server, without connecting.
@@ -217,43 +230,29 @@ impl Db {
             .max_connections(POSTGRES_CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy_with(options);
-        Ok(Self::assemble(settings, |_, _, _, _| Pools::Postgres(pool)))
+        Ok(Self::assemble(settings, |_| Pools::Postgres(pool)))
     }
 
-    fn assemble(
-        settings: Settings,
-        engine: impl FnOnce(
-            Arc<Settings>,
-            HandOver,
-            &TaskTracker,
-            Arc<Mutex<Option<Arc<dyn Faults>>>>,
-        ) -> Pools,
-    ) -> Self {
-        let settings = Arc::new(settings);
+    fn assemble(settings: Settings, engine: impl FnOnce(&Arc<Shared>) -> Pools) -> Self {
         let (hand_over, committed) = HandOver::channel();
-        let tracker = TaskTracker::new();
-        let faults = Arc::new(Mutex::new(None));
-        let engine = engine(
-            Arc::clone(&settings),
-            hand_over.clone(),
-            &tracker,
-            Arc::clone(&faults),
-        );
+        let shared = Arc::new(Shared {
+            settings,
+            hand_over,
+            tracker: TaskTracker::new(),
+            faults: Mutex::default(),
+        });
         Self {
             inner: Arc::new(Inner {
-                engine,
-                settings,
-                hand_over,
+                engine: engine(&shared),
+                shared,
                 committed: Mutex::new(Some(committed)),
-                tracker,
-                faults,
             }),
         }
     }
 
     /// The settings that the database was opened with.
     pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+        &self.inner.shared.settings
     }
 
     /// The file, where it is one.
@@ -286,15 +285,16 @@ impl Db {
         E: From<StoreError> + Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
-        let span = tracing::debug_span!("db.write", service = self.inner.settings.service);
+        let span = tracing::debug_span!("db.write", service = self.inner.shared.settings.service);
         match &self.inner.engine {
             Pools::Sqlite { writer, .. } => writer.write(span, work).await,
             Pools::Postgres(pool) => {
-                let (db, pool) = (self.clone(), pool.clone());
-                let write = async move { db.write_postgres(pool, work).await };
+                let shared = Arc::clone(&self.inner.shared);
+                let write = write_postgres(shared, pool.clone(), work);
                 // On a task of its own: a caller that stops waiting must not keep the hooks of a
                 // committed write from running.
                 self.inner
+                    .shared
                     .tracker
                     .spawn(context::resume(context::cause(), write).instrument(span))
                     .await
@@ -303,28 +303,18 @@ impl Db {
         }
     }
 
-    async fn write_postgres<T, E, F>(&self, pool: PgPool, work: F) -> Result<T, E>
+    /// Repeats a write that removes a page of rows until it finds none; the answer is how many went.
+    pub(crate) async fn remove_in_pages<F>(&self, remove_page: F) -> Result<u64, StoreError>
     where
-        E: From<StoreError>,
-        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<u64, StoreError>> + Copy + Send + 'static,
     {
-        self.fault(FaultPoint::BeforeWrite)?;
-        let mut tx = Tx {
-            engine: Engine::Postgres(pool.begin().await.map_err(StoreError::from)?),
-            settings: Arc::clone(&self.inner.settings),
-            enqueued: Vec::new(),
-            hooks: Vec::new(),
-        };
-        let value = work(&mut tx).await?;
-        let committed = tx.insert_outbox().await?;
-        self.fault(FaultPoint::BeforeCommit)?;
-        if let Engine::Postgres(transaction) = tx.engine {
-            transaction.commit().await.map_err(StoreError::from)?;
+        let mut removed = 0;
+        loop {
+            match self.write(remove_page).await? {
+                0 => return Ok(removed),
+                page => removed += page,
+            }
         }
-        self.fault(FaultPoint::AfterCommit)?;
-        writer::run_hooks(tx.hooks);
-        self.inner.hand_over.give(committed);
-        Ok(value)
     }
 
     /// A connection for reading. It sees what was committed before this call.
@@ -347,7 +337,7 @@ impl Db {
 
     /// True if the relay missed events since the last call.
     pub(crate) fn take_fell_behind(&self) -> bool {
-        self.inner.hand_over.fell_behind()
+        self.inner.shared.hand_over.fell_behind()
     }
 
     /// Finishes writes in progress and closes the connections.
@@ -362,19 +352,35 @@ impl Db {
             }
             Pools::Postgres(pool) => pool.close().await,
         }
-        self.inner.tracker.close();
-        self.inner.tracker.wait().await;
+        self.inner.shared.tracker.close();
+        self.inner.shared.tracker.wait().await;
     }
 
     /// Makes writes fail where `faults` says so. For tests of the promises that hold then.
     #[doc(hidden)]
     pub fn inject(&self, faults: Arc<dyn Faults>) {
-        *self.inner.faults.lock() = Some(faults);
+        *self.inner.shared.faults.lock() = Some(faults);
     }
+}
 
-    fn fault(&self, point: FaultPoint) -> Result<(), StoreError> {
-        crate::faults::check(&self.inner.faults, point)
+async fn write_postgres<T, E, F>(shared: Arc<Shared>, pool: PgPool, work: F) -> Result<T, E>
+where
+    E: From<StoreError>,
+    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send,
+{
+    shared.fault(FaultPoint::BeforeWrite)?;
+    let transaction = pool.begin().await.map_err(StoreError::from)?;
+    let mut tx = Tx::new(Engine::Postgres(transaction), Arc::clone(&shared));
+    let value = work(&mut tx).await?;
+    let committed = tx.insert_outbox().await?;
+    shared.fault(FaultPoint::BeforeCommit)?;
+    if let Engine::Postgres(transaction) = tx.engine {
+        transaction.commit().await.map_err(StoreError::from)?;
     }
+    shared.fault(FaultPoint::AfterCommit)?;
+    writer::run_hooks(tx.hooks);
+    shared.hand_over.give(committed);
+    Ok(value)
 }
 
 /// Creates a schema if it is missing. Two that do so at once may both find it missing; then one of them is
@@ -400,11 +406,8 @@ impl blocks::service::Check for Db {
         "database"
     }
 
-    async fn check(&self) -> Result<(), blocks::error::BoxError> {
+    async fn check(&self) -> Result<(), BoxError> {
         let mut reader = self.read().await?;
-        let one: i32 =
-            crate::on!(reader, conn => sqlx::query_scalar("select 1").fetch_one(&mut *conn).await)?;
-        debug_assert_eq!(one, 1);
-        Ok(())
+        Ok(execute!(reader, "select 1")?)
     }
 }

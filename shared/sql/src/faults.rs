@@ -1,11 +1,5 @@
 //! Failures on demand: the effect of a crash or an outage on a write, without a crash.
 
-use std::sync::Arc;
-
-use parking_lot::Mutex;
-
-use crate::error::StoreError;
-
 /// The point at which a write fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultPoint {
@@ -21,15 +15,4 @@ pub enum FaultPoint {
 pub trait Faults: Send + Sync {
     /// True if this write fails at `point`.
     fn fails(&self, point: FaultPoint) -> bool;
-}
-
-pub(crate) fn check(
-    faults: &Mutex<Option<Arc<dyn Faults>>>,
-    point: FaultPoint,
-) -> Result<(), StoreError> {
-    let faults = faults.lock();
-    match &*faults {
-        Some(faults) if faults.fails(point) => Err(StoreError::away("injected fault")),
-        _ => Ok(()),
-    }
 }

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 
 use crate::dialect::Dialect;
 use crate::error::StoreError;
-use crate::on;
 use crate::tx::Tx;
+use crate::{execute, fetch_optional, rows_affected};
 
 /// Number of forgotten keys that a new one removes, so that nobody has to sweep.
 const REMOVED_WITH_EACH: i64 = 4;
@@ -45,22 +45,13 @@ where
     if waits {
         tx.run(WAITS).await?;
     }
-    let taken = on!(tx, conn => sqlx::query(
+    let taken = rows_affected!(tx,
         "insert into idempotency_keys (user_id, operation, key, fingerprint, answer, created_at)
          values ($1, $2, $3, $4, '', $5)
          on conflict (user_id, operation, key) do update set
             fingerprint = excluded.fingerprint, answer = '', created_at = excluded.created_at
-         where idempotency_keys.created_at <= $6",
-    )
-    .bind(user_id)
-    .bind(operation)
-    .bind(&key)
-    .bind(&fingerprint)
-    .bind(now)
-    .bind(forgotten)
-    .execute(&mut *conn)
-    .await
-    .map(|done| done.rows_affected()));
+         where idempotency_keys.created_at <= $6"
+        => user_id, operation, &key, &fingerprint, now, forgotten);
     let taken = match taken {
         Err(error) if error.is_lock_timeout() => return Err(KeyRefused::InFlight.into()),
         taken => taken?,
@@ -69,46 +60,27 @@ where
         tx.run("set local lock_timeout to default").await?;
     }
     if taken == 0 {
-        let answer: Option<String> = on!(tx, conn => sqlx::query_scalar(
+        let answer: Option<String> = fetch_optional!(tx, scalar
             "select answer from idempotency_keys
-             where user_id = $1 and operation = $2 and key = $3 and fingerprint = $4",
-        )
-        .bind(user_id)
-        .bind(operation)
-        .bind(&key)
-        .bind(&fingerprint)
-        .fetch_optional(&mut *conn)
-        .await)?;
+             where user_id = $1 and operation = $2 and key = $3 and fingerprint = $4"
+            => user_id, operation, &key, &fingerprint)?;
         let answer = answer.ok_or(KeyRefused::Reused)?;
         return Ok(serde_json::from_str(&answer).map_err(StoreError::from)?);
     }
     let answer = work(tx).await?;
     let text = serde_json::to_string(&answer).map_err(StoreError::from)?;
-    on!(tx, conn => sqlx::query(
-        "update idempotency_keys set answer = $4 where user_id = $1 and operation = $2 and key = $3",
-    )
-    .bind(user_id)
-    .bind(operation)
-    .bind(&key)
-    .bind(text)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))?;
+    execute!(tx,
+        "update idempotency_keys set answer = $4 where user_id = $1 and operation = $2 and key = $3"
+        => user_id, operation, &key, text)?;
     remove_forgotten(tx, forgotten).await?;
     Ok(answer)
 }
 
 async fn remove_forgotten(tx: &mut Tx, before: DateTime<Utc>) -> Result<(), StoreError> {
-    on!(tx, conn => sqlx::query(
+    execute!(tx,
         "delete from idempotency_keys where (user_id, operation, key) in
             (select user_id, operation, key from idempotency_keys where created_at <= $1
-             order by created_at limit $2)",
-    )
-    .bind(before)
-    .bind(REMOVED_WITH_EACH)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))
+             order by created_at limit $2)" => before, REMOVED_WITH_EACH)
 }
 
 /// Forgets all keys of an account: answers may name it.
@@ -116,9 +88,5 @@ async fn remove_forgotten(tx: &mut Tx, before: DateTime<Utc>) -> Result<(), Stor
 /// # Errors
 /// When the store failed.
 pub async fn forget(tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
-    on!(tx, conn => sqlx::query("delete from idempotency_keys where user_id = $1")
-        .bind(user_id)
-        .execute(&mut *conn)
-        .await
-        .map(|_| ()))
+    execute!(tx, "delete from idempotency_keys where user_id = $1" => user_id)
 }

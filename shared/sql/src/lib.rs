@@ -63,6 +63,7 @@ mod migrate;
 mod outbox;
 mod outbox_insert;
 mod outbox_rows;
+mod statement;
 pub mod tables;
 mod tx;
 mod writer;

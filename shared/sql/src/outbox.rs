@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::db::Db;
 use crate::error::StoreError;
-use crate::on;
+use crate::{execute, fetch_all, fetch_one, fetch_optional, rows_affected};
 
 /// Number of published rows that a clean-up removes in one write.
 const REMOVE_PAGE: i64 = 1000;
@@ -65,22 +65,10 @@ impl Outbox for Db {
     ) -> Result<Vec<Pending>, BoxError> {
         let (after, max) = (after.as_row(), i64::try_from(max)?);
         let mut reader = self.read().await?;
-        let rows: Vec<Row> = on!(reader, conn => {
-            let page = match before {
-                None => sqlx::query_as(
-                    "select position, topic, key, headers, payload, occurred_at from outbox_messages
-                     where status = 'pending' and position > $1 order by position limit $2",
-                ),
-                Some(_) => sqlx::query_as(
-                    "select position, topic, key, headers, payload, occurred_at from outbox_messages
-                     where status = 'pending' and position > $1 and created_at < $3
-                     order by position limit $2",
-                ),
-            };
-            let page = page.bind(after).bind(max);
-            let page = if before.is_some() { page.bind(before) } else { page };
-            page.fetch_all(&mut *conn).await
-        })?;
+        let rows: Vec<Row> = fetch_all!(reader,
+            "select position, topic, key, headers, payload, occurred_at from outbox_messages
+             where status = 'pending' and position > $1 and ($3 is null or created_at < $3)
+             order by position limit $2" => after, max, before)?;
         let pending = rows
             .into_iter()
             .map(Pending::try_from)
@@ -99,61 +87,38 @@ impl Outbox for Db {
         self.write(move |tx| {
             Box::pin(async move {
                 let now = tx.now();
-                on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
-                    .bind(now)
-                    .bind(rows)
-                    .execute(&mut *conn)
-                    .await
-                    .map(|_| ()))
+                Ok(execute!(tx, AssertSqlSafe(statement) => now, rows)?)
             })
         })
         .await
-        .map_err(|error: StoreError| error.into())
     }
 
     async fn mark_refused(&self, place: Place, reason: &str) -> Result<(), BoxError> {
         let (row, reason) = (place.as_row(), reason.to_owned());
         self.write(move |tx| {
             Box::pin(async move {
-                on!(tx, conn => sqlx::query(
+                Ok(execute!(tx,
                     "update outbox_messages set status = 'refused', error = $1
-                     where position = $2 and status = 'pending'",
-                )
-                .bind(reason)
-                .bind(row)
-                .execute(&mut *conn)
-                .await
-                .map(|_| ()))
+                     where position = $2 and status = 'pending'" => reason, row)?)
             })
         })
         .await
-        .map_err(|error: StoreError| error.into())
     }
 
     async fn depth(&self) -> Result<Depth, BoxError> {
         let mut reader = self.read().await?;
-        let pending: i64 = on!(reader, conn => sqlx::query_scalar(
-            "select count(*) from outbox_messages where status = 'pending'",
-        )
-        .fetch_one(&mut *conn)
-        .await)?;
-        let oldest: Option<DateTime<Utc>> = on!(reader, conn => sqlx::query_scalar(
-            "select created_at from outbox_messages where status = 'pending' order by position limit 1",
-        )
-        .fetch_optional(&mut *conn)
-        .await)?;
+        let pending: i64 = fetch_one!(reader, scalar
+            "select count(*) from outbox_messages where status = 'pending'")?;
+        let oldest: Option<DateTime<Utc>> = fetch_optional!(reader, scalar
+            "select created_at from outbox_messages where status = 'pending' order by position limit 1")?;
         Ok(Depth { pending, oldest })
     }
 
     async fn keys_pending_before(&self, time: DateTime<Utc>) -> Result<i64, BoxError> {
         let mut reader = self.read().await?;
-        let older = on!(reader, conn => sqlx::query_scalar(
+        let older = fetch_one!(reader, scalar
             "select count(distinct key) from outbox_messages
-             where status = 'pending' and created_at < $1",
-        )
-        .bind(time)
-        .fetch_one(&mut *conn)
-        .await)?;
+             where status = 'pending' and created_at < $1" => time)?;
         Ok(older)
     }
 
@@ -167,46 +132,27 @@ impl Outbox for Db {
              where leases.holder = $1 or leases.expires_ms < {clock}
              returning epoch"
         );
-        let epoch = self
-            .write(move |tx| {
-                Box::pin(async move {
-                    on!(tx, conn => sqlx::query_scalar::<_, i64>(AssertSqlSafe(statement))
-                        .bind(holder.to_string())
-                        .bind(LEASE_MS)
-                        .fetch_optional(&mut *conn)
-                        .await)
-                })
+        self.write(move |tx| {
+            Box::pin(async move {
+                let epoch: Option<i64> = fetch_optional!(tx, scalar AssertSqlSafe(statement)
+                    => holder.to_string(), LEASE_MS)?;
+                Ok(epoch.map(|epoch| Lease { epoch }))
             })
-            .await
-            .map_err(|error: StoreError| -> BoxError { error.into() })?;
-        Ok(epoch.map(|epoch| Lease { epoch }))
+        })
+        .await
     }
 
     async fn remove_published(&self, before: DateTime<Utc>) -> Result<u64, BoxError> {
-        let mut removed = 0;
-        loop {
-            let page = self
-                .write(move |tx| {
-                    Box::pin(async move {
-                        on!(tx, conn => sqlx::query(
-                            "delete from outbox_messages where position in (
-                                select position from outbox_messages
-                                where status = 'published' and published_at < $2
-                                order by position limit $1)",
-                        )
-                        .bind(REMOVE_PAGE)
-                        .bind(before)
-                        .execute(&mut *conn)
-                        .await
-                        .map(|done| done.rows_affected()))
-                    })
-                })
-                .await
-                .map_err(|error: StoreError| -> BoxError { error.into() })?;
-            removed += page;
-            if page == 0 {
-                return Ok(removed);
-            }
-        }
+        self.remove_in_pages(move |tx| {
+            Box::pin(async move {
+                rows_affected!(tx,
+                    "delete from outbox_messages where position in (
+                        select position from outbox_messages
+                        where status = 'published' and published_at < $2
+                        order by position limit $1)" => REMOVE_PAGE, before)
+            })
+        })
+        .await
+        .map_err(BoxError::from)
     }
 }

@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::db::Db;
 use crate::error::StoreError;
-use crate::on;
+use crate::{fetch_all, fetch_one, rows_affected};
 
 /// Number of rows made pending in one write.
 const REPUBLISH_PAGE: i64 = 1000;
@@ -48,23 +48,16 @@ impl InspectOutbox for Db {
     async fn latest(&self, max: usize) -> Result<Vec<OutboxRow>, BoxError> {
         let max = i64::try_from(max)?;
         let mut reader = self.read().await?;
-        let rows: Vec<Row> = on!(reader, conn => sqlx::query_as(
+        let rows: Vec<Row> = fetch_all!(reader,
             "select position, status, event_type, topic, key, version, created_at, published_at, error
-             from outbox_messages order by position desc limit $1",
-        )
-        .bind(max)
-        .fetch_all(&mut *conn)
-        .await)?;
+             from outbox_messages order by position desc limit $1" => max)?;
         Ok(rows.into_iter().map(OutboxRow::from).collect())
     }
 
     async fn refused(&self) -> Result<i64, BoxError> {
         let mut reader = self.read().await?;
-        Ok(on!(reader, conn => sqlx::query_scalar(
-            "select count(*) from outbox_messages where status = 'refused'",
-        )
-        .fetch_one(&mut *conn)
-        .await)?)
+        Ok(fetch_one!(reader, scalar
+            "select count(*) from outbox_messages where status = 'refused'")?)
     }
 
     async fn republish(&self, since: DateTime<Utc>) -> Result<u64, BoxError> {
@@ -87,11 +80,7 @@ impl InspectOutbox for Db {
 impl Db {
     async fn outbox_end(&self) -> Result<i64, StoreError> {
         let mut reader = self.read().await?;
-        on!(reader, conn => sqlx::query_scalar(
-            "select coalesce(max(position), 0) from outbox_messages",
-        )
-        .fetch_one(&mut *conn)
-        .await)
+        fetch_one!(reader, scalar "select coalesce(max(position), 0) from outbox_messages")
     }
 
     /// The places of the next rows that are published or refused.
@@ -103,19 +92,11 @@ impl Db {
     ) -> Result<Vec<i64>, StoreError> {
         let dead_letters = dead_letter_topic("%");
         let mut reader = self.read().await?;
-        on!(reader, conn => sqlx::query_scalar(
+        fetch_all!(reader, scalar
             "select position from outbox_messages
              where position > $1 and position <= $2 and status <> 'pending' and created_at >= $3
                 and topic not like $4
-             order by position limit $5",
-        )
-        .bind(after)
-        .bind(end)
-        .bind(since)
-        .bind(&dead_letters)
-        .bind(REPUBLISH_PAGE)
-        .fetch_all(&mut *conn)
-        .await)
+             order by position limit $5" => after, end, since, &dead_letters, REPUBLISH_PAGE)
     }
 
     async fn make_pending(&self, positions: &[i64]) -> Result<u64, StoreError> {
@@ -126,13 +107,7 @@ impl Db {
             self.dialect().json_integers("$1")
         );
         self.write(move |tx| {
-            Box::pin(async move {
-                on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
-                    .bind(positions)
-                    .execute(&mut *conn)
-                    .await
-                    .map(|done| done.rows_affected()))
-            })
+            Box::pin(async move { rows_affected!(tx, AssertSqlSafe(statement) => positions) })
         })
         .await
     }

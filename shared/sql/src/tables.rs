@@ -20,8 +20,8 @@ use uuid::Uuid;
 use crate::db::Db;
 use crate::dialect::Dialect;
 use crate::error::StoreError;
-use crate::on;
 use crate::tx::Conn;
+use crate::{execute, fetch_all};
 
 /// Tables that each database has for itself: offsets in its own log, leases, changes to tell other
 /// replicas. In the target they are empty as long as nobody runs there.
@@ -80,6 +80,10 @@ struct Table {
 pub async fn parts(from: &Db, to: &Db) -> Result<Vec<Part>, StoreError> {
     let service = from.settings().service;
     let known = columns_there(to).await?;
+    let content = |db: &Db, table: &Table| {
+        let (db, table) = (db.clone(), table.clone());
+        Box::new(Content { db, table })
+    };
     let mut parts = Vec::new();
     for name in names_here(from).await? {
         if LEFT_BEHIND.contains(&name.as_str()) || name == MIGRATIONS {
@@ -88,31 +92,21 @@ pub async fn parts(from: &Db, to: &Db) -> Result<Vec<Part>, StoreError> {
         let table = table(from, name, &known).await?;
         parts.push(Part {
             name: format!("{service}.{}", table.name),
-            source: Box::new(Content {
-                db: from.clone(),
-                table: table.clone(),
-            }),
-            target: Box::new(Content {
-                db: to.clone(),
-                table,
-            }),
+            source: content(from, &table),
+            target: content(to, &table),
         });
     }
-    let sequences = |db: &Db| Sequences { db: db.clone() };
     parts.push(Part {
         name: format!("{service}: the next ids"),
-        source: Box::new(sequences(from)),
-        target: Box::new(sequences(to)),
+        source: Box::new(Sequences(from.clone())),
+        target: Box::new(Sequences(to.clone())),
     });
     for name in EMPTY_THERE {
         let table = table(from, (*name).to_owned(), &known).await?;
         parts.push(Part {
             name: format!("{service}.{name}"),
             source: Box::new(Nothing),
-            target: Box::new(Content {
-                db: to.clone(),
-                table,
-            }),
+            target: content(to, &table),
         });
     }
     Ok(parts)
@@ -120,32 +114,26 @@ pub async fn parts(from: &Db, to: &Db) -> Result<Vec<Part>, StoreError> {
 
 /// The tables of a SQLite file, in the order in which they were made.
 async fn names_here(db: &Db) -> Result<Vec<String>, StoreError> {
-    let mut reader = db.read().await?;
-    match reader.conn() {
-        Conn::Sqlite(conn) => Ok(sqlx::query_scalar(
-            "select name from sqlite_master where type = 'table' and name not like 'sqlite\\_%' escape '\\'
-             order by rowid",
-        )
-        .fetch_all(conn)
-        .await?),
-        Conn::Postgres(_) => Err(StoreError::Rejected("not a SQLite file".into())),
+    if db.dialect() != Dialect::Sqlite {
+        return Err(StoreError::Rejected("not a SQLite file".into()));
     }
+    let mut reader = db.read().await?;
+    fetch_all!(reader, scalar
+        "select name from sqlite_master where type = 'table' and name not like 'sqlite\\_%' escape '\\'
+         order by rowid")
 }
 
 /// The columns of every table of a schema, with their types.
 async fn columns_there(db: &Db) -> Result<BTreeMap<String, BTreeMap<String, String>>, StoreError> {
+    if db.dialect() != Dialect::Postgres {
+        return Err(StoreError::Rejected("not a PostgreSQL schema".into()));
+    }
     let mut reader = db.read().await?;
-    let rows: Vec<(String, String, String)> = match reader.conn() {
-        Conn::Postgres(conn) => {
-            sqlx::query_as(
-                "select table_name::text, column_name::text, data_type::text
-                 from information_schema.columns where table_schema = current_schema()",
-            )
-            .fetch_all(conn)
-            .await?
-        }
-        Conn::Sqlite(_) => return Err(StoreError::Rejected("not a PostgreSQL schema".into())),
-    };
+    let rows: Vec<(String, String, String)> = fetch_all!(
+        reader,
+        "select table_name::text, column_name::text, data_type::text
+         from information_schema.columns where table_schema = current_schema()"
+    )?;
     let mut tables: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for (table, column, kind) in rows {
         tables.entry(table).or_default().insert(column, kind);
@@ -162,12 +150,8 @@ async fn table(
     let there = known.get(&name);
     let there = there.ok_or_else(|| refused(format!("the schema has no table {name}")))?;
     let mut reader = from.read().await?;
-    let here: Vec<(String, i64)> = on!(reader, conn => sqlx::query_as(
-        "select name, pk from pragma_table_info($1) order by cid",
-    )
-    .bind(&name)
-    .fetch_all(&mut *conn)
-    .await)?;
+    let here: Vec<(String, i64)> = fetch_all!(reader,
+        "select name, pk from pragma_table_info($1) order by cid" => &name)?;
     if here.len() != there.len() {
         return Err(refused(format!("table {name} has other columns there")));
     }
@@ -195,37 +179,27 @@ struct Content {
 
 impl Table {
     fn names(&self) -> String {
-        let names: Vec<String> = self
-            .columns
-            .iter()
-            .map(|column| quoted(&column.name))
-            .collect();
-        names.join(", ")
+        let names = self.columns.iter().map(|column| quoted(&column.name));
+        names.collect::<Vec<_>>().join(", ")
     }
 
     fn select(&self, dialect: Dialect) -> String {
-        let is_postgres = dialect == Dialect::Postgres;
-        let column = |column: &Column| {
-            let widened = is_postgres && column.kind == Kind::Number;
-            let name = quoted(&column.name);
-            if widened {
-                format!("{name}::bigint")
-            } else {
-                name
-            }
+        // On PostgreSQL numbers are widened, and texts are in the order of their bytes.
+        let with = |column: &Column, kind: Kind, suffix: &str| {
+            let suffix = match dialect {
+                Dialect::Postgres if column.kind == kind => suffix,
+                _ => "",
+            };
+            format!("{}{suffix}", quoted(&column.name))
         };
-        let columns: Vec<String> = self.columns.iter().map(column).collect();
-        let in_order = |index: &usize| {
-            let column = &self.columns[*index];
-            let by_byte = is_postgres && column.kind == Kind::Text;
-            let name = quoted(&column.name);
-            if by_byte {
-                format!("{name} collate \"C\"")
-            } else {
-                name
-            }
-        };
-        let order: Vec<String> = self.key.iter().map(in_order).collect();
+        let columns = self.columns.iter();
+        let columns: Vec<String> = columns
+            .map(|column| with(column, Kind::Number, "::bigint"))
+            .collect();
+        let key = self.key.iter().map(|index| &self.columns[*index]);
+        let order: Vec<String> = key
+            .map(|column| with(column, Kind::Text, " collate \"C\""))
+            .collect();
         format!(
             "select {} from {} order by {}",
             columns.join(", "),
@@ -252,58 +226,47 @@ impl Table {
     }
 }
 
-/// The values of a row, as the columns' kinds write them.
-macro_rules! values {
-    ($row:expr, $columns:expr) => {{
-        let mut values = Vec::with_capacity($columns.len());
-        for (index, column) in $columns.iter().enumerate() {
-            let value = match column.kind {
-                Kind::Number => $row.try_get::<Option<i64>, _>(index)?.map(Value::from),
-                Kind::Switch => $row.try_get::<Option<bool>, _>(index)?.map(Value::from),
-                Kind::Text => $row.try_get::<Option<String>, _>(index)?.map(Value::from),
-                Kind::Time => $row
-                    .try_get::<Option<DateTime<Utc>>, _>(index)?
-                    .map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true).into()),
-                Kind::Date => $row
-                    .try_get::<Option<NaiveDate>, _>(index)?
-                    .map(|date| date.to_string().into()),
-                Kind::Id => $row
-                    .try_get::<Option<Uuid>, _>(index)?
-                    .map(|id| id.to_string().into()),
-                Kind::Bytes => $row
-                    .try_get::<Option<Vec<u8>>, _>(index)?
-                    .map(|bytes| format!("\\x{}", hex::encode(bytes)).into()),
-            };
-            values.push(value.unwrap_or(Value::Null));
+/// Gives the rows of a query, with their values as the columns' kinds write them.
+macro_rules! give {
+    ($rows:expr, $table:expr, $found:expr) => {{
+        let mut found = $found;
+        while let Some(row) = found.try_next().await? {
+            let mut values = Vec::with_capacity($table.columns.len());
+            for (index, column) in $table.columns.iter().enumerate() {
+                let value = match column.kind {
+                    Kind::Number => row.try_get::<Option<i64>, _>(index)?.map(Value::from),
+                    Kind::Switch => row.try_get::<Option<bool>, _>(index)?.map(Value::from),
+                    Kind::Text => row.try_get::<Option<String>, _>(index)?.map(Value::from),
+                    Kind::Time => row
+                        .try_get::<Option<DateTime<Utc>>, _>(index)?
+                        .map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true).into()),
+                    Kind::Date => row
+                        .try_get::<Option<NaiveDate>, _>(index)?
+                        .map(|date| date.to_string().into()),
+                    Kind::Id => row
+                        .try_get::<Option<Uuid>, _>(index)?
+                        .map(|id| id.to_string().into()),
+                    Kind::Bytes => row
+                        .try_get::<Option<Vec<u8>>, _>(index)?
+                        .map(|bytes| format!("\\x{}", hex::encode(bytes)).into()),
+                };
+                values.push(value.unwrap_or(Value::Null));
+            }
+            if !$rows.give($table.row(values)?).await {
+                break;
+            }
         }
-        values
     }};
 }
 
 #[async_trait]
 impl Side for Content {
     async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
-        let statement = self.table.select(self.db.dialect());
+        let query = AssertSqlSafe(self.table.select(self.db.dialect()));
         let mut reader = self.db.read().await?;
         match reader.conn() {
-            Conn::Sqlite(conn) => {
-                let mut found = sqlx::query(AssertSqlSafe(statement)).fetch(conn);
-                while let Some(row) = found.try_next().await? {
-                    let row = self.table.row(values!(row, self.table.columns))?;
-                    if !rows.give(row).await {
-                        break;
-                    }
-                }
-            }
-            Conn::Postgres(conn) => {
-                let mut found = sqlx::query(AssertSqlSafe(statement)).fetch(conn);
-                while let Some(row) = found.try_next().await? {
-                    let row = self.table.row(values!(row, self.table.columns))?;
-                    if !rows.give(row).await {
-                        break;
-                    }
-                }
-            }
+            Conn::Sqlite(conn) => give!(rows, self.table, sqlx::query(query).fetch(conn)),
+            Conn::Postgres(conn) => give!(rows, self.table, sqlx::query(query).fetch(conn)),
         }
         Ok(())
     }
@@ -320,54 +283,35 @@ impl Target for Content {
              select {names} from json_populate_recordset(null::{table}, $1::json)"
         );
         let written = self.db.write(move |tx| {
-            Box::pin(async move {
-                on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
-                    .bind(list)
-                    .execute(&mut *conn)
-                    .await
-                    .map(|_| ()))
-            })
+            Box::pin(async move { execute!(tx, AssertSqlSafe(statement) => list) })
         });
         Ok(written.await?)
     }
 }
 
 /// The last number that each table gave: a removed row's number is not given again.
-struct Sequences {
-    db: Db,
-}
+struct Sequences(Db);
 
 #[async_trait]
 impl Side for Sequences {
     async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
-        let mut reader = self.db.read().await?;
-        let last: Vec<(String, i64)> = match reader.conn() {
-            Conn::Sqlite(conn) => {
-                sqlx::query_as("select name, seq from sqlite_sequence where seq > 0 order by name")
-                    .fetch_all(conn)
-                    .await?
-            }
-            Conn::Postgres(conn) => {
-                sqlx::query_as(
-                    "select c.table_name::text, s.last_value from information_schema.columns c
-                     join pg_sequences s on s.last_value is not null
-                        and format('%I.%I', s.schemaname, s.sequencename) = pg_get_serial_sequence(
-                            format('%I.%I', c.table_schema, c.table_name), c.column_name)
-                     where c.table_schema = current_schema() and c.is_identity = 'YES'
-                     order by c.table_name::text collate \"C\"",
-                )
-                .fetch_all(conn)
-                .await?
+        let statement = match self.0.dialect() {
+            Dialect::Sqlite => "select name, seq from sqlite_sequence where seq > 0 order by name",
+            Dialect::Postgres => {
+                "select c.table_name::text, s.last_value from information_schema.columns c
+                 join pg_sequences s on s.last_value is not null
+                    and format('%I.%I', s.schemaname, s.sequencename) = pg_get_serial_sequence(
+                        format('%I.%I', c.table_schema, c.table_name), c.column_name)
+                 where c.table_schema = current_schema() and c.is_identity = 'YES'
+                 order by c.table_name::text collate \"C\""
             }
         };
-        let moved = last
-            .into_iter()
-            .filter(|(table, _)| !LEFT_BEHIND.contains(&table.as_str()));
-        for (table, last) in moved {
-            if !rows
-                .give(Row::new([Key::Text(table)], last.to_string()))
-                .await
-            {
+        let mut reader = self.0.read().await?;
+        let last: Vec<(String, i64)> = fetch_all!(reader, statement)?;
+        for (table, last) in last {
+            let is_left_behind = LEFT_BEHIND.contains(&table.as_str());
+            let row = Row::new([Key::Text(table)], last.to_string());
+            if !is_left_behind && !rows.give(row).await {
                 break;
             }
         }
@@ -383,20 +327,14 @@ impl Target for Sequences {
                 return Err("a sequence without a table".into());
             };
             let (table, last): (String, i64) = (table.clone(), row.text.parse()?);
-            let written = self.db.write(move |tx| {
+            let written = self.0.write(move |tx| {
                 Box::pin(async move {
-                    on!(tx, conn => sqlx::query(
+                    execute!(tx,
                         "select setval(pg_get_serial_sequence(
                             format('%I.%I', c.table_schema, c.table_name), c.column_name), $2)
                          from information_schema.columns c
                          where c.table_schema = current_schema() and c.table_name = $1
-                            and c.is_identity = 'YES'",
-                    )
-                    .bind(table)
-                    .bind(last)
-                    .execute(&mut *conn)
-                    .await
-                    .map(|_| ()))
+                            and c.is_identity = 'YES'" => table, last)
                 })
             });
             written.await?;

@@ -1,4 +1,4 @@
-//! A write in progress: statements, the events they cause, and what follows the commit.
+//! A write in progress: statements, the events they cause, and hooks after the commit.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use crate::conn::{Ahead, SqliteConn};
-use crate::db::Settings;
+use crate::db::Shared;
 use crate::dialect::Dialect;
 use crate::error::StoreError;
 use crate::outbox_insert::{self, Enqueued};
@@ -47,12 +47,21 @@ pub(crate) enum Engine {
 /// One atomic write. Got from [`crate::Db::write`].
 pub struct Tx {
     pub(crate) engine: Engine,
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) enqueued: Vec<Enqueued>,
     pub(crate) hooks: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Tx {
+    pub(crate) fn new(engine: Engine, shared: Arc<Shared>) -> Self {
+        Self {
+            engine,
+            shared,
+            enqueued: Vec::new(),
+            hooks: Vec::new(),
+        }
+    }
+
     /// The connection, for [`on!`](crate::on).
     pub fn conn(&mut self) -> Conn<'_> {
         match &mut self.engine {
@@ -69,19 +78,14 @@ impl Tx {
         }
     }
 
-    /// See [`Dialect::json_rows`].
-    pub fn json_rows(&self, parameter: &str) -> String {
-        self.dialect().json_rows(parameter)
-    }
-
     /// The current time.
     pub fn now(&self) -> DateTime<Utc> {
-        self.settings.clock.now()
+        self.shared.settings.clock.now()
     }
 
     /// A fresh `UUIDv7`.
     pub fn id(&self) -> Uuid {
-        self.settings.clock.id()
+        self.shared.settings.clock.id()
     }
 
     /// Keeps `event` as version `version` of its subject in the outbox, in this write. It is
@@ -96,7 +100,7 @@ impl Tx {
     pub async fn publish<E: Event>(&mut self, event: &E, version: i64) -> Result<(), StoreError> {
         let envelope = Envelope::new(
             self.id(),
-            self.settings.service,
+            self.shared.settings.service,
             self.now(),
             version,
             context::for_events(),
@@ -191,7 +195,7 @@ impl Tx {
     }
 
     pub(crate) async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
-        on!(self, conn => sqlx::query(statement).execute(&mut *conn).await.map(|_| ()))
+        crate::execute!(self, statement)
     }
 }
 

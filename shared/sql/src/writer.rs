@@ -6,21 +6,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::context::{self, Cause};
-use blocks::outbox::{HandOver, Pending};
+use blocks::outbox::Pending;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use parking_lot::Mutex;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
 
 use crate::conn::{Ahead, SqliteConn};
-use crate::db::Settings;
+use crate::db::Shared;
 use crate::error::StoreError;
-use crate::faults::{self, FaultPoint, Faults};
+use crate::faults::FaultPoint;
 use crate::tx::{Engine, Tx};
 
 /// Number of writes that may wait for their turn; beyond it callers wait to be let in.
@@ -34,6 +32,23 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
+    pub(crate) fn start(
+        options: SqliteConnectOptions,
+        connection: SqliteConnection,
+        shared: &Arc<Shared>,
+    ) -> Self {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let stop = CancellationToken::new();
+        let task = WriterTask {
+            options,
+            shared: Arc::clone(shared),
+            queue,
+            stop: stop.clone(),
+        };
+        shared.tracker.spawn(task.run(connection));
+        Self { jobs, stop }
+    }
+
     /// `span` lasts until the answer; the work is part of it.
     pub(crate) async fn write<T, E, F>(&self, span: Span, work: F) -> Result<T, E>
     where
@@ -70,29 +85,7 @@ pub(crate) fn run_hooks(hooks: Vec<Box<dyn FnOnce() + Send>>) {
     }
 }
 
-pub(crate) fn start(
-    options: SqliteConnectOptions,
-    connection: SqliteConnection,
-    settings: Arc<Settings>,
-    relay: HandOver,
-    tracker: &TaskTracker,
-    faults: Arc<Mutex<Option<Arc<dyn Faults>>>>,
-) -> Writer {
-    let (jobs, queue) = mpsc::channel(QUEUE);
-    let stop = CancellationToken::new();
-    let task = WriterTask {
-        options,
-        settings,
-        relay,
-        faults,
-        queue,
-        stop: stop.clone(),
-    };
-    tracker.spawn(task.run(connection));
-    Writer { jobs, stop }
-}
-
-/// A write on its way through the writer, whatever its types.
+/// A write on its way through the writer, without its types.
 #[async_trait]
 trait Job: Send {
     /// Does the work; false when it failed and must be undone.
@@ -146,9 +139,7 @@ where
 
 struct WriterTask {
     options: SqliteConnectOptions,
-    settings: Arc<Settings>,
-    relay: HandOver,
-    faults: Arc<Mutex<Option<Arc<dyn Faults>>>>,
+    shared: Arc<Shared>,
     queue: mpsc::Receiver<Box<dyn Job>>,
     stop: CancellationToken,
 }
@@ -194,14 +185,10 @@ impl WriterTask {
                 }
             },
         };
-        let mut tx = Tx {
-            engine: Engine::Sqlite(SqliteConn::own(connection)),
-            settings: Arc::clone(&self.settings),
-            enqueued: Vec::new(),
-            hooks: Vec::new(),
-        };
+        let engine = Engine::Sqlite(SqliteConn::own(connection));
+        let mut tx = Tx::new(engine, Arc::clone(&self.shared));
         let mut group = Group::new();
-        let outcome = match faults::check(&self.faults, FaultPoint::BeforeWrite) {
+        let outcome = match self.shared.fault(FaultPoint::BeforeWrite) {
             Ok(()) => self.run_group(&mut tx, &mut group, first).await,
             Err(error) => {
                 group.push(first);
@@ -212,7 +199,7 @@ impl WriterTask {
         match outcome {
             Ok(events) => {
                 run_hooks(std::mem::take(&mut tx.hooks));
-                self.relay.give(events);
+                self.shared.hand_over.give(events);
                 for job in group {
                     job.answer(Ok(()));
                 }
@@ -238,7 +225,7 @@ impl WriterTask {
         }
     }
 
-    /// Runs the jobs of a group and commits; answers what they published.
+    /// Runs the jobs of a group and commits; the answer is their events.
     async fn run_group(
         &mut self,
         tx: &mut Tx,
@@ -272,10 +259,10 @@ impl WriterTask {
             }
         }
         tx.put_ahead(stand.begin_outbox());
-        faults::check(&self.faults, FaultPoint::BeforeCommit)?;
+        self.shared.fault(FaultPoint::BeforeCommit)?;
         let committed = tx.commit_with_outbox().await?;
         tx.put_ahead(None);
-        faults::check(&self.faults, FaultPoint::AfterCommit)?;
+        self.shared.fault(FaultPoint::AfterCommit)?;
         Ok(committed)
     }
 }

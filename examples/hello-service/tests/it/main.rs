@@ -9,34 +9,45 @@ use testkit::service::{App, NOBODY, texts};
 const NOTES: &str = "/api/hello-service";
 
 on_each_database!(
-    a_note_is_its_owners,
+    a_note_is_its_owners_and_left_once,
     NAME,
     MIGRATIONS,
     async |db: TestDb| {
         let app = App::on(&db, service(&db));
         app.assert_routes_are_documented();
+        let send = async |note: &str, key| {
+            let key = [("Idempotency-Key", key)];
+            app.send_with("POST", NOTES, 1, note, &key).await
+        };
         for text in ["one", " two ", "three"] {
             let note = format!(r#"{{"text":"{text}"}}"#);
-            app.post(1, NOTES, &note).await.expect(201);
+            let first = send(&note, text.trim()).await.expect(201);
+            assert_eq!(send(&note, text.trim()).await.expect(201), first);
         }
+        let other = send(r#"{"text":"four"}"#, "one").await;
+        other.problem(422, "idempotency_key_reused");
         let page = app.get(1, &format!("{NOTES}?limit=2")).await.ok();
-        assert_eq!(
-            (texts(&page, "text"), &page["total"]),
-            (vec!["three".into(), "two".into()], &3.into())
-        );
+        assert_eq!(texts(&page, "text"), ["three", "two"]);
+        assert_eq!(page["total"], 3);
         assert_eq!(app.get(2, NOTES).await.ok()["total"], 0);
         app.get(NOBODY, NOTES).await.problem(401, "unauthenticated");
         for bad in [r#"{"text":" "}"#, r"{}", r#"{"text":"t","more":1}"#] {
-            app.post(1, NOTES, bad)
-                .await
-                .problem(400, "validation_failed");
+            let refused = app.post(1, NOTES, bad).await;
+            refused.problem(400, "validation_failed");
         }
+
+        let path = format!("{NOTES}/{}", texts(&page, "id")[0]);
+        let read = app.get(1, &path).await;
+        assert_eq!(read.ok(), page["items"][0]);
+        let seen = [("If-None-Match", read.headers["etag"].to_str().unwrap())];
+        let again = app.send_with("GET", &path, 1, "", &seen).await;
+        assert_eq!(again.status, 304);
+        app.get(2, &path).await.problem(404, "note_not_found");
 
         let closed = [app.record(1, &UserDeleted { user_id: 1 })];
         assert_eq!(app.deliver_twice(&closed).await, 1);
         assert_eq!(app.get(1, NOTES).await.ok()["total"], 0);
-        app.post(1, NOTES, r#"{"text":"late"}"#)
-            .await
-            .problem(403, "account_deleted");
+        let late = app.post(1, NOTES, r#"{"text":"late"}"#).await;
+        late.problem(403, "account_deleted");
     }
 );

@@ -129,7 +129,7 @@ fn wanted(query: Option<&str>) -> Result<Wanted, Problem> {
 }
 
 /// The method of the request that is judged: not the gateway's own question, which is always a `GET`.
-/// What can't be read, or is said twice, counts as one that changes things.
+/// An unreadable one, or two of them, count as one that changes things.
 fn forwarded_method(parts: &Parts) -> Method {
     let mut values = parts.headers.get_all(FORWARDED_METHOD).iter();
     match (values.next(), values.next()) {
@@ -140,7 +140,7 @@ fn forwarded_method(parts: &Parts) -> Method {
 }
 
 /// Refuses a path that means one thing to a gateway and may mean another to a service: a rule for
-/// `/public/..` is none for what the service makes of it.
+/// `/public/..` is none for the path that the service makes of it.
 fn check_forwarded_path(parts: &Parts) -> Result<(), Problem> {
     let mut values = parts.headers.get_all(FORWARDED_URI).iter();
     let (Some(value), more) = (values.next(), values.next()) else {

@@ -2,7 +2,7 @@
 
 use blocks::Role;
 use chrono::{DateTime, Utc};
-use sql::{Db, StoreError, Tx, on};
+use sql::{Db, StoreError, Tx, fetch_one, fetch_optional};
 
 use super::role;
 use crate::domain::{Account, AccountChange, Login, NewAccount, key};
@@ -42,36 +42,22 @@ pub async fn add_account(
     role: Role,
 ) -> Result<Account, StoreError> {
     let now = tx.now();
-    let row: AccountRow = on!(tx, conn => sqlx::query_as(
+    let row: AccountRow = fetch_one!(tx,
         "insert into users (email, email_key, username, username_key, full_name, age, role,
             password_hash, version, created_at, updated_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9)
-         returning id, email, username, full_name, age, role, created_at, updated_at",
-    )
-    .bind(&new.email)
-    .bind(key(&new.email))
-    .bind(&new.username)
-    .bind(key(&new.username))
-    .bind(&new.full_name)
-    .bind(new.age)
-    .bind(role.as_str())
-    .bind(password_hash)
-    .bind(now)
-    .fetch_one(&mut *conn)
-    .await)?;
+         returning id, email, username, full_name, age, role, created_at, updated_at"
+        => &new.email, key(&new.email), &new.username, key(&new.username), &new.full_name,
+            new.age, role.as_str(), password_hash, now)?;
     Ok(row.into())
 }
 
 /// The account with this id.
 pub async fn account(db: &Db, id: i64) -> Result<Option<Account>, StoreError> {
     let mut reader = db.read().await?;
-    let row: Option<AccountRow> = on!(reader, conn => sqlx::query_as(
+    let row: Option<AccountRow> = fetch_optional!(reader,
         "select id, email, username, full_name, age, role, created_at, updated_at
-         from users where id = $1",
-    )
-    .bind(id)
-    .fetch_optional(&mut *conn)
-    .await)?;
+         from users where id = $1" => id)?;
     Ok(row.map(Account::from))
 }
 
@@ -88,7 +74,7 @@ pub async fn change_account(
         version: i64,
     }
     let now = tx.now();
-    let row: Option<Row> = on!(tx, conn => sqlx::query_as(
+    let row: Option<Row> = fetch_optional!(tx,
         "update users set
             username = coalesce($2, username),
             username_key = coalesce($3, username_key),
@@ -97,31 +83,18 @@ pub async fn change_account(
             version = version + 1,
             updated_at = $8
          where id = $1
-         returning id, email, username, full_name, age, role, created_at, updated_at, version",
-    )
-    .bind(id)
-    .bind(&change.username)
-    .bind(change.username.as_deref().map(key))
-    .bind(!change.full_name.is_absent())
-    .bind(change.full_name.clone().set())
-    .bind(!change.age.is_absent())
-    .bind(change.age.set())
-    .bind(now)
-    .fetch_optional(&mut *conn)
-    .await)?;
+         returning id, email, username, full_name, age, role, created_at, updated_at, version"
+        => id, &change.username, change.username.as_deref().map(key),
+            !change.full_name.is_absent(), change.full_name.clone().set(),
+            !change.age.is_absent(), change.age.set(), now)?;
     Ok(row.map(|row| (row.account.into(), row.version)))
 }
 
 /// Adds `events` to an account's version, under its row lock. Returns the new version, or `None`
 /// when the account is gone.
 pub async fn advance(tx: &mut Tx, id: i64, events: i64) -> Result<Option<i64>, StoreError> {
-    on!(tx, conn => sqlx::query_scalar(
-        "update users set version = version + $2 where id = $1 returning version",
-    )
-    .bind(id)
-    .bind(events)
-    .fetch_optional(&mut *conn)
-    .await)
+    fetch_optional!(tx, scalar
+        "update users set version = version + $2 where id = $1 returning version" => id, events)
 }
 
 /// The account that a login is checked against.
@@ -158,5 +131,5 @@ pub async fn credentials(db: &Db, login: &Login) -> Result<Option<Credentials>, 
         ),
     };
     let mut reader = db.read().await?;
-    on!(reader, conn => sqlx::query_as(statement).bind(&wanted).fetch_optional(&mut *conn).await)
+    fetch_optional!(reader, statement => &wanted)
 }

@@ -1,7 +1,7 @@
 //! Changes for other replicas: rows that they read, and a notification.
 
 use chrono::{DateTime, Utc};
-use sql::{Conn, Db, Dialect, StoreError, Tx};
+use sql::{Conn, Db, Dialect, StoreError, Tx, execute, fetch_one};
 
 use crate::revocations::Change;
 
@@ -15,18 +15,10 @@ pub async fn add_changes(tx: &mut Tx, changes: &[Change]) -> Result<(), StoreErr
     }
     for change in changes {
         let text = serde_json::to_string(change)?;
-        sql::on!(tx, conn => sqlx::query("insert into changes (change, until) values ($1, $2)")
-            .bind(&text)
-            .bind(change.until())
-            .execute(&mut *conn)
-            .await
-            .map(|_| ()))?;
+        execute!(tx, "insert into changes (change, until) values ($1, $2)"
+            => &text, change.until())?;
     }
-    sql::on!(tx, conn => sqlx::query("select pg_notify($1 || current_schema(), '')")
-        .bind(BELL)
-        .execute(&mut *conn)
-        .await
-        .map(|_| ()))
+    execute!(tx, "select pg_notify($1 || current_schema(), '')" => BELL)
 }
 
 const BELL: &str = "changes_of_";
@@ -34,9 +26,7 @@ const BELL: &str = "changes_of_";
 /// The channel of notifications about changes.
 pub async fn bell(db: &Db) -> Result<String, StoreError> {
     let mut reader = db.read().await?;
-    let schema: String = sql::on!(reader, conn => sqlx::query_scalar("select current_schema()::text")
-        .fetch_one(&mut *conn)
-        .await)?;
+    let schema: String = fetch_one!(reader, scalar "select current_schema()::text")?;
     Ok(format!("{BELL}{schema}"))
 }
 
@@ -69,13 +59,7 @@ pub async fn changes_since(
 /// Removes expired changes.
 pub async fn forget_changes(db: &Db, now: DateTime<Utc>) -> Result<(), StoreError> {
     db.write(move |tx| {
-        Box::pin(async move {
-            sql::on!(tx, conn => sqlx::query("delete from changes where until <= $1")
-                .bind(now)
-                .execute(&mut *conn)
-                .await
-                .map(|_| ()))
-        })
+        Box::pin(async move { execute!(tx, "delete from changes where until <= $1" => now) })
     })
     .await
 }

@@ -1,7 +1,7 @@
 //! Statements on signing keys.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sql::{Db, StoreError, on};
+use sql::{Db, StoreError, execute, fetch_all};
 
 /// The greatest difference between the clocks of two replicas.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
@@ -35,12 +35,11 @@ pub async fn signing_keys(db: &Db) -> Result<Vec<StoredKey>, StoreError> {
     }
     let now = db.settings().clock.now();
     let mut reader = db.read().await?;
-    let rows: Vec<Row> = on!(reader, conn => sqlx::query_as(
+    let rows: Vec<Row> = fetch_all!(
+        reader,
         "select kid, generation, sealed, signs_from, retired_at
-         from signing_keys order by signs_from, generation",
-    )
-    .fetch_all(&mut *conn)
-    .await)?;
+         from signing_keys order by signs_from, generation"
+    )?;
     let stored = |row: Row| StoredKey {
         kid: row.kid,
         generation: row.generation,
@@ -63,17 +62,10 @@ pub async fn add_signing_key(
     db.write(move |tx| {
         Box::pin(async move {
             let now = tx.now();
-            on!(tx, conn => sqlx::query(
+            execute!(tx,
                 "insert into signing_keys (kid, generation, sealed, published_at, signs_from)
-                 values ($1, $2, $3, $4, $4) on conflict (generation) do nothing",
-            )
-            .bind(&kid)
-            .bind(generation)
-            .bind(&sealed)
-            .bind(now)
-            .execute(&mut *conn)
-            .await
-            .map(|_| ()))
+                 values ($1, $2, $3, $4, $4) on conflict (generation) do nothing"
+                => &kid, generation, &sealed, now)
         })
     })
     .await

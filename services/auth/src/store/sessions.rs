@@ -2,7 +2,7 @@
 
 use blocks::Role;
 use chrono::{DateTime, Utc};
-use sql::{Db, StoreError, Tx, on};
+use sql::{Db, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional};
 use uuid::Uuid;
 
 use super::role;
@@ -17,24 +17,10 @@ pub async fn add_session(
     expires_at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let now = tx.now();
-    on!(tx, conn => sqlx::query("delete from sessions where user_id = $1 and expires_at <= $2")
-        .bind(user_id)
-        .bind(now)
-        .execute(&mut *conn)
-        .await
-        .map(|_| ()))?;
-    on!(tx, conn => sqlx::query(
+    execute!(tx, "delete from sessions where user_id = $1 and expires_at <= $2" => user_id, now)?;
+    execute!(tx,
         "insert into sessions (id, user_id, user_agent, created_at, expires_at)
-         values ($1, $2, $3, $4, $5)",
-    )
-    .bind(session)
-    .bind(user_id)
-    .bind(user_agent)
-    .bind(now)
-    .bind(expires_at)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))
+         values ($1, $2, $3, $4, $5)" => session, user_id, user_agent, now, expires_at)
 }
 
 /// The account behind a session.
@@ -67,15 +53,11 @@ impl LiveSession {
 /// The session with this id, with its account as it is now.
 pub async fn session(db: &Db, session: Uuid) -> Result<Option<LiveSession>, StoreError> {
     let mut reader = db.read().await?;
-    on!(reader, conn => sqlx::query_as(
+    fetch_optional!(reader,
         "select u.id as user_id, u.email, u.username, u.role, u.version, u.not_before,
             s.created_at as began, s.revoked_at
          from sessions s join users u on u.id = s.user_id
-         where s.id = $1",
-    )
-    .bind(session)
-    .fetch_optional(&mut *conn)
-    .await)
+         where s.id = $1" => session)
 }
 
 /// A session as its owner sees it.
@@ -100,27 +82,14 @@ pub async fn newest_sessions(
     (cursor, limit, skip): (Option<Uuid>, i64, i64),
 ) -> Result<(Vec<SessionRow>, i64), StoreError> {
     let mut reader = db.read().await?;
-    let rows = on!(reader, conn => sqlx::query_as(
+    let rows = fetch_all!(reader,
         "select id, user_agent, created_at, expires_at from sessions
          where user_id = $1 and revoked_at is null and expires_at > $2
             and ($3 is null or id < $3)
-         order by id desc limit $4 offset $5",
-    )
-    .bind(user_id)
-    .bind(now)
-    .bind(cursor)
-    .bind(limit)
-    .bind(skip)
-    .fetch_all(&mut *conn)
-    .await)?;
-    let total = on!(reader, conn => sqlx::query_scalar(
+         order by id desc limit $4 offset $5" => user_id, now, cursor, limit, skip)?;
+    let total = fetch_one!(reader, scalar
         "select count(*) from sessions
-         where user_id = $1 and revoked_at is null and expires_at > $2",
-    )
-    .bind(user_id)
-    .bind(now)
-    .fetch_one(&mut *conn)
-    .await)?;
+         where user_id = $1 and revoked_at is null and expires_at > $2" => user_id, now)?;
     Ok((rows, total))
 }
 
@@ -132,16 +101,10 @@ pub async fn end_session(
     session: Uuid,
 ) -> Result<Option<DateTime<Utc>>, StoreError> {
     let now = tx.now();
-    on!(tx, conn => sqlx::query_scalar(
+    fetch_optional!(tx, scalar
         "update sessions set revoked_at = $3
          where id = $1 and user_id = $2 and revoked_at is null and expires_at > $3
-         returning expires_at",
-    )
-    .bind(session)
-    .bind(user_id)
-    .bind(now)
-    .fetch_optional(&mut *conn)
-    .await)
+         returning expires_at" => session, user_id, now)
 }
 
 /// Ends the oldest live sessions of an account, so that `keep` stay. Returns the ended ones with the
@@ -152,21 +115,15 @@ pub async fn end_oldest(
     keep: i64,
 ) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
     let now = tx.now();
-    on!(tx, conn => sqlx::query_as(
+    // SQLite has no offset without a limit.
+    fetch_all!(tx,
         "update sessions set revoked_at = $2
          where id in (
             select id from sessions
             where user_id = $1 and revoked_at is null and expires_at > $2
             order by id desc limit $3 offset $4
          )
-         returning id, expires_at",
-    )
-    .bind(user_id)
-    .bind(now)
-    .bind(i64::MAX) // SQLite has no offset without a limit
-    .bind(keep)
-    .fetch_all(&mut *conn)
-    .await)
+         returning id, expires_at" => user_id, now, i64::MAX, keep)
 }
 
 /// Ends all live sessions of an account, and refuses any that began before now.
@@ -175,21 +132,11 @@ pub async fn end_sessions(
     user_id: i64,
 ) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
     let now = tx.now();
-    on!(tx, conn => sqlx::query("update users set not_before = $2 where id = $1")
-        .bind(user_id)
-        .bind(now)
-        .execute(&mut *conn)
-        .await
-        .map(|_| ()))?;
-    on!(tx, conn => sqlx::query_as(
+    execute!(tx, "update users set not_before = $2 where id = $1" => user_id, now)?;
+    fetch_all!(tx,
         "update sessions set revoked_at = $2
          where user_id = $1 and revoked_at is null and expires_at > $2
-         returning id, expires_at",
-    )
-    .bind(user_id)
-    .bind(now)
-    .fetch_all(&mut *conn)
-    .await)
+         returning id, expires_at" => user_id, now)
 }
 
 /// Ended sessions with tokens that have not expired, and the expiry of these.
@@ -198,12 +145,9 @@ pub async fn ended_sessions(
     now: DateTime<Utc>,
 ) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
     let mut reader = db.read().await?;
-    on!(reader, conn => sqlx::query_as(
-        "select id, expires_at from sessions where revoked_at is not null and expires_at > $1",
-    )
-    .bind(now)
-    .fetch_all(&mut *conn)
-    .await)
+    fetch_all!(reader,
+        "select id, expires_at from sessions where revoked_at is not null and expires_at > $1"
+        => now)
 }
 
 /// Accounts whose earlier sessions were ended after `since`, and when that was.
@@ -212,10 +156,7 @@ pub async fn not_befores(
     since: DateTime<Utc>,
 ) -> Result<Vec<(i64, DateTime<Utc>)>, StoreError> {
     let mut reader = db.read().await?;
-    on!(reader, conn => sqlx::query_as(
-        "select id, not_before from users where not_before is not null and not_before > $1",
-    )
-    .bind(since)
-    .fetch_all(&mut *conn)
-    .await)
+    fetch_all!(reader,
+        "select id, not_before from users where not_before is not null and not_before > $1"
+        => since)
 }

@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{AnyOfBuilder, Schema};
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::{Fields, Profile, Request};
+use crate::domain::{Preferences, Profile, Request};
 
 /// What a profile is to say. All fields are optional: what is not mentioned stays as it is; null, or a
 /// blank text, clears.
@@ -115,7 +115,7 @@ pub struct ProfileView {
     pub bio: Option<String>,
     /// As it came.
     #[schema(value_type = Option<serde_json::Value>)]
-    pub preferences: Option<Box<RawValue>>,
+    pub preferences: Option<Preferences>,
     /// RFC 3339 UTC with milliseconds.
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -193,17 +193,10 @@ impl ToSchema for VisibleProfile {
 
 impl From<Profile> for ProfileView {
     fn from(profile: Profile) -> Self {
-        let Profile {
-            id,
-            user_id,
-            fields,
-            version: _,
-            created_at,
-            updated_at,
-        } = profile;
+        let fields = profile.fields;
         Self {
-            id,
-            user_id,
+            id: profile.id,
+            user_id: profile.user_id,
             first_name: fields.first_name,
             last_name: fields.last_name,
             dob: fields.dob.map(|dob| dob.to_string()),
@@ -215,43 +208,27 @@ impl From<Profile> for ProfileView {
             phone: fields.phone,
             bio: fields.bio,
             preferences: fields.preferences,
-            created_at: events::timestamp(created_at),
-            updated_at: events::timestamp(updated_at),
+            created_at: events::timestamp(profile.created_at),
+            updated_at: events::timestamp(profile.updated_at),
         }
     }
 }
 
 impl From<Profile> for PublicProfileView {
+    /// Field by field: a new one is hidden until somebody decides.
     fn from(profile: Profile) -> Self {
-        let Profile {
-            id,
-            user_id,
-            fields,
-            version: _,
-            created_at,
-            updated_at,
-        } = profile;
-        // Field by field: a new one is hidden until somebody decides.
-        let Fields {
-            first_name,
-            last_name,
-            city,
-            state,
-            country,
-            bio,
-            ..
-        } = fields;
+        let fields = profile.fields;
         Self {
-            id,
-            user_id,
-            first_name,
-            last_name,
-            city,
-            state,
-            country,
-            bio,
-            created_at: events::timestamp(created_at),
-            updated_at: events::timestamp(updated_at),
+            id: profile.id,
+            user_id: profile.user_id,
+            first_name: fields.first_name,
+            last_name: fields.last_name,
+            city: fields.city,
+            state: fields.state,
+            country: fields.country,
+            bio: fields.bio,
+            created_at: events::timestamp(profile.created_at),
+            updated_at: events::timestamp(profile.updated_at),
         }
     }
 }

@@ -35,7 +35,7 @@ fn start_all(holdings: &Holdings, offset: i64) {
     }
 }
 
-/// Does what the holdings ask for, as a poller does.
+/// Follows the plan of the holdings, as a poller does.
 fn follow(holdings: &Holdings, reading: &mut BTreeMap<TopicPartition, Run>) {
     let plan = holdings.plan(reading);
     for partition in plan.stop {
@@ -84,7 +84,7 @@ fn a_revoked_partition_is_not_handed_out_and_the_others_are() {
     assert_eq!(places(holdings.take(9)), [(1, 0), (1, 1), (1, 2)]);
     holdings.done();
     assert!(holdings.is_done_with(&[at(0)]));
-    // What was on its way comes too late.
+    // Records under way come too late.
     holdings.fetched(records(0, 3..5), &reading);
     assert!(matches!(holdings.take(9), Found::Nothing));
     assert_eq!(holdings.plan(&reading).stop, [at(0)]);
@@ -103,7 +103,7 @@ fn what_happened_first_comes_first_and_each_partition_in_its_order() {
         }
         records
     };
-    // The clocks of those who wrote to the first one differ.
+    // The clocks of the first one's writers differ.
     holdings.fetched(happened(0, &[10, 40, 20]), &reading);
     holdings.fetched(happened(1, &[5, 30, 50]), &reading);
     assert_eq!(places(holdings.take(2)), [(1, 0), (0, 0)]);

@@ -359,8 +359,8 @@ pub(super) struct Gap {
 }
 
 impl Gap {
-    /// Lets `key` wait for it. It never becomes due by itself: the missing version ends it, or somebody who
-    /// knows that none will come.
+    /// Lets `key` wait for it. It never becomes due by itself: the missing version ends it, or an operator
+    /// who knows that none will come.
     pub async fn block(&self, tx: &mut Tx, shared: &Shared, key: &Key) -> Result<(), StoreError> {
         let error = match self.known {
             Some(known) => format!("version {} has not come, {} has", known + 1, self.found),

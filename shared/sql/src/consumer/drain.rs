@@ -14,8 +14,8 @@ use super::inbox;
 use super::keys::{self, Key};
 use super::{BatchError, Shared};
 use crate::error::StoreError;
-use crate::on;
 use crate::tx::Tx;
+use crate::{fetch_all, fetch_optional};
 
 /// Number of a key's events that are applied in one write.
 const PAGE: i64 = 200;
@@ -40,15 +40,9 @@ pub(super) async fn due(shared: &Arc<Shared>) -> Result<Applied, BatchError> {
 async fn due_keys(shared: &Shared) -> Result<Vec<Key>, BatchError> {
     let now = shared.db.settings().clock.now();
     let mut reader = shared.db.read().await?;
-    let rows: Vec<(String, String)> = on!(reader, conn => sqlx::query_as(
+    let rows: Vec<(String, String)> = fetch_all!(reader,
         "select topic, key from parked_keys where consumer_group = $1 and retry_at <= $2
-         order by retry_at limit $3",
-    )
-    .bind(shared.group)
-    .bind(now)
-    .bind(KEYS)
-    .fetch_all(&mut *conn)
-    .await)?;
+         order by retry_at limit $3" => shared.group, now, KEYS)?;
     Ok(rows
         .into_iter()
         .map(|(topic, key)| Key { topic, key })
@@ -69,12 +63,8 @@ async fn one(shared: &Arc<Shared>, key: Key) -> Result<Option<(Applied, bool)>, 
                     tx.dialect().for_update()
                 );
                 let retry_at: Option<Option<DateTime<Utc>>> =
-                    on!(tx, conn => sqlx::query_scalar(AssertSqlSafe(statement))
-                        .bind(of_write.group)
-                        .bind(&key.topic)
-                        .bind(&key.key)
-                        .fetch_optional(&mut *conn)
-                        .await)?;
+                    fetch_optional!(tx, scalar AssertSqlSafe(statement)
+                        => of_write.group, &key.topic, &key.key)?;
                 if retry_at.flatten().is_none_or(|at| at > now) {
                     return Ok(None);
                 }

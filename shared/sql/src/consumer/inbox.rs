@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use events::topic::WEEK_MS;
 use serde::Serialize;
-use sqlx::AssertSqlSafe;
 
 use super::Shared;
 use super::keys::Key;
 use crate::error::StoreError;
-use crate::on;
 use crate::tx::Tx;
+use crate::{execute, fetch_all, rows_affected};
 
 /// Number of processed rows that a clean-up removes in one write.
 const REMOVE_PAGE: i64 = 1000;
@@ -35,36 +34,26 @@ pub(super) async fn store(
     shared: &Shared,
     rows: &[InboxRow],
 ) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
     // An event that came twice in a batch is one row: PostgreSQL refuses to write it twice at once.
     let unique: BTreeMap<_, _> = rows
         .iter()
         .map(|row| ((&row.topic, &row.key, row.version), row))
         .collect();
-    let list = serde_json::to_string(&unique.into_values().collect::<Vec<_>>())?;
-    let statement = format!(
-        "insert into inbox_messages (consumer_group, topic, key, version, message_id, event_type,
-            status, received_at, processed_at, record)
-         select $1, value ->> 'topic', value ->> 'key', cast(value ->> 'version' as bigint),
-            value ->> 'id', value ->> 'type', value ->> 'status', $2,
-            case when value ->> 'status' = 'processed' then $2 end, value ->> 'record'
-         from {} where true
-         on conflict (consumer_group, topic, key, version) do update
-         set status = excluded.status, processed_at = excluded.processed_at,
-            record = excluded.record",
-        tx.json_rows("$3")
-    );
-    let now = tx.now();
-    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
-        .bind(shared.group)
-        .bind(now)
-        .bind(&list)
-        .execute(&mut *conn)
+    let rows: Vec<_> = unique.into_values().collect();
+    shared
+        .insert(
+            tx,
+            &rows,
+            "inbox_messages (consumer_group, topic, key, version, message_id, event_type,
+                status, received_at, processed_at, record)
+             select $1, value ->> 'topic', value ->> 'key', cast(value ->> 'version' as bigint),
+                value ->> 'id', value ->> 'type', value ->> 'status', $2,
+                case when value ->> 'status' = 'processed' then $2 end, value ->> 'record'",
+            "(consumer_group, topic, key, version) do update
+             set status = excluded.status, processed_at = excluded.processed_at,
+                record = excluded.record",
+        )
         .await
-        .map(|_| ()))?;
-    Ok(())
 }
 
 /// An event of `key` that waits.
@@ -81,17 +70,10 @@ pub(super) async fn parked(
     key: &Key,
     max: i64,
 ) -> Result<Vec<ParkedRow>, StoreError> {
-    on!(tx, conn => sqlx::query_as(
+    fetch_all!(tx,
         "select version, record from inbox_messages
          where consumer_group = $1 and topic = $2 and key = $3 and status = 'processing'
-         order by version limit $4",
-    )
-    .bind(shared.group)
-    .bind(&key.topic)
-    .bind(&key.key)
-    .bind(max)
-    .fetch_all(&mut *conn)
-    .await)
+         order by version limit $4" => shared.group, &key.topic, &key.key, max)
 }
 
 /// Notes that a waiting event of `key` had its effect, or is given up.
@@ -109,15 +91,7 @@ pub(super) async fn processed(
         "delete from inbox_messages where consumer_group = $1 and topic = $2 and key = $3
          and version = $4 and received_at <= $5"
     };
-    on!(tx, conn => sqlx::query(statement)
-        .bind(shared.group)
-        .bind(&key.topic)
-        .bind(&key.key)
-        .bind(version)
-        .bind(now)
-        .execute(&mut *conn)
-        .await
-        .map(|_| ()))
+    execute!(tx, statement => shared.group, &key.topic, &key.key, version, now)
 }
 
 /// Removes processed rows after a week; answers how many.
@@ -125,31 +99,17 @@ pub(super) async fn clean_up(shared: &Shared) -> Result<u64, StoreError> {
     let week = TimeDelta::milliseconds(i64::try_from(WEEK_MS).unwrap_or(i64::MAX));
     let before = shared.db.settings().clock.now() - week;
     let group = shared.group;
-    let mut removed = 0;
-    loop {
-        let page = shared
-            .db
-            .write(move |tx| {
-                Box::pin(async move {
-                    on!(tx, conn => sqlx::query(
-                        "delete from inbox_messages where status = 'processed'
-                         and (consumer_group, topic, key, version) in (
-                            select consumer_group, topic, key, version from inbox_messages
-                            where status = 'processed' and consumer_group = $1
-                            and processed_at < $2 limit $3)",
-                    )
-                    .bind(group)
-                    .bind(before)
-                    .bind(REMOVE_PAGE)
-                    .execute(&mut *conn)
-                    .await
-                    .map(|done| done.rows_affected()))
-                })
+    shared
+        .db
+        .remove_in_pages(move |tx| {
+            Box::pin(async move {
+                rows_affected!(tx,
+                    "delete from inbox_messages where status = 'processed'
+                     and (consumer_group, topic, key, version) in (
+                        select consumer_group, topic, key, version from inbox_messages
+                        where status = 'processed' and consumer_group = $1
+                        and processed_at < $2 limit $3)" => group, before, REMOVE_PAGE)
             })
-            .await?;
-        removed += page;
-        if page == 0 {
-            return Ok(removed);
-        }
-    }
+        })
+        .await
 }

@@ -10,8 +10,8 @@ use sqlx::AssertSqlSafe;
 
 use super::Shared;
 use crate::error::StoreError;
-use crate::on;
 use crate::tx::Tx;
+use crate::{execute, fetch_all};
 
 /// A key of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,18 +48,10 @@ pub(super) async fn load(
         "select key, version from consumer_versions
          where consumer_group = $1 and topic = $2 and key in {among}"
     );
-    let blocked: Vec<(String, String, i64)> = on!(tx, conn => sqlx::query_as(AssertSqlSafe(blocked))
-            .bind(shared.group)
-            .bind(topic)
-            .bind(&list)
-            .fetch_all(&mut *conn)
-            .await)?;
-    let versions: Vec<(String, i64)> = on!(tx, conn => sqlx::query_as(AssertSqlSafe(versions))
-        .bind(shared.group)
-        .bind(topic)
-        .bind(&list)
-        .fetch_all(&mut *conn)
-        .await)?;
+    let blocked: Vec<(String, String, i64)> = fetch_all!(tx, AssertSqlSafe(blocked)
+        => shared.group, topic, &list)?;
+    let versions: Vec<(String, i64)> = fetch_all!(tx, AssertSqlSafe(versions)
+        => shared.group, topic, &list)?;
     let of = |key: String| Key {
         topic: topic.to_owned(),
         key,
@@ -100,26 +92,16 @@ pub(super) async fn store<'a>(
             })
         })
         .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let list = serde_json::to_string(&rows)?;
-    let statement = format!(
-        "insert into consumer_versions (consumer_group, topic, key, version, seen_at)
-         select $1, value ->> 'topic', value ->> 'key', cast(value ->> 'version' as bigint), $2
-         from {} where true
-         on conflict (consumer_group, topic, key) do update
-         set version = excluded.version, seen_at = excluded.seen_at",
-        tx.json_rows("$3")
-    );
-    let now = tx.now();
-    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
-        .bind(shared.group)
-        .bind(now)
-        .bind(&list)
-        .execute(&mut *conn)
+    shared
+        .insert(
+            tx,
+            &rows,
+            "consumer_versions (consumer_group, topic, key, version, seen_at)
+             select $1, value ->> 'topic', value ->> 'key', cast(value ->> 'version' as bigint), $2",
+            "(consumer_group, topic, key) do update
+             set version = excluded.version, seen_at = excluded.seen_at",
+        )
         .await
-        .map(|_| ()))
 }
 
 /// A new block of a key.
@@ -140,37 +122,20 @@ pub(super) async fn block(
     block: Block<'_>,
 ) -> Result<(), StoreError> {
     let now = tx.now();
-    on!(tx, conn => sqlx::query(
+    // PostgreSQL takes no NUL in a text, and an error may quote anything.
+    let error = block.error.replace('\0', "\u{fffd}");
+    execute!(tx,
         "insert into parked_keys
             (consumer_group, topic, key, reason, error, attempts, retry_at, since, partition)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (consumer_group, topic, key) do update set reason = excluded.reason,
-            error = excluded.error, attempts = excluded.attempts, retry_at = excluded.retry_at",
-    )
-    .bind(shared.group)
-    .bind(&key.topic)
-    .bind(&key.key)
-    .bind(block.reason.as_str())
-    // PostgreSQL takes no NUL in a text, and an error may quote anything.
-    .bind(block.error.replace('\0', "\u{fffd}"))
-    .bind(block.attempts)
-    .bind(block.retry_at)
-    .bind(now)
-    .bind(block.partition)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))
+            error = excluded.error, attempts = excluded.attempts, retry_at = excluded.retry_at"
+        => shared.group, &key.topic, &key.key, block.reason.as_str(), error, block.attempts,
+            block.retry_at, now, block.partition)
 }
 
 /// Removes the block of `key`.
 pub(super) async fn unblock(tx: &mut Tx, shared: &Shared, key: &Key) -> Result<(), StoreError> {
-    on!(tx, conn => sqlx::query(
-        "delete from parked_keys where consumer_group = $1 and topic = $2 and key = $3",
-    )
-    .bind(shared.group)
-    .bind(&key.topic)
-    .bind(&key.key)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))
+    execute!(tx, "delete from parked_keys where consumer_group = $1 and topic = $2 and key = $3"
+        => shared.group, &key.topic, &key.key)
 }

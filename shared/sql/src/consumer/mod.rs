@@ -20,12 +20,14 @@ use blocks::consumer::{
 use blocks::error::BoxError;
 use events::{Cleanup, Envelope, Topic};
 use parking_lot::Mutex;
+use serde::Serialize;
+use sqlx::AssertSqlSafe;
 use tokio::sync::Notify;
 
 use crate::db::Db;
 use crate::error::StoreError;
-use crate::on;
 use crate::tx::Tx;
+use crate::{execute, fetch_all};
 
 /// A group's handler of events.
 ///
@@ -40,7 +42,7 @@ use crate::tx::Tx;
 /// #[async_trait::async_trait]
 /// impl Handler for Names {
 ///     async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
-///         // What can't be read is poison: `?` says so.
+///         // An unreadable event is poison: `?` says so.
 ///         let Some(deleted) = event.open::<UserDeleted>().transpose()? else {
 ///             return Ok(());
 ///         };
@@ -102,6 +104,26 @@ struct Shared {
 }
 
 impl Shared {
+    /// Inserts `rows` in one statement: `into` selects the group as `$1`, the time as `$2`, and the fields
+    /// of each row from its JSON, `value`.
+    async fn insert(
+        &self,
+        tx: &mut Tx,
+        rows: &[impl Serialize],
+        into: &str,
+        on_conflict: &str,
+    ) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let list = serde_json::to_string(rows)?;
+        let from = tx.dialect().json_rows("$3");
+        let statement =
+            format!("insert into {into} from {from} where true on conflict {on_conflict}");
+        let now = tx.now();
+        execute!(tx, AssertSqlSafe(statement) => self.group, now, &list)
+    }
+
     fn base(&self, topic: &str) -> Base {
         let compacted = |topic: &Topic| matches!(topic.cleanup, Cleanup::Compact { .. });
         match self.topics.iter().find(|known| known.name == topic) {
@@ -206,14 +228,9 @@ impl ConsumerStore for SqlConsumer {
 
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
         let mut reader = self.shared.db.read().await?;
-        let rows: Vec<(i32, i64)> = on!(reader, conn => sqlx::query_as(
+        let rows: Vec<(i32, i64)> = fetch_all!(reader,
             "select partition, next_offset from consumer_offsets
-             where consumer_group = $1 and topic = $2",
-        )
-        .bind(self.shared.group)
-        .bind(topic)
-        .fetch_all(&mut *conn)
-        .await)?;
+             where consumer_group = $1 and topic = $2" => self.shared.group, topic)?;
         Ok(rows.into_iter().collect())
     }
 

@@ -12,8 +12,8 @@ use sqlx::AssertSqlSafe;
 use super::keys::{self, Key, Known};
 use super::{Shared, inbox};
 use crate::error::StoreError;
-use crate::on;
 use crate::tx::Tx;
+use crate::{execute, fetch_all, fetch_one, fetch_optional};
 
 #[derive(sqlx_macros::FromRow)]
 struct BlockedRow {
@@ -32,7 +32,7 @@ struct BlockedRow {
 pub(super) async fn blocked(shared: &Shared) -> Result<Vec<Blocked>, StoreError> {
     let listed = listed_since(shared);
     let mut reader = shared.db.read().await?;
-    let rows: Vec<BlockedRow> = on!(reader, conn => sqlx::query_as(
+    let rows: Vec<BlockedRow> = fetch_all!(reader,
         "select k.id, k.topic, k.key, k.reason, k.error, k.attempts, k.since,
             w.version, w.waiting,
             (select m.event_type from inbox_messages m where m.consumer_group = k.consumer_group
@@ -42,12 +42,7 @@ pub(super) async fn blocked(shared: &Shared) -> Result<Vec<Blocked>, StoreError>
             from inbox_messages where status = 'processing' group by consumer_group, topic, key
          ) w on w.consumer_group = k.consumer_group and w.topic = k.topic and w.key = k.key
          where k.consumer_group = $1 and (k.reason <> 'gap' or k.since <= $2)
-         order by k.id",
-    )
-    .bind(shared.group)
-    .bind(listed)
-    .fetch_all(&mut *conn)
-    .await)?;
+         order by k.id" => shared.group, listed)?;
     let group = shared.group.to_owned();
     Ok(rows
         .into_iter()
@@ -78,16 +73,11 @@ struct PulseRow {
 
 pub(super) async fn pulse(shared: &Shared) -> Result<Pulse, StoreError> {
     let mut reader = shared.db.read().await?;
-    let row: PulseRow = on!(reader, conn => sqlx::query_as(
+    let row: PulseRow = fetch_one!(reader,
         "select min(retry_at) as next_due,
             coalesce(sum(case when reason <> 'gap' or since <= $2 then 1 else 0 end), 0) as blocked,
             coalesce(sum(case when reason = 'gap' then 1 else 0 end), 0) as gaps
-         from parked_keys where consumer_group = $1",
-    )
-    .bind(shared.group)
-    .bind(listed_since(shared))
-    .fetch_one(&mut *conn)
-    .await)?;
+         from parked_keys where consumer_group = $1" => shared.group, listed_since(shared))?;
     Ok(Pulse {
         next_due: row.next_due,
         blocked: row.blocked,
@@ -124,16 +114,8 @@ pub(super) async fn give_up_gaps(
                         and v.topic = $3 and v.key = parked_keys.key))"
                 );
                 let now = tx.now();
-                on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
-                    .bind(now)
-                    .bind(group)
-                    .bind(&topic)
-                    .bind(listed)
-                    .bind(&partitions)
-                    .bind(any)
-                    .execute(&mut *conn)
-                    .await
-                    .map(|_| ()))
+                execute!(tx, AssertSqlSafe(statement)
+                    => now, group, &topic, listed, &partitions, any)
             })
         })
         .await
@@ -141,18 +123,12 @@ pub(super) async fn give_up_gaps(
 
 pub(super) async fn waiting(shared: &Shared, id: i64, max: i64) -> Result<Vec<Record>, StoreError> {
     let mut reader = shared.db.read().await?;
-    let rows: Vec<(String, String)> = on!(reader, conn => sqlx::query_as(
+    let rows: Vec<(String, String)> = fetch_all!(reader,
         "select m.topic, m.record from inbox_messages m join parked_keys k
             on k.consumer_group = m.consumer_group and k.topic = m.topic and k.key = m.key
          where k.id = $1 and k.consumer_group = $2 and m.status = 'processing'
             and m.record is not null
-         order by m.version limit $3",
-    )
-    .bind(id)
-    .bind(shared.group)
-    .bind(max)
-    .fetch_all(&mut *conn)
-    .await)?;
+         order by m.version limit $3" => id, shared.group, max)?;
     rows.iter()
         .map(|(topic, record)| read_record(topic, record).map_err(StoreError::Unavailable))
         .collect()
@@ -177,24 +153,16 @@ async fn make_due(
         "select topic, key, reason from parked_keys where id = $1 and consumer_group = $2{}",
         tx.dialect().for_update()
     );
-    let found: Option<(String, String, String)> = on!(tx, conn => sqlx::query_as(AssertSqlSafe(statement))
-            .bind(id)
-            .bind(group)
-            .fetch_optional(&mut *conn)
-            .await)?;
+    let found: Option<(String, String, String)> = fetch_optional!(tx, AssertSqlSafe(statement)
+        => id, group)?;
     let Some((topic, key, reason)) = found else {
         return Ok(None);
     };
     let now = tx.now();
-    on!(tx, conn => sqlx::query(
+    execute!(tx,
         "update parked_keys set attempts = 0, retry_at = $1,
-            reason = case when reason = 'gap' then reason else 'retrying' end where id = $2",
-    )
-    .bind(now)
-    .bind(id)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))?;
+            reason = case when reason = 'gap' then reason else 'retrying' end where id = $2"
+        => now, id)?;
     Ok(Reason::parse(&reason).map(|reason| (Key { topic, key }, reason)))
 }
 
@@ -254,12 +222,7 @@ pub(super) async fn reset(shared: &Arc<Shared>, topics: Vec<String>) -> Result<(
                     let statement = format!(
                         "delete from {table} where consumer_group = $1 and topic in {among}"
                     );
-                    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
-                        .bind(of_write.group)
-                        .bind(&list)
-                        .execute(&mut *conn)
-                        .await
-                        .map(|_| ()))?;
+                    execute!(tx, AssertSqlSafe(statement) => of_write.group, &list)?;
                 }
                 of_write.handler.reset(tx, &topics).await
             })

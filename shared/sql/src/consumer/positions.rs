@@ -10,7 +10,7 @@ use sqlx::AssertSqlSafe;
 use super::Shared;
 use crate::dialect::Dialect;
 use crate::error::StoreError;
-use crate::on;
+use crate::fetch_all;
 use crate::tx::Tx;
 
 /// The offsets of the partitions in `records`, locked against another member.
@@ -23,17 +23,14 @@ pub(super) async fn stored(
         // A row that is not there can't be locked, and two members may hold the same first batch.
         let unknown = partitions_of(records);
         let rows = unknown.iter().map(|of| (of, 0));
-        write(tx, shared, rows, "nothing").await?;
+        write(tx, shared, rows, "do nothing").await?;
     }
     let statement = format!(
         "select topic, partition, next_offset from consumer_offsets where consumer_group = $1
          order by topic, partition{}",
         tx.dialect().for_update()
     );
-    let rows: Vec<(String, i32, i64)> = on!(tx, conn => sqlx::query_as(AssertSqlSafe(statement))
-        .bind(shared.group)
-        .fetch_all(&mut *conn)
-        .await)?;
+    let rows: Vec<(String, i32, i64)> = fetch_all!(tx, AssertSqlSafe(statement) => shared.group)?;
     let mut stored: BTreeMap<TopicPartition, i64> = rows
         .into_iter()
         .map(|(topic, partition, next)| (TopicPartition { topic, partition }, next))
@@ -66,26 +63,16 @@ async fn write(
             next,
         })
         .collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let list = serde_json::to_string(&rows)?;
-    let statement = format!(
-        "insert into consumer_offsets (consumer_group, topic, partition, next_offset, updated_at)
-         select $1, value ->> 'topic', cast(value ->> 'partition' as integer),
-            cast(value ->> 'next' as bigint), $2
-         from {} where true
-         on conflict (consumer_group, topic, partition) do {on_conflict}",
-        tx.json_rows("$3")
-    );
-    let now = tx.now();
-    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
-        .bind(shared.group)
-        .bind(now)
-        .bind(&list)
-        .execute(&mut *conn)
+    shared
+        .insert(
+            tx,
+            &rows,
+            "consumer_offsets (consumer_group, topic, partition, next_offset, updated_at)
+             select $1, value ->> 'topic', cast(value ->> 'partition' as integer),
+                cast(value ->> 'next' as bigint), $2",
+            on_conflict,
+        )
         .await
-        .map(|_| ()))
 }
 
 pub(super) async fn store(
@@ -96,7 +83,8 @@ pub(super) async fn store(
 ) -> Result<(), StoreError> {
     let next = next_offsets(records.iter().copied());
     let rows = next.iter().map(|(of, next)| (of, *next));
-    let replace = "update set next_offset = excluded.next_offset, updated_at = excluded.updated_at";
+    let replace = "(consumer_group, topic, partition) do update
+        set next_offset = excluded.next_offset, updated_at = excluded.updated_at";
     write(tx, shared, rows, replace).await?;
     let shared = Arc::clone(shared);
     tx.after_commit(move || {

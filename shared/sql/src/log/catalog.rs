@@ -5,39 +5,29 @@ use std::collections::BTreeMap;
 use blocks::bus::TopicSpec;
 use events::Cleanup;
 
-use super::records::sqlite;
 use super::topics::TopicState;
 use crate::db::Db;
 use crate::error::StoreError;
 use crate::tx::Tx;
+use crate::{execute, fetch_all, fetch_one};
 
 /// Makes topics with their partitions, all or none.
 pub(super) async fn make(
     tx: &mut Tx,
     wanted: BTreeMap<String, TopicSpec>,
 ) -> Result<Vec<TopicState>, StoreError> {
-    let conn = sqlite(tx.conn());
     let mut made = Vec::with_capacity(wanted.len());
     for spec in wanted.into_values() {
         let (cleanup, after_ms) = columns(spec.cleanup);
-        sqlx::query(
-            "insert into topics (name, partitions, cleanup, after_ms) values ($1, $2, $3, $4)",
-        )
-        .bind(spec.name.as_str())
-        .bind(spec.partitions)
-        .bind(cleanup)
-        .bind(after_ms)
-        .execute(&mut *conn)
-        .await?;
+        let count = i32::from(spec.partitions);
+        execute!(tx,
+            "insert into topics (name, partitions, cleanup, after_ms) values ($1, $2, $3, $4)"
+            => &spec.name, count, cleanup, after_ms)?;
         let mut partitions = Vec::with_capacity(spec.partitions.into());
-        for partition in 0..spec.partitions {
-            let id: i64 = sqlx::query_scalar(
-                "insert into partitions (topic, partition) values ($1, $2) returning id",
-            )
-            .bind(spec.name.as_str())
-            .bind(partition)
-            .fetch_one(&mut *conn)
-            .await?;
+        for partition in 0..count {
+            let id: i64 = fetch_one!(tx, scalar
+                "insert into partitions (topic, partition) values ($1, $2) returning id"
+                => &spec.name, partition)?;
             partitions.push((id, 0));
         }
         made.push(TopicState::new(spec.name, spec.cleanup, &partitions));
@@ -48,18 +38,14 @@ pub(super) async fn make(
 /// Loads the topics from the file.
 pub(super) async fn load(db: &Db) -> Result<Vec<TopicState>, StoreError> {
     let mut reader = db.read().await?;
-    let conn = sqlite(reader.conn());
     let topics: Vec<(String, String, i64)> =
-        sqlx::query_as("select name, cleanup, after_ms from topics")
-            .fetch_all(&mut *conn)
-            .await?;
-    let partitions: Vec<(String, i64, i64)> = sqlx::query_as(
+        fetch_all!(reader, "select name, cleanup, after_ms from topics")?;
+    let partitions: Vec<(String, i64, i64)> = fetch_all!(
+        reader,
         "select topic, id, max(next_offset, coalesce(1 - (id << 40) +
             (select max(place) from records where place >= id << 40 and place < (id + 1) << 40), 0))
-         from partitions order by topic, partition",
-    )
-    .fetch_all(&mut *conn)
-    .await?;
+         from partitions order by topic, partition"
+    )?;
     Ok(topics
         .into_iter()
         .map(|(name, cleanup, after_ms)| {
@@ -104,27 +90,14 @@ pub(super) async fn change_cleanup(
     topic.set_cleanup(spec.cleanup);
     db.write(move |tx| {
         Box::pin(async move {
-            let conn = sqlite(tx.conn());
-            sqlx::query("update topics set cleanup = $1, after_ms = $2 where name = $3")
-                .bind(cleanup)
-                .bind(after_ms)
-                .bind(name.as_str())
-                .execute(&mut *conn)
-                .await?;
-            sqlx::query("update partitions set compacted_to = 0 where topic = $1")
-                .bind(name.as_str())
-                .execute(&mut *conn)
-                .await?;
+            execute!(tx, "update topics set cleanup = $1, after_ms = $2 where name = $3"
+                => cleanup, after_ms, &name)?;
+            execute!(tx, "update partitions set compacted_to = 0 where topic = $1" => &name)?;
             for (start, end) in places {
-                sqlx::query(
+                execute!(tx,
                     "update records set compacted = $1
-                             where place >= $2 and place < $3 and compacted <> $1",
-                )
-                .bind(compacted)
-                .bind(start)
-                .bind(end)
-                .execute(&mut *conn)
-                .await?;
+                     where place >= $2 and place < $3 and compacted <> $1"
+                    => compacted, start, end)?;
             }
             Ok(())
         })

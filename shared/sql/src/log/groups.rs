@@ -175,7 +175,7 @@ mod tests {
         group.join(2, vec![a.clone()], Arc::default());
         assert_eq!(loads(&group), [5, 4]);
         group.join(3, vec![b], Arc::default());
-        // No two who read the same topic differ by more than one.
+        // No two members of the same topic differ by more than one.
         assert_eq!(loads(&group), [3, 4, 2]);
         group.leave(1);
         assert_eq!(loads(&group), [6, 3]);

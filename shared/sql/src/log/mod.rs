@@ -1,13 +1,13 @@
 //! The event bus of a process that has no broker: a durable log of topics in one SQLite file.
 //!
-//! publish ─ one write, shared with whoever publishes at the same moment ─▶ `records` ─▶ after the
+//! publish ─ one write, shared with others that publish at the same moment ─▶ `records` ─▶ after the
 //! commit: the heads in memory move and waiting members are woken. Nothing polls.
 //!
-//! | owns     | `log.db`: topics, partitions, records, and how far each group says it is |
-//! | promises | what `blocks::bus` promises; `testkit::bus` checks it |
+//! | owns     | `log.db`: topics, partitions, records, and the offsets that groups commit |
+//! | promises | the promises of `blocks::bus`; `testkit::bus` checks it |
 //!
 //! Offsets are given in memory by the file's one writer. A commit that fails leaves a hole in them,
-//! never an offset that is given twice; retention writes down what it must not forget.
+//! never an offset that is given twice; retention stores the last offset of the records that it removes.
 
 mod catalog;
 mod groups;
@@ -25,7 +25,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use blocks::Clock;
-use blocks::bus::{BusError, EventBus, Positions, Record, Subscription, TopicSpec, Watermarks};
+use blocks::bus::{
+    BusError, EventBus, Positions, Record, Subscription, TopicSpec, Watermarks, fitting,
+};
 use events::Message;
 use parking_lot::Mutex;
 
@@ -38,7 +40,6 @@ use self::topics::{TopicState, Topics};
 use crate::db::{Db, Durability, Settings};
 use crate::error::StoreError;
 use crate::migrate::Migration;
-use crate::tx::MAX_EVENT_BYTES;
 
 /// The log is a SQLite file only, so there is nothing for PostgreSQL to do.
 const MIGRATIONS: &[Migration] = &[Migration {
@@ -60,7 +61,7 @@ struct Inner {
     groups: Mutex<BTreeMap<String, Arc<Group>>>,
     offsets: Offsets,
     members: AtomicU64,
-    /// Held while topics are made, so that two who want the same make one.
+    /// Held while topics are made, so that two callers that want the same make one.
     making: tokio::sync::Mutex<()>,
 }
 
@@ -137,7 +138,7 @@ impl TopicLog {
         self.inner.offsets.all()
     }
 
-    /// Finishes writes in progress, writes down what groups committed, and closes the file.
+    /// Finishes writes in progress, stores the offsets that groups committed, and closes the file.
     pub async fn close(&self) {
         self.inner.offsets.close().await;
         self.inner.db.close().await;
@@ -167,7 +168,7 @@ impl TopicLog {
             .write(move |tx| Box::pin(records::append(tx, arrivals)))
             .await;
         if written.is_err() {
-            // It may have been committed all the same; then those who wait should see it now.
+            // It may have been committed all the same; then waiting members should see it now.
             for topic in topics.values() {
                 if let Err(error) = self.look_again(topic).await {
                     tracing::debug!(%error, topic = topic.name, "can't see how far the topic reaches");
@@ -235,20 +236,11 @@ impl EventBus for TopicLog {
     }
 
     async fn publish(&self, batch: &[Message]) -> Result<(), BusError> {
-        let too_large = batch
-            .iter()
-            .position(|message| message.value.len() > MAX_EVENT_BYTES);
-        let accepted = &batch[..too_large.unwrap_or(batch.len())];
-        if !accepted.is_empty() {
-            self.append(accepted).await?;
+        let (fits, rest) = fitting(batch);
+        if !fits.is_empty() {
+            self.append(fits).await?;
         }
-        too_large.map_or(Ok(()), |index| {
-            let bytes = batch[index].value.len();
-            Err(BusError::Refused {
-                index,
-                reason: format!("{bytes} bytes, at most {MAX_EVENT_BYTES} fit"),
-            })
-        })
+        rest
     }
 
     async fn subscribe(

@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::records::sqlite;
 use crate::db::Db;
 use crate::error::StoreError;
+use crate::{execute, fetch_all};
 
 /// Time that commits gather before they are written.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
@@ -49,11 +49,10 @@ struct Known {
 impl Offsets {
     pub(super) async fn load(db: &Db) -> Result<Self, StoreError> {
         let mut reader = db.read().await?;
-        let rows: Vec<(String, String, i32, i64)> = sqlx::query_as(
-            "select consumer_group, topic, partition, next_offset from group_offsets",
-        )
-        .fetch_all(sqlite(reader.conn()))
-        .await?;
+        let rows: Vec<(String, String, i32, i64)> = fetch_all!(
+            reader,
+            "select consumer_group, topic, partition, next_offset from group_offsets"
+        )?;
         let next = rows
             .into_iter()
             .map(|(group, topic, partition, next)| {
@@ -127,23 +126,15 @@ async fn flush(db: &Db, known: &Mutex<Known>) {
         .write(move |tx| {
             Box::pin(async move {
                 let now = tx.now().timestamp_millis();
-                let conn = sqlite(tx.conn());
-                for ((group, partition), next) in changed {
-                    sqlx::query(
+                for ((group, of), next) in changed {
+                    execute!(tx,
                         "insert into group_offsets
                             (consumer_group, topic, partition, next_offset, updated_ms)
                          values ($1, $2, $3, $4, $5)
                          on conflict (consumer_group, topic, partition)
                          do update set next_offset = excluded.next_offset,
-                                       updated_ms = excluded.updated_ms",
-                    )
-                    .bind(group)
-                    .bind(partition.topic)
-                    .bind(partition.partition)
-                    .bind(next)
-                    .bind(now)
-                    .execute(&mut *conn)
-                    .await?;
+                                       updated_ms = excluded.updated_ms"
+                        => group, of.topic, of.partition, next, now)?;
                 }
                 Ok(())
             })

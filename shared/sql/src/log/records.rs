@@ -12,6 +12,7 @@ use super::topics::{TopicState, size};
 use crate::conn::SqliteConn;
 use crate::db::Db;
 use crate::error::StoreError;
+use crate::fetch_all;
 use crate::tx::{Conn, Tx};
 
 /// The most bytes of records read at once, unless one alone is larger.
@@ -42,7 +43,7 @@ pub(super) struct Arrival {
 }
 
 /// The connection of a database that [`super::TopicLog::open`] made.
-pub(super) fn sqlite(conn: Conn<'_>) -> &mut SqliteConn {
+fn sqlite(conn: Conn<'_>) -> &mut SqliteConn {
     match conn {
         Conn::Sqlite(conn) => conn,
         Conn::Postgres(_) => unreachable!("the topic log is a SQLite file"),
@@ -184,16 +185,11 @@ pub(super) async fn read(
 /// The watermarks of each partition of `topic`, by the table.
 pub(super) async fn watermarks(db: &Db, topic: &TopicState) -> Result<Vec<Watermarks>, StoreError> {
     let mut reader = db.read().await?;
-    let conn = sqlite(reader.conn());
-    let rows: Vec<(i64, Option<i64>, Option<i64>)> = sqlx::query_as(
+    let rows: Vec<(i64, Option<i64>, Option<i64>)> = fetch_all!(reader,
         "select next_offset,
             (select min(place) from records where place >= id << 40 and place < (id + 1) << 40),
             (select max(place) from records where place >= id << 40 and place < (id + 1) << 40)
-         from partitions where topic = $1 order by partition",
-    )
-    .bind(topic.name.as_str())
-    .fetch_all(conn)
-    .await?;
+         from partitions where topic = $1 order by partition" => &topic.name)?;
     let watermarks = rows.into_iter().zip(&topic.partitions);
     Ok(watermarks
         .map(|((kept, first, last), partition)| {

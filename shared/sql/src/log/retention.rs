@@ -1,14 +1,13 @@
 //! Removes old records, in pages: a publisher never waits for more than one.
 
-use blocks::bus::TopicPartition;
 use chrono::{DateTime, Utc};
 use events::Cleanup;
 
 use super::TopicLog;
-use super::records::sqlite;
-use super::topics::{Partition, TopicState};
+use super::topics::Partition;
 use crate::error::StoreError;
 use crate::tx::Tx;
+use crate::{execute, fetch_one, fetch_optional, rows_affected};
 
 /// Number of records visited in one write.
 const PAGE: i64 = 500;
@@ -21,19 +20,18 @@ impl TopicLog {
     pub async fn clean_up(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
         let mut removed = 0;
         for topic in self.inner.topics.all() {
-            for number in 0..topic.partitions.len() {
-                let partition = &topic.partitions[number];
-                let of_partition = match topic.cleanup() {
-                    Cleanup::Delete { after_ms } => {
-                        self.drop_old(partition, cutoff(now, after_ms)).await?
-                    }
-                    Cleanup::Compact { after_ms } => {
-                        self.compact(partition, cutoff(now, after_ms)).await?
-                    }
+            let (Cleanup::Delete { after_ms } | Cleanup::Compact { after_ms }) = topic.cleanup();
+            let cutoff = now.timestamp_millis().saturating_sub_unsigned(after_ms);
+            for (number, partition) in topic.partitions.iter().enumerate() {
+                let of_partition = if topic.is_compacted() {
+                    self.compact(partition, cutoff).await?
+                } else {
+                    self.drop_old(partition, cutoff).await?
                 };
                 if of_partition > 0 {
                     partition.drop_tail();
-                    tell(&topic, number, of_partition);
+                    let (topic, removed) = (&topic.name, of_partition);
+                    tracing::debug!(topic, partition = number, removed, "old records removed");
                 }
                 removed += of_partition;
             }
@@ -51,32 +49,17 @@ impl TopicLog {
                 .db
                 .write(move |tx| {
                     Box::pin(async move {
-                        let conn = sqlite(tx.conn());
-                        sqlx::query(
+                        execute!(tx,
                             "update partitions set next_offset = max(next_offset, coalesce(
                                 (select max(place) - $2 + 1 from records
                                  where place >= $2 and place < $3), 0))
-                             where id = $1",
-                        )
-                        .bind(id)
-                        .bind(start)
-                        .bind(end)
-                        .execute(&mut *conn)
-                        .await?;
-                        let done = sqlx::query(
+                             where id = $1" => id, start, end)?;
+                        rows_affected!(tx,
                             "delete from records where place in
                                 (select place from
                                     (select place, time_ms from records
                                      where place >= $1 and place < $2 order by place limit $3)
-                                 where time_ms < $4)",
-                        )
-                        .bind(start)
-                        .bind(end)
-                        .bind(PAGE)
-                        .bind(cutoff)
-                        .execute(&mut *conn)
-                        .await?;
-                        Ok::<_, StoreError>(done.rows_affected())
+                                 where time_ms < $4)" => start, end, PAGE, cutoff)
                     })
                 })
                 .await?;
@@ -105,7 +88,7 @@ impl TopicLog {
                 end: partition.end(),
                 cutoff,
             };
-            let page = self
+            let (moved, dropped) = self
                 .inner
                 .db
                 .write(move |tx| {
@@ -115,7 +98,6 @@ impl TopicLog {
                     })
                 })
                 .await?;
-            let (moved, dropped) = page;
             removed += u64::from(moved) + dropped;
             // A key may have more records than fit in a page: then these keys are visited again.
             if i64::try_from(dropped).is_ok_and(|dropped| dropped < PAGE) {
@@ -131,13 +113,7 @@ impl TopicLog {
 
     async fn compacted_to(&self, id: i64) -> Result<i64, StoreError> {
         let mut reader = self.inner.db.read().await?;
-        let conn = sqlite(reader.conn());
-        Ok(
-            sqlx::query_scalar("select compacted_to from partitions where id = $1")
-                .bind(id)
-                .fetch_one(conn)
-                .await?,
-        )
+        fetch_one!(reader, scalar "select compacted_to from partitions where id = $1" => id)
     }
 
     /// Begins the next time at the first record that was still too young to go.
@@ -153,20 +129,11 @@ impl TopicLog {
             .db
             .write(move |tx| {
                 Box::pin(async move {
-                    sqlx::query(
+                    execute!(tx,
                         "update partitions set compacted_to = coalesce(
                             (select place from records where place >= $2 and place < $3
                              and time_ms >= $4 order by place limit 1), $3) - $5
-                         where id = $1",
-                    )
-                    .bind(id)
-                    .bind(from)
-                    .bind(head)
-                    .bind(cutoff)
-                    .bind(start)
-                    .execute(sqlite(tx.conn()))
-                    .await?;
-                    Ok(())
+                         where id = $1" => id, from, head, cutoff, start)
                 })
             })
             .await
@@ -192,41 +159,28 @@ struct Walk {
 /// takes its place. A group has read everything when it stands behind the last record. True if there was
 /// one to replace.
 async fn keep_the_end(tx: &mut Tx, walk: &Walk) -> Result<bool, StoreError> {
-    let conn = sqlite(tx.conn());
-    let last: Option<(i64, i64, Option<i64>)> = sqlx::query_as(
+    let last: Option<(i64, i64, Option<i64>)> = fetch_optional!(tx,
         "select last.place, last.time_ms,
             (select latest.place from records as latest
              where latest.compacted = 1 and latest.key = last.key
                and latest.place >= $1 and latest.place < $2
              order by latest.version desc, latest.place desc limit 1)
          from records as last where last.place >= $1 and last.place < $2
-         order by last.place desc limit 1",
-    )
-    .bind(walk.start)
-    .bind(walk.end)
-    .fetch_optional(&mut *conn)
-    .await?;
+         order by last.place desc limit 1" => walk.start, walk.end)?;
     let Some((last, time_ms, Some(latest))) = last else {
         return Ok(false);
     };
     if latest == last || time_ms >= walk.cutoff {
         return Ok(false);
     }
-    sqlx::query("delete from records where place = $1")
-        .bind(last)
-        .execute(&mut *conn)
-        .await?;
-    sqlx::query("update records set place = $1 where place = $2")
-        .bind(last)
-        .bind(latest)
-        .execute(&mut *conn)
-        .await?;
+    execute!(tx, "delete from records where place = $1" => last)?;
+    execute!(tx, "update records set place = $1 where place = $2" => last, latest)?;
     Ok(true)
 }
 
 /// Drops up to a page of superseded records of the keys of `walk`; answers how many.
 async fn drop_superseded(tx: &mut Tx, walk: &Walk) -> Result<u64, StoreError> {
-    let done = sqlx::query(
+    rows_affected!(tx,
         "delete from records where place in
             (select older.place from
                 (select touched.key,
@@ -240,32 +194,5 @@ async fn drop_superseded(tx: &mut Tx, walk: &Walk) -> Result<u64, StoreError> {
              where older.compacted = 1 and older.key = latest.key
                and older.place >= $3 and older.place < $4 and older.place <> latest.place
                and older.time_ms < $5
-             limit $6)",
-    )
-    .bind(walk.from)
-    .bind(walk.to)
-    .bind(walk.start)
-    .bind(walk.end)
-    .bind(walk.cutoff)
-    .bind(PAGE)
-    .execute(sqlite(tx.conn()))
-    .await?;
-    Ok(done.rows_affected())
-}
-
-fn cutoff(now: DateTime<Utc>, after_ms: u64) -> i64 {
-    now.timestamp_millis().saturating_sub_unsigned(after_ms)
-}
-
-fn tell(topic: &TopicState, number: usize, removed: u64) {
-    let partition = TopicPartition {
-        topic: topic.name.clone(),
-        partition: i32::try_from(number).unwrap_or(i32::MAX),
-    };
-    tracing::debug!(
-        topic = partition.topic,
-        partition = partition.partition,
-        removed,
-        "old records removed"
-    );
+             limit $6)" => walk.from, walk.to, walk.start, walk.end, walk.cutoff, PAGE)
 }

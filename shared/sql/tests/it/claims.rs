@@ -5,7 +5,7 @@ use std::sync::Arc;
 use blocks::ManualClock;
 use chrono::TimeDelta;
 use sql::claims::{self, Claim, Outcome};
-use sql::{Db, FaultPoint, StoreError};
+use sql::{Db, FaultPoint, StoreError, execute};
 use testkit::faults::Fails;
 
 use crate::NOTES;
@@ -104,6 +104,50 @@ async fn an_attempt_that_failed_is_made_again_when_it_is_time(clock: &ManualCloc
     assert_eq!(claim(db).await.unwrap().unwrap().attempt, 1);
 }
 
+/// Parks a key, or takes the block away.
+async fn park(db: &Db, parked: bool) {
+    let done: Result<(), StoreError> = db
+        .write(move |tx| {
+            Box::pin(async move {
+                let now = tx.now();
+                if parked {
+                    execute!(tx,
+                        "insert into parked_keys
+                            (consumer_group, topic, key, partition, reason, error, attempts, since)
+                         values ('notes', 't', 'k', 0, 'rejected', '', 5, $1)" => now)
+                } else {
+                    execute!(tx, "delete from parked_keys")
+                }
+            })
+        })
+        .await;
+    done.unwrap();
+}
+
+async fn an_outcome_outlives_an_event_that_may_be_replayed(clock: &ManualClock, db: &Db) {
+    park(db, true).await;
+    let first = claim(db).await.unwrap().unwrap();
+    assert!(settle(db, &first, Outcome::Done).await.unwrap());
+    // The event that was parked before the call may be replayed, however late, and must not repeat it.
+    clock.advance(claims::KEPT * 2);
+    sweep(db).await;
+    assert_eq!(claim(db).await.unwrap(), None);
+    // One that is parked only now came after that call.
+    park(db, false).await;
+    park(db, true).await;
+    sweep(db).await;
+    let again = claim(db).await.unwrap().unwrap();
+    assert!(settle(db, &again, Outcome::Done).await.unwrap());
+    park(db, false).await;
+    // Without one the outcome is remembered to the millisecond.
+    clock.advance(claims::KEPT - TimeDelta::milliseconds(1));
+    sweep(db).await;
+    assert_eq!(claim(db).await.unwrap(), None);
+    clock.advance(TimeDelta::milliseconds(1));
+    sweep(db).await;
+    assert!(claim(db).await.unwrap().is_some());
+}
+
 macro_rules! on_each {
     ($name:ident, $fresh:path $(, $ignored:literal)?) => {
         mod $name {
@@ -127,6 +171,14 @@ macro_rules! on_each {
                 let clock = Arc::new(ManualClock::default());
                 let db = $fresh("notes", NOTES, clock.clone()).await;
                 super::an_attempt_that_failed_is_made_again_when_it_is_time(&clock, &db).await;
+            }
+
+            #[tokio::test]
+            $(#[ignore = $ignored])?
+            async fn an_outcome_outlives_an_event_that_may_be_replayed() {
+                let clock = Arc::new(ManualClock::default());
+                let db = $fresh("notes", NOTES, clock.clone()).await;
+                super::an_outcome_outlives_an_event_that_may_be_replayed(&clock, &db).await;
             }
         }
     };

@@ -13,6 +13,7 @@ mod outbox;
 mod republish;
 mod retention;
 mod schema;
+mod tables;
 
 use events::posts::PostDeleted;
 use sql::{Migration, StoreError, Tx, on};
