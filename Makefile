@@ -7,7 +7,7 @@ SHELL := /bin/bash
 	stack-up stack-down test-stack test-failures test-migrate test-openapi test-new-service test-compose test-gateway check-deploy \
 	generate made
 
-# What only the fleet's processes contain, for the commands that build it.
+# Features that only the fleet's processes contain, for the commands that build it.
 FLEET := --workspace --exclude events --exclude blocks --exclude sql --exclude service --exclude testkit \
 	--features gateway/fleet,bench/fleet
 

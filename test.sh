@@ -5,10 +5,9 @@
 #   ./test.sh                                  starts a rookery of its own, stops it afterwards
 #   BASE_URL=http://localhost:8000 ./test.sh   walks a server that runs; again and again, if wanted
 #
-# Names are new in every run, so nothing has to be cleaned up. What can't be done over HTTP (making an
-# admin, reading a topic) is done with the command line of a server that is not its own where ROOKERY_CLI
-# says how to call it (`scripts/stack rookery`), and left out otherwise. ROOKERY names another
-# executable to start.
+# Names are new in every run, so nothing has to be cleaned up. Some steps can't be done over HTTP: making an
+# admin, reading a topic. On a server that is not its own, ROOKERY_CLI says how to call the command line for
+# them (`scripts/stack rookery`). Without it they are left out. ROOKERY names another executable to start.
 set -euo pipefail
 cd "$(dirname "$0")"
 

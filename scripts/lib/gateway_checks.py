@@ -1,4 +1,4 @@
-"""What Traefik does with this project's configuration, seen from both of its sides."""
+"""Traefik with this project's configuration, seen from both of its sides."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ from gateway_standins import IDENTITY, Running
 
 
 def letters(name):
-    """What is left of a header's name when one ignores how it is spelled."""
+    """A header's name without the differences of spelling."""
     return "".join(char for char in name.lower() if char.isalnum())
 
 
@@ -59,7 +59,7 @@ OWN = sorted([["X-User-Id", "2"], ["X-User-Name", "bob"], ["X-User-Email", "bob@
 
 
 def stripping(edge, tls=False):
-    """What arrives behind, in what spelling."""
+    """Checks which headers arrive behind, in which spelling."""
     arrived = 0
     for lines in FORGED + BROKEN:
         lines = [line.replace("{id}", "1") for line in lines]
@@ -109,7 +109,7 @@ def stripping_h2(edge, tls):
 
 
 def smuggled(edge):
-    """That no request was found in the body of another: all that services were asked is what was sent."""
+    """Checks that no request was found in the body of another: services were asked only what was sent."""
     for name, service in edge.services.items():
         found = [path for _, path in service.server.seen if MARK in path]
         check(not found, f"{name} was asked {found}")
@@ -117,7 +117,7 @@ def smuggled(edge):
 
 
 def judged(edge):
-    """What auth is told about a request."""
+    """Checks what auth is told about a request."""
     asked = edge.services["auth"].server.asked
     asked.clear()
     edge.ask("DELETE", "/api/posts/x?a=b", [
@@ -185,7 +185,7 @@ def errors(edge):
 
 
 def told(edge):
-    """What browsers and operators are told."""
+    """Checks what browsers and operators are told."""
     answer = edge.ask("GET", "/api/posts", ["X-Request-ID: walk-2"])
     for name, value in [
         ("x-content-type-options", "nosniff"), ("x-frame-options", "DENY"), ("referrer-policy", "no-referrer"),

@@ -118,7 +118,7 @@ def missing(edge, names):
 
 
 def described(edge, service):
-    """What Traefik says of a service; nothing when there is none."""
+    """Traefik's word on a service; nothing when there is none."""
     return send(("127.0.0.1", edge.admin), request("GET", f"/api/http/services/{service}")).json()
 
 

@@ -99,7 +99,7 @@ def refused(answer):
 
 
 def is_fault(answer):
-    """What Traefik answers when a request breaks off in its middle."""
+    """True if it is Traefik's answer to a request that breaks off in its middle."""
     return (answer.status, answer.json().get("error_code")) in ((500, "internal_error"), (502, "bad_gateway"))
 
 

@@ -1,5 +1,5 @@
-"""HTTP written by hand, byte for byte: what a client library would mend on the way is what the tests
-of the gateway are about."""
+"""HTTP written by hand, byte for byte: the tests of the gateway send what a client library would mend on the
+way."""
 
 import functools
 import json
@@ -38,7 +38,7 @@ class Answer:
 
 
 def unchunk(body):
-    """What a chunked body says."""
+    """The content of a chunked body."""
     whole = b""
     while body:
         size, _, rest = body.partition(b"\r\n")
@@ -61,7 +61,7 @@ def connect(address, tls=False, protocol=None):
 
 @functools.cache
 def trusting(protocol):
-    """TLS for whatever certificate there is: who signed it is not what is asked here."""
+    """TLS for whatever certificate there is: it does not matter here who signed it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -6,9 +6,9 @@ from urllib.parse import unquote
 
 from gateway_say import check
 
-# Of /api/posts/17: {path} is api/posts/17, {below} posts/17, {head} api/posts, {last} 17. {LAST} and {PATH}
-# are in capitals, {encoded} is %317. {path_back}, {path_2f} and {path_5c} have something else than slashes
-# between their parts.
+# For /api/posts/17: {path} is api/posts/17, {below} posts/17, {head} api/posts, {last} 17. Capitals are in
+# {LAST} and {PATH}; {encoded} is %317. Something else than slashes is between the parts of {path_back},
+# {path_2f} and {path_5c}.
 TRICKS = [
     # Slashes that are too many.
     "//{path}",
@@ -106,7 +106,7 @@ TRICKS = [
     "/{path_5c}",
     "/api/posts/..\\{below}",
     "/api/posts/..%5c{below}",
-    # What stands before the path.
+    # In front of the path.
     "http://gateway/{path}",
     "http://gateway//{path}",
     "http://gateway:80/{path}",
@@ -160,7 +160,7 @@ def readings(target):
 
 
 def check_tricks():
-    """That the tricks are what they are said to be: each another way to write the path it is for."""
+    """Checks that each trick is another way to write the path it is for."""
     fewer = len(tricks("/api/profile"))
     for path in ("/api/auth/me", "/api/posts/0190c0de-me", "/api/profile", "/api/notifications", "/api/menu/auth/me"):
         written = tricks(path)

@@ -11,7 +11,7 @@ IDENTITY = ["X-User-Id", "X-User-Name", "X-User-Email", "X-User-Role", "X-Identi
 
 
 class Stand(BaseHTTPRequestHandler):
-    """What both kinds share."""
+    """The part that both kinds share."""
 
     protocol_version = "HTTP/1.1"
 
@@ -29,7 +29,7 @@ class Stand(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def read_body(self):
-        """What is not read would be taken for the next request."""
+        """Bytes that are not read would be taken for the next request."""
         body = b""
         if "chunked" in (self.headers.get("Transfer-Encoding") or ""):
             while length := int(self.rfile.readline().split(b";")[0], 16):

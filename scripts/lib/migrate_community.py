@@ -22,7 +22,7 @@ PREFERENCES = [
 
 
 class Community:
-    """Who is there, and what they did."""
+    """The people of a community, and what they did."""
 
     def __init__(self, site, run):
         self.site = site
@@ -149,7 +149,8 @@ def append(folder, topic, like, key, version, event_type, data, schema="1"):
 
 
 def trouble(folder, community):
-    """What no client of this release can do: an account is closed, and events that nobody can read."""
+    """Things that no client of this release can do: an account is closed, and events come that nobody can
+    read."""
     def next_version(topic, key):
         found = version_of(folder, "feed-generator", topic, str(key))
         check(found, f"{topic} has versions of {key}")

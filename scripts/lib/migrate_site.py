@@ -122,7 +122,7 @@ class Reading:
 
 
 def differences(before, after):
-    """What is not the same in two readings."""
+    """The differences between two readings."""
     lines = []
     for key in sorted(set(before) | set(after), key=str):
         if before.get(key) != after.get(key):

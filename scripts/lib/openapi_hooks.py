@@ -1,4 +1,4 @@
-"""What scripts/test-openapi must know that no schema can say."""
+"""Facts that scripts/test-openapi must know and no schema can say."""
 
 import datetime
 import itertools

@@ -15,7 +15,7 @@ client = MongoClient(os.environ["MONGODB_URL"], serverSelectionTimeoutMS=5000)
 db = client["posts"]
 
 if len(sys.argv) > 1:
-    # What an operator types at their own prompt.
+    # An operator types this at their own prompt.
     found = eval(sys.argv[1], {"client": client, "db": db})
     print(json_util.dumps(found, indent=2, ensure_ascii=False))
 else:
