@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let command = gateway::cli::Cli::parse();
+    let command = gateway::cli::Cli::read();
     gateway::cli::exit(runtime::run(gateway::cli::run(command)))
 }

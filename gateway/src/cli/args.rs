@@ -3,9 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use blocks::config::help;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::address::Address;
+use crate::roster;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,10 +39,20 @@ pub struct Cli {
     pub(super) operators: Operators,
 }
 
+impl Cli {
+    /// Reads the command line; `--help` lists the settings, too.
+    pub fn read() -> Self {
+        let settings = help(&roster::settings());
+        let command = Self::command().after_long_help(format!("{EXAMPLES}\n\n{settings}"));
+        let read = Self::from_arg_matches(&command.get_matches());
+        read.unwrap_or_else(|error| error.exit())
+    }
+}
+
 /// The addressees of commands that look into services.
 #[derive(Debug, Default, Args)]
 pub(super) struct Operators {
-    /// Open the stores in this process, whoever runs the services; nothing of a schema is changed
+    /// Open the stores in this process, where no server runs; nothing of a schema is changed
     #[arg(long, global = true)]
     pub offline: bool,
     /// Where the services of a fleet take operators: SERVICE=URL, several with commas [`OPERATOR_SERVICES`]

@@ -14,7 +14,6 @@ use futures::future::join_all;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use runtime::operator::socket;
 use runtime::{DataDir, FolderError, folder};
 use serde::Serialize;
@@ -428,16 +427,4 @@ async fn refusal(response: Response<Body>) -> String {
         Some(detail) => detail.to_owned(),
         None => format!("the server answered {status}"),
     }
-}
-
-/// The characters to encode: all that RFC 3986 does not call unreserved.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
-
-/// `text` as a part of a path or a query.
-pub(super) fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, UNRESERVED).to_string()
 }

@@ -3,9 +3,10 @@
 use anyhow::bail;
 use blocks::consumer::Blocked;
 use events::timestamp;
+use service::settings::encoded;
 
 use super::args::{Dlq, Handle};
-use super::client::{Answers, Operators, encoded};
+use super::client::{Answers, Operators};
 use super::say;
 use super::table::{Table, or_dash};
 use runtime::operator::view::{BlockedView, Outcome, Selection};

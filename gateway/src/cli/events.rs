@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use blocks::config::Config;
 use http::Method;
+use service::settings::encoded;
 
 use super::args::{Operators as Wanted, Tail};
-use super::client::{Operators, Way, encoded};
+use super::client::{Operators, Way};
 use super::say;
 use super::table::{Table, or_dash};
 use runtime::operator::view::{RecordView, TopicView};

@@ -20,6 +20,9 @@ use crate::traefik;
 use between::Block;
 use templates::Templates;
 
+/// Everything in it is made.
+const MANIFESTS: &str = "deploy/k8s/base/services";
+
 /// Written whole: a path from the project's folder, and its text.
 struct File {
     path: String,
@@ -52,7 +55,7 @@ async fn files(root: &Path) -> anyhow::Result<Vec<File>> {
     }
     for of in ROSTER {
         files.push(File {
-            path: format!("deploy/k8s/base/services/{}.yaml", of.name),
+            path: format!("{MANIFESTS}/{}.yaml", of.name),
             text: templates.kubernetes(of)?,
         });
     }
@@ -93,7 +96,18 @@ pub async fn run(root: &Path, check: bool) -> anyhow::Result<Vec<String>> {
         );
     }
     let mut differ = Vec::new();
-    for File { path, text } in files(root).await? {
+    let files = files(root).await?;
+    for manifest in std::fs::read_dir(root.join(MANIFESTS))? {
+        let path = format!("{MANIFESTS}/{}", manifest?.file_name().display());
+        // Of a service that is in the roster no more.
+        if files.iter().all(|file| file.path != path) {
+            if !check {
+                std::fs::remove_file(root.join(&path))?;
+            }
+            differ.push(path);
+        }
+    }
+    for File { path, text } in files {
         let file = root.join(&path);
         // A file that is not there yet differs from any.
         if std::fs::read_to_string(&file).is_ok_and(|written| written == text) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::Folder;
 
@@ -144,6 +144,34 @@ async fn what_is_sent_is_closed_and_what_is_answered_is_all_there() {
         schemas["ProfileRequest"]["properties"]["dob"]["anyOf"][1]["maxLength"],
         0
     );
+}
+
+/// Somebody who sends `{"all": true}` to a logout would believe that it ended every session.
+#[tokio::test]
+async fn an_endpoint_without_a_body_refuses_fields_and_takes_an_empty_object() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    let (_, token) = rookery.join("ada").await;
+    let document = rookery.get("/openapi.json", None).await.expect(200);
+    let mut refused = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let operations = item.as_object().unwrap().iter();
+        for (method, _) in operations.filter(|(method, operation)| {
+            ["post", "put", "delete", "patch"].contains(&method.as_str())
+                && operation["requestBody"].is_null()
+        }) {
+            let path = path.replace("{id}", &uuid::Uuid::nil().to_string());
+            let (method, token) = (method.to_uppercase(), Some(token.as_str()));
+            let fields = Some(json!({"all": true}));
+            let answer = rookery.client.send(&method, &path, token, fields).await;
+            let named = answer.problem(400, "validation_failed");
+            assert_eq!(named, ["all"], "{method} {path}");
+            refused += 1;
+        }
+    }
+    assert!(refused >= 6, "logging out is one of them: {refused}");
+    let answer = rookery.post("/api/auth/logout", Some(&token), json!({}));
+    answer.await.expect(200);
 }
 
 /// Elsewhere Traefik would take it for its own (`traefik/dynamic/middlewares.yml`).

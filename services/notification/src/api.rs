@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use blocks::Caller;
-use blocks::extract::{Listing, Page, ValidPath, ValidQuery};
+use blocks::extract::{Listing, NoBody, Page, ValidPath, ValidQuery};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -119,6 +119,7 @@ async fn mark_read(
     State(notifications): State<Notifications>,
     caller: Caller,
     ValidPath(id): ValidPath<String>,
+    _: NoBody,
 ) -> Result<Json<NotificationView>, NotificationError> {
     let id: Uuid = id.parse().map_err(|_| NotificationError::NotFound)?;
     Ok(Json(
@@ -136,6 +137,7 @@ async fn mark_read(
 async fn mark_all_read(
     State(notifications): State<Notifications>,
     caller: Caller,
+    _: NoBody,
 ) -> Result<Json<MarkedRead>, NotificationError> {
     let marked_read = commands::mark_all_read(&notifications, caller.id).await?;
     Ok(Json(MarkedRead { marked_read }))

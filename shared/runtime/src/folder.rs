@@ -29,7 +29,7 @@ pub enum FolderError {
     },
     /// Another process has it.
     #[error(
-        "the folder {path} is in use by {holder}; stop that first, or set DATA_DIR to another folder",
+        "the folder {path} is in use by {holder}; stop that first (commands ask it without --offline), or set DATA_DIR to another folder",
         path = path.display()
     )]
     InUse {

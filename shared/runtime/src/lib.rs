@@ -46,7 +46,7 @@ pub fn say_what_was_read(config: &blocks::config::Config) {
     }
     for unknown in config.unknown() {
         tracing::warn!(
-            "{} is no setting and says nothing: did you mean {}?",
+            "{} is not a setting and is ignored: did you mean {}?",
             unknown.name,
             unknown.meant
         );

@@ -112,12 +112,13 @@ const DB_HOST: Setting<Option<String>> = Setting::text(
     "with the next four, what `DATABASE_URL` is made of where it is absent",
 );
 const DB_PORT: Setting<Option<String>> =
-    Setting::text("DB_PORT", "5432, unless this says otherwise");
+    Setting::text("DB_PORT", "the port at `DB_HOST`, else 5432");
 const DB_NAME: Setting<Option<String>> =
-    Setting::text("DB_NAME", "rookery, unless this says otherwise");
+    Setting::text("DB_NAME", "the database at `DB_HOST`, else rookery");
 const DB_USER: Setting<Option<String>> =
-    Setting::text("DB_USER", "postgres, unless this says otherwise");
-const DB_PASSWORD: Setting<Option<Secret>> = Setting::secret("DB_PASSWORD", "none, unless said");
+    Setting::text("DB_USER", "the user at `DB_HOST`, else postgres");
+const DB_PASSWORD: Setting<Option<Secret>> =
+    Setting::secret("DB_PASSWORD", "the password at `DB_HOST`, else none");
 
 /// Of a service that keeps its state in PostgreSQL.
 pub const POSTGRES: Settings = &[
@@ -155,7 +156,7 @@ const REDIS_HOST: Setting<Option<String>> = Setting::text(
     "with `REDIS_PORT`, what `REDIS_URL` is made of where it is absent",
 );
 const REDIS_PORT: Setting<Option<String>> =
-    Setting::text("REDIS_PORT", "6379, unless this says otherwise");
+    Setting::text("REDIS_PORT", "the port at `REDIS_HOST`, else 6379");
 
 /// Of a service that keeps its state in Redis.
 pub const REDIS: Settings = &[&REDIS_URL, &REDIS_HOST, &REDIS_PORT];
@@ -167,11 +168,16 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
+/// `text` as a part of a URL.
+pub fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, RESERVED).to_string()
+}
+
 fn database_url(said: &Said<'_>) -> Result<Option<String>, WrongPart> {
     let Some(server) = server(said, "DB_HOST", "DB_PORT", 5432)? else {
         return Ok(None);
     };
-    let escaped = |name| Some(utf8_percent_encode(&said(name)?, RESERVED).to_string());
+    let escaped = |name| Some(encoded(&said(name)?));
     let user = escaped("DB_USER").unwrap_or_else(|| "postgres".into());
     let password = escaped("DB_PASSWORD").map(|password| format!(":{password}"));
     let password = password.unwrap_or_default();

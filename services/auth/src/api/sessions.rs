@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use blocks::Caller;
-use blocks::extract::{Listing, Page, ValidJson, ValidPath};
+use blocks::extract::{Listing, NoBody, Page, ValidJson, ValidPath};
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, USER_AGENT};
 use serde::{Deserialize, Serialize};
@@ -109,6 +109,7 @@ pub(super) async fn login(
 pub(super) async fn logout(
     State(auth): State<Auth>,
     caller: Caller,
+    _: NoBody,
 ) -> Result<Json<Done>, AuthError> {
     match commands::end_session(&auth, caller.id, caller.session).await {
         // Ended by a concurrent request: that is what was asked for.
@@ -158,6 +159,7 @@ pub(super) async fn end(
     State(auth): State<Auth>,
     caller: Caller,
     ValidPath(id): ValidPath<String>,
+    _: NoBody,
 ) -> Result<Json<Done>, AuthError> {
     // Parsed here and not by the extractor: a malformed id means a session that does not exist.
     let id = Uuid::try_parse(&id).map_err(|_| AuthError::NoSession)?;

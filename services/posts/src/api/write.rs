@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use blocks::extract::{IdempotencyKey, ValidJson};
+use blocks::extract::{IdempotencyKey, NoBody, ValidJson};
 use blocks::{Caller, FieldErrors};
 use http::StatusCode;
 
@@ -70,6 +70,7 @@ pub(super) async fn delete(
     State(posts): State<Posts>,
     PostId(id): PostId,
     caller: Caller,
+    _: NoBody,
 ) -> Result<Json<Message>, PostError> {
     commands::delete(&posts, &caller, id).await?;
     Ok(Json(Message {

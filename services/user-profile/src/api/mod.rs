@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::response::Response;
 use blocks::Caller;
-use blocks::extract::{IdempotencyKey, IfNoneMatch, Tagged, ValidJson};
+use blocks::extract::{IdempotencyKey, IfNoneMatch, NoBody, Tagged, ValidJson};
 use http::StatusCode;
 use http::request::Parts;
 use utoipa_axum::router::OpenApiRouter;
@@ -111,6 +111,7 @@ async fn update(
 async fn delete(
     State(profiles): State<Profiles>,
     caller: Caller,
+    _: NoBody,
 ) -> Result<Json<Message>, ProfileError> {
     commands::delete(&profiles, &caller).await?;
     Ok(Json(Message {

@@ -163,12 +163,13 @@ impl<T> AnySetting for Setting<T> {
 /// Settings of several types.
 pub type Settings = &'static [&'static dyn AnySetting];
 
-/// A line each, for `--help`: its name, its purpose, its default.
+/// The settings for `--help`, a line each: its name, its purpose, its default.
 pub fn help<'a>(settings: impl IntoIterator<Item = &'a &'static dyn AnySetting>) -> String {
     let line = |setting: &&dyn AnySetting| match setting.default() {
         "" => format!("  {:<24}  {}", setting.name(), setting.about()),
         default => format!("  {:<24}  {} [{default}]", setting.name(), setting.about()),
     };
     let lines: Vec<String> = settings.into_iter().map(line).collect();
-    lines.join("\n")
+    let heading = "Settings, from the environment or the file (names in lower case there):";
+    format!("{heading}\n{}", lines.join("\n"))
 }

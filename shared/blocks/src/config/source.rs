@@ -173,9 +173,23 @@ fn nearest(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
         .map(|(_, known)| known)
 }
 
-/// The setting that `name` was probably meant to be. Other programs have variables, too: only names of
-/// several words count that nearly match one of ours.
+/// The setting that `name` was probably meant to be. Other programs have variables, too. So a name counts that
+/// nearly matches one of our names of several words, begins with the first word of one, or with ours.
 fn mistyped(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
-    let meant = nearest(name, names).filter(|known| known.contains('_'))?;
-    (levenshtein(meant, name) <= TYPOS).then_some(meant)
+    if let Some(own) = name.strip_prefix("ROOKERY_") {
+        return nearest(own, names);
+    }
+    let of_several = || names.iter().copied().filter(|known| known.contains('_'));
+    let near = of_several().min_by_key(|known| levenshtein(known, name));
+    if let Some(near) = near.filter(|known| levenshtein(known, name) <= TYPOS) {
+        return Some(near);
+    }
+    // Kubernetes puts the addresses of its services into the environment by such names.
+    if name.contains("_SERVICE_") || name.contains("_PORT_") {
+        return None;
+    }
+    let (first, _) = name.split_once('_')?;
+    let alike = of_several().filter(|known| known.split('_').next() == Some(first));
+    let likeness = |known: &&str| strsim::jaro_winkler(known, name);
+    alike.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }

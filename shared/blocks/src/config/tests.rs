@@ -188,12 +188,17 @@ fn a_variable_that_is_nearly_a_setting_is_named_with_the_one_that_was_meant() {
             ("DATABASE_URI", "postgres://db"),
             ("LOG_LEVLE", "debug"),
             ("KAFKA_BOOTSTRAP_SERVER", "kafka:9092"),
+            ("KAFKA_BOOTSTRAP", "kafka:9092"),
+            ("REQUEST_TIMEOUT", "5"),
+            ("DATA_DIRECTORY", "/data"),
+            ("ROOKERY_PORT", "8000"),
             // Of other programs, and of whoever starts this one.
             ("HOSTNAME", "here"),
             ("POST", "1"),
             ("REDIS_PORT_6379_TCP", "tcp://10.0.0.1:6379"),
             ("AUTH_SERVICE_HOST", "10.0.0.1"),
-            ("KAFKA_HEAP_OPTS", "-Xmx1g"),
+            ("ROOKERY_TAG", "1.2"),
+            ("XDG_DATA_HOME", "/home"),
         ],
     )
     .unwrap();
@@ -205,6 +210,10 @@ fn a_variable_that_is_nearly_a_setting_is_named_with_the_one_that_was_meant() {
             ("DATABASE_URI", "DATABASE_URL"),
             ("LOG_LEVLE", "LOG_LEVEL"),
             ("KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"),
+            ("KAFKA_BOOTSTRAP", "KAFKA_BOOTSTRAP_SERVERS"),
+            ("REQUEST_TIMEOUT", "REQUEST_TIMEOUT_SECONDS"),
+            ("DATA_DIRECTORY", "DATA_DIR"),
+            ("ROOKERY_PORT", "PORT"),
         ]
     );
 }

@@ -32,7 +32,7 @@ pub fn merge<'a>(
                 for (method, operation) in operations(item) {
                     if route.methods.contains(&method) {
                         secure(operation, route.mode, method);
-                        answers(operation);
+                        answers(operation, method);
                     }
                 }
             }
@@ -84,50 +84,67 @@ fn secure(operation: &mut Operation, mode: Mode, method: &str) {
             "401",
             "`unauthenticated` or `invalid_token`: the token is missing or not valid",
         );
-        if !["GET", "HEAD"].contains(&method) {
+        if !is_safe(method) {
             add(operation, "403", "`guest_read_only`: a guest may only read");
         }
     }
 }
 
+fn is_safe(method: &str) -> bool {
+    ["GET", "HEAD"].contains(&method)
+}
+
 /// Adds the answers that every operation may give without its handler, and the bodies of all problems.
-fn answers(operation: &mut Operation) {
+fn answers(operation: &mut Operation, method: &str) {
     headers(operation);
-    if operation.request_body.is_some() {
-        for (status, description) in [
-            (
-                "400",
-                "`malformed_json`, or `validation_failed`: `errors` names each field and parameter",
-            ),
-            ("408", "`body_timeout`: the body did not arrive in time"),
-            ("413", "`body_too_large`: the body is over the limit"),
-            (
-                "415",
-                "`unsupported_media_type`: the body is not sent as `application/json`, or is packed",
-            ),
-        ] {
-            add(operation, status, description);
-        }
-    } else {
-        let description = "`validation_failed`: `errors` names each parameter";
-        add(operation, "400", description);
-    }
-    for (status, description) in [
+    let reads_body = !is_safe(method);
+    let takes_json = operation.request_body.is_some();
+    for (may, status, description) in [
         (
+            reads_body,
+            "400",
+            "`malformed_json`, or `validation_failed`: `errors` names each field and parameter",
+        ),
+        (
+            !reads_body,
+            "400",
+            "`validation_failed`: `errors` names each parameter",
+        ),
+        (
+            reads_body,
+            "408",
+            "`body_timeout`: the body did not arrive in time",
+        ),
+        (
+            reads_body,
+            "413",
+            "`body_too_large`: the body is over the limit",
+        ),
+        (
+            takes_json,
+            "415",
+            "`unsupported_media_type`: the body is not sent as `application/json`, or is packed",
+        ),
+        (
+            true,
             "500",
             "`internal_error`: a fault of the server; `trace_id` finds it in its log",
         ),
         (
+            true,
             "503",
             "`store_unavailable`, `auth_unavailable`: something the service needs does not answer; \
              `Retry-After` says when to try again",
         ),
         (
+            true,
             "504",
             "`timeout`: the answer took too long; whether a change was made must be looked up",
         ),
     ] {
-        add(operation, status, description);
+        if may {
+            add(operation, status, description);
+        }
     }
     for (status, answer) in &mut operation.responses.responses {
         if let RefOr::T(answer) = answer

@@ -5,6 +5,7 @@ use std::cell::LazyCell;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_ignored::Path;
 use serde_json::error::Category;
@@ -49,11 +50,34 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ValidJson<T> {
         if is_packed(request.headers()) {
             return unsupported("the body must be sent without a content-encoding");
         }
-        let limit = request.extensions().get::<BodyLimit>();
-        let limit = limit.map_or(DEFAULT_BODY_LIMIT, |limit| limit.0);
-        let bytes = context::receiving(read(request.into_body(), limit)).await?;
-        parse(&bytes).map(Self)
+        parse(&received(request).await?).map(Self)
     }
+}
+
+/// The body of an endpoint that takes none: nothing, or `{}`, as some clients send with every request. Fields
+/// are refused, each named, so that nobody believes that they had an effect.
+#[derive(Debug, Clone, Copy)]
+pub struct NoBody;
+
+#[derive(Deserialize)]
+struct NoFields {}
+
+impl<S: Send + Sync> FromRequest<S> for NoBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let body = received(request).await?;
+        if !body.trim_ascii().is_empty() {
+            parse::<NoFields>(&body)?;
+        }
+        Ok(Self)
+    }
+}
+
+async fn received(request: Request) -> Result<bytes::Bytes, Problem> {
+    let limit = request.extensions().get::<BodyLimit>();
+    let limit = limit.map_or(DEFAULT_BODY_LIMIT, |limit| limit.0);
+    context::receiving(read(request.into_body(), limit)).await
 }
 
 /// The problem of a body over the limit.

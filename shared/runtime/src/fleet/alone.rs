@@ -50,9 +50,7 @@ fn read_command_line(service: &Definition) -> anyhow::Result<Config> {
     let matches = Command::new(service.name)
         .about(service.about)
         .version(VERSION)
-        .after_help(format!(
-            "Settings, from the environment or the file (names in lower case there):\n{help}"
-        ))
+        .after_help(help)
         .arg(
             Arg::new("config")
                 .long("config")
