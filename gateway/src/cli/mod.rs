@@ -52,7 +52,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Services { json } => config::services(json),
         Command::Generate { check, root } => {
             for path in crate::generate::run(&root, check).await? {
-                say(format!("wrote {path}"))?;
+                say(format!("changed {path}"))?;
             }
             Ok(())
         }
