@@ -146,7 +146,7 @@ pub trait Outbox: Send + Sync {
     /// When the store can't be reached.
     async fn depth(&self) -> Result<Depth, BoxError>;
 
-    /// Of how many keys an event is pending that was written before then.
+    /// Counts the keys with a pending event that was written before `time`.
     ///
     /// # Errors
     /// When the store can't be reached.

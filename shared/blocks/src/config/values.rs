@@ -26,7 +26,7 @@ impl fmt::Debug for Secret {
 }
 
 named! {
-    /// What the process is for.
+    /// The purpose of the process.
     pub enum Environment {
         /// On somebody's desk: a weak secret will do.
         Development = "development",
@@ -36,7 +36,7 @@ named! {
 }
 
 named! {
-    /// What an acknowledged write survives.
+    /// The faults that an acknowledged write survives.
     pub enum Durability {
         /// A power cut.
         Full = "full",
@@ -46,7 +46,7 @@ named! {
 }
 
 named! {
-    /// How log lines look.
+    /// The format of log lines.
     pub enum LogFormat {
         /// For a terminal.
         Human = "human",

@@ -80,9 +80,9 @@ pub struct ConsumerLoop {
     metrics: ConsumerMetrics,
     backoff: Backoff,
     retry_at: Option<Instant>,
-    /// When gaps are checked next.
+    /// Time of the next check for gaps.
     look_at: Option<Instant>,
-    /// Since when every poll found nothing to read.
+    /// Start of the time in which every poll found nothing to read.
     caught_up_since: Option<Instant>,
     /// The last batch found the store elsewhere than believed.
     moved: bool,

@@ -56,15 +56,6 @@ impl<T> Patch<T> {
         }
     }
 
-    /// Borrows the value, where there is one.
-    pub fn as_ref(&self) -> Patch<&T> {
-        match self {
-            Self::Absent => Patch::Absent,
-            Self::Null => Patch::Null,
-            Self::Set(value) => Patch::Set(value),
-        }
-    }
-
     /// The value, where there is one.
     pub fn set(self) -> Option<T> {
         match self {
