@@ -176,7 +176,10 @@ async fn settings_come_from_file_environment_and_command_line_in_this_order() {
 #[tokio::test]
 async fn the_address_that_was_announced_answers() {
     let folder = Folder::new();
-    let rookery = folder.serve_with(&[("HOST", "0.0.0.0")]).await;
+    // An empty variable counts as absent.
+    let rookery = folder
+        .serve_with(&[("HOST", "0.0.0.0"), ("ROOKERY_CONFIG", "")])
+        .await;
     let port = rookery.client.address().rsplit(':').next().unwrap();
     let client = Client::new(format!("127.0.0.1:{port}"));
     client.send("GET", "/ready", None, None).await.expect(200);

@@ -29,7 +29,7 @@ pub(super) const FILE_VARIABLE: &str = "ROOKERY_CONFIG";
 /// A file's name and text.
 pub(super) type Given = (String, String);
 
-/// The variables of the environment that are text.
+/// The variables of the environment that are text and not blank.
 pub(super) fn environment() -> Vec<(String, String)> {
     let variable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         Some((
@@ -37,7 +37,13 @@ pub(super) fn environment() -> Vec<(String, String)> {
             value.into_string().ok()?,
         ))
     };
-    std::env::vars_os().filter_map(variable).collect()
+    let variables = std::env::vars_os().filter_map(variable);
+    variables.filter(is_said).collect()
+}
+
+/// An empty variable counts as absent.
+fn is_said((_, value): &(String, String)) -> bool {
+    !value.trim().is_empty()
 }
 
 /// A file's name and text.
@@ -78,8 +84,7 @@ pub(super) fn merge(
         }
     }
     let mut unknown = Vec::new();
-    let not_blank = |(_, said): &(String, String)| !said.trim().is_empty();
-    for (name, said) in environment.into_iter().filter(not_blank) {
+    for (name, said) in environment.into_iter().filter(is_said) {
         if names.contains(name.as_str()) {
             set(&name, &said, "environment");
         } else if let Some(meant) = mistyped(&name, &names) {
