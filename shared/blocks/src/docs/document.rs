@@ -185,16 +185,10 @@ fn headers(operation: &mut Operation) {
 /// Documents an answer, before the operation's own text for that status.
 fn add(operation: &mut Operation, status: &str, description: &str) {
     let answers = &mut operation.responses.responses;
-    let answer = answers.entry(status.into()).or_insert_with(|| {
-        let nothing = ResponseBuilder::new().build();
-        RefOr::T(nothing)
-    });
-    if let RefOr::T(answer) = answer {
-        let separator = if answer.description.is_empty() {
-            ""
-        } else {
-            "; "
-        };
-        answer.description = format!("{description}{separator}{}", answer.description);
+    let nothing = || RefOr::T(ResponseBuilder::new().build());
+    if let RefOr::T(answer) = answers.entry(status.into()).or_insert_with(nothing) {
+        let own = &answer.description;
+        let separator = if own.is_empty() { "" } else { "; " };
+        answer.description = format!("{description}{separator}{own}");
     }
 }

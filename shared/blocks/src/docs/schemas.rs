@@ -100,14 +100,11 @@ fn bodies(openapi: &mut OpenApi) -> (Vec<String>, Vec<String>) {
     for item in openapi.paths.paths.values_mut() {
         for (_, operation) in operations(item) {
             if let Some(RefOr::T(body)) = &mut operation.request_body {
-                body.content
-                    .values_mut()
-                    .for_each(|content| names(content, &mut sent));
+                names(body.content.values_mut(), &mut sent);
             }
             for answer in operation.responses.responses.values_mut() {
                 if let RefOr::T(answer) = answer {
-                    let contents = answer.content.values_mut();
-                    contents.for_each(|content| names(content, &mut answered));
+                    names(answer.content.values_mut(), &mut answered);
                 }
             }
         }
@@ -115,11 +112,13 @@ fn bodies(openapi: &mut OpenApi) -> (Vec<String>, Vec<String>) {
     (sent, answered)
 }
 
-fn names(content: &mut RefOr<Content>, into: &mut Vec<String>) {
-    if let RefOr::T(content) = content
-        && let Some(schema) = &mut content.schema
-    {
-        refers(schema, into);
+fn names<'a>(contents: impl Iterator<Item = &'a mut RefOr<Content>>, into: &mut Vec<String>) {
+    for content in contents {
+        if let RefOr::T(content) = content
+            && let Some(schema) = &mut content.schema
+        {
+            refers(schema, into);
+        }
     }
 }
 

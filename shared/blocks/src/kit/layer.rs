@@ -29,7 +29,7 @@ use crate::extract::{BodyLimit, too_large};
 use crate::problem::{Logged, Problem};
 
 #[derive(Debug, Clone)]
-pub(super) struct KitLayer(pub Kit);
+pub(super) struct KitLayer(pub Arc<Kit>);
 
 impl<S> Layer<S> for KitLayer {
     type Service = Around<S>;
@@ -47,7 +47,7 @@ impl<S> Layer<S> for KitLayer {
 #[derive(Debug, Clone)]
 pub(super) struct Around<S> {
     inner: S,
-    kit: Kit,
+    kit: Arc<Kit>,
     route: Arc<OnceLock<RouteStats>>,
 }
 
@@ -74,7 +74,7 @@ where
         let ids = Ids::of(request.headers(), path);
         let admitted = match bad_path {
             Some(bad) => Err(Refused::at_once(Problem::bad_request("bad_path", bad.why))),
-            None => limit_body(request, self.kit.0.limits.body),
+            None => limit_body(request, self.kit.limits.body),
         };
         let work = admitted.map(|request| self.inner.call(request));
         let (kit, route) = (self.kit.clone(), self.route.clone());
@@ -83,12 +83,12 @@ where
             let request = Arc::new(ids.context);
             let mut response = context::scope(request.clone(), async {
                 let response = match work {
-                    Ok(work) => guarded(work, &kit.0.limits, &request).await,
+                    Ok(work) => guarded(work, &kit.limits, &request).await,
                     Err(refused) => refused.answer().await,
                 };
                 if let Some(route) = route.get() {
                     let took = started.elapsed();
-                    route.record(&kit.0.metrics, method, response.status().as_u16(), took);
+                    route.record(&kit.metrics, method, response.status().as_u16(), took);
                     let quiet = route.quiet || request.for_gateway.load(Ordering::Relaxed);
                     log(route, method, &response, took, quiet);
                 }

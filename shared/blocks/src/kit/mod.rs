@@ -100,11 +100,8 @@ pub struct Peer(pub IpAddr);
 pub const METRICS: &str = "/metrics";
 
 /// The layers around every request.
-#[derive(Debug, Clone)]
-pub struct Kit(Arc<Inner>);
-
 #[derive(Debug)]
-struct Inner {
+pub struct Kit {
     limits: Limits,
     metrics: Arc<Metrics>,
     name: &'static str,
@@ -114,36 +111,31 @@ struct Inner {
 impl Kit {
     /// A kit for a process called `name`.
     pub fn new(name: &'static str, limits: Limits, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Inner {
+        Self {
             limits,
             metrics,
             name,
             services: HashMap::new(),
-        }))
+        }
     }
 
     /// Names the service behind `routes` in log lines and metrics; other routes carry the process'
     /// own name.
-    ///
-    /// # Panics
-    /// When a router was wrapped already: the kit is in use then.
     #[must_use]
     pub fn naming(mut self, service: &'static str, routes: &[Route]) -> Self {
-        let inner = Arc::get_mut(&mut self.0).expect("routes are named before a router is wrapped");
-        inner
-            .services
-            .extend(routes.iter().map(|route| (route.path, service)));
+        let paths = routes.iter().map(|route| (route.path, service));
+        self.services.extend(paths);
         self
     }
 
     /// `router` in the kit, with problems for unknown paths and methods.
-    pub fn wrap(&self, router: Router) -> Router {
+    pub fn wrap(self, router: Router) -> Router {
         self.wrap_with(router, Identity::new())
     }
 
     /// `router` in the kit, with `inner` between the two. For every layer that a router is given a
     /// request pays with a copy of the route and two allocations; so it pays once for all of them.
-    pub fn wrap_with<L>(&self, router: Router, inner: L) -> Router
+    pub fn wrap_with<L>(self, router: Router, inner: L) -> Router
     where
         L: Layer<axum::routing::Route> + Clone + Send + Sync + 'static,
         L::Service: Service<Request, Response = Response, Error = Infallible>
@@ -156,17 +148,17 @@ impl Kit {
         router
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
-            .layer((KitLayer(self.clone()), inner))
+            .layer((KitLayer(Arc::new(self)), inner))
     }
 
     /// The limits it keeps.
     pub fn limits(&self) -> &Limits {
-        &self.0.limits
+        &self.limits
     }
 
     fn stats(&self, matched: Option<&MatchedPath>) -> RouteStats {
         let route = matched.map_or("unmatched", MatchedPath::as_str);
-        let service = self.0.services.get(route).copied().unwrap_or(self.0.name);
+        let service = self.services.get(route).copied().unwrap_or(self.name);
         RouteStats::new(service, route)
     }
 }
