@@ -21,7 +21,7 @@ use crate::{commands, queries};
 pub struct NotificationView {
     /// Names it.
     pub id: String,
-    /// What it is for: `welcome`.
+    /// The kind: `welcome`.
     pub kind: String,
     /// One line.
     pub title: String,
@@ -63,7 +63,7 @@ pub struct UnreadCount {
     pub unread_count: i64,
 }
 
-/// What marking all as read did.
+/// The result of marking all as read.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MarkedRead {
     /// How many had been unread.

@@ -22,7 +22,7 @@ pub async fn create(
     key: IdempotencyKey,
 ) -> Result<Profile, ProfileError> {
     let mut fields = Fields::default();
-    Changes::new(request, profiles.limits(), profiles.today())?.apply(&mut fields);
+    Changes::new(request, profiles.today())?.apply(&mut fields);
     let request = key.request(&fields);
     let user_id = caller.id;
     profiles
@@ -62,7 +62,7 @@ pub async fn update(
     caller: &Caller,
     request: Request,
 ) -> Result<Profile, ProfileError> {
-    let changes = Changes::new(request, profiles.limits(), profiles.today())?;
+    let changes = Changes::new(request, profiles.today())?;
     if changes.is_empty() {
         return queries::of_user(profiles, caller.id).await;
     }

@@ -7,49 +7,24 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-/// The limits of a profile: Unicode characters, but bytes for preferences.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// First and last name, each.
-    pub name: usize,
-    /// The street address.
-    pub address: usize,
-    /// City, state and country, each.
-    pub place: usize,
-    /// The postal code.
-    pub zip_code: usize,
-    /// The phone number.
-    pub phone: usize,
-    /// The text about oneself.
-    pub bio: usize,
-    /// The preferences, in bytes of JSON.
-    pub preferences_bytes: usize,
-    /// The deepest nesting of arrays and objects in preferences.
-    pub preferences_depth: usize,
-    /// The earliest year of birth.
-    pub earliest_year: i32,
-}
-
-impl Limits {
-    /// The default limits.
-    pub const DEFAULT: Self = Self {
-        name: 100,
-        address: 300,
-        place: 100,
-        zip_code: 20,
-        phone: 32,
-        bio: 2000,
-        preferences_bytes: 16 << 10,
-        preferences_depth: 64,
-        earliest_year: 1900,
-    };
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
+/// The longest first or last name, in Unicode characters.
+pub const MAX_NAME: usize = 100;
+/// The longest street address, in characters.
+pub const MAX_ADDRESS: usize = 300;
+/// The longest city, state or country, in characters.
+pub const MAX_PLACE: usize = 100;
+/// The longest postal code, in characters.
+pub const MAX_ZIP_CODE: usize = 20;
+/// The longest phone number, in characters.
+pub const MAX_PHONE: usize = 32;
+/// The longest text about oneself, in characters.
+pub const MAX_BIO: usize = 2000;
+/// The largest preferences, in bytes of JSON.
+pub const MAX_PREFERENCES_BYTES: usize = 16 << 10;
+/// The deepest nesting of arrays and objects in preferences.
+pub const MAX_PREFERENCES_DEPTH: usize = 64;
+/// The earliest year of birth.
+pub const EARLIEST_YEAR: i32 = 1900;
 
 /// The fields of a profile; each may be absent.
 #[derive(Debug, Clone, Default, Serialize, sqlx_macros::FromRow)]
@@ -156,22 +131,18 @@ impl Changes {
     ///
     /// # Errors
     /// Names each field that breaks a rule.
-    pub fn new(
-        mut request: Request,
-        limits: &Limits,
-        today: NaiveDate,
-    ) -> Result<Self, FieldErrors> {
+    pub fn new(mut request: Request, today: NaiveDate) -> Result<Self, FieldErrors> {
         let mut errors = FieldErrors::default();
         let texts = [
-            ("first_name", &mut request.first_name, limits.name),
-            ("last_name", &mut request.last_name, limits.name),
-            ("address", &mut request.address, limits.address),
-            ("city", &mut request.city, limits.place),
-            ("state", &mut request.state, limits.place),
-            ("zip_code", &mut request.zip_code, limits.zip_code),
-            ("country", &mut request.country, limits.place),
-            ("phone", &mut request.phone, limits.phone),
-            ("bio", &mut request.bio, limits.bio),
+            ("first_name", &mut request.first_name, MAX_NAME),
+            ("last_name", &mut request.last_name, MAX_NAME),
+            ("address", &mut request.address, MAX_ADDRESS),
+            ("city", &mut request.city, MAX_PLACE),
+            ("state", &mut request.state, MAX_PLACE),
+            ("zip_code", &mut request.zip_code, MAX_ZIP_CODE),
+            ("country", &mut request.country, MAX_PLACE),
+            ("phone", &mut request.phone, MAX_PHONE),
+            ("bio", &mut request.bio, MAX_BIO),
         ];
         let mut is_empty = request.dob.is_absent() && request.preferences.is_absent();
         for (field, text, most) in texts {
@@ -184,14 +155,14 @@ impl Changes {
             *text = std::mem::take(text).filled();
         }
         if let Patch::Set(preferences) = &request.preferences
-            && let Err(why) = check_preferences(preferences.get(), limits)
+            && let Err(why) = check_preferences(preferences.get())
         {
             errors.add("preferences", why);
         }
         let dob = match std::mem::take(&mut request.dob).filled() {
             Patch::Absent => Patch::Absent,
             Patch::Null => Patch::Null,
-            Patch::Set(text) => match check_dob(&text, limits, today) {
+            Patch::Set(text) => match check_dob(&text, today) {
                 Ok(dob) => Patch::Set(dob),
                 Err(why) => {
                     errors.add("dob", why);
@@ -232,10 +203,11 @@ impl Changes {
 
 /// Checks the depth, and escapes that are half a character. The body's parser lets both pass, but
 /// readers of the answer would fail.
-fn check_preferences(json: &str, limits: &Limits) -> Result<(), String> {
-    if json.len() > limits.preferences_bytes {
-        let most = limits.preferences_bytes;
-        return Err(format!("must not be larger than {most} bytes"));
+fn check_preferences(json: &str) -> Result<(), String> {
+    if json.len() > MAX_PREFERENCES_BYTES {
+        return Err(format!(
+            "must not be larger than {MAX_PREFERENCES_BYTES} bytes"
+        ));
     }
     let mut depth = 0;
     let mut rest = json;
@@ -257,9 +229,10 @@ fn check_preferences(json: &str, limits: &Limits) -> Result<(), String> {
                 at + 1
             }
         };
-        if depth > limits.preferences_depth {
-            let most = limits.preferences_depth;
-            return Err(format!("must not be nested more than {most} levels deep"));
+        if depth > MAX_PREFERENCES_DEPTH {
+            return Err(format!(
+                "must not be nested more than {MAX_PREFERENCES_DEPTH} levels deep"
+            ));
         }
         rest = &rest[end..];
     }
@@ -277,7 +250,7 @@ fn string_length(json: &str) -> usize {
     end.map_or(json.len(), |end| end + 1)
 }
 
-fn check_dob(text: &str, limits: &Limits, today: NaiveDate) -> Result<NaiveDate, String> {
+fn check_dob(text: &str, today: NaiveDate) -> Result<NaiveDate, String> {
     // chrono would take `2000-1-1` and ` 2000-01-01`, too.
     let spelled = text.len() == 10
         && text.bytes().enumerate().all(|(place, byte)| match place {
@@ -286,11 +259,8 @@ fn check_dob(text: &str, limits: &Limits, today: NaiveDate) -> Result<NaiveDate,
         });
     let date = spelled.then(|| text.parse::<NaiveDate>().ok()).flatten();
     let date = date.ok_or("must be a date as YYYY-MM-DD")?;
-    if date.year() < limits.earliest_year {
-        return Err(format!(
-            "must not be before the year {}",
-            limits.earliest_year
-        ));
+    if date.year() < EARLIEST_YEAR {
+        return Err(format!("must not be before the year {EARLIEST_YEAR}"));
     }
     if date > today {
         return Err("must not be in the future".to_owned());

@@ -32,7 +32,6 @@ use service::{Definition, Opened, Place};
 use sql::{Db, Migration, accounts};
 
 use crate::consumer::Owners;
-use crate::domain::Limits;
 
 /// The service's name: its folder, schema and consumer group.
 pub const NAME: &str = "user-profile";
@@ -53,18 +52,12 @@ pub const ROUTES: &[Route] = &[
 #[derive(Clone)]
 pub struct Profiles {
     db: Db,
-    limits: Limits,
 }
 
 impl Profiles {
     /// Opens the profiles in `db`.
-    pub fn open(db: Db, limits: Limits) -> Self {
-        Self { db, limits }
-    }
-
-    /// The limits of a profile.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    pub fn open(db: Db) -> Self {
+        Self { db }
     }
 
     fn db(&self) -> &Db {
@@ -90,8 +83,7 @@ pub static DEFINITION: Definition = Definition {
 
 async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
     let db = on.database(&DEFINITION).await?;
-    let profiles = Profiles::open(db, Limits::default());
-    Ok(Opened::of(service(&profiles)))
+    Ok(Opened::of(service(&Profiles::open(db))))
 }
 
 /// The service over `profiles`.

@@ -16,7 +16,7 @@ use crate::{Auth, commands, queries};
 /// A new account.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct Register {
-    /// Where mail goes; unique whatever its case. Blanks around it are dropped.
+    /// The mail address, unique in any case. Blanks around it are dropped.
     #[schema(
         example = "ada@example.org",
         format = "email",
@@ -24,7 +24,7 @@ pub(super) struct Register {
         pattern = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
     )]
     email: String,
-    /// Letters, digits, `_`, `.` and `-`; unique whatever its case.
+    /// Letters, digits, `_`, `.` and `-`; unique in any case.
     #[schema(
         example = "ada",
         min_length = 3,
@@ -49,7 +49,7 @@ pub(super) struct Register {
     age: Option<Whole>,
 }
 
-/// A change of one's own account: any subset; what is absent stays.
+/// A change of one's own account: any subset; absent fields stay.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct ChangeMe {
     /// The new name; it can't be cleared.
@@ -76,7 +76,7 @@ pub(super) struct ChangeMe {
 pub(super) struct AccountView {
     /// Never used twice.
     id: i64,
-    /// Where mail goes.
+    /// The mail address.
     email: String,
     /// As its owner writes it.
     username: String,
@@ -84,7 +84,7 @@ pub(super) struct AccountView {
     full_name: Option<String>,
     /// In years.
     age: Option<i64>,
-    /// What it may do.
+    /// The role, which decides about permissions.
     role: Role,
     /// When it was opened: RFC 3339.
     #[schema(format = DateTime)]

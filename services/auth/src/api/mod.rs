@@ -9,10 +9,10 @@ use utoipa_axum::routes;
 
 use crate::Auth;
 
-/// What an action without a result answers.
+/// The answer to an action without a result.
 #[derive(serde::Serialize, utoipa::ToSchema)]
 struct Done {
-    /// What was done, for people.
+    /// The action, for people.
     message: &'static str,
 }
 

@@ -19,7 +19,7 @@ use crate::{Auth, commands, queries};
 /// As much as tells one's clients apart.
 const MAX_USER_AGENT: usize = 200;
 
-/// Who logs in: by `email` or by `username`.
+/// A login, by `email` or by `username`.
 #[derive(Deserialize, ToSchema)]
 #[schema(min_properties = 2, max_properties = 2)]
 pub(super) struct LoginRequest {
@@ -55,9 +55,9 @@ pub(super) struct TokenView {
 #[derive(Serialize, ToSchema)]
 pub(super) struct SessionView {
     id: Uuid,
-    /// Whether it is the one of this request.
+    /// True for the session of this request.
     current: bool,
-    /// What the client called itself at login.
+    /// The client's `User-Agent` at login.
     user_agent: Option<String>,
     /// When it began: RFC 3339.
     #[schema(format = DateTime)]
@@ -112,7 +112,7 @@ pub(super) async fn logout(
     _: NoBody,
 ) -> Result<Json<Done>, AuthError> {
     match commands::end_session(&auth, caller.id, caller.session).await {
-        // Ended by a concurrent request: that is what was asked for.
+        // Ended by a concurrent request, as was asked for.
         Ok(()) | Err(AuthError::NoSession) => Ok(Json(Done {
             message: "Logged out successfully",
         })),

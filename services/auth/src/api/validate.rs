@@ -20,7 +20,7 @@ use crate::Auth;
 const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 
-/// What becomes of a request without a token.
+/// The gateway's mode for a request without a token.
 #[derive(PartialEq, ToSchema)]
 #[schema(rename_all = "lowercase")]
 enum Wanted {
@@ -35,7 +35,7 @@ pub(super) struct JwksView {
     keys: Vec<Jwk>,
 }
 
-/// Says who a request is from, for gateways: judges its bearer token, `X-Forwarded-Method` and the
+/// Names a request's caller, for gateways: judges its bearer token, `X-Forwarded-Method` and the
 /// path in `X-Forwarded-Uri`.
 ///
 /// Good: 200 with `X-User-ID`, `X-User-Name`, `X-User-Email`, `X-User-Role` and `X-Identity`, a signed

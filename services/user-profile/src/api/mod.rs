@@ -25,7 +25,7 @@ pub fn router(profiles: Profiles) -> OpenApiRouter {
         .with_state(profiles)
 }
 
-/// The account that the path names. What can't be the id of an account is the id of none: 404.
+/// The account that the path names. A text that is no id names no account: 404.
 struct UserId(i64);
 
 impl<S: Send + Sync> FromRequestParts<S> for UserId {

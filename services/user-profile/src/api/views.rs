@@ -11,8 +11,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::{Preferences, Profile, Request};
 
-/// What a profile is to say. All fields are optional: what is not mentioned stays as it is; null, or a
-/// blank text, clears.
+/// The fields of a profile. All are optional: absent ones stay as they are; null, or a blank text,
+/// clears.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct ProfileRequest {
     /// Given name.
@@ -90,7 +90,7 @@ impl From<ProfileRequest> for Request {
 pub struct ProfileView {
     /// The profile.
     pub id: i64,
-    /// Whose it is.
+    /// The account that it belongs to.
     pub user_id: i64,
     /// Given name.
     pub first_name: Option<String>,
@@ -130,7 +130,7 @@ pub struct ProfileView {
 pub struct PublicProfileView {
     /// The profile.
     pub id: i64,
-    /// Whose it is.
+    /// The account that it belongs to.
     pub user_id: i64,
     /// Given name.
     pub first_name: Option<String>,
@@ -233,7 +233,7 @@ impl From<Profile> for PublicProfileView {
     }
 }
 
-/// What a client is told when there is nothing to show.
+/// The answer when there is nothing to show.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ProfileDeletion)]
 pub struct Message {

@@ -5,7 +5,7 @@ fn today() -> NaiveDate {
 }
 
 fn check(request: Request) -> Result<Changes, FieldErrors> {
-    Changes::new(request, &Limits::default(), today())
+    Changes::new(request, today())
 }
 
 fn dob(text: &str) -> Result<Changes, FieldErrors> {
@@ -17,21 +17,20 @@ fn dob(text: &str) -> Result<Changes, FieldErrors> {
 
 #[test]
 fn each_limit_is_kept_to_the_character() {
-    let limits = Limits::default();
     let filled = |more: usize| {
         let text = |most: usize| Patch::Set("ä".repeat(most + more));
-        let json = format!("\"{}\"", "x".repeat(limits.preferences_bytes - 2 + more));
+        let json = format!("\"{}\"", "x".repeat(MAX_PREFERENCES_BYTES - 2 + more));
         Request {
-            first_name: text(limits.name),
-            last_name: text(limits.name),
+            first_name: text(MAX_NAME),
+            last_name: text(MAX_NAME),
             dob: Patch::Absent,
-            address: text(limits.address),
-            city: text(limits.place),
-            state: text(limits.place),
-            zip_code: text(limits.zip_code),
-            country: text(limits.place),
-            phone: text(limits.phone),
-            bio: text(limits.bio),
+            address: text(MAX_ADDRESS),
+            city: text(MAX_PLACE),
+            state: text(MAX_PLACE),
+            zip_code: text(MAX_ZIP_CODE),
+            country: text(MAX_PLACE),
+            phone: text(MAX_PHONE),
+            bio: text(MAX_BIO),
             preferences: Patch::Set(RawValue::from_string(json).unwrap()),
         }
     };

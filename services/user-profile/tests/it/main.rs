@@ -6,16 +6,12 @@ mod consumer;
 
 use testkit::db::TestDb;
 use testkit::service::App;
-use user_profile::domain::Limits;
 use user_profile::{Profiles, service};
 
 const PROFILE: &str = "/api/profile";
 
 fn app(db: &TestDb) -> App {
-    App::on(
-        db,
-        service(&Profiles::open(db.db.clone(), Limits::default())),
-    )
+    App::on(db, service(&Profiles::open(db.db.clone())))
 }
 
 /// Key, type and version of published events, in the order of the commits.

@@ -33,7 +33,6 @@ use parking_lot::Mutex;
 
 use self::groups::Group;
 use self::member::LogMember;
-pub use self::offsets::GroupOffset;
 use self::offsets::Offsets;
 use self::records::Arrival;
 use self::topics::{TopicState, Topics};
@@ -109,13 +108,12 @@ impl TopicLog {
         for topic in catalog::load(&db).await? {
             topics.add(topic);
         }
-        let offsets = Offsets::load(&db).await?;
         Ok(Self {
             inner: Arc::new(Inner {
+                offsets: Offsets::new(db.clone()),
                 db,
                 topics,
                 groups: Mutex::default(),
-                offsets,
                 members: AtomicU64::new(0),
                 making: tokio::sync::Mutex::default(),
             }),
@@ -131,11 +129,6 @@ impl TopicLog {
     pub fn partition_of(key: &str, partitions: u16) -> i32 {
         let partition = murmur2::partition_of(key, usize::from(partitions));
         i32::try_from(partition).unwrap_or(i32::MAX)
-    }
-
-    /// The offsets that every group last committed.
-    pub fn group_offsets(&self) -> Vec<GroupOffset> {
-        self.inner.offsets.all()
     }
 
     /// Finishes writes in progress, stores the offsets that groups committed, and closes the file.

@@ -1,7 +1,7 @@
-//! The offsets that groups commit: kept in memory, written a moment later. Nobody waits for them, and only
-//! lag is computed from them.
+//! The offsets that groups commit, for lag tools: kept in memory, written a moment later. Nobody waits for
+//! them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,95 +12,49 @@ use tokio_util::task::TaskTracker;
 
 use crate::db::Db;
 use crate::error::StoreError;
-use crate::{execute, fetch_all};
+use crate::execute;
 
 /// Time that commits gather before they are written.
 const FLUSH_AFTER: Duration = Duration::from_secs(1);
 
-/// A group's offset in a partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GroupOffset {
-    /// The consumer group.
-    pub group: String,
-    /// The topic.
-    pub topic: String,
-    /// Partition number, from 0.
-    pub partition: i32,
-    /// The offset of the next record that it will handle.
-    pub next: i64,
-}
-
-type Key = (String, TopicPartition);
-
 pub(super) struct Offsets {
     db: Db,
-    known: Arc<Mutex<Known>>,
+    unwritten: Arc<Mutex<Unwritten>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 #[derive(Default)]
-struct Known {
-    next: BTreeMap<Key, i64>,
-    changed: BTreeSet<Key>,
+struct Unwritten {
+    next: BTreeMap<(String, TopicPartition), i64>,
     flushing: bool,
 }
 
 impl Offsets {
-    pub(super) async fn load(db: &Db) -> Result<Self, StoreError> {
-        let mut reader = db.read().await?;
-        let rows: Vec<(String, String, i32, i64)> = fetch_all!(
-            reader,
-            "select consumer_group, topic, partition, next_offset from group_offsets"
-        )?;
-        let next = rows
-            .into_iter()
-            .map(|(group, topic, partition, next)| {
-                ((group, TopicPartition { topic, partition }), next)
-            })
-            .collect();
-        Ok(Self {
-            db: db.clone(),
-            known: Arc::new(Mutex::new(Known {
-                next,
-                ..Known::default()
-            })),
+    pub(super) fn new(db: Db) -> Self {
+        Self {
+            db,
+            unwritten: Arc::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-        })
-    }
-
-    pub(super) fn all(&self) -> Vec<GroupOffset> {
-        self.known
-            .lock()
-            .next
-            .iter()
-            .map(|((group, partition), next)| GroupOffset {
-                group: group.clone(),
-                topic: partition.topic.clone(),
-                partition: partition.partition,
-                next: *next,
-            })
-            .collect()
+        }
     }
 
     pub(super) fn set(&self, group: &str, next: &BTreeMap<TopicPartition, i64>) {
-        let mut known = self.known.lock();
+        let mut unwritten = self.unwritten.lock();
         for (partition, next) in next {
             let key = (group.to_owned(), partition.clone());
-            if known.next.insert(key.clone(), *next) != Some(*next) {
-                known.changed.insert(key);
-            }
+            unwritten.next.insert(key, *next);
         }
-        if known.changed.is_empty() || known.flushing {
+        if unwritten.next.is_empty() || std::mem::replace(&mut unwritten.flushing, true) {
             return;
         }
-        known.flushing = true;
-        let (db, known, stop) = (self.db.clone(), Arc::clone(&self.known), self.stop.clone());
+        let (db, stop) = (self.db.clone(), self.stop.clone());
+        let unwritten = Arc::clone(&self.unwritten);
         self.tasks.spawn(async move {
             // Commits that come soon share the write.
             drop(tokio::time::timeout(FLUSH_AFTER, stop.cancelled()).await);
-            flush(&db, &known).await;
+            flush(&db, &unwritten).await;
         });
     }
 
@@ -112,21 +66,14 @@ impl Offsets {
     }
 }
 
-async fn flush(db: &Db, known: &Mutex<Known>) {
-    let changed: Vec<(Key, i64)> = {
-        let mut known = known.lock();
-        known.flushing = false;
-        let keys = std::mem::take(&mut known.changed);
-        keys.into_iter()
-            .filter_map(|key| known.next.get(&key).copied().map(|next| (key, next)))
-            .collect()
-    };
-    let keys: Vec<Key> = changed.iter().map(|(key, _)| key.clone()).collect();
+async fn flush(db: &Db, unwritten: &Mutex<Unwritten>) {
+    let commits = std::mem::take(&mut *unwritten.lock()).next;
+    let to_write = commits.clone();
     let written: Result<(), StoreError> = db
         .write(move |tx| {
             Box::pin(async move {
                 let now = tx.now().timestamp_millis();
-                for ((group, of), next) in changed {
+                for ((group, of), next) in to_write {
                     execute!(tx,
                         "insert into group_offsets
                             (consumer_group, topic, partition, next_offset, updated_ms)
@@ -141,8 +88,11 @@ async fn flush(db: &Db, known: &Mutex<Known>) {
         })
         .await;
     if let Err(error) = written {
-        // Written with the next commit instead: lag tools of another process see it a bit later.
+        // Written with the next commit instead: lag tools see it a bit later.
         tracing::debug!(%error, "the offsets of consumer groups were not written down");
-        known.lock().changed.extend(keys);
+        let mut unwritten = unwritten.lock();
+        for (key, next) in commits {
+            unwritten.next.entry(key).or_insert(next);
+        }
     }
 }
