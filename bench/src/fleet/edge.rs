@@ -139,7 +139,7 @@ fn sourced(call: &str) -> Command {
     let mut command = Command::new("bash");
     command.current_dir(project()).args([
         "-euc",
-        &format!(". scripts/lib/say.sh; . scripts/lib/traefik.sh; {call}"),
+        &format!("for part in say wheel traefik; do . scripts/lib/$part.sh; done; {call}"),
     ]);
     command
 }

@@ -22,10 +22,11 @@ pub(super) async fn run(operators: &Operators, command: Dlq) -> anyhow::Result<(
             let ways = operators.reading(group.as_deref()).await?;
             let selection = Selection { group };
             let answers = ways.post("/dead-letters/replay", &selection).await;
-            let outcome = match &answers.given[..] {
-                [] => say("Nothing waits."),
-                done => told(done),
-            };
+            if answers.given.is_empty() {
+                answers.complete()?;
+                return say("Nothing waits.");
+            }
+            let outcome = told(&answers.given);
             answers.complete()?;
             outcome
         }

@@ -96,12 +96,8 @@ struct Listening<L> {
     api: Router,
 }
 
-impl<L> Listening<L>
-where
-    L: Listener + Sync,
-    L::Addr: std::fmt::Debug,
-{
-    fn on(listener: L, name: &'static str, api: Router) -> Arc<dyn Background> {
+impl<L> Listening<L> {
+    fn on(listener: L, name: &'static str, api: Router) -> Arc<Self> {
         let listener = Mutex::new(Some(listener));
         Arc::new(Self {
             name,
