@@ -1,4 +1,4 @@
--- The words of the feed, between those of the group: what they do to the streams is in `streams.lua`.
+-- The commands of the feed, between those of the group. Their changes of the streams are in `streams.lua`.
 
 local function bases()
   return building and { serving_base, building_base } or { serving_base }
@@ -35,7 +35,7 @@ end
 -- A post is there in this state: its place in an index, its author, when it was created, when this
 -- happened, its version, the entry. While the log is read again, what happens anew goes into what is
 -- shown, too.
-function words.put(i)
+function commands.put(i)
   if closed_any and is_closed(ARGV[i + 1]) then
     return i + 6
   end
@@ -49,7 +49,7 @@ function words.put(i)
 end
 
 -- A post is gone: its place in an index, its author.
-function words.remove(i)
+function commands.remove(i)
   for _, base in ipairs(bases()) do
     local at = puts[base].at[ARGV[i]]
     if at then
@@ -62,7 +62,7 @@ function words.remove(i)
 end
 
 -- An account has this name; and a mark for readers who remember names.
-function words.name(i)
+function commands.name(i)
   redis.call('HSET', projection .. 'names', ARGV[i], ARGV[i + 1])
   redis.call('SREM', projection .. 'closed', ARGV[i])
   closed[ARGV[i]] = false
@@ -71,7 +71,7 @@ function words.name(i)
 end
 
 -- An account is closed: its name and its posts go.
-function words.close(i)
+function commands.close(i)
   local user = ARGV[i]
   flush_all()
   redis.call('HDEL', projection .. 'names', user)
@@ -105,7 +105,7 @@ function words.close(i)
 end
 
 -- It is forgotten who is who.
-function words.forget_names(i)
+function commands.forget_names(i)
   redis.call('UNLINK', projection .. 'names', projection .. 'closed')
   redis.call('HSET', projection .. 'state', 'names', ARGV[i])
   closed_any, closed = false, {}
@@ -115,7 +115,7 @@ end
 -- The streams are made anew beside those that are shown: the name of this rebuild, when it begins,
 -- until where it reads, and where the versions are that the posts had before, or nothing. One that was
 -- under way begins again.
-function words.rebuild(i)
+function commands.rebuild(i)
   flush_all()
   for _, user in ipairs(redis.call('SMEMBERS', building_base .. 'users')) do
     redis.call('UNLINK', building_base .. 'activity:user:' .. user, building_base .. 'index:user:' .. user)

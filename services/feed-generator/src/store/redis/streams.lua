@@ -1,4 +1,4 @@
--- The streams, for the words of the feed: `feed.lua` follows. A stream is a LIST of entries as JSON, newest
+-- The streams, for the commands of the feed: `feed.lua` follows. A stream is a LIST of entries as JSON, newest
 -- first, and beside it an index, a sorted set: the same posts (with their authors) by creation, which
 -- tells at which place of the list a post stands. A stream keeps more than it shows; what had to leave
 -- for that is remembered as a bound: up to there, posts may be missing.

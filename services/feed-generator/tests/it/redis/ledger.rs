@@ -43,11 +43,11 @@ struct Notes(Arc<Refusals>);
 
 impl Effects for Notes {
     fn script(&self) -> String {
-        "function words.note(i)
+        "function commands.note(i)
            redis.call('RPUSH', projection .. 'ledger:' .. ARGV[i], ARGV[i + 1])
            return i + 2
          end
-         function words.tear(i)
+         function commands.tear(i)
            for _, key in ipairs(redis.call('KEYS', projection .. 'ledger:*')) do
              redis.call('DEL', key)
            end

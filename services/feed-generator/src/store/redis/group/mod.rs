@@ -112,7 +112,7 @@ impl Group {
     /// The group's store behind `link`.
     pub fn new(link: Arc<Link>, settings: GroupSettings, effects: Box<dyn Effects>) -> Self {
         let code = include_str!("group.lua");
-        let script = code.replace("--- the projection's words ---", &effects.script());
+        let script = code.replace("--- the projection's commands ---", &effects.script());
         Self {
             link,
             settings,
