@@ -123,14 +123,11 @@ impl Rebuild {
         *self.known.lock() != Knowledge::Plan(None)
     }
 
-    /// Notes that a write that may have changed the rebuild was not answered.
-    pub fn doubt(&self) {
-        *self.known.lock() = Knowledge::Unsure;
-    }
-
     /// Begins an empty generation, in the write that forgets the offsets. A rebuild under way
     /// begins again.
     pub(crate) async fn begin(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        // Until its commit is known to be done.
+        *self.known.lock() = Knowledge::Unsure;
         let targets = self.noted.lock().clone();
         let (serving, plan) = state(tx).await?;
         let is_again = plan.is_some();
@@ -161,13 +158,10 @@ impl Rebuild {
     ///
     /// # Errors
     /// When the database refuses. The next call tries again.
-    pub async fn finish_if_reached(
-        &self,
-        db: &Db,
-        positions: &BTreeMap<i32, i64>,
-    ) -> Result<(), StoreError> {
+    pub async fn finish_if_reached(&self, db: &Db) -> Result<(), StoreError> {
+        let positions = offsets(&mut db.read().await?).await?;
         match &*self.known.lock() {
-            Knowledge::Plan(Some(plan)) if !plan.targets.reached(positions) => return Ok(()),
+            Knowledge::Plan(Some(plan)) if !plan.targets.reached(&positions) => return Ok(()),
             Knowledge::Plan(None) => return Ok(()),
             Knowledge::Plan(Some(_)) | Knowledge::Unsure => {}
         }
@@ -179,7 +173,7 @@ impl Rebuild {
             Box::pin(async move {
                 let mut plan = state(tx).await?.1;
                 // Another rebuild may have begun since the offsets were read.
-                let positions = positions_in(tx).await?;
+                let positions = offsets(tx).await?;
                 if let Some(reached) = plan.take_if(|plan| plan.targets.reached(&positions)) {
                     show(tx, reached.generation).await?;
                     garbage.of_generation(tx);
@@ -203,9 +197,9 @@ impl Rebuild {
     }
 }
 
-/// The group's offsets in the tables, as this write sees them.
-async fn positions_in(tx: &mut Tx) -> Result<BTreeMap<i32, i64>, StoreError> {
-    let stored: Vec<(i32, i64)> = on!(tx, conn => sqlx::query_as(
+/// The group's offsets in the tables.
+async fn offsets<S: Source>(source: &mut S) -> Result<BTreeMap<i32, i64>, StoreError> {
+    let stored: Vec<(i32, i64)> = on!(source, conn => sqlx::query_as(
         "select partition, next_offset from consumer_offsets
          where consumer_group = $1 and topic = $2",
     )

@@ -79,7 +79,7 @@ impl From<Row> for Named {
 }
 
 /// Hides closed accounts' entries, which leave the table later: see
-/// [`Garbage`](crate::leftovers::Garbage).
+/// [`Garbage`](crate::garbage::Garbage).
 pub(crate) const NOT_CLOSED: &str = "not exists (
     select 1 from authors c where c.user_id = entries.user_id and c.deleted)";
 

@@ -132,7 +132,7 @@ function commands.rebuild(i)
 end
 
 -- Cuts what became too long, and asks for the log where too little is left of what was longer.
-told = function()
+answer = function()
   flush_all()
   for _, stream in pairs(streams) do
     local is_global = stream.of == 'global'

@@ -156,8 +156,8 @@ async fn invoke<T: FromRedisValue>(
     args: &Args,
     connection: &mut redis::aio::ConnectionManager,
 ) -> RedisResult<T> {
-    let words_size: usize = args.as_slice().iter().map(Vec::len).sum();
-    let size = "EVALSHA".len() + script.get_hash().len() + "0".len() + words_size;
+    let args_size: usize = args.as_slice().iter().map(Vec::len).sum();
+    let size = "EVALSHA".len() + script.get_hash().len() + "0".len() + args_size;
     let mut command = Cmd::with_capacity(3 + args.as_slice().len(), size);
     command.arg("EVALSHA").arg(script.get_hash()).arg(0);
     command.arg(args.as_slice());
