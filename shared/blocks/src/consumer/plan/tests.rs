@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use chrono::TimeDelta;
-use events::users::{TOPIC, UserDeleted};
+use events::topic::USERS as TOPIC;
+use events::users::UserDeleted;
 use events::{Context, Envelope};
 
 use super::*;
