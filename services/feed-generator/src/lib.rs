@@ -72,7 +72,7 @@ const PUBLIC_ACTIVITY_STREAM: Setting<bool> = Setting::switch(
 /// The feed's settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Whether the streams are shown without signing in (`PUBLIC_ACTIVITY_STREAM`).
+    /// True if the streams are shown without signing in (`PUBLIC_ACTIVITY_STREAM`).
     pub public: bool,
     /// The limits of the entries in memory.
     pub bounds: Bounds,

@@ -1,4 +1,4 @@
-//! This process's member of a consumer group: what it remembers beside the group's store, whatever the store.
+//! This process's member of a consumer group: its memory beside the group's store, whatever the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,7 +70,7 @@ impl Member {
         }
     }
 
-    /// Where keys of `topic` may begin.
+    /// The first version that a key of `topic` may have.
     pub fn base(&self, topic: &str) -> Base {
         let compacted = |topic: &Topic| matches!(topic.cleanup, Cleanup::Compact { .. });
         match self.topics.iter().find(|known| known.name == topic) {

@@ -1,4 +1,4 @@
-//! What one write changes in a group's store, decided without I/O and alike for every store.
+//! The changes of one write in a group's store, decided without I/O and alike for every store.
 //!
 //! A store loads the state of some keys and gives records to a [`Plan`], in their order. It asks its handler
 //! for each effect that the plan wants, and writes what the plan then holds in one write, or in steps that
@@ -225,11 +225,10 @@ impl<'a> Plan<'a> {
             self.park(key, record, Some(event));
             return self.refused(key, record, &error);
         }
-        self.handled(key, event);
         if self.member.keeps_inbox {
             self.rows.push(row(key, Some(event), None));
         }
-        if let Some(block) = self.known(key).block.clone() {
+        if let Some(block) = self.handled(key, event) {
             self.filled.push(key.clone());
             self.due(key, block);
         }
@@ -244,13 +243,17 @@ impl<'a> Plan<'a> {
         self.refused(&key, record, &error);
     }
 
-    fn handled(&mut self, key: &Key, event: &Envelope) {
-        let known = self.known(key);
-        known.version = Some(event.sequence);
-        known.moved = true;
+    /// Notes the effect of `event`. Returns the block of its key.
+    fn handled(&mut self, key: &Key, event: &Envelope) -> Option<Block> {
         self.applied.handled += 1;
         let age = self.now - event.time;
         self.applied.freshness_ms.push(age.num_milliseconds());
+        let known = self.known(key);
+        known.version = Some(event.sequence);
+        known.moved = true;
+        // The next event has its own attempts.
+        known.block.as_mut()?.attempts = 0;
+        known.block.clone()
     }
 
     fn park(&mut self, key: &Key, record: &Record, event: Option<&Envelope>) {

@@ -56,7 +56,7 @@ pub fn parts(from: &Db, to: &RedisFeed, bus: Arc<dyn EventBus>) -> Vec<Part> {
     .into()
 }
 
-/// What is moved as one.
+/// The parts of the migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Of {
     Names,

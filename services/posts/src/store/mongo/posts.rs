@@ -22,7 +22,7 @@ use crate::error::PostError;
 use crate::removal::PAGE;
 use crate::store::{Filter, PostStore};
 
-/// How often a key that was just forgotten is taken anew.
+/// Most tries to take a key that was just forgotten.
 const ATTEMPTS: usize = 16;
 
 /// Posts in MongoDB.

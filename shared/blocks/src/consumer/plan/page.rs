@@ -129,10 +129,6 @@ impl Plan<'_> {
             Ok(()) => {
                 self.unpark(&page.key, event.sequence);
                 self.handled(&page.key, event);
-                if let Some(block) = &mut self.known(&page.key).block {
-                    // The next event has its own attempts.
-                    block.attempts = 0;
-                }
             }
             Err(error) => {
                 page.end = Some(false);

@@ -61,7 +61,7 @@ fn block(plan: &Plan<'_>) -> Option<Block> {
     plan.keys[&record(1).2].block.clone()
 }
 
-/// What the next write begins with.
+/// The states that the next write begins with.
 fn stored(plan: &Plan<'_>) -> HashMap<Key, Known> {
     let mut keys = plan.keys.clone();
     for known in keys.values_mut() {

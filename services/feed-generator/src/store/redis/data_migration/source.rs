@@ -1,4 +1,4 @@
-//! What there is in the SQLite file.
+//! Reads the SQLite file.
 
 use async_trait::async_trait;
 use blocks::consumer::{Block, Reason};
@@ -100,7 +100,7 @@ fn streams(db: &Db, of_users: bool) -> Box<dyn Side> {
     })
 }
 
-/// What there is of a part.
+/// The rows of a part.
 pub(super) fn side(db: &Db, of: Of) -> Box<dyn Side> {
     match of {
         Of::Names => query(

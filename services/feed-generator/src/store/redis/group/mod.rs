@@ -101,7 +101,7 @@ pub struct Group {
 const BATCH: usize = 8000;
 /// A key that is due for this long was left by a member that is gone.
 const OVERDUE: TimeDelta = TimeDelta::seconds(2);
-/// How often a write is tried when other members write in between.
+/// Most tries of a write when other members write in between.
 const ATTEMPTS: usize = 50;
 /// The error after as many.
 const BUSY: &str = "others write the same partitions all the time";

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::keys::{self, KeyDoc};
 use super::{BatchError, Handler, MongoConsumer, rows};
 
-/// How often a batch is decided anew when other members write the same keys.
+/// Most times that a batch is decided anew because other members write the same keys.
 const ATTEMPTS: usize = 32;
 
 /// Events whose effects the store refuses, with the reasons.

@@ -16,7 +16,7 @@ use super::keys::{self, KeyDoc};
 use super::rows::{self, Listed};
 use super::{Handler, KEYS, MongoConsumer};
 
-/// How often an operator's action is tried while the group writes the same key.
+/// Most tries of an operator's action while the group writes the same key.
 const ATTEMPTS: usize = 32;
 
 pub(super) async fn blocked<H>(consumer: &MongoConsumer<H>) -> Result<Vec<Blocked>, StoreError> {
