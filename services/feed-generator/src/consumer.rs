@@ -8,7 +8,7 @@ use blocks::consumer::{ApplyError, HandlerError};
 use blocks::error::BoxError;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::{Envelope, Topic, topic};
-use sql::{Handler, StoreError, Tx, on};
+use sql::{Handler, StoreError, Tx, execute};
 
 use crate::domain::Change;
 use crate::mirror::Mirror;
@@ -50,13 +50,11 @@ impl Handler for Projection {
     async fn reset(&self, tx: &mut Tx, topics: &[String]) -> Result<(), StoreError> {
         if topics.iter().any(|name| name == topic::USERS.name) {
             // Without the closed accounts' marks, nothing hides their remaining rows.
-            on!(tx, conn => sqlx::query(
-                "delete from entries where user_id in (select user_id from authors where deleted)",
-            )
-            .execute(&mut *conn)
-            .await
-            .map(|_| ()))?;
-            on!(tx, conn => sqlx::query("delete from authors").execute(&mut *conn).await.map(|_| ()))?;
+            execute!(
+                tx,
+                "delete from entries where user_id in (select user_id from authors where deleted)"
+            )?;
+            execute!(tx, "delete from authors")?;
             self.follow(tx, Mirror::distrust);
         }
         if topics.iter().any(|name| name == topic::POSTS.name) {

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use blocks::bus::EventBus;
 use chrono::{DateTime, Utc};
 use events::Envelope;
-use sql::{Db, Dialect, StoreError, Tx, on};
+use sql::{Db, Dialect, StoreError, Tx, execute, fetch_one, on, rows_affected};
 use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -121,13 +121,9 @@ impl Projection {
         entry: &Entry,
         time: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let known: Known = on!(tx, conn => sqlx::query_as(
+        let known: Known = fetch_one!(tx,
             "select s.serving, s.building, s.started_at, a.username as name, a.deleted
-             from feed_state s left join authors a on a.user_id = $1",
-        )
-        .bind(entry.user_id)
-        .fetch_one(&mut *conn)
-        .await)?;
+             from feed_state s left join authors a on a.user_id = $1" => entry.user_id)?;
         if known.deleted == Some(true) {
             return Ok(());
         }
@@ -174,11 +170,7 @@ impl Projection {
 
     /// Removes a post for good, from the shown entries and from those of a rebuild.
     async fn remove(&self, tx: &mut Tx, post_id: Uuid) -> Result<(), StoreError> {
-        on!(tx, conn => sqlx::query("delete from entries where post_id = $1")
-            .bind(post_id)
-            .execute(&mut *conn)
-            .await
-            .map(|_| ()))?;
+        execute!(tx, "delete from entries where post_id = $1" => post_id)?;
         self.follow(tx, move |mirror| mirror.remove(post_id));
         Ok(())
     }
@@ -215,19 +207,12 @@ async fn author(
     username: Option<&str>,
     version: i64,
 ) -> Result<bool, StoreError> {
-    let written = on!(tx, conn => sqlx::query(
+    let written = rows_affected!(tx,
         "insert into authors (user_id, username, version, deleted) values ($1, $2, $3, $4)
          on conflict (user_id) do update set
             username = excluded.username, version = excluded.version, deleted = excluded.deleted
-         where authors.version < excluded.version",
-    )
-    .bind(user_id)
-    .bind(username)
-    .bind(version)
-    .bind(username.is_none())
-    .execute(&mut *conn)
-    .await
-    .map(|done| done.rows_affected()))?;
+         where authors.version < excluded.version"
+        => user_id, username, version, username.is_none())?;
     Ok(written > 0)
 }
 
@@ -315,18 +300,7 @@ async fn write(tx: &mut Tx, entry: &Entry, generation: i64) -> Result<(), StoreE
             username, title, content, tags)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) {OVERWRITE}"
     );
-    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
-        .bind(entry.post_id)
-        .bind(generation)
-        .bind(entry.user_id)
-        .bind(entry.created_at)
-        .bind(&entry.event_type)
-        .bind(entry.happened_at)
-        .bind(&entry.username)
-        .bind(&entry.title)
-        .bind(&entry.content)
-        .bind(Json(&entry.tags))
-        .execute(&mut *conn)
-        .await
-        .map(|_| ()))
+    execute!(tx, AssertSqlSafe(statement)
+        => entry.post_id, generation, entry.user_id, entry.created_at, &entry.event_type,
+            entry.happened_at, &entry.username, &entry.title, &entry.content, Json(&entry.tags))
 }

@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use events::topic;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use sql::{Db, StoreError, Tx, on};
+use sql::{Db, StoreError, Tx, execute, fetch_all, fetch_one};
 
 use crate::consumer::GROUP;
 use crate::garbage::Garbage;
@@ -136,15 +136,9 @@ impl Rebuild {
         if is_again {
             self.garbage.of_generation(tx);
         }
-        on!(tx, conn => sqlx::query(
-            "update feed_state set building = $1, started_at = $2, targets = $3",
-        )
-        .bind(generation)
-        .bind(now)
-        .bind(&text)
-        .execute(&mut *conn)
-        .await
-        .map(|_| ()))?;
+        execute!(tx,
+            "update feed_state set building = $1, started_at = $2, targets = $3"
+            => generation, now, &text)?;
         let known = Arc::clone(&self.known);
         let plan = Plan {
             generation,
@@ -199,26 +193,17 @@ impl Rebuild {
 
 /// The group's offsets in the tables.
 async fn offsets<S: Source>(source: &mut S) -> Result<BTreeMap<i32, i64>, StoreError> {
-    let stored: Vec<(i32, i64)> = on!(source, conn => sqlx::query_as(
+    let stored: Vec<(i32, i64)> = fetch_all!(source,
         "select partition, next_offset from consumer_offsets
-         where consumer_group = $1 and topic = $2",
-    )
-    .bind(GROUP)
-    .bind(topic::POSTS.name)
-    .fetch_all(&mut *conn)
-    .await)?;
+         where consumer_group = $1 and topic = $2" => GROUP, topic::POSTS.name)?;
     Ok(stored.into_iter().collect())
 }
 
 /// Shows `generation` from now on.
 async fn show(tx: &mut Tx, generation: i64) -> Result<(), StoreError> {
-    on!(tx, conn => sqlx::query(
-        "update feed_state set serving = $1, building = null, started_at = null, targets = null",
-    )
-    .bind(generation)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))
+    execute!(tx,
+        "update feed_state set serving = $1, building = null, started_at = null, targets = null"
+        => generation)
 }
 
 /// The targets of the current rebuild, from the tables.
@@ -234,9 +219,8 @@ pub async fn targets(db: &Db) -> Result<Option<Targets>, StoreError> {
 
 /// The generation that is shown, and the current rebuild.
 async fn state<S: Source>(source: &mut S) -> Result<(i64, Option<Plan>), StoreError> {
-    let (serving, building, targets): (i64, Option<i64>, Option<String>) = on!(source, conn => sqlx::query_as("select serving, building, targets from feed_state")
-            .fetch_one(&mut *conn)
-            .await)?;
+    let (serving, building, targets): (i64, Option<i64>, Option<String>) =
+        fetch_one!(source, "select serving, building, targets from feed_state")?;
     let plan = match (building, targets) {
         (Some(generation), Some(text)) => Some(Plan {
             generation,
