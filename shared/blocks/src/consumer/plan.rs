@@ -261,14 +261,22 @@ impl<'a> Plan<'a> {
         self.rows.push(row(key, event, Some(record_text(record))));
     }
 
-    /// Blocks `key` until a missing version comes. It is never due by itself: that version ends the gap, or
-    /// somebody who knows that none will come.
+    /// Blocks `key` until a missing version comes. It is never due by itself: that version ends the gap, or it
+    /// is given up.
     fn gap(&mut self, key: &Key, record: &Record, found: i64) {
         let error = match self.known(key).version {
             Some(known) => format!("version {} has not come, {found} has", known + 1),
             None => format!("no version before {found} has come"),
         };
-        self.block(key, record.partition, (Reason::Gap, error, 0, None));
+        let block = Block {
+            reason: Reason::Gap,
+            error,
+            attempts: 0,
+            retry_at: None,
+            since: self.now,
+            partition: record.partition,
+        };
+        self.block(key, block);
     }
 
     /// Blocks `key` after its first waiting event was refused: for a retry, or for good.
@@ -283,33 +291,31 @@ impl<'a> Plan<'a> {
             _ => Reason::Retrying,
         };
         let retry_at = (reason == Reason::Retrying).then(|| self.now + retry.pause(attempts));
-        let text = chain(error);
+        let error = chain(error);
         if reason != Reason::Retrying {
             self.applied.dead += 1;
             let group = self.member.group;
-            let dead_letter = give_up(group, &key.key, record, reason, attempts, &text);
+            let dead_letter = give_up(group, &key.key, record, reason, attempts, &error);
             self.dead_letters.push((event_type_of(record), dead_letter));
         }
-        self.block(key, record.partition, (reason, text, attempts, retry_at));
-    }
-
-    fn block(
-        &mut self,
-        key: &Key,
-        partition: i32,
-        (reason, error, attempts, retry_at): (Reason, String, i64, Option<DateTime<Utc>>),
-    ) {
-        let now = self.now;
-        let before = self.known(key).block.as_ref();
         let block = Block {
             reason,
-            // An error may quote anything, and some stores take no NUL in a text.
-            error: error.replace('\0', "\u{fffd}"),
+            error,
             attempts,
             retry_at,
-            since: before.map_or(now, |block| block.since),
-            partition: before.map_or(partition, |block| block.partition),
+            since: self.now,
+            partition: record.partition,
         };
+        self.block(key, block);
+    }
+
+    /// Blocks `key`, or changes the reason: the beginning stays.
+    fn block(&mut self, key: &Key, mut block: Block) {
+        // An error may quote anything, and some stores take no NUL in a text.
+        block.error = block.error.replace('\0', "\u{fffd}");
+        if let Some(before) = &self.known(key).block {
+            (block.since, block.partition) = (before.since, before.partition);
+        }
         self.set_block(key, Some(block));
     }
 
