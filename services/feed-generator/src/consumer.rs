@@ -1,22 +1,19 @@
-//! The consumer group `feed-generator`: `posts-events` for the entries, `user.events` for the names.
+//! The consumer group `feed-generator`: `posts-events` for the entries, `user.events` for the names. After
+//! each write it ends a rebuild that is through, fills the mirror again and drops garbage rows.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use blocks::bus::{EventBus, Positions, Record};
-use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, Pulse};
+use blocks::consumer::{ApplyError, HandlerError};
 use blocks::error::BoxError;
-use chrono::TimeDelta;
-use events::{Topic, topic};
-use parking_lot::Mutex;
-use sql::{Db, SqlConsumer, StoreError};
-use tokio::sync::Notify;
+use chrono::{DateTime, TimeDelta, Utc};
+use events::{Envelope, Topic, topic};
+use sql::{Handler, StoreError, Tx, execute};
 
-use crate::garbage::Garbage;
+use crate::domain::Change;
 use crate::mirror::Mirror;
-use crate::projection::{Awaited, Projection};
-use crate::rebuild::{Rebuild, Targets};
+use crate::projection::Projection;
+use crate::rebuild::Targets;
 use crate::store::newest;
 
 /// The group's name.
@@ -28,54 +25,75 @@ pub const TOPICS: &[Topic] = &[topic::POSTS, topic::USERS];
 /// Pause between two pages of garbage.
 const PAGE_PAUSE: TimeDelta = TimeDelta::milliseconds(20);
 
-/// The group's store: a [`SqlConsumer`] that does more after each write. It ends a rebuild, fills
-/// the mirror again and drops garbage rows.
-pub struct FeedConsumer {
-    inner: SqlConsumer,
-    db: Db,
-    bus: Arc<dyn EventBus>,
-    mirror: Arc<Mirror>,
-    rebuild: Arc<Rebuild>,
-    garbage: Arc<Garbage>,
-    awaited: Arc<Awaited>,
-    /// Results of committed batches whose follow-up failed: the next answer reports them.
-    unreported: Mutex<Applied>,
-}
-
-impl FeedConsumer {
-    /// The group's store in `db`.
-    pub fn new(
-        db: Db,
-        bus: Arc<dyn EventBus>,
-        mirror: Arc<Mirror>,
-        rebuild: Arc<Rebuild>,
-        garbage: Arc<Garbage>,
-    ) -> Self {
-        let awaited = Arc::new(Awaited::default());
-        let projection = Projection::new(
-            Arc::clone(&mirror),
-            Arc::clone(&rebuild),
-            Arc::clone(&garbage),
-            Arc::clone(&awaited),
-        );
-        let inner = SqlConsumer::new(db.clone(), GROUP, TOPICS, Arc::new(projection));
-        Self {
-            inner,
-            db,
-            bus,
-            mirror,
-            rebuild,
-            garbage,
-            awaited,
-            unreported: Mutex::default(),
-        }
+#[async_trait]
+impl Handler for Projection {
+    async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
+        self.handle_all(tx, &[event]).await.map(drop)
     }
 
-    /// Ends a rebuild that is through, and fills the mirror when it holds too little.
-    async fn settle(&self) -> Result<(), BoxError> {
+    async fn handle_all(&self, tx: &mut Tx, events: &[&Envelope]) -> Result<bool, HandlerError> {
+        let mut changes = Vec::with_capacity(events.len());
+        for event in events {
+            if let Some(change) = Change::of(event)? {
+                changes.push((change, *event));
+            }
+        }
+        let done = self.change(tx, changes).await;
+        if let Err(StoreError::Unavailable(_)) = done {
+            // This gives up the whole write, so nothing of it will be committed.
+            self.awaited.end();
+        }
+        done?;
+        Ok(true)
+    }
+
+    async fn reset(&self, tx: &mut Tx, topics: &[String]) -> Result<(), StoreError> {
+        if topics.iter().any(|name| name == topic::USERS.name) {
+            // Without the closed accounts' marks, nothing hides their remaining rows.
+            execute!(
+                tx,
+                "delete from entries where user_id in (select user_id from authors where deleted)"
+            )?;
+            execute!(tx, "delete from authors")?;
+            self.follow(tx, Mirror::distrust);
+        }
+        if topics.iter().any(|name| name == topic::POSTS.name) {
+            self.rebuild.begin(tx).await?;
+        }
+        Ok(())
+    }
+
+    async fn prepare_reset(&self) -> Result<(), BoxError> {
+        let watermarks = self.bus.watermarks(topic::POSTS.name).await?;
+        self.rebuild.note(Targets::of(&watermarks));
+        Ok(())
+    }
+
+    async fn settle(&self, done: Result<(), ApplyError>) -> Result<bool, ApplyError> {
+        // If changes wait for the mirror, the write may have been committed without its hooks. An outage
+        // before the write leaves the mirror true: it goes on answering. The mirror is not filled here,
+        // since the commit may still be under way. Only the group's next write surely comes after it.
+        if matches!(done, Err(ApplyError::Unavailable(_))) && self.awaited.end() {
+            self.mirror.distrust();
+        }
+        done?;
+        // Events read again are old: their age says nothing about the feed's freshness.
+        let are_new = !self.rebuild.is_running();
+        let refreshed = self.refresh().await;
+        refreshed.map_err(|error| ApplyError::Unavailable(error.into()))?;
+        Ok(are_new)
+    }
+
+    fn due_at(&self) -> Option<DateTime<Utc>> {
+        let next_page = || self.db.settings().clock.now() + PAGE_PAUSE;
+        self.garbage.any().then(next_page)
+    }
+}
+
+impl Projection {
+    async fn refresh(&self) -> Result<(), StoreError> {
         if self.rebuild.is_running() {
-            let positions = self.inner.stored_positions(topic::POSTS.name).await?;
-            self.rebuild.finish_if_reached(&self.db, &positions).await?;
+            self.rebuild.finish_if_reached(&self.db).await?;
         }
         if self.mirror.wants_refill() {
             let mirror = Arc::clone(&self.mirror);
@@ -89,132 +107,6 @@ impl FeedConsumer {
             });
             refill.await?;
         }
-        Ok(())
-    }
-
-    /// Does what must follow each write of the group, whether it succeeded or failed.
-    async fn followed(&self, done: Result<Applied, ApplyError>) -> Result<Applied, ApplyError> {
-        let mut applied = match done {
-            Ok(applied) => applied,
-            Err(ApplyError::Moved) => return Err(ApplyError::Moved),
-            Err(ApplyError::Unavailable(error)) => {
-                // If changes wait for the mirror, the write may have been committed without its
-                // hooks. An outage before the write leaves the mirror true: it goes on answering. The
-                // mirror is not filled here, since the commit may still be under way. Only the
-                // group's next write surely comes after it.
-                if self.awaited.end() {
-                    self.mirror.distrust();
-                }
-                return Err(ApplyError::Unavailable(error));
-            }
-        };
-        if self.rebuild.is_running() {
-            // Events read again are old: their age says nothing about the feed's freshness.
-            applied.freshness_ms.clear();
-        }
-        let settled = match self.settle().await {
-            Ok(()) => self
-                .garbage
-                .drop_page(&self.db)
-                .await
-                .map_err(BoxError::from),
-            failed => failed,
-        };
-        let mut unreported = self.unreported.lock();
-        *unreported += applied;
-        match settled {
-            Ok(()) => Ok(std::mem::take(&mut *unreported)),
-            // The batch is committed: given again it is skipped, and only the follow-up is tried
-            // again.
-            Err(error) => Err(ApplyError::Unavailable(error)),
-        }
-    }
-}
-
-#[async_trait]
-impl Positions for FeedConsumer {
-    async fn begin_at(
-        &self,
-        topic: &str,
-        partitions: &[i32],
-    ) -> Result<BTreeMap<i32, i64>, BoxError> {
-        self.inner.begin_at(topic, partitions).await
-    }
-}
-
-#[async_trait]
-impl ConsumerStore for FeedConsumer {
-    fn starts_over(&self) {
-        self.inner.starts_over();
-    }
-
-    async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
-        self.inner.stored_positions(topic).await
-    }
-
-    async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
-        let had_garbage = self.garbage.any();
-        let done = self.followed(self.inner.apply(records).await).await;
-        if !had_garbage && self.garbage.any() {
-            // Wakes the consumer, so that garbage goes even if no record comes.
-            self.inner.due().notify_one();
-        }
-        done
-    }
-
-    async fn retry_due(&self) -> Result<Applied, ApplyError> {
-        self.followed(self.inner.retry_due().await).await
-    }
-
-    async fn pulse(&self) -> Result<Pulse, BoxError> {
-        let mut pulse = self.inner.pulse().await?;
-        if self.garbage.any() {
-            let next_page = self.db.settings().clock.now() + PAGE_PAUSE;
-            pulse.next_due = Some(pulse.next_due.map_or(next_page, |due| due.min(next_page)));
-        }
-        Ok(pulse)
-    }
-
-    async fn give_up_gaps(&self, topic: &str, partitions: &[i32]) -> Result<(), BoxError> {
-        self.inner.give_up_gaps(topic, partitions).await
-    }
-
-    fn due(&self) -> &Notify {
-        self.inner.due()
-    }
-
-    async fn blocked(&self) -> Result<Vec<Blocked>, BoxError> {
-        self.inner.blocked().await
-    }
-
-    async fn waiting(&self, id: i64, max: usize) -> Result<Vec<Record>, BoxError> {
-        self.inner.waiting(id, max).await
-    }
-
-    async fn replay(&self, id: i64) -> Result<bool, BoxError> {
-        self.inner.replay(id).await
-    }
-
-    async fn discard(&self, id: i64) -> Result<bool, BoxError> {
-        self.inner.discard(id).await
-    }
-
-    async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
-        self.rebuild
-            .note(Targets::of(&self.bus.watermarks(topic::POSTS.name).await?));
-        if let Err(error) = self.inner.reset(topics).await {
-            // It may have been committed without its hooks. Readers see a change only if names were
-            // forgotten.
-            self.rebuild.doubt();
-            if topics.iter().any(|name| name == topic::USERS.name) {
-                self.mirror.distrust();
-            }
-            return Err(error);
-        }
-        self.settle().await
-    }
-
-    async fn clean_up(&self) -> Result<u64, BoxError> {
-        self.inner.clean_up().await
+        self.garbage.drop_page(&self.db).await
     }
 }

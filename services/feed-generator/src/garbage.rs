@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use sql::{Db, StoreError, Tx, on};
+use sql::{Db, StoreError, Tx, fetch_all, fetch_one, fetch_optional, rows_affected};
 
 use crate::store::Source;
 
@@ -36,20 +36,13 @@ impl Garbage {
     pub async fn open(db: &Db) -> Result<Self, StoreError> {
         let mut reader = db.read().await?;
         let (serving, building) = generations(&mut reader).await?;
-        let of_generations: Option<i64> = on!(reader, conn => sqlx::query_scalar(
+        let of_generations: Option<i64> = fetch_optional!(reader, scalar
             "select generation from entries
-             where generation < $1 or (generation > $1 and generation < $2) limit 1",
-        )
-        .bind(serving)
-        .bind(building)
-        .fetch_optional(&mut *conn)
-        .await)?;
-        let of_authors: Vec<i64> = on!(reader, conn => sqlx::query_scalar(
+             where generation < $1 or (generation > $1 and generation < $2) limit 1"
+            => serving, building)?;
+        let of_authors: Vec<i64> = fetch_all!(reader, scalar
             "select user_id from authors a
-             where a.deleted and exists (select 1 from entries e where e.user_id = a.user_id)",
-        )
-        .fetch_all(&mut *conn)
-        .await)?;
+             where a.deleted and exists (select 1 from entries e where e.user_id = a.user_id)")?;
         let authors = of_authors.into_iter().map(Owner::Author);
         let known = authors
             .chain(of_generations.map(|_| Owner::Generations))
@@ -110,11 +103,10 @@ impl Garbage {
 
 /// The shown generation, and the one being built, or else the shown one again.
 async fn generations<S: Source>(source: &mut S) -> Result<(i64, i64), StoreError> {
-    on!(source, conn => sqlx::query_as(
-        "select serving, coalesce(building, serving) from feed_state",
+    fetch_one!(
+        source,
+        "select serving, coalesce(building, serving) from feed_state"
     )
-    .fetch_one(&mut *conn)
-    .await)
 }
 
 /// Drops a page; true when there may be more. The same write checks that the rows are hidden, since
@@ -123,30 +115,18 @@ async fn drop_page_of(tx: &mut Tx, left: Owner) -> Result<bool, StoreError> {
     let dropped = match left {
         Owner::Generations => {
             let (serving, building) = generations(tx).await?;
-            on!(tx, conn => sqlx::query(
+            rows_affected!(tx,
                 "delete from entries where (post_id, generation) in (
                     select post_id, generation from entries
-                    where generation < $1 or (generation > $1 and generation < $2) limit $3)",
-            )
-            .bind(serving)
-            .bind(building)
-            .bind(PAGE)
-            .execute(&mut *conn)
-            .await
-            .map(|done| done.rows_affected()))?
+                    where generation < $1 or (generation > $1 and generation < $2) limit $3)"
+                => serving, building, PAGE)?
         }
-        Owner::Author(user_id) => on!(tx, conn => sqlx::query(
+        Owner::Author(user_id) => rows_affected!(tx,
             "delete from entries where (post_id, generation) in (
                 select e.post_id, e.generation from entries e
                 where e.user_id = $1
                     and exists (select 1 from authors a where a.user_id = $1 and a.deleted)
-                limit $2)",
-        )
-        .bind(user_id)
-        .bind(PAGE)
-        .execute(&mut *conn)
-        .await
-        .map(|done| done.rows_affected()))?,
+                limit $2)" => user_id, PAGE)?,
     };
     Ok(i64::try_from(dropped).is_ok_and(|dropped| dropped >= PAGE))
 }

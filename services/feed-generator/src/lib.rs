@@ -32,18 +32,18 @@ use std::sync::Arc;
 
 use blocks::bus::EventBus;
 use blocks::config::Setting;
-use blocks::consumer::{Consumer, ConsumerStore};
+use blocks::consumer::Consumer;
 use blocks::error::BoxError;
 use blocks::outbox::InspectOutbox;
 use blocks::service::{Background, Check};
 use blocks::{Route, Service};
 use events::topic;
 use service::{Definition, Kept, Opened, Place, Size, Store};
-use sql::{Db, Migration, StoreError};
+use sql::{Db, Migration, SqlConsumer, StoreError};
 
-use consumer::FeedConsumer;
 use garbage::Garbage;
 use mirror::{Bounds, Mirror};
+use projection::Projection;
 use rebuild::{Progress, Rebuild};
 use store::FeedStore;
 use store::sql::SqlFeed;
@@ -72,7 +72,7 @@ const PUBLIC_ACTIVITY_STREAM: Setting<bool> = Setting::switch(
 /// The feed's settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Whether the streams are shown without signing in (`PUBLIC_ACTIVITY_STREAM`).
+    /// True if the streams are shown without signing in (`PUBLIC_ACTIVITY_STREAM`).
     pub public: bool,
     /// The limits of the entries in memory.
     pub bounds: Bounds,
@@ -120,18 +120,19 @@ impl Feed {
         let rebuild = Rebuild::open(&db, Arc::clone(&mirror), Arc::clone(&garbage)).await?;
         let store = Arc::new(SqlFeed::open(db.clone(), Arc::clone(&mirror)).await?);
         let outbox = Arc::new(db.clone());
-        let group = FeedConsumer::new(
-            db,
+        let projection = Projection::new(
+            db.clone(),
             Arc::clone(&bus),
             Arc::clone(&mirror),
-            Arc::new(rebuild),
+            rebuild,
             garbage,
         );
+        let group = SqlConsumer::new(db, consumer::GROUP, consumer::TOPICS, Arc::new(projection));
         Ok(Self {
             inner: Arc::new(Inner {
                 bus,
                 store,
-                consumer: consumer_of(Arc::new(group)),
+                consumer: group.consumer(),
                 outbox: Arc::clone(&outbox) as _,
                 check: outbox,
                 background: vec![],
@@ -148,16 +149,15 @@ impl Feed {
         bus: Arc<dyn EventBus>,
         settings: Settings,
     ) -> Self {
-        use store::redis::consumer::{FeedGroup, Watch};
-        let group = Arc::new(FeedGroup::new(redis.clone(), Arc::clone(&bus)));
+        let (consumer, watch) = redis.consumer(Arc::clone(&bus));
         Self {
             inner: Arc::new(Inner {
                 bus,
                 store: Arc::new(redis.clone()),
-                consumer: consumer_of(Arc::clone(&group) as _),
+                consumer,
                 outbox: Arc::new(redis.dead_letters()),
                 check: Arc::new(redis.clone()),
-                background: vec![Arc::new(Watch(group))],
+                background: vec![Arc::new(watch)],
                 mirror: None,
                 settings,
             }),
@@ -228,12 +228,6 @@ impl Feed {
     pub fn mirror(&self) -> Option<&Mirror> {
         self.inner.mirror.as_deref()
     }
-}
-
-fn consumer_of(store: Arc<dyn ConsumerStore>) -> Consumer {
-    let topics = consumer::TOPICS.iter();
-    let topics = topics.map(|topic| topic.name.to_owned()).collect();
-    Consumer::new(consumer::GROUP, topics, store)
 }
 
 /// The service's definition.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::domain::{GLOBAL_LENGTH, Start, Stream, Window};
 use crate::render::{Named, Rendered, Slice};
 
-/// How much is held.
+/// The most that is held.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Entries; twice what the global stream shows, so that deletions seldom need a refill.
@@ -27,7 +27,7 @@ pub struct Bounds {
     pub page_bytes: usize,
 }
 
-/// What a kept page costs besides its bytes.
+/// The cost of a kept page besides its bytes.
 const PAGE_OVERHEAD: usize = 128;
 
 impl Default for Bounds {
@@ -52,9 +52,9 @@ pub struct Mirror {
 struct State {
     entries: BTreeMap<Keyset, Arc<Rendered>>,
     places: HashMap<Uuid, Keyset>,
-    /// Those with an entry here.
+    /// The authors that have an entry here.
     authors: HashMap<i64, Author>,
-    /// Entries up to this place may be missing; `None`: the whole stream is here.
+    /// Entries up to this place may be missing. `None`: the whole stream is here.
     missing: Option<Keyset>,
     bytes: usize,
     /// Counts changes: what was read before one must not be kept after it.
@@ -69,18 +69,18 @@ struct Author {
     places: BTreeSet<Keyset>,
 }
 
-/// What the mirror answers.
+/// The mirror's answer.
 #[derive(Debug)]
 pub enum Look {
     /// The whole page.
     Page(Bytes),
-    /// What it is made of.
+    /// The entries that make the page.
     Slice(Slice, Seen),
     /// Ask the store.
     Beyond(Seen),
 }
 
-/// As of which change something was seen.
+/// The number of changes before something was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen(u64);
 
@@ -97,7 +97,7 @@ impl Mirror {
         }
     }
 
-    /// A post is there in this state, by an author with this name.
+    /// Takes in a post in this state, by an author with this name.
     pub fn put(&self, entry: Arc<Rendered>, name: Option<Arc<str>>) {
         let mut state = self.state.lock();
         state.take_out(entry.place().id);
@@ -106,15 +106,15 @@ impl Mirror {
         state.trim(&self.bounds);
     }
 
-    /// A post is gone.
+    /// Takes out a deleted post.
     pub fn remove(&self, post_id: Uuid) {
         let mut state = self.state.lock();
-        // Whose it was is not known when it is not here: its pages may still be kept.
+        // Without its entry its author is not known: the pages of all authors go.
         let author = state.take_out(post_id);
         state.changed(author);
     }
 
-    /// An account has another name.
+    /// Takes over an account's new name.
     pub fn rename(&self, user_id: i64, name: Arc<str>) {
         let mut state = self.state.lock();
         state.changed(Some(user_id));
@@ -123,7 +123,7 @@ impl Mirror {
         }
     }
 
-    /// An account is closed.
+    /// Takes out the posts of a closed account.
     pub fn forget(&self, user_id: i64) {
         let mut state = self.state.lock();
         state.changed(Some(user_id));
@@ -136,7 +136,7 @@ impl Mirror {
         }
     }
 
-    /// Holds `newest` instead; `complete` when the store has no more than these.
+    /// Holds `newest` instead. `complete`: the store has no more than these.
     pub fn replace(&self, newest: Vec<Named>, complete: bool) {
         let mut state = self.state.lock();
         let changes = state.changes + 1;
@@ -149,7 +149,7 @@ impl Mirror {
             state.insert(entry, name);
         }
         if !complete {
-            // The oldest one is given up for a bound: everything above it is here.
+            // The oldest one becomes the bound: everything above it is here.
             let bound = oldest.unwrap_or(Keyset::TOP);
             state.take_out(bound.id);
             state.missing = Some(bound);
@@ -157,12 +157,12 @@ impl Mirror {
         state.trim(&self.bounds);
     }
 
-    /// Holds nothing any more: whether the last write took place is not known.
+    /// Holds nothing any more, since the last write may or may not have taken place.
     pub fn distrust(&self) {
         self.replace(Vec::new(), false);
     }
 
-    /// Whether so little is left that it should be filled from the store.
+    /// True if so little is left that it should be filled from the store.
     pub fn wants_refill(&self) -> bool {
         let state = self.state.lock();
         state.missing.is_some()
@@ -170,23 +170,23 @@ impl Mirror {
             && state.bytes < self.bounds.bytes / 2
     }
 
-    /// Whether `size` more bytes in `count` entries would be too many.
+    /// True if `count` entries of `size` bytes are too many.
     pub fn is_full_with(&self, count: usize, size: usize) -> bool {
         count > self.bounds.entries || size > self.bounds.bytes
     }
 
-    /// How many users have a stream, when all entries are here.
+    /// The number of users with a stream, if all entries are here.
     pub fn streams(&self) -> Option<usize> {
         let state = self.state.lock();
         state.missing.is_none().then(|| state.authors.len())
     }
 
-    /// How many entries the global stream shows, when that is known here.
+    /// The number of entries that the global stream shows, if that is known here.
     pub fn total(&self) -> Option<usize> {
         self.state.lock().total(Stream::Global)
     }
 
-    /// What is known here of `window`.
+    /// The part of `window` that is known here.
     pub fn look(&self, window: &Window) -> Look {
         let state = self.state.lock();
         if window.start == Start::Skip(0)
@@ -202,8 +202,8 @@ impl Mirror {
     }
 
     /// Keeps `page`, made of `slice`, for the next reader, unless something changed since it was
-    /// `seen`. First pages only, and no empty ones: anybody may ask for the streams of accounts that
-    /// do not exist.
+    /// `seen`. Keeps first pages only, and no empty ones: anybody may ask for streams of accounts
+    /// that do not exist.
     pub fn keep(&self, window: &Window, seen: Seen, slice: &Slice, page: &Bytes) {
         let wanted = window.start == Start::Skip(0) && !slice.items.is_empty();
         if !wanted || page.len() > self.bounds.page_bytes / 8 {
@@ -222,7 +222,7 @@ impl Mirror {
             .insert((window.stream, window.limit), page.clone());
     }
 
-    /// What it holds, newest first, and whether that is all: for tests.
+    /// Its entries, newest first, and true if these are all: for tests.
     #[doc(hidden)]
     pub fn content(&self) -> (Vec<Named>, bool) {
         let state = self.state.lock();
@@ -237,7 +237,7 @@ impl Mirror {
 }
 
 impl State {
-    /// Drops the pages that a change of `author`'s entries (or of anybody's) may have made untrue.
+    /// Drops the pages that a change may have made untrue: those of `author`'s entries, or all.
     fn changed(&mut self, author: Option<i64>) {
         self.changes += 1;
         if let Some(author) = author {
@@ -269,7 +269,7 @@ impl State {
         self.entries.insert(place, entry);
     }
 
-    /// Takes a post out and says whose it was.
+    /// Takes a post out and returns its author.
     fn take_out(&mut self, post_id: Uuid) -> Option<i64> {
         let place = self.places.remove(&post_id)?;
         let entry = self.entries.remove(&place)?;
@@ -313,7 +313,7 @@ impl State {
         (held >= stream.length() || self.missing.is_none()).then(|| held.min(stream.length()))
     }
 
-    /// The part of the stream, when it is all here.
+    /// The part of the stream, if all of it is here.
     fn slice(&self, window: &Window) -> Option<Slice> {
         let total = self.total(window.stream)?;
         let (skip, below) = match window.start {

@@ -131,9 +131,9 @@ impl Running {
             Arc::clone(&operator.clock),
             &Metrics::new(),
         );
-        let told = stop.clone();
+        let stopped = stop.clone();
         tasks.spawn(async move {
-            if let Err(error) = member.run(told).await {
+            if let Err(error) = member.run(stopped).await {
                 tracing::error!(error = format!("{error:#}"), "the feed's consumer failed");
             }
         });

@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use async_trait::async_trait;
-use blocks::consumer::HandlerError;
+use blocks::bus::EventBus;
 use chrono::{DateTime, Utc};
-use events::{Envelope, topic};
-use sql::{Dialect, Handler, StoreError, Tx, on};
+use events::Envelope;
+use sql::{Db, Dialect, StoreError, Tx, execute, fetch_one, on, rows_affected};
 use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -20,17 +19,19 @@ use crate::mirror::Mirror;
 use crate::rebuild::Rebuild;
 use crate::render::{self, Rendered};
 
-/// The group's handler: it keeps tables and mirror up to date.
+/// The group's handler: it keeps tables and mirror up to date. See [`crate::consumer`] for what follows its
+/// writes.
 pub struct Projection {
-    mirror: Arc<Mirror>,
-    rebuild: Arc<Rebuild>,
-    garbage: Arc<Garbage>,
-    awaited: Arc<Awaited>,
+    pub(crate) db: Db,
+    pub(crate) bus: Arc<dyn EventBus>,
+    pub(crate) mirror: Arc<Mirror>,
+    pub(crate) rebuild: Rebuild,
+    pub(crate) garbage: Arc<Garbage>,
+    pub(crate) awaited: Arc<Awaited>,
 }
 
-/// Tells whether changes of the mirror wait for the commit of their write. If that write fails
-/// while they wait, nobody knows whether the mirror matches the tables. The group writes one batch
-/// at a time, so one flag is enough.
+/// True while changes of the mirror wait for the commit of their write. If that write fails meanwhile, nobody
+/// knows whether the mirror matches the tables. The group writes one batch at a time, so one flag is enough.
 #[derive(Debug, Default)]
 pub struct Awaited(AtomicBool);
 
@@ -70,24 +71,26 @@ impl Known {
 }
 
 impl Projection {
-    /// Keeps `mirror` and the tables, for each generation of `rebuild`; `awaited` tracks changes
-    /// that wait for their commit.
+    /// Keeps `mirror` and the tables in `db`, for each generation of `rebuild`.
     pub fn new(
+        db: Db,
+        bus: Arc<dyn EventBus>,
         mirror: Arc<Mirror>,
-        rebuild: Arc<Rebuild>,
+        rebuild: Rebuild,
         garbage: Arc<Garbage>,
-        awaited: Arc<Awaited>,
     ) -> Self {
         Self {
+            db,
+            bus,
             mirror,
             rebuild,
             garbage,
-            awaited,
+            awaited: Arc::default(),
         }
     }
 
     /// Changes the mirror once this write is committed.
-    fn follow(&self, tx: &mut Tx, change: impl FnOnce(&Mirror) + Send + 'static) {
+    pub(crate) fn follow(&self, tx: &mut Tx, change: impl FnOnce(&Mirror) + Send + 'static) {
         self.awaited.begin();
         let (mirror, awaited) = (Arc::clone(&self.mirror), Arc::clone(&self.awaited));
         tx.after_commit(move || {
@@ -118,13 +121,9 @@ impl Projection {
         entry: &Entry,
         time: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let known: Known = on!(tx, conn => sqlx::query_as(
+        let known: Known = fetch_one!(tx,
             "select s.serving, s.building, s.started_at, a.username as name, a.deleted
-             from feed_state s left join authors a on a.user_id = $1",
-        )
-        .bind(entry.user_id)
-        .fetch_one(&mut *conn)
-        .await)?;
+             from feed_state s left join authors a on a.user_id = $1" => entry.user_id)?;
         if known.deleted == Some(true) {
             return Ok(());
         }
@@ -139,7 +138,7 @@ impl Projection {
     }
 
     /// Makes changes in order; posts in a row are written together.
-    async fn change(
+    pub(crate) async fn change(
         &self,
         tx: &mut Tx,
         changes: Vec<(Change, &Envelope)>,
@@ -171,11 +170,7 @@ impl Projection {
 
     /// Removes a post for good, from the shown entries and from those of a rebuild.
     async fn remove(&self, tx: &mut Tx, post_id: Uuid) -> Result<(), StoreError> {
-        on!(tx, conn => sqlx::query("delete from entries where post_id = $1")
-            .bind(post_id)
-            .execute(&mut *conn)
-            .await
-            .map(|_| ()))?;
+        execute!(tx, "delete from entries where post_id = $1" => post_id)?;
         self.follow(tx, move |mirror| mirror.remove(post_id));
         Ok(())
     }
@@ -212,19 +207,12 @@ async fn author(
     username: Option<&str>,
     version: i64,
 ) -> Result<bool, StoreError> {
-    let written = on!(tx, conn => sqlx::query(
+    let written = rows_affected!(tx,
         "insert into authors (user_id, username, version, deleted) values ($1, $2, $3, $4)
          on conflict (user_id) do update set
             username = excluded.username, version = excluded.version, deleted = excluded.deleted
-         where authors.version < excluded.version",
-    )
-    .bind(user_id)
-    .bind(username)
-    .bind(version)
-    .bind(username.is_none())
-    .execute(&mut *conn)
-    .await
-    .map(|done| done.rows_affected()))?;
+         where authors.version < excluded.version"
+        => user_id, username, version, username.is_none())?;
     Ok(written > 0)
 }
 
@@ -312,60 +300,7 @@ async fn write(tx: &mut Tx, entry: &Entry, generation: i64) -> Result<(), StoreE
             username, title, content, tags)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) {OVERWRITE}"
     );
-    on!(tx, conn => sqlx::query(AssertSqlSafe(statement))
-        .bind(entry.post_id)
-        .bind(generation)
-        .bind(entry.user_id)
-        .bind(entry.created_at)
-        .bind(&entry.event_type)
-        .bind(entry.happened_at)
-        .bind(&entry.username)
-        .bind(&entry.title)
-        .bind(&entry.content)
-        .bind(Json(&entry.tags))
-        .execute(&mut *conn)
-        .await
-        .map(|_| ()))
-}
-
-#[async_trait]
-impl Handler for Projection {
-    async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
-        self.handle_all(tx, &[event]).await.map(drop)
-    }
-
-    async fn handle_all(&self, tx: &mut Tx, events: &[&Envelope]) -> Result<bool, HandlerError> {
-        let mut changes = Vec::with_capacity(events.len());
-        for event in events {
-            if let Some(change) = Change::of(event)? {
-                changes.push((change, *event));
-            }
-        }
-        let done = self.change(tx, changes).await;
-        if let Err(StoreError::Unavailable(_)) = done {
-            // This gives up the whole write, so nothing of it will be committed.
-            self.awaited.end();
-        }
-        done?;
-        Ok(true)
-    }
-
-    async fn reset(&self, tx: &mut Tx, topics: &[String]) -> Result<(), StoreError> {
-        if topics.iter().any(|name| name == topic::USERS.name) {
-            // Without the closed accounts' marks, nothing hides their remaining rows.
-            on!(tx, conn => sqlx::query(
-                "delete from entries where user_id in (select user_id from authors where deleted)",
-            )
-            .execute(&mut *conn)
-            .await
-            .map(|_| ()))?;
-            on!(tx, conn => sqlx::query("delete from authors").execute(&mut *conn).await.map(|_| ()))?;
-            let mirror = Arc::clone(&self.mirror);
-            tx.after_commit(move || mirror.distrust());
-        }
-        if topics.iter().any(|name| name == topic::POSTS.name) {
-            self.rebuild.begin(tx).await?;
-        }
-        Ok(())
-    }
+    execute!(tx, AssertSqlSafe(statement)
+        => entry.post_id, generation, entry.user_id, entry.created_at, &entry.event_type,
+            entry.happened_at, &entry.username, &entry.title, &entry.content, Json(&entry.tags))
 }

@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use events::topic;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use sql::{Db, StoreError, Tx, on};
+use sql::{Db, StoreError, Tx, execute, fetch_all, fetch_one};
 
 use crate::consumer::GROUP;
 use crate::garbage::Garbage;
@@ -123,14 +123,11 @@ impl Rebuild {
         *self.known.lock() != Knowledge::Plan(None)
     }
 
-    /// Notes that a write that may have changed the rebuild was not answered.
-    pub fn doubt(&self) {
-        *self.known.lock() = Knowledge::Unsure;
-    }
-
     /// Begins an empty generation, in the write that forgets the offsets. A rebuild under way
     /// begins again.
     pub(crate) async fn begin(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        // Until its commit is known to be done.
+        *self.known.lock() = Knowledge::Unsure;
         let targets = self.noted.lock().clone();
         let (serving, plan) = state(tx).await?;
         let is_again = plan.is_some();
@@ -139,15 +136,9 @@ impl Rebuild {
         if is_again {
             self.garbage.of_generation(tx);
         }
-        on!(tx, conn => sqlx::query(
-            "update feed_state set building = $1, started_at = $2, targets = $3",
-        )
-        .bind(generation)
-        .bind(now)
-        .bind(&text)
-        .execute(&mut *conn)
-        .await
-        .map(|_| ()))?;
+        execute!(tx,
+            "update feed_state set building = $1, started_at = $2, targets = $3"
+            => generation, now, &text)?;
         let known = Arc::clone(&self.known);
         let plan = Plan {
             generation,
@@ -161,13 +152,10 @@ impl Rebuild {
     ///
     /// # Errors
     /// When the database refuses. The next call tries again.
-    pub async fn finish_if_reached(
-        &self,
-        db: &Db,
-        positions: &BTreeMap<i32, i64>,
-    ) -> Result<(), StoreError> {
+    pub async fn finish_if_reached(&self, db: &Db) -> Result<(), StoreError> {
+        let positions = offsets(&mut db.read().await?).await?;
         match &*self.known.lock() {
-            Knowledge::Plan(Some(plan)) if !plan.targets.reached(positions) => return Ok(()),
+            Knowledge::Plan(Some(plan)) if !plan.targets.reached(&positions) => return Ok(()),
             Knowledge::Plan(None) => return Ok(()),
             Knowledge::Plan(Some(_)) | Knowledge::Unsure => {}
         }
@@ -179,7 +167,7 @@ impl Rebuild {
             Box::pin(async move {
                 let mut plan = state(tx).await?.1;
                 // Another rebuild may have begun since the offsets were read.
-                let positions = positions_in(tx).await?;
+                let positions = offsets(tx).await?;
                 if let Some(reached) = plan.take_if(|plan| plan.targets.reached(&positions)) {
                     show(tx, reached.generation).await?;
                     garbage.of_generation(tx);
@@ -203,28 +191,19 @@ impl Rebuild {
     }
 }
 
-/// The group's offsets in the tables, as this write sees them.
-async fn positions_in(tx: &mut Tx) -> Result<BTreeMap<i32, i64>, StoreError> {
-    let stored: Vec<(i32, i64)> = on!(tx, conn => sqlx::query_as(
+/// The group's offsets in the tables.
+async fn offsets<S: Source>(source: &mut S) -> Result<BTreeMap<i32, i64>, StoreError> {
+    let stored: Vec<(i32, i64)> = fetch_all!(source,
         "select partition, next_offset from consumer_offsets
-         where consumer_group = $1 and topic = $2",
-    )
-    .bind(GROUP)
-    .bind(topic::POSTS.name)
-    .fetch_all(&mut *conn)
-    .await)?;
+         where consumer_group = $1 and topic = $2" => GROUP, topic::POSTS.name)?;
     Ok(stored.into_iter().collect())
 }
 
 /// Shows `generation` from now on.
 async fn show(tx: &mut Tx, generation: i64) -> Result<(), StoreError> {
-    on!(tx, conn => sqlx::query(
-        "update feed_state set serving = $1, building = null, started_at = null, targets = null",
-    )
-    .bind(generation)
-    .execute(&mut *conn)
-    .await
-    .map(|_| ()))
+    execute!(tx,
+        "update feed_state set serving = $1, building = null, started_at = null, targets = null"
+        => generation)
 }
 
 /// The targets of the current rebuild, from the tables.
@@ -240,9 +219,8 @@ pub async fn targets(db: &Db) -> Result<Option<Targets>, StoreError> {
 
 /// The generation that is shown, and the current rebuild.
 async fn state<S: Source>(source: &mut S) -> Result<(i64, Option<Plan>), StoreError> {
-    let (serving, building, targets): (i64, Option<i64>, Option<String>) = on!(source, conn => sqlx::query_as("select serving, building, targets from feed_state")
-            .fetch_one(&mut *conn)
-            .await)?;
+    let (serving, building, targets): (i64, Option<i64>, Option<String>) =
+        fetch_one!(source, "select serving, building, targets from feed_state")?;
     let plan = match (building, targets) {
         (Some(generation), Some(text)) => Some(Plan {
             generation,

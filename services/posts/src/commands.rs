@@ -8,7 +8,7 @@ use crate::Posts;
 use crate::domain::{Author, Changes, Draft, Post};
 use crate::error::PostError;
 
-/// How often a change is tried when others change the post in between. One writer succeeds each
+/// Most tries of a change when others change the post in between. One writer succeeds each
 /// time, so this many may meet.
 const ATTEMPTS: usize = 64;
 

@@ -73,7 +73,7 @@ const CONSUMES: &[Topic] = &[topic::USERS];
 /// The settings of posts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Settings {
-    /// Whether answers are kept in memory: only with a single writing process, since the cache sees
+    /// True if answers are kept in memory: only with a single writing process, since the cache sees
     /// no other commits.
     pub cache: bool,
     /// The limits of a post.

@@ -111,28 +111,6 @@ pub fn partitions_of<'a>(
     next_offsets(records).into_keys().collect()
 }
 
-/// Notes in `believed`, which is where a member knows its partitions to be, that it begins to read
-/// `partitions` of `topic` where the store says, and answers where that is.
-pub fn note_start(
-    believed: &mut BTreeMap<TopicPartition, i64>,
-    topic: &str,
-    partitions: &[i32],
-    mut stored: BTreeMap<i32, i64>,
-) -> BTreeMap<i32, i64> {
-    stored.retain(|partition, _| partitions.contains(partition));
-    for partition in partitions {
-        let of = TopicPartition {
-            topic: topic.to_owned(),
-            partition: *partition,
-        };
-        match stored.get(partition) {
-            Some(next) => believed.insert(of, *next),
-            None => believed.remove(&of),
-        };
-    }
-    stored
-}
-
 impl Record {
     /// The value of the header `name`.
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -1,6 +1,6 @@
 //! Reads entries from the tables.
 
-use ::sql::{Conn, Reader, StoreError, Tx, on};
+use ::sql::{Conn, Reader, StoreError, Tx, fetch_one, on};
 use blocks::extract::Keyset;
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
@@ -79,7 +79,7 @@ impl From<Row> for Named {
 }
 
 /// Hides closed accounts' entries, which leave the table later: see
-/// [`Garbage`](crate::leftovers::Garbage).
+/// [`Garbage`](crate::garbage::Garbage).
 pub(crate) const NOT_CLOSED: &str = "not exists (
     select 1 from authors c where c.user_id = entries.user_id and c.deleted)";
 
@@ -149,15 +149,12 @@ pub(crate) async fn total<S: Source>(source: &mut S, stream: Stream) -> Result<u
 
 /// The number of users with a stream.
 pub(crate) async fn streams<S: Source>(source: &mut S) -> Result<usize, StoreError> {
-    let streams: i64 = on!(source, conn => sqlx::query_scalar(
+    let streams: i64 = fetch_one!(source, scalar
         "select count(*) from (
             select distinct user_id from entries
             where generation = (select serving from feed_state)) entries
          where not exists (
-            select 1 from authors c where c.user_id = entries.user_id and c.deleted)",
-    )
-    .fetch_one(&mut *conn)
-    .await)?;
+            select 1 from authors c where c.user_id = entries.user_id and c.deleted)")?;
     Ok(usize::try_from(streams).unwrap_or_default())
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use events::posts::PostDeleted;
-use sql::{Db, StoreError, Tx, on};
+use sql::{Db, StoreError, Tx, fetch_all, fetch_optional};
 use uuid::Uuid;
 
 use crate::cache::Cache;
@@ -17,19 +17,13 @@ use crate::removal::{ClosedAccounts, Removed};
 pub async fn delete_posts(tx: &mut Tx, user_id: i64, limit: i64) -> Result<Vec<Uuid>, StoreError> {
     let now = tx.now();
     // `= true` keeps SQLite from walking through the index of all posts.
-    let deleted: Vec<(Uuid, i64)> = on!(tx, conn => sqlx::query_as(
+    let deleted: Vec<(Uuid, i64)> = fetch_all!(tx,
         "update posts set title = '', content = '', tags = '[]',
             version = version + 1, updated_at = $2, deleted_at = $2
          where (deleted_at is null) = true and id in
             (select id from posts where user_id = $1 and deleted_at is null
              order by created_at desc, id desc limit $3)
-         returning id, version",
-    )
-    .bind(user_id)
-    .bind(now)
-    .bind(limit)
-    .fetch_all(&mut *conn)
-    .await)?;
+         returning id, version" => user_id, now, limit)?;
     for (post_id, version) in &deleted {
         tx.publish(
             &PostDeleted {
@@ -57,13 +51,10 @@ impl SqlAccounts {
 
     async fn closed_with_posts(&self) -> Result<Option<i64>, StoreError> {
         let mut reader = self.db.read().await?;
-        on!(reader, conn => sqlx::query_scalar(
+        fetch_optional!(reader, scalar
             "select a.user_id from accounts a where a.closed_at is not null and exists
                 (select 1 from posts p where p.user_id = a.user_id and p.deleted_at is null)
-             limit 1",
-        )
-        .fetch_optional(&mut *conn)
-        .await)
+             limit 1")
     }
 }
 

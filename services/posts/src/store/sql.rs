@@ -7,7 +7,7 @@ use blocks::extract::{COUNTED_ROWS, KeyedRequest, Keyset};
 use chrono::{DateTime, Utc};
 use events::posts::{PostDeleted, PostUpdated};
 use serde::{Deserialize, Serialize};
-use sql::{Db, StoreError, Tx, accounts, idempotency, on};
+use sql::{Db, StoreError, Tx, accounts, fetch_optional, idempotency, on, rows_affected};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
@@ -121,17 +121,12 @@ impl PostStore for SqlPosts {
             .write(move |tx| {
                 Box::pin(async move {
                     let now = tx.now();
-                    let deleted = on!(tx, conn => sqlx::query(
+                    let rows = rows_affected!(tx,
                         "update posts set title = '', content = '', tags = '[]',
                             version = version + 1, updated_at = $3, deleted_at = $3
-                         where id = $1 and version = $2 and deleted_at is null",
-                    )
-                    .bind(id)
-                    .bind(version)
-                    .bind(now)
-                    .execute(&mut *conn)
-                    .await
-                    .map(|done| done.rows_affected() == 1))?;
+                         where id = $1 and version = $2 and deleted_at is null"
+                        => id, version, now)?;
+                    let deleted = rows == 1;
                     if deleted {
                         tx.publish(&event, version + 1).await?;
                         tell(tx, cache, id);
@@ -144,15 +139,11 @@ impl PostStore for SqlPosts {
 
     async fn get(&self, id: Uuid) -> Result<Option<Post>, StoreError> {
         let mut reader = self.db.read().await?;
-        let row: Option<Row> = on!(reader, conn => sqlx::query_as(
+        let row: Option<Row> = fetch_optional!(reader,
             "select p.id, p.user_id, a.username, p.title, p.content, p.tags, p.created_at,
                 p.updated_at, p.version
              from posts p join accounts a on a.user_id = p.user_id
-             where p.id = $1 and p.deleted_at is null",
-        )
-        .bind(id)
-        .fetch_optional(&mut *conn)
-        .await)?;
+             where p.id = $1 and p.deleted_at is null" => id)?;
         row.map(Post::try_from).transpose()
     }
 
@@ -295,32 +286,17 @@ async fn insert(
             where user_id = $2 and closed_at is null{lock}
          returning (select username from accounts where user_id = $2)"
     );
-    on!(tx, conn => sqlx::query_scalar(AssertSqlSafe(statement))
-        .bind(id)
-        .bind(user_id)
-        .bind(title)
-        .bind(content)
-        .bind(&tags)
-        .bind(now)
-        .fetch_optional(&mut *conn)
-        .await)
+    fetch_optional!(tx, scalar
+        AssertSqlSafe(statement) => id, user_id, title, content, &tags, now)
 }
 
 async fn replace(tx: &mut Tx, post: &Post) -> Result<bool, StoreError> {
     let tags = serde_json::to_string(&post.tags)?;
-    on!(tx, conn => sqlx::query(
+    rows_affected!(tx,
         "update posts set title = $1, content = $2, tags = $3, updated_at = $4, version = $5
-         where id = $6 and version = $5 - 1 and deleted_at is null",
-    )
-    .bind(&post.title)
-    .bind(&post.content)
-    .bind(&tags)
-    .bind(post.updated_at)
-    .bind(post.version)
-    .bind(post.id)
-    .execute(&mut *conn)
-    .await
-    .map(|done| done.rows_affected() == 1))
+         where id = $6 and version = $5 - 1 and deleted_at is null"
+        => &post.title, &post.content, &tags, post.updated_at, post.version, post.id)
+    .map(|rows| rows == 1)
 }
 
 fn tell(tx: &mut Tx, cache: Option<Arc<Cache>>, id: Uuid) {

@@ -4,7 +4,9 @@
 //! offset of each partition. The offset that is committed to the bus serves lag tools only.
 
 pub mod decide;
+mod member;
 pub mod parked;
+pub mod plan;
 mod run;
 mod spans;
 
@@ -14,13 +16,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use events::Topic;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::bus::{Positions, Record};
 use crate::error::{BoxError, panic_text};
 
+pub use member::{Member, Offsets, ParkedKeys, Stands};
 pub use parked::Retry;
+pub use plan::{Block, Key, Known, Plan};
 pub use run::{ConsumerLoop, ConsumerStatus, lag};
 pub use spans::{handling, handling_now};
 
@@ -39,10 +44,11 @@ pub struct Consumer {
 
 impl Consumer {
     /// The group `group` that reads `topics` into `store`.
-    pub fn new(group: &'static str, topics: Vec<String>, store: Arc<dyn ConsumerStore>) -> Self {
+    pub fn new(group: &'static str, topics: &[Topic], store: Arc<dyn ConsumerStore>) -> Self {
+        let topics = topics.iter().map(|topic| topic.name.to_owned());
         Self {
             group,
-            topics,
+            topics: topics.collect(),
             store,
             status: Arc::default(),
         }

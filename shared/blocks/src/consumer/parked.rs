@@ -50,9 +50,6 @@ impl Retry {
     }
 }
 
-/// Prefix of keys that stand for records which are no events.
-pub const UNREADABLE: &str = "@unreadable/";
-
 /// Reads a record as the event it should be.
 ///
 /// # Errors
@@ -125,17 +122,18 @@ struct Waiting {
 
 /// Writes a record down.
 ///
-/// # Errors
-/// When the encoder refuses, which it has no reason to.
-pub fn record_text(record: &Record) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&Waiting {
+/// # Panics
+/// Never: all of it can be written as JSON.
+pub fn record_text(record: &Record) -> String {
+    let waiting = Waiting {
         partition: record.partition,
         offset: record.offset,
         key: record.key.clone(),
         headers: record.headers.clone(),
         value: STANDARD.encode(&record.value),
         time: record.time,
-    })
+    };
+    serde_json::to_string(&waiting).expect("texts, numbers and a time are JSON")
 }
 
 /// Reads a record that waited.

@@ -66,11 +66,11 @@ pub(super) fn taken_in(group: &str, records: &[Record]) {
         return;
     }
     for record in records {
-        let said = |name| record.header(name).unwrap_or_default();
+        let header = |name| record.header(name).unwrap_or_default();
         context::about(&Context::of(&record.headers), || {
             tracing::debug!(
                 group, topic = %record.topic, partition = record.partition, offset = record.offset,
-                event.id = said(header::ID), event.r#type = said(header::TYPE),
+                event.id = header(header::ID), event.r#type = header(header::TYPE),
                 "took in an event"
             );
         });

@@ -1,9 +1,8 @@
 //! The group's state of each key: its version, and its block.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use blocks::consumer::Reason;
-use blocks::consumer::decide::KeyState;
+use blocks::consumer::{Block, Key, Known, Reason};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
@@ -13,59 +12,73 @@ use crate::error::StoreError;
 use crate::tx::Tx;
 use crate::{execute, fetch_all};
 
-/// A key of a topic.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub topic: String,
-    pub key: String,
+/// A row of `parked_keys`.
+#[derive(sqlx_macros::FromRow)]
+struct ParkedRow {
+    key: String,
+    reason: String,
+    error: String,
+    attempts: i64,
+    retry_at: Option<DateTime<Utc>>,
+    since: DateTime<Utc>,
+    partition: i32,
 }
 
-/// A key's state while a batch is written.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Known {
-    pub state: KeyState,
-    pub attempts: i64,
-    /// True if its version moved and must be stored.
-    pub moved: bool,
-}
-
-/// Loads the state of `keys`, all of one topic. Blocks are read first and locked: a retry that runs
-/// elsewhere is waited for, and the versions are those after it.
-pub(super) async fn load(
+/// Loads the state of `keys`. Blocks are read first and locked: a retry that runs elsewhere is waited for,
+/// and the versions are those after it.
+pub(super) async fn load<'a>(
     tx: &mut Tx,
     shared: &Shared,
-    topic: &str,
-    keys: &[&str],
+    keys: impl IntoIterator<Item = &'a Key>,
 ) -> Result<HashMap<Key, Known>, StoreError> {
-    let list = serde_json::to_string(keys)?;
+    let mut by_topic: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for key in keys {
+        by_topic.entry(&key.topic).or_default().insert(&key.key);
+    }
     let among = tx.dialect().json_texts("$3");
     let lock = tx.dialect().for_update();
     let blocked = format!(
-        "select key, reason, attempts from parked_keys
+        "select key, reason, error, attempts, retry_at, since, partition from parked_keys
          where consumer_group = $1 and topic = $2 and key in {among}{lock}"
     );
     let versions = format!(
         "select key, version from consumer_versions
          where consumer_group = $1 and topic = $2 and key in {among}"
     );
-    let blocked: Vec<(String, String, i64)> = fetch_all!(tx, AssertSqlSafe(blocked)
-        => shared.group, topic, &list)?;
-    let versions: Vec<(String, i64)> = fetch_all!(tx, AssertSqlSafe(versions)
-        => shared.group, topic, &list)?;
-    let of = |key: String| Key {
-        topic: topic.to_owned(),
-        key,
-    };
-    let mut known: HashMap<Key, Known> = HashMap::with_capacity(keys.len());
-    for (key, version) in versions {
-        known.entry(of(key)).or_default().state.known = Some(version);
-    }
-    for (key, reason, attempts) in blocked {
-        let entry = known.entry(of(key)).or_default();
-        entry.state.blocked = Reason::parse(&reason);
-        entry.attempts = attempts;
+    let mut known: HashMap<Key, Known> = HashMap::new();
+    for (topic, keys) in by_topic {
+        let list = serde_json::to_string(&keys)?;
+        let blocked: Vec<ParkedRow> = fetch_all!(tx, AssertSqlSafe(blocked.as_str())
+            => shared.member.group, topic, &list)?;
+        let versions: Vec<(String, i64)> = fetch_all!(tx, AssertSqlSafe(versions.as_str())
+            => shared.member.group, topic, &list)?;
+        for (key, version) in versions {
+            known.entry(Key::new(topic, &key)).or_default().version = Some(version);
+        }
+        for row in blocked {
+            known.entry(Key::new(topic, &row.key)).or_default().block = Reason::parse(&row.reason)
+                .map(|reason| Block {
+                    reason,
+                    error: row.error,
+                    attempts: row.attempts,
+                    retry_at: row.retry_at,
+                    since: row.since,
+                    partition: row.partition,
+                });
+        }
     }
     Ok(known)
+}
+
+/// Up to `max` keys that are due, the longest due first.
+pub(super) async fn due(shared: &Shared, max: i64) -> Result<Vec<Key>, StoreError> {
+    let now = shared.db.settings().clock.now();
+    let mut reader = shared.db.read().await?;
+    let rows: Vec<(String, String)> = fetch_all!(reader,
+        "select topic, key from parked_keys where consumer_group = $1 and retry_at <= $2
+         order by retry_at limit $3" => shared.member.group, now, max)?;
+    let keys = rows.iter().map(|(topic, key)| Key::new(topic, key));
+    Ok(keys.collect())
 }
 
 #[derive(Serialize)]
@@ -76,19 +89,18 @@ struct VersionRow<'a> {
 }
 
 /// Stores the versions that moved.
-pub(super) async fn store<'a>(
+pub(super) async fn store(
     tx: &mut Tx,
     shared: &Shared,
-    keys: impl Iterator<Item = (&'a Key, &'a Known)>,
+    keys: &HashMap<Key, Known>,
 ) -> Result<(), StoreError> {
-    let rows: Vec<VersionRow> = keys
-        .filter(|(_, known)| known.moved)
+    let moved = keys.iter().filter(|(_, known)| known.moved);
+    let rows: Vec<VersionRow> = moved
         .filter_map(|(key, known)| {
-            let version = known.state.known?;
             Some(VersionRow {
                 topic: &key.topic,
                 key: &key.key,
-                version,
+                version: known.version?,
             })
         })
         .collect();
@@ -104,38 +116,25 @@ pub(super) async fn store<'a>(
         .await
 }
 
-/// A new block of a key.
-pub(super) struct Block<'a> {
-    /// The partition of the key's records.
-    pub partition: i32,
-    pub reason: Reason,
-    pub error: &'a str,
-    pub attempts: i64,
-    pub retry_at: Option<DateTime<Utc>>,
-}
-
 /// Blocks `key`, or changes the reason.
 pub(super) async fn block(
     tx: &mut Tx,
     shared: &Shared,
     key: &Key,
-    block: Block<'_>,
+    block: &Block,
 ) -> Result<(), StoreError> {
-    let now = tx.now();
-    // PostgreSQL takes no NUL in a text, and an error may quote anything.
-    let error = block.error.replace('\0', "\u{fffd}");
     execute!(tx,
         "insert into parked_keys
             (consumer_group, topic, key, reason, error, attempts, retry_at, since, partition)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          on conflict (consumer_group, topic, key) do update set reason = excluded.reason,
             error = excluded.error, attempts = excluded.attempts, retry_at = excluded.retry_at"
-        => shared.group, &key.topic, &key.key, block.reason.as_str(), error, block.attempts,
-            block.retry_at, now, block.partition)
+        => shared.member.group, &*key.topic, &*key.key, block.reason.as_str(), &block.error,
+            block.attempts, block.retry_at, block.since, block.partition)
 }
 
 /// Removes the block of `key`.
 pub(super) async fn unblock(tx: &mut Tx, shared: &Shared, key: &Key) -> Result<(), StoreError> {
     execute!(tx, "delete from parked_keys where consumer_group = $1 and topic = $2 and key = $3"
-        => shared.group, &key.topic, &key.key)
+        => shared.member.group, &*key.topic, &*key.key)
 }

@@ -12,14 +12,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use blocks::bus::{Positions, Record, TopicPartition, note_start};
-use blocks::consumer::decide::Base;
+use blocks::bus::{Positions, Record};
 use blocks::consumer::{
-    Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError, Pulse, Retry,
+    Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError, Member, Pulse, Retry,
 };
 use blocks::error::BoxError;
-use events::{Cleanup, Envelope, Topic};
-use parking_lot::Mutex;
+use chrono::{DateTime, Utc};
+use events::{Envelope, Topic};
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use tokio::sync::Notify;
@@ -84,23 +83,38 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// When the database refuses.
     async fn reset(&self, tx: &mut Tx, topics: &[String]) -> Result<(), StoreError>;
+
+    /// Prepares a reset, before its write.
+    ///
+    /// # Errors
+    /// When it must not happen now.
+    async fn prepare_reset(&self) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// Does what must follow each write of the group, whether it succeeded or failed. True if the handled
+    /// events were new ones, so that their age says how fresh the projection is.
+    ///
+    /// # Errors
+    /// That of the write. After one of its own, the batch is given again and skipped.
+    async fn settle(&self, done: Result<(), ApplyError>) -> Result<bool, ApplyError> {
+        done.map(|()| true)
+    }
+
+    /// When the handler has more to do by itself, in [`Handler::settle`].
+    fn due_at(&self) -> Option<DateTime<Utc>> {
+        None
+    }
 }
 
 /// A consumer group whose store is a [`Db`].
-pub struct SqlConsumer {
-    shared: Arc<Shared>,
-    due: Notify,
-}
+pub struct SqlConsumer(Arc<Shared>);
 
 /// State shared with the closures of a write.
 struct Shared {
     db: Db,
-    group: &'static str,
-    topics: Vec<Topic>,
+    member: Member,
     handler: Arc<dyn Handler>,
-    retry: Retry,
-    /// This member's last known offset of each partition.
-    believed: Mutex<BTreeMap<TopicPartition, i64>>,
 }
 
 impl Shared {
@@ -121,15 +135,7 @@ impl Shared {
         let statement =
             format!("insert into {into} from {from} where true on conflict {on_conflict}");
         let now = tx.now();
-        execute!(tx, AssertSqlSafe(statement) => self.group, now, &list)
-    }
-
-    fn base(&self, topic: &str) -> Base {
-        let compacted = |topic: &Topic| matches!(topic.cleanup, Cleanup::Compact { .. });
-        match self.topics.iter().find(|known| known.name == topic) {
-            Some(topic) if compacted(topic) => Base::Any,
-            _ => Base::First,
-        }
+        execute!(tx, AssertSqlSafe(statement) => self.member.group, now, &list)
     }
 }
 
@@ -147,55 +153,55 @@ impl SqlConsumer {
         handler: Arc<dyn Handler>,
         retry: Retry,
     ) -> Self {
-        let topics = topics.to_vec();
-        let believed = Mutex::default();
-        Self {
-            shared: Arc::new(Shared {
-                db,
-                group,
-                topics,
-                handler,
-                retry,
-                believed,
-            }),
-            due: Notify::new(),
+        let mut member = Member::new(group, topics);
+        member.retry = retry;
+        member.keeps_inbox = db.settings().keep_inbox;
+        Self(Arc::new(Shared {
+            db,
+            member,
+            handler,
+        }))
+    }
+
+    async fn settle(&self, done: Result<(), ApplyError>) -> Result<Applied, ApplyError> {
+        let are_new = self.0.handler.settle(done).await?;
+        let mut applied = self.0.member.report();
+        if !are_new {
+            applied.freshness_ms.clear();
         }
+        Ok(applied)
     }
 
     /// The consumer for a [`blocks::Service`].
     pub fn consumer(self) -> Consumer {
-        let topics = self
-            .shared
-            .topics
-            .iter()
-            .map(|topic| topic.name.to_owned())
-            .collect();
-        Consumer::new(self.shared.group, topics, Arc::new(self))
+        let shared = Arc::clone(&self.0);
+        Consumer::new(shared.member.group, &shared.member.topics, Arc::new(self))
     }
 }
 
 /// The reason why the write of a batch was given up.
 enum BatchError {
-    Store(StoreError),
     /// A handler refused an event: the batch is done again with each event apart.
     Refused,
-    /// The handler needs something that is away.
-    Away(BoxError),
-    Moved,
+    Failed(ApplyError),
+}
+
+impl From<ApplyError> for BatchError {
+    fn from(error: ApplyError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl From<StoreError> for BatchError {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        Self::Failed(ApplyError::Unavailable(error.into()))
     }
 }
 
 impl From<BatchError> for ApplyError {
     fn from(error: BatchError) -> Self {
         match error {
-            BatchError::Moved => Self::Moved,
-            BatchError::Away(cause) => Self::Unavailable(cause),
-            BatchError::Store(error) => Self::Unavailable(error.into()),
+            BatchError::Failed(error) => error,
             BatchError::Refused => {
                 Self::Unavailable("an event was refused although it was handled apart".into())
             }
@@ -211,84 +217,95 @@ impl Positions for SqlConsumer {
         partitions: &[i32],
     ) -> Result<BTreeMap<i32, i64>, BoxError> {
         let stored = self.stored_positions(topic).await?;
-        Ok(note_start(
-            &mut self.shared.believed.lock(),
-            topic,
-            partitions,
-            stored,
-        ))
+        Ok(self.0.member.begin_at(topic, partitions, stored))
     }
 }
 
 #[async_trait]
 impl ConsumerStore for SqlConsumer {
     fn starts_over(&self) {
-        self.shared.believed.lock().clear();
+        self.0.member.starts_over();
     }
 
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
-        let mut reader = self.shared.db.read().await?;
+        let mut reader = self.0.db.read().await?;
         let rows: Vec<(i32, i64)> = fetch_all!(reader,
             "select partition, next_offset from consumer_offsets
-             where consumer_group = $1 and topic = $2" => self.shared.group, topic)?;
+             where consumer_group = $1 and topic = $2" => self.0.member.group, topic)?;
         Ok(rows.into_iter().collect())
     }
 
     async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
+        let (handler, member) = (&self.0.handler, &self.0.member);
+        let was_due = handler.due_at().is_some();
         let records: Arc<[Record]> = records.into();
-        match batch::write(&self.shared, Arc::clone(&records), false).await {
-            Err(BatchError::Refused) => {}
-            done => return done.map_err(ApplyError::from),
+        let mut applied = batch::write(&self.0, Arc::clone(&records), false).await;
+        if matches!(applied, Err(BatchError::Refused)) {
+            applied = batch::write(&self.0, records, true).await;
         }
-        batch::write(&self.shared, records, true)
-            .await
-            .map_err(ApplyError::from)
+        if applied.is_ok() {
+            member.go_on(self).await;
+        }
+        let applied = applied.map(|applied| member.note(applied));
+        let settled = self.settle(applied.map_err(ApplyError::from)).await;
+        if !was_due && handler.due_at().is_some() {
+            // Goes on even if no record comes.
+            member.due.notify_one();
+        }
+        settled
     }
 
     async fn retry_due(&self) -> Result<Applied, ApplyError> {
-        drain::due(&self.shared).await.map_err(ApplyError::from)
+        let done = self.0.member.retry_due(self).await;
+        self.settle(done).await
     }
 
     async fn pulse(&self) -> Result<Pulse, BoxError> {
-        Ok(operator::pulse(&self.shared).await?)
+        let mut pulse = operator::pulse(&self.0).await?;
+        let due = [pulse.next_due, self.0.handler.due_at()];
+        pulse.next_due = due.into_iter().flatten().min();
+        Ok(pulse)
     }
 
     async fn give_up_gaps(&self, topic: &str, partitions: &[i32]) -> Result<(), BoxError> {
-        Ok(operator::give_up_gaps(&self.shared, topic, partitions).await?)
+        Ok(operator::give_up_gaps(&self.0, topic, partitions).await?)
     }
 
     fn due(&self) -> &Notify {
-        &self.due
+        &self.0.member.due
     }
 
     async fn blocked(&self) -> Result<Vec<Blocked>, BoxError> {
-        Ok(operator::blocked(&self.shared).await?)
+        Ok(operator::blocked(&self.0).await?)
     }
 
     async fn waiting(&self, id: i64, max: usize) -> Result<Vec<Record>, BoxError> {
-        Ok(operator::waiting(&self.shared, id, i64::try_from(max)?).await?)
+        Ok(operator::waiting(&self.0, id, i64::try_from(max)?).await?)
     }
 
     async fn replay(&self, id: i64) -> Result<bool, BoxError> {
-        let found = operator::replay(&self.shared, id).await?;
-        self.due.notify_one();
+        let found = operator::resume(&self.0, id, false).await?;
+        self.0.member.due.notify_one();
         Ok(found)
     }
 
     async fn discard(&self, id: i64) -> Result<bool, BoxError> {
-        let found = operator::discard(&self.shared, id).await?;
-        self.due.notify_one();
+        let found = operator::resume(&self.0, id, true).await?;
+        self.0.member.due.notify_one();
         Ok(found)
     }
 
     async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
-        let done = operator::reset(&self.shared, topics.to_vec()).await;
+        self.0.handler.prepare_reset().await?;
+        let done = operator::reset(&self.0, topics.to_vec()).await;
         // Also when it failed: it may be committed although its answer was lost.
-        self.due.notify_one();
-        Ok(done?)
+        self.0.member.due.notify_one();
+        let done = done.map_err(|error| ApplyError::Unavailable(error.into()));
+        self.0.handler.settle(done).await?;
+        Ok(())
     }
 
     async fn clean_up(&self) -> Result<u64, BoxError> {
-        Ok(inbox::clean_up(&self.shared).await?)
+        Ok(inbox::clean_up(&self.0).await?)
     }
 }

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use blocks::bus::Record;
 use blocks::consumer::decide::Base;
-use blocks::consumer::parked::{UNREADABLE, read_record};
-use blocks::consumer::{Blocked, GAP_LISTED_MS, Pulse, Reason};
-use chrono::{DateTime, TimeDelta, Utc};
+use blocks::consumer::parked::read_record;
+use blocks::consumer::plan::listed_since;
+use blocks::consumer::{Blocked, Key, Plan, Pulse, Reason};
+use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 
-use super::keys::{self, Key, Known};
-use super::{Shared, inbox};
+use super::{Shared, batch, inbox, keys};
 use crate::error::StoreError;
-use crate::tx::Tx;
 use crate::{execute, fetch_all, fetch_one, fetch_optional};
 
 #[derive(sqlx_macros::FromRow)]
@@ -30,7 +29,7 @@ struct BlockedRow {
 }
 
 pub(super) async fn blocked(shared: &Shared) -> Result<Vec<Blocked>, StoreError> {
-    let listed = listed_since(shared);
+    let listed = listed_since(shared.db.settings().clock.now());
     let mut reader = shared.db.read().await?;
     let rows: Vec<BlockedRow> = fetch_all!(reader,
         "select k.id, k.topic, k.key, k.reason, k.error, k.attempts, k.since,
@@ -42,8 +41,8 @@ pub(super) async fn blocked(shared: &Shared) -> Result<Vec<Blocked>, StoreError>
             from inbox_messages where status = 'processing' group by consumer_group, topic, key
          ) w on w.consumer_group = k.consumer_group and w.topic = k.topic and w.key = k.key
          where k.consumer_group = $1 and (k.reason <> 'gap' or k.since <= $2)
-         order by k.id" => shared.group, listed)?;
-    let group = shared.group.to_owned();
+         order by k.id" => shared.member.group, listed)?;
+    let group = shared.member.group.to_owned();
     Ok(rows
         .into_iter()
         .filter_map(|row| {
@@ -77,17 +76,12 @@ pub(super) async fn pulse(shared: &Shared) -> Result<Pulse, StoreError> {
         "select min(retry_at) as next_due,
             coalesce(sum(case when reason <> 'gap' or since <= $2 then 1 else 0 end), 0) as blocked,
             coalesce(sum(case when reason = 'gap' then 1 else 0 end), 0) as gaps
-         from parked_keys where consumer_group = $1" => shared.group, listed_since(shared))?;
+         from parked_keys where consumer_group = $1" => shared.member.group, listed_since(shared.db.settings().clock.now()))?;
     Ok(Pulse {
         next_due: row.next_due,
         blocked: row.blocked,
         gaps: row.gaps,
     })
-}
-
-/// Gaps that began before this time are listed, and may be given up.
-fn listed_since(shared: &Shared) -> DateTime<Utc> {
-    shared.db.settings().clock.now() - TimeDelta::milliseconds(GAP_LISTED_MS)
 }
 
 /// Makes gaps due whose missing versions will not come any more; see
@@ -98,8 +92,11 @@ pub(super) async fn give_up_gaps(
     partitions: &[i32],
 ) -> Result<(), StoreError> {
     let (topic, partitions) = (topic.to_owned(), serde_json::to_string(partitions)?);
-    let any = shared.base(&topic) == Base::Any;
-    let (group, listed) = (shared.group, listed_since(shared));
+    let any = shared.member.base(&topic) == Base::Any;
+    let (group, listed) = (
+        shared.member.group,
+        listed_since(shared.db.settings().clock.now()),
+    );
     shared
         .db
         .write(move |tx| {
@@ -128,77 +125,43 @@ pub(super) async fn waiting(shared: &Shared, id: i64, max: i64) -> Result<Vec<Re
             on k.consumer_group = m.consumer_group and k.topic = m.topic and k.key = m.key
          where k.id = $1 and k.consumer_group = $2 and m.status = 'processing'
             and m.record is not null
-         order by m.version limit $3" => id, shared.group, max)?;
+         order by m.version limit $3" => id, shared.member.group, max)?;
     rows.iter()
         .map(|(topic, record)| read_record(topic, record).map_err(StoreError::Unavailable))
         .collect()
 }
 
-pub(super) async fn replay(shared: &Arc<Shared>, id: i64) -> Result<bool, StoreError> {
-    let group = shared.group;
-    shared
-        .db
-        .write(move |tx| Box::pin(async move { Ok(make_due(tx, group, id).await?.is_some()) }))
-        .await
-}
-
-/// Makes the key due with fresh attempts, and answers it. A gap stays one where a version must still come.
-/// At the beginning of a key, or on a compacted topic, the operator's replay ends it.
-async fn make_due(
-    tx: &mut Tx,
-    group: &'static str,
+/// Makes the key with number `id` due with fresh attempts; with `discards`, gives up what it waits for before.
+/// False when there is no such key.
+pub(super) async fn resume(
+    shared: &Arc<Shared>,
     id: i64,
-) -> Result<Option<(Key, Reason)>, StoreError> {
-    let statement = format!(
-        "select topic, key, reason from parked_keys where id = $1 and consumer_group = $2{}",
-        tx.dialect().for_update()
-    );
-    let found: Option<(String, String, String)> = fetch_optional!(tx, AssertSqlSafe(statement)
-        => id, group)?;
-    let Some((topic, key, reason)) = found else {
-        return Ok(None);
-    };
-    let now = tx.now();
-    execute!(tx,
-        "update parked_keys set attempts = 0, retry_at = $1,
-            reason = case when reason = 'gap' then reason else 'retrying' end where id = $2"
-        => now, id)?;
-    Ok(Reason::parse(&reason).map(|reason| (Key { topic, key }, reason)))
-}
-
-pub(super) async fn discard(shared: &Arc<Shared>, id: i64) -> Result<bool, StoreError> {
+    discards: bool,
+) -> Result<bool, StoreError> {
     let of_write = Arc::clone(shared);
     shared
         .db
         .write(move |tx| {
             Box::pin(async move {
-                let Some((key, reason)) = make_due(tx, of_write.group, id).await? else {
+                let statement = format!(
+                    "select topic, key from parked_keys where id = $1 and consumer_group = $2{}",
+                    tx.dialect().for_update()
+                );
+                let found: Option<(String, String)> = fetch_optional!(tx, AssertSqlSafe(statement)
+                    => id, of_write.member.group)?;
+                let Some((topic, key)) = found else {
                     return Ok(false);
                 };
-                let waiting = inbox::parked(tx, &of_write, &key, 1).await?;
-                let Some(first) = waiting.first().map(|row| row.version) else {
-                    return Ok(true);
-                };
-                if key.key.starts_with(UNREADABLE) {
-                    inbox::processed(tx, &of_write, &key, first).await?;
-                    keys::unblock(tx, &of_write, &key).await?;
-                    return Ok(true);
-                }
-                // A gap is skipped up to the first waiting version; a dead letter counts as done.
-                let skipped_to = if reason == Reason::Gap {
-                    first - 1
+                let key = Key::new(&topic, &key);
+                let keys = keys::load(tx, &of_write, [&key]).await?;
+                let mut plan = Plan::new(&of_write.member, tx.now(), keys);
+                if discards {
+                    let waiting = inbox::parked(tx, &of_write, &key, 1).await?;
+                    plan.discard(&key, waiting.first().map(|(version, _)| *version));
                 } else {
-                    first
-                };
-                let mut known = Known {
-                    moved: true,
-                    ..Known::default()
-                };
-                known.state.known = Some(skipped_to);
-                keys::store(tx, &of_write, std::iter::once((&key, &known))).await?;
-                if reason != Reason::Gap {
-                    inbox::processed(tx, &of_write, &key, first).await?;
+                    plan.replay(&key);
                 }
+                batch::store(tx, &of_write, plan).await?;
                 Ok(true)
             })
         })
@@ -222,7 +185,7 @@ pub(super) async fn reset(shared: &Arc<Shared>, topics: Vec<String>) -> Result<(
                     let statement = format!(
                         "delete from {table} where consumer_group = $1 and topic in {among}"
                     );
-                    execute!(tx, AssertSqlSafe(statement) => of_write.group, &list)?;
+                    execute!(tx, AssertSqlSafe(statement) => of_write.member.group, &list)?;
                 }
                 of_write.handler.reset(tx, &topics).await
             })

@@ -1,9 +1,9 @@
 //! A group's offset in each partition.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use blocks::bus::{Record, TopicPartition, next_offsets, partitions_of};
+use blocks::bus::{Record, TopicPartition, partitions_of};
+use blocks::consumer::Offsets;
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 
@@ -13,12 +13,12 @@ use crate::error::StoreError;
 use crate::fetch_all;
 use crate::tx::Tx;
 
-/// The offsets of the partitions in `records`, locked against another member.
+/// The group's offsets, those of the partitions in `records` among them, locked against another member.
 pub(super) async fn stored(
     tx: &mut Tx,
     shared: &Shared,
     records: &[Record],
-) -> Result<BTreeMap<TopicPartition, i64>, StoreError> {
+) -> Result<Offsets, StoreError> {
     if tx.dialect() == Dialect::Postgres {
         // A row that is not there can't be locked, and two members may hold the same first batch.
         let unknown = partitions_of(records);
@@ -30,8 +30,9 @@ pub(super) async fn stored(
          order by topic, partition{}",
         tx.dialect().for_update()
     );
-    let rows: Vec<(String, i32, i64)> = fetch_all!(tx, AssertSqlSafe(statement) => shared.group)?;
-    let mut stored: BTreeMap<TopicPartition, i64> = rows
+    let rows: Vec<(String, i32, i64)> = fetch_all!(tx, AssertSqlSafe(statement)
+        => shared.member.group)?;
+    let mut stored: Offsets = rows
         .into_iter()
         .map(|(topic, partition, next)| (TopicPartition { topic, partition }, next))
         .collect();
@@ -78,21 +79,15 @@ async fn write(
 pub(super) async fn store(
     tx: &mut Tx,
     shared: &Arc<Shared>,
-    records: &[&Record],
-    stored: BTreeMap<TopicPartition, i64>,
+    next: Offsets,
+    stored: Offsets,
 ) -> Result<(), StoreError> {
-    let next = next_offsets(records.iter().copied());
     let rows = next.iter().map(|(of, next)| (of, *next));
     let replace = "(consumer_group, topic, partition) do update
         set next_offset = excluded.next_offset, updated_at = excluded.updated_at";
     write(tx, shared, rows, replace).await?;
     let shared = Arc::clone(shared);
-    tx.after_commit(move || {
-        let mut believed = shared.believed.lock();
-        // This member now knows the offsets that another one moved, and those that it wrote itself.
-        for (of, at) in stored.into_iter().chain(next) {
-            believed.insert(of, at);
-        }
-    });
+    // This member now knows the offsets that another one moved, and those that it wrote itself.
+    tx.after_commit(move || shared.member.learn(stored.into_iter().chain(next)));
     Ok(())
 }

@@ -1,25 +1,24 @@
 //! The feed's group in Redis. It also ends a rebuild that is through, and begins one when a stream has
 //! become too short.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use blocks::backoff::Reminder;
-use blocks::bus::{EventBus, Positions, Record};
-use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, Pulse, lag};
+use blocks::bus::EventBus;
+use blocks::consumer::{Consumer, ConsumerStore, HandlerError, lag};
 use blocks::error::{BoxError, chain};
 use blocks::service::Background;
-use events::topic;
+use events::{Envelope, topic};
 use redis::{Pipeline, Script};
 use sql::FaultPoint;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::RedisFeed;
 use super::args::Args;
-use super::group::{Group, Offsets};
+use super::group::{Effects, Group, GroupSettings};
+use super::{RedisFeed, projection};
+use crate::consumer::{GROUP, TOPICS};
 use crate::domain::{GLOBAL_LENGTH, USER_LENGTH};
 use crate::rebuild::Targets;
 use crate::store::FeedStore;
@@ -32,31 +31,51 @@ const REBUILDING: i64 = 1;
 /// The greatest lag, in records, with which a group counts as caught up.
 const CAUGHT_UP: i64 = 1000;
 
-/// The group's store: a [`Group`] with the feed's follow-up to each write.
-pub struct FeedGroup {
-    inner: Group,
+/// The feed's part in the writes of its group.
+pub(super) struct FeedEffects {
     feed: RedisFeed,
     bus: Arc<dyn EventBus>,
     finish: Script,
 }
 
-impl FeedGroup {
-    /// The group's store in `feed`, with the topics of `bus`.
-    pub(crate) fn new(feed: RedisFeed, bus: Arc<dyn EventBus>) -> Self {
-        Self {
-            inner: feed.group(),
-            feed,
+impl RedisFeed {
+    /// The store of the group that follows the topics of `bus`.
+    pub(super) fn group(&self, bus: Arc<dyn EventBus>) -> (Arc<Group>, Arc<FeedEffects>) {
+        let settings = GroupSettings {
+            group: GROUP,
+            topics: TOPICS.to_vec(),
+            prefix: self.group_key(""),
+            projection: self.key(""),
+            clock: Arc::clone(&self.inner.settings.clock),
+        };
+        let effects = Arc::new(FeedEffects {
+            feed: self.clone(),
             bus,
             finish: Script::new(include_str!("finish.lua")),
-        }
+        });
+        let group = Group::new(
+            Arc::clone(&self.inner.link),
+            settings,
+            Arc::clone(&effects) as _,
+        );
+        (Arc::new(group), effects)
     }
 
+    /// The consumer that follows the topics of `bus`, and what watches over it.
+    pub(crate) fn consumer(&self, bus: Arc<dyn EventBus>) -> (Consumer, Watch) {
+        let (group, effects) = self.group(bus);
+        let consumer = Consumer::new(GROUP, TOPICS, Arc::clone(&group) as _);
+        (consumer, Watch { group, effects })
+    }
+}
+
+impl FeedEffects {
     /// Ends a rebuild that is through.
-    async fn finish(&self) -> Result<(), BoxError> {
+    async fn finish(&self, group: &Group) -> Result<(), BoxError> {
         let Some(targets) = self.feed.targets().await? else {
             return Ok(());
         };
-        let positions = self.inner.stored_positions(topic::POSTS.name).await?;
+        let positions = group.stored_positions(topic::POSTS.name).await?;
         if !targets.reached(&positions) {
             return Ok(());
         }
@@ -74,8 +93,8 @@ impl FeedGroup {
 
     /// Begins a rebuild because a stream lacks posts, unless somebody else did. It waits until the
     /// group has caught up: only then does the group know all deletions.
-    async fn refill(&self) -> Result<(), BoxError> {
-        let behind = lag(&*self.bus, &self.inner, topic::POSTS.name).await?;
+    async fn refill(&self, group: &Group) -> Result<(), BoxError> {
+        let behind = lag(&*self.bus, group, topic::POSTS.name).await?;
         if behind > CAUGHT_UP {
             return Ok(());
         }
@@ -84,20 +103,19 @@ impl FeedGroup {
         let idle = [state, "building".into(), String::new()];
         let topics = [topic::POSTS.name.to_owned()];
         let before = self.feed.group_key("before");
-        if self.begin(&topics, &[wanted, idle], &before).await? {
+        let args = self.rebuild_args(&topics, &before).await?;
+        if group
+            .forget(&topics, &[wanted, idle], &before, args)
+            .await?
+        {
             tracing::info!("too little is left of a stream: reading the log again");
         }
         Ok(())
     }
 
-    /// Forgets `topics` if all of `checks` hold. Unless `before` is empty, the versions are kept under
-    /// that key.
-    async fn begin(
-        &self,
-        topics: &[String],
-        checks: &[[String; 3]],
-        before: &str,
-    ) -> Result<bool, BoxError> {
+    /// The arguments that drop what `topics` made. Unless `before` is empty, the versions of posts are kept
+    /// under that key.
+    async fn rebuild_args(&self, topics: &[String], before: &str) -> Result<Args, BoxError> {
         let clock = &self.feed.inner.settings.clock;
         let mut args = Args::default();
         if topics.iter().any(|name| name == topic::USERS.name) {
@@ -109,42 +127,54 @@ impl FeedGroup {
             args.number(clock.now().timestamp_millis());
             args.push(serde_json::to_string(&targets)?).push(before);
         }
-        self.inner.forget(topics, checks, before, args).await
-    }
-
-    /// Does what must follow a write that leaves partitions at the offsets `here`. If this fails, the
-    /// write stays: given again it is skipped, and only this is tried again.
-    async fn followed(&self, told: i64, here: Offsets) -> Result<Applied, ApplyError> {
-        let is_rebuilding = told == REBUILDING;
-        if is_rebuilding {
-            self.finish().await.map_err(ApplyError::Unavailable)?;
-        }
-        let mut applied = self.inner.done(here);
-        if is_rebuilding {
-            // Events read again are old: their age says nothing about the feed's freshness.
-            applied.freshness_ms.clear();
-        }
-        Ok(applied)
+        Ok(args)
     }
 
     /// Polls the store for work that no write of this member shows.
-    async fn look_around(&self) -> Result<(), BoxError> {
-        self.inner.look_around().await?;
+    async fn look_around(&self, group: &Group) -> Result<(), BoxError> {
+        group.look_around().await?;
         let mut pipeline = Pipeline::new();
         pipeline.hmget(self.feed.key("state"), &["building", "refill"][..]);
         let ((building, refill),): ((Option<String>, Option<String>),) =
             self.feed.inner.link.ask(&pipeline).await?;
         match (building, refill) {
-            (Some(_), _) => self.finish().await,
-            (None, Some(_)) => self.refill().await,
+            (Some(_), _) => self.finish(group).await,
+            (None, Some(_)) => self.refill(group).await,
             (None, None) => Ok(()),
         }
     }
 }
 
+#[async_trait]
+impl Effects for FeedEffects {
+    fn script(&self) -> String {
+        projection::script()
+    }
+
+    fn effect(&self, event: &Envelope, args: &mut Args) -> Result<(), HandlerError> {
+        projection::effect(event, args)
+    }
+
+    async fn forget(&self, topics: &[String]) -> Result<Args, BoxError> {
+        self.rebuild_args(topics, "").await
+    }
+
+    async fn settle(&self, group: &Group, answer: i64) -> Result<bool, BoxError> {
+        let is_rebuilding = answer == REBUILDING;
+        if is_rebuilding {
+            self.finish(group).await?;
+        }
+        // Events read again are old: their age says nothing about the feed's freshness.
+        Ok(!is_rebuilding)
+    }
+}
+
 /// Notices what this member's writes don't show: an emptied store, another process's rebuild, a
 /// stream that became too short.
-pub struct Watch(pub(crate) Arc<FeedGroup>);
+pub struct Watch {
+    group: Arc<Group>,
+    effects: Arc<FeedEffects>,
+}
 
 #[async_trait]
 impl Background for Watch {
@@ -153,14 +183,14 @@ impl Background for Watch {
     }
 
     async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
-        let server = self.0.feed.inner.link.server();
+        let server = self.group.link.server();
         let mut reminder = Reminder::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            match self.0.look_around().await {
+            match self.effects.look_around(&self.group).await {
                 Ok(()) if reminder.is_over() => {
                     tracing::info!("Redis at {server} (REDIS_URL) answers again");
                 }
@@ -176,78 +206,5 @@ impl Background for Watch {
                 }
             }
         }
-    }
-}
-
-#[async_trait]
-impl Positions for FeedGroup {
-    async fn begin_at(
-        &self,
-        topic: &str,
-        partitions: &[i32],
-    ) -> Result<BTreeMap<i32, i64>, BoxError> {
-        self.inner.begin_at(topic, partitions).await
-    }
-}
-
-#[async_trait]
-impl ConsumerStore for FeedGroup {
-    fn starts_over(&self) {
-        self.inner.starts_over();
-    }
-
-    async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
-        self.inner.stored_positions(topic).await
-    }
-
-    fn most_at_once(&self) -> usize {
-        self.inner.most_at_once()
-    }
-
-    async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
-        let (told, here) = self.inner.apply_told(records).await?;
-        self.followed(told, here).await
-    }
-
-    async fn retry_due(&self) -> Result<Applied, ApplyError> {
-        let told = self.inner.retry_told().await?;
-        self.followed(told, Offsets::new()).await
-    }
-
-    async fn pulse(&self) -> Result<Pulse, BoxError> {
-        self.inner.pulse().await
-    }
-
-    async fn give_up_gaps(&self, topic: &str, partitions: &[i32]) -> Result<(), BoxError> {
-        self.inner.give_up_gaps(topic, partitions).await
-    }
-
-    fn due(&self) -> &Notify {
-        self.inner.due()
-    }
-
-    async fn blocked(&self) -> Result<Vec<Blocked>, BoxError> {
-        self.inner.blocked().await
-    }
-
-    async fn waiting(&self, id: i64, max: usize) -> Result<Vec<Record>, BoxError> {
-        self.inner.waiting(id, max).await
-    }
-
-    async fn replay(&self, id: i64) -> Result<bool, BoxError> {
-        self.inner.replay(id).await
-    }
-
-    async fn discard(&self, id: i64) -> Result<bool, BoxError> {
-        self.inner.discard(id).await
-    }
-
-    async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
-        self.begin(topics, &[], "").await?;
-        self.finish().await
-    }
-
-    async fn clean_up(&self) -> Result<u64, BoxError> {
-        self.inner.clean_up().await
     }
 }

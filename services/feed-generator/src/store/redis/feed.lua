@@ -1,11 +1,11 @@
--- The words of the feed, between those of the group: what they do to the streams is in `streams.lua`.
+-- The commands of the feed, between those of the group. Their changes of the streams are in `streams.lua`.
 
 local function bases()
   return building and { serving_base, building_base } or { serving_base }
 end
 
--- Whether the log, which is read again, has something later of this post. What was deleted later must
--- not drive out what is to stay.
+-- True if the log, which is read again, has a later event of this post. A post that was deleted later must
+-- not drive out one that stays.
 local function is_superseded(member, version)
   if not versions_before then
     return false
@@ -21,21 +21,20 @@ local function is_closed(user)
   return closed[user]
 end
 
--- Says at `i` that a post is to be put into the streams of a base: its last word counts.
+-- Notes the post at `i` for the streams of a base. The last command about a post counts.
 local function put(base, i)
-  local said = puts[base]
-  local at = said.at[ARGV[i]]
+  local noted = puts[base]
+  local at = noted.at[ARGV[i]]
   if not at then
-    at = said.count + 1
-    said.count, said.at[ARGV[i]] = at, at
+    at = noted.count + 1
+    noted.count, noted.at[ARGV[i]] = at, at
   end
-  said[at] = i
+  noted[at] = i
 end
 
--- A post is there in this state: its place in an index, its author, when it was created, when this
--- happened, its version, the entry. While the log is read again, what happens anew goes into what is
--- shown, too.
-function words.put(i)
+-- Puts a post: its member in an index, its author, when it was created, the event's time and version, the
+-- entry. While the log is read again, new events go into the shown streams, too.
+function commands.put(i)
   if closed_any and is_closed(ARGV[i + 1]) then
     return i + 6
   end
@@ -48,8 +47,8 @@ function words.put(i)
   return i + 6
 end
 
--- A post is gone: its place in an index, its author.
-function words.remove(i)
+-- Removes a post: its member in an index, its author.
+function commands.remove(i)
   for _, base in ipairs(bases()) do
     local at = puts[base].at[ARGV[i]]
     if at then
@@ -61,8 +60,8 @@ function words.remove(i)
   return i + 2
 end
 
--- An account has this name; and a mark for readers who remember names.
-function words.name(i)
+-- Names an account: its id, its name, and a mark for readers who remember names.
+function commands.name(i)
   redis.call('HSET', projection .. 'names', ARGV[i], ARGV[i + 1])
   redis.call('SREM', projection .. 'closed', ARGV[i])
   closed[ARGV[i]] = false
@@ -70,8 +69,8 @@ function words.name(i)
   return i + 3
 end
 
--- An account is closed: its name and its posts go.
-function words.close(i)
+-- Closes an account: its name and its posts go.
+function commands.close(i)
   local user = ARGV[i]
   flush_all()
   redis.call('HDEL', projection .. 'names', user)
@@ -104,18 +103,17 @@ function words.close(i)
   return i + 2
 end
 
--- It is forgotten who is who.
-function words.forget_names(i)
+-- Forgets all names and closed accounts.
+function commands.forget_names(i)
   redis.call('UNLINK', projection .. 'names', projection .. 'closed')
   redis.call('HSET', projection .. 'state', 'names', ARGV[i])
   closed_any, closed = false, {}
   return i + 1
 end
 
--- The streams are made anew beside those that are shown: the name of this rebuild, when it begins,
--- until where it reads, and where the versions are that the posts had before, or nothing. One that was
--- under way begins again.
-function words.rebuild(i)
+-- Begins a rebuild beside the shown streams: its name, its beginning, its targets, and the key of the posts'
+-- versions before it, or nothing. A rebuild that was under way begins again.
+function commands.rebuild(i)
   flush_all()
   for _, user in ipairs(redis.call('SMEMBERS', building_base .. 'users')) do
     redis.call('UNLINK', building_base .. 'activity:user:' .. user, building_base .. 'index:user:' .. user)
@@ -131,8 +129,8 @@ function words.rebuild(i)
   return i + 4
 end
 
--- Cuts what became too long, and asks for the log where too little is left of what was longer.
-told = function()
+-- Cuts streams that became too long. Asks for a rebuild if a stream that was cut has become too short.
+answer = function()
   flush_all()
   for _, stream in pairs(streams) do
     local is_global = stream.of == 'global'

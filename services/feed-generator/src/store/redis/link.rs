@@ -21,9 +21,9 @@ use crate::error::FeedError;
 const READ: Duration = Duration::from_millis(500);
 /// Time limit of a write: the end of a rebuild renames every stream in one script.
 const WRITE: Duration = Duration::from_secs(15);
-/// How long the circuit breaker stays open after an unanswered read: reads fail at once.
+/// The time for which the circuit breaker stays open after an unanswered read: reads fail at once.
 const OPEN: Duration = Duration::from_millis(200);
-/// How long the half-open breaker waits for its one probe before it lets the next one through.
+/// The time that the half-open breaker waits for its one probe before it lets the next one through.
 const PROBE: Duration = Duration::from_millis(600);
 
 /// A server's reconnecting connections, and the circuit breaker before its reads.
@@ -156,8 +156,8 @@ async fn invoke<T: FromRedisValue>(
     args: &Args,
     connection: &mut redis::aio::ConnectionManager,
 ) -> RedisResult<T> {
-    let words_size: usize = args.as_slice().iter().map(Vec::len).sum();
-    let size = "EVALSHA".len() + script.get_hash().len() + "0".len() + words_size;
+    let args_size: usize = args.as_slice().iter().map(Vec::len).sum();
+    let size = "EVALSHA".len() + script.get_hash().len() + "0".len() + args_size;
     let mut command = Cmd::with_capacity(3 + args.as_slice().len(), size);
     command.arg("EVALSHA").arg(script.get_hash()).arg(0);
     command.arg(args.as_slice());

@@ -32,7 +32,6 @@ mod streams;
 use std::sync::Arc;
 
 use blocks::Clock;
-use blocks::consumer::Retry;
 use blocks::error::{BoxError, chain};
 use blocks::health;
 use blocks::service::Check;
@@ -41,12 +40,9 @@ use service::settings::REDIS_URL;
 use service::{DataMigration, Opened, Place};
 use sql::Faults;
 
-use self::group::{Group, GroupSettings};
 use self::link::Link;
 use self::outbox::DeadLetters;
-use self::projection::FeedEffects;
 use self::streams::Names;
-use crate::consumer::{GROUP, TOPICS};
 use crate::{Feed, Settings};
 
 /// The server of the streams, and the clock.
@@ -88,8 +84,9 @@ pub(crate) async fn data_migration(on: &dyn Place) -> anyhow::Result<DataMigrati
     };
     let what = "Redis (REDIS_URL)".to_owned();
     on.wait_for(health::DATABASE, what, answers).await?;
+    let bus = on.bus();
     Ok(Box::new(move |from| {
-        let parts = data_migration::parts(&from, &redis);
+        let parts = data_migration::parts(&from, &redis, Arc::clone(&bus));
         Box::pin(async move { Ok(parts) })
     }))
 }
@@ -136,23 +133,6 @@ impl RedisFeed {
 
     fn group_key(&self, name: &str) -> String {
         self.key(&format!("group:{name}"))
-    }
-
-    /// The store of the group that follows the topics.
-    fn group(&self) -> Group {
-        let settings = GroupSettings {
-            group: GROUP,
-            topics: TOPICS.to_vec(),
-            prefix: self.group_key(""),
-            projection: self.key(""),
-            clock: Arc::clone(&self.inner.settings.clock),
-            retry: Retry::default(),
-        };
-        Group::new(
-            Arc::clone(&self.inner.link),
-            settings,
-            Box::new(FeedEffects),
-        )
     }
 
     /// The group's dead letters.

@@ -1,23 +1,23 @@
--- The streams, for the words of the feed: `feed.lua` follows. A stream is a LIST of entries as JSON, newest
--- first, and beside it an index, a sorted set: the same posts (with their authors) by creation, which
--- tells at which place of the list a post stands. A stream keeps more than it shows; what had to leave
--- for that is remembered as a bound: up to there, posts may be missing.
+-- The streams, for the commands of the feed: `feed.lua` follows. A stream is a LIST of entries as JSON, newest
+-- first. Beside it is an index, a sorted set of the same posts (with their authors) by creation. The rank
+-- in the index is the place in the list. A stream keeps more than it shows. The place of the last post
+-- that was cut is its bound: up to there, posts may be missing.
 --
--- `kept` and `shown` are set before this: how long a stream is at most, and how much of it is shown.
+-- `kept` and `shown` are set before this: the most entries of a stream, and the most that are shown.
 
 local known = redis.call('HMGET', projection .. 'state', 'building', 'started', 'before')
 local building, started, versions_before = known[1], tonumber(known[2] or ''), known[3]
 local serving_base, building_base = projection, projection .. 'building:'
 local closed_any, closed = redis.call('SCARD', projection .. 'closed') > 0, {}
 local streams, unread, refill = {}, {}, false
--- Posts to be put into the streams of a base: where each is said among the arguments, in turn, and by post
--- at which of these places. A table a post would cost more than all that Redis does with it.
+-- Posts to be put into the streams of a base: the index of each in `ARGV`, in turn, and `at`, by post, its
+-- place among these. One table for each post would cost more than all that Redis does with it.
 local puts = { [serving_base] = { at = {}, count = 0 }, [building_base] = { at = {}, count = 0 } }
 -- Arguments in one call.
 local AT_ONCE = 1000
 
--- A stream, and what is to be done to it: `new`, posts as `puts` has them, the oldest first, and by post
--- `ops`, in the order of `posts`. It is read when that is done, together with others.
+-- A stream and its changes: `new` has posts as `puts` has them, the oldest first; `ops` are by post, in the
+-- order of `posts`. It is read when they are made, together with others.
 local function stream_of(base, of)
   local stream = streams[base .. of]
   if not stream then
@@ -48,7 +48,7 @@ local function read_streams()
     for at = from, to do
       local stream = unread[at]
       stream.length = redis.call('ZCARD', stream.index)
-      -- Somebody's hands were in it: the log makes it good, and until then it stays as it is.
+      -- Somebody else wrote into it: a rebuild mends it, and until then it stays as it is.
       stream.broken = redis.call('LLEN', stream.list) ~= stream.length
       refill = refill or (stream.broken and stream.base == serving_base)
       local bound = bounds[stream.base .. stream.of]
@@ -61,7 +61,7 @@ local function read_streams()
   unread = {}
 end
 
--- Posts stand in the order of their creation, those of one millisecond in that of their members.
+-- The order of posts: by creation, and in the same millisecond by member.
 local function is_before(ms, member, other_ms, other_member)
   return ms < other_ms or (ms == other_ms and member < other_member)
 end
@@ -119,7 +119,7 @@ local function put_in(stream, member, ms, entry)
   changed_length(stream, 1)
 end
 
--- Says what is to be done to a post in a stream: its last word counts.
+-- Notes a change of a post in a stream. The last one counts.
 local function later(stream, member, op)
   if not stream.ops[member] then
     stream.posts[#stream.posts + 1] = member
@@ -127,7 +127,7 @@ local function later(stream, member, op)
   stream.ops[member] = op
 end
 
--- So many are done one by one; for more, that part of the list which changes is written anew.
+-- Up to so many changes are made one by one. For more, the changing part of the list is written anew.
 local ONE_BY_ONE = 2
 
 local function call_with_all(command, key, values)
@@ -138,7 +138,7 @@ local function call_with_all(command, key, values)
   return sum
 end
 
--- The index as it will be: which posts are new or gone, and which keep their place with another entry.
+-- The coming index: the posts that are new or gone, and those that keep their place with another entry.
 local function sort_out(stream)
   local entries, scored, gone, oldest, replaced = {}, {}, {}, math.huge, false
   local scores = {}
@@ -169,13 +169,13 @@ local function sort_out(stream)
   return entries, scored, gone, oldest, replaced
 end
 
--- The place of the post said at `i`.
+-- The place of the post at `i`.
 local function place_of(i)
   return tonumber(ARGV[i + 2]), ARGV[i]
 end
 
--- Which of the `new` is the first that stands in front of everything that is or was there. Those before it
--- are to be woven in.
+-- The first of the `new` that stands in front of everything that is or was there. Those before it are to be
+-- woven in.
 local function first_in_front(stream)
   local new, bound, at = stream.new, stream.bound, 1
   if not new[at] then
@@ -210,7 +210,7 @@ local function put_in_front(stream, first)
     local added = call_with_all('ZADD', stream.index, scored)
     call_with_all('LPUSH', stream.list, values)
     changed_length(stream, count)
-    -- One was there already, at another time: the log makes it good.
+    -- One was there already, at another time: a rebuild mends it.
     stream.broken = added < count
     refill = refill or (stream.broken and stream.base == serving_base)
   end
@@ -235,7 +235,7 @@ local function weave(stream)
   if new == 0 and #gone == 0 and not replaced then
     return
   end
-  -- What stands before the oldest of them stays as it is. The rest is read before anything changes.
+  -- Entries before the oldest change stay as they are. The rest is read before anything changes.
   local changes_old = replaced or #gone > 0
   local newer = changes_old and redis.call('ZCOUNT', stream.index, string.format('%.0f', oldest), '+inf') or nil
   local kept_members = newer and redis.call('ZREVRANGE', stream.index, 0, newer - 1)
@@ -274,12 +274,12 @@ local function weave(stream)
   changed_length(stream, new - #gone)
 end
 
--- Says in each stream of a base which posts are new in it.
+-- Distributes the posts of a base to its streams.
 local function distribute(base)
-  local said, new, count, is_in_order, ms, member = puts[base], {}, 0, true, -math.huge, ''
+  local noted, new, count, is_in_order, ms, member = puts[base], {}, 0, true, -math.huge, ''
   puts[base] = { at = {}, count = 0 }
-  for at = 1, said.count do
-    local i = said[at]
+  for at = 1, noted.count do
+    local i = noted[at]
     if i then
       count = count + 1
       new[count] = i
@@ -309,7 +309,7 @@ local function distribute(base)
   end
 end
 
--- Does what is to be done to the streams.
+-- Makes all changes of the streams.
 local function flush_all()
   distribute(serving_base)
   distribute(building_base)

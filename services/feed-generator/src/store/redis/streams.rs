@@ -31,8 +31,6 @@ struct Known {
     names: HashMap<i64, Option<Arc<str>>>,
 }
 
-impl Names {}
-
 impl Known {
     fn of(&self, user_id: i64) -> Option<Arc<str>> {
         self.names.get(&user_id).cloned().flatten()
@@ -48,12 +46,18 @@ fn index_of(place: usize) -> isize {
     isize::try_from(place).unwrap_or(isize::MAX)
 }
 
+/// A stream's name in its keys.
+pub(super) fn name(stream: Stream) -> String {
+    match stream {
+        Stream::Global => "global".to_owned(),
+        Stream::User(user) => format!("user:{user}"),
+    }
+}
+
 impl RedisFeed {
-    fn stream_keys(&self, stream: Stream) -> [String; 2] {
-        let of = match stream {
-            Stream::Global => "global".to_owned(),
-            Stream::User(user) => format!("user:{user}"),
-        };
+    /// The keys of a stream's list and of its index.
+    pub(super) fn stream_keys(&self, stream: Stream) -> [String; 2] {
+        let of = name(stream);
         [
             self.key(&format!("activity:{of}")),
             self.key(&format!("index:{of}")),

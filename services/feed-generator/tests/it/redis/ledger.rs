@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use async_trait::async_trait;
 use blocks::ManualClock;
 use blocks::bus::Record;
-use blocks::consumer::{ApplyError, ConsumerStore, HandlerError, Retry};
+use blocks::consumer::{ApplyError, ConsumerStore, HandlerError};
+use blocks::error::BoxError;
 use blocks::outbox::Outbox as _;
 use events::{Envelope, Message, Topic};
 use feed_generator::store::redis::args::Args;
@@ -41,13 +42,14 @@ impl RedisLedger {
 /// Notes each step in a list. It speaks before it refuses, so that a refusal has something to take back.
 struct Notes(Arc<Refusals>);
 
+#[async_trait]
 impl Effects for Notes {
     fn script(&self) -> String {
-        "function words.note(i)
+        "function commands.note(i)
            redis.call('RPUSH', projection .. 'ledger:' .. ARGV[i], ARGV[i + 1])
            return i + 2
          end
-         function words.tear(i)
+         function commands.tear(i)
            for _, key in ipairs(redis.call('KEYS', projection .. 'ledger:*')) do
              redis.call('DEL', key)
            end
@@ -67,8 +69,10 @@ impl Effects for Notes {
         self.0.judge(&step)
     }
 
-    fn forget(&self, _topics: &[String], args: &mut Args) {
+    async fn forget(&self, _topics: &[String]) -> Result<Args, BoxError> {
+        let mut args = Args::default();
         args.push("tear");
+        Ok(args)
     }
 }
 
@@ -85,9 +89,8 @@ impl Adapter for RedisLedger {
             prefix: format!("{}group:", self.prefix),
             projection: self.prefix.clone(),
             clock: Arc::clone(&self.clock) as _,
-            retry: Retry::default(),
         };
-        let effects = Box::new(Notes(Arc::clone(refusals)));
+        let effects = Arc::new(Notes(Arc::clone(refusals)));
         Arc::new(Group::new(Arc::clone(&self.link), settings, effects))
     }
 

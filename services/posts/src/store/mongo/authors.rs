@@ -8,13 +8,12 @@ use blocks::consumer::HandlerError;
 use blocks::context;
 use events::users::AccountChange;
 use events::{Context, Envelope};
-use futures::TryStreamExt;
 use mongodb::bson::{Document, doc, to_document};
 use sql::StoreError;
 use tokio::time::Instant;
 
 use super::consumer::Handler;
-use super::document::{AuthorDoc, date, read};
+use super::document::{AuthorDoc, all, date, read};
 use super::error::{failed, is_duplicate};
 use super::names::Known;
 use super::posts::unwritable;
@@ -154,9 +153,7 @@ pub(super) async fn names(mongo: &Mongo, users: BTreeSet<i64>) -> Result<Names, 
         doc! {"_id": {"$in": ids}}
     };
     let found = mongo.collection(AUTHORS).find(wanted).await;
-    let found: Vec<Document> = found.map_err(failed)?.try_collect().await.map_err(failed)?;
-    let authors = found.into_iter();
-    let authors = authors.filter_map(|author| read::<AuthorDoc>(mongo, AUTHORS, author));
+    let authors = all::<AuthorDoc>(mongo, AUTHORS, found).await?.into_iter();
     Ok(authors
         .map(|author| (author.user_id, author.known()))
         .collect())

@@ -12,14 +12,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::Context;
 use events::posts::PostDeleted;
-use futures::TryStreamExt;
-use mongodb::bson::{self, Document, doc};
+use mongodb::bson::{self, doc};
 use serde::Deserialize;
 use sql::StoreError;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::document::{date, read, time};
+use super::document::{all, date, time};
 use super::error::failed;
 use super::names::Known;
 use super::posts::bury;
@@ -75,14 +74,9 @@ pub(super) async fn delete_posts(
         .sort(doc! {"created_at": -1, "_id": -1})
         .limit(limit)
         .projection(doc! {"version": 1})
-        .await
-        .map_err(failed)?;
-    let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
+        .await;
     let mut deleted = Vec::new();
-    for post in found {
-        let Some(Standing { id, version }) = read(mongo, POSTS, post) else {
-            continue;
-        };
+    for Standing { id, version } in all(mongo, POSTS, found).await? {
         let event = PostDeleted {
             post_id: id,
             user_id,
@@ -107,12 +101,8 @@ impl ClosedAccounts for Mongo {
     async fn remove_some(&self, limit: i64) -> Result<Removed, StoreError> {
         let authors = self.collection(AUTHORS);
         let found = authors.find(doc! {"has_posts": true}).await;
-        let found: Vec<Document> = found.map_err(failed)?.try_collect().await.map_err(failed)?;
         let mut later = false;
-        for account in found {
-            let Some(account) = read::<Unsettled>(self, AUTHORS, account) else {
-                continue;
-            };
+        for account in all::<Unsettled>(self, AUTHORS, found).await? {
             let user_id = account.user_id;
             let now: DateTime<Utc> = self.settings().clock.now();
             let removed = delete_posts(self, user_id, limit, &Context::default()).await?;

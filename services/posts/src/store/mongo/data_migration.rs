@@ -14,7 +14,7 @@ use blocks::error::BoxError;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc, to_document};
-use sql::{Conn, Db, Reader, SqliteConn, StoreError};
+use sql::Db;
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -35,22 +35,14 @@ pub fn parts(from: &Db, to: &Mongo) -> Vec<Part> {
         }),
     };
     vec![
-        part(AUTHORS, Box::new(Authors(from.clone()))),
-        part(POSTS, Box::new(Posts(from.clone()))),
-        part(consumer::KEYS, Box::new(group::Keys(from.clone()))),
-        part(consumer::INBOX, Box::new(group::Inbox(from.clone()))),
-        part(consumer::COUNTERS, Box::new(group::Counters(from.clone()))),
+        part(AUTHORS, authors(from)),
+        part(POSTS, posts(from)),
+        part(consumer::KEYS, group::keys(from)),
+        part(consumer::INBOX, group::inbox(from)),
+        part(consumer::COUNTERS, group::counters(from)),
         part(consumer::OFFSETS, Box::new(Nothing)),
         part(DEAD_LETTERS, Box::new(Nothing)),
     ]
-}
-
-/// The connection to the migrated file.
-pub(super) fn sqlite(reader: &mut Reader) -> Result<&mut SqliteConn, StoreError> {
-    match reader.conn() {
-        Conn::Sqlite(conn) => Ok(conn),
-        Conn::Postgres(_) => Err(StoreError::Rejected("not a SQLite file".into())),
-    }
 }
 
 /// A document as a row: its id, and the whole as JSON that keeps BSON's types.
@@ -148,33 +140,20 @@ impl From<PostRow> for PostDoc {
     }
 }
 
-struct Posts(Db);
-
-#[async_trait]
-impl Side for Posts {
-    async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
-        let mut reader = self.0.read().await?;
-        let mut found = sqlx::query_as::<_, PostRow>(
-            "with r as materialized (
-                select user_id, key, fingerprint, created_at,
-                    answer ->> 'post_id' as post_id, answer ->> 'username' as username
-                from idempotency_keys where operation = 'posts.create')
-             select p.id, p.user_id, a.username, p.title, p.content, p.tags, p.version,
-                p.created_at, p.updated_at, p.deleted_at, r.key as request_key, r.fingerprint,
-                r.username as request_username, r.created_at as request_at
-             from posts p join accounts a on a.user_id = p.user_id
-             left join r on r.post_id = lower(hex(p.id)) and r.user_id = p.user_id
-             order by p.id",
-        )
-        .fetch(sqlite(&mut reader)?);
-        while let Some(post) = found.try_next().await? {
-            let document = to_document(&PostDoc::from(post))?;
-            if !rows.give(row(document)?).await {
-                break;
-            }
-        }
-        Ok(())
-    }
+fn posts(db: &Db) -> Box<dyn Side> {
+    let statement = "with r as materialized (
+            select user_id, key, fingerprint, created_at,
+                answer ->> 'post_id' as post_id, answer ->> 'username' as username
+            from idempotency_keys where operation = 'posts.create')
+         select p.id, p.user_id, a.username, p.title, p.content, p.tags, p.version,
+            p.created_at, p.updated_at, p.deleted_at, r.key as request_key, r.fingerprint,
+            r.username as request_username, r.created_at as request_at
+         from posts p join accounts a on a.user_id = p.user_id
+         left join r on r.post_id = lower(hex(p.id)) and r.user_id = p.user_id
+         order by p.id";
+    sql::query(db, statement, |post: PostRow| {
+        row(to_document(&PostDoc::from(post))?)
+    })
 }
 
 #[derive(sqlx_macros::FromRow)]
@@ -186,38 +165,30 @@ struct AuthorRow {
     has_posts: bool,
 }
 
-struct Authors(Db);
-
-#[async_trait]
-impl Side for Authors {
-    async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
-        let mut reader = self.0.read().await?;
-        // Ids are texts in MongoDB.
-        let mut found = sqlx::query_as::<_, AuthorRow>(
-            "select user_id, username, version, closed_at, exists (
-                select 1 from posts p where p.user_id = accounts.user_id and p.deleted_at is null
-             ) as has_posts
-             from accounts order by cast(user_id as text)",
-        )
-        .fetch(sqlite(&mut reader)?);
-        while let Some(author) = found.try_next().await? {
-            let mut document = to_document(&AuthorDoc {
-                id: author.user_id.to_string(),
-                user_id: author.user_id,
-                username: author.username,
-                version: author.version,
-                closed: author.closed_at.is_some(),
-            })?;
-            if let Some(at) = author.closed_at {
-                document.insert("closed_at", date(at));
-                if author.has_posts {
-                    document.insert("has_posts", true);
-                }
-            }
-            if !rows.give(row(document)?).await {
-                break;
+impl AuthorRow {
+    fn document(self) -> Result<Document, BoxError> {
+        let mut document = to_document(&AuthorDoc {
+            id: self.user_id.to_string(),
+            user_id: self.user_id,
+            username: self.username,
+            version: self.version,
+            closed: self.closed_at.is_some(),
+        })?;
+        if let Some(at) = self.closed_at {
+            document.insert("closed_at", date(at));
+            if self.has_posts {
+                document.insert("has_posts", true);
             }
         }
-        Ok(())
+        Ok(document)
     }
+}
+
+fn authors(db: &Db) -> Box<dyn Side> {
+    // Ids are texts in MongoDB.
+    let statement = "select user_id, username, version, closed_at, exists (
+            select 1 from posts p where p.user_id = accounts.user_id and p.deleted_at is null
+         ) as has_posts
+         from accounts order by cast(user_id as text)";
+    sql::query(db, statement, |author: AuthorRow| row(author.document()?))
 }

@@ -2,12 +2,17 @@
 
 use blocks::error::BoxError;
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use mongodb::Cursor;
 use mongodb::bson::{self, Document};
+use mongodb::error::Error;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sql::StoreError;
 use uuid::Uuid;
 
 use super::Mongo;
+use super::error::failed;
 use super::events::EventDoc;
 use crate::domain::{Author, Post};
 
@@ -102,6 +107,25 @@ pub(super) fn read<T: DeserializeOwned>(
     bson::from_document(document)
         .map_err(|error| mongo.complain(collection, id.as_ref(), &BoxError::from(error)))
         .ok()
+}
+
+/// All documents that a query found.
+pub(super) async fn documents(
+    found: Result<Cursor<Document>, Error>,
+) -> Result<Vec<Document>, StoreError> {
+    found.map_err(failed)?.try_collect().await.map_err(failed)
+}
+
+/// Reads all documents that a query found, but the malformed ones.
+pub(super) async fn all<T: DeserializeOwned>(
+    mongo: &Mongo,
+    collection: &str,
+    found: Result<Cursor<Document>, Error>,
+) -> Result<Vec<T>, StoreError> {
+    let found = documents(found).await?.into_iter();
+    Ok(found
+        .filter_map(|document| read(mongo, collection, document))
+        .collect())
 }
 
 /// A time in BSON's form.

@@ -6,12 +6,11 @@ use blocks::outbox::{InspectOutbox, OutboxRow};
 use chrono::{DateTime, Utc};
 use events::Context;
 use events::posts::PostDeleted;
-use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc, to_bson};
 use serde::Deserialize;
 use sql::StoreError;
 
-use super::document::{Shown, date, read, time};
+use super::document::{Shown, all, date, documents, read, time};
 use super::error::failed;
 use super::events::{EventDoc, enclose};
 use super::outbox::{ARRANGED, as_arranged};
@@ -51,19 +50,15 @@ impl InspectOutbox for Mongo {
                 "pending" => "pending.0.id",
                 _ => "refused.0.event.id",
             };
-            let found = self.collection(collection);
-            let found = found
+            let found = self
+                .collection(collection)
                 .find(doc! {first: {"$gt": ""}})
                 .sort(doc! {first: -1})
                 .limit(i64::try_from(max)?)
                 .projection(doc! {field: 1})
-                .await
-                .map_err(failed)?;
-            let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
-            let kept = found
-                .into_iter()
-                .filter_map(|document| read::<Kept>(self, collection, document));
-            rows.extend(kept.flat_map(rows_of));
+                .await;
+            let kept: Vec<Kept> = all(self, collection, found).await?;
+            rows.extend(kept.into_iter().flat_map(rows_of));
         }
         rows.sort_by(|one, other| other.position.cmp(&one.position));
         rows.truncate(max);
@@ -73,14 +68,12 @@ impl InspectOutbox for Mongo {
     async fn refused(&self) -> Result<i64, BoxError> {
         let mut refused = 0;
         for collection in [POSTS, DEAD_LETTERS] {
-            let found = self.collection(collection);
-            let found = found
+            let found = self
+                .collection(collection)
                 .find(doc! {"refused.0.event.id": {"$gt": ""}})
                 .projection(doc! {"refused.event.id": 1})
-                .await
-                .map_err(failed)?;
-            let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
-            for document in found {
+                .await;
+            for document in documents(found).await? {
                 let events = document.get_array("refused").map_or(0, Vec::len);
                 refused += i64::try_from(events)?;
             }
@@ -97,9 +90,8 @@ impl InspectOutbox for Mongo {
                 .find(doc! {"_id": {"$gt": &after}, "updated_at": {"$gte": date(since)}})
                 .sort(doc! {"_id": 1})
                 .limit(PAGE)
-                .await
-                .map_err(failed)?;
-            let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
+                .await;
+            let found = documents(found).await?;
             let last = found
                 .last()
                 .and_then(|document| document.get_str("_id").ok());

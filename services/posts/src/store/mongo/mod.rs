@@ -72,7 +72,7 @@ use self::names::Names;
 use crate::domain::Limits;
 use crate::{NAME, Posts};
 
-/// How long a statement waits for a usable server.
+/// The time that a statement waits for a usable server.
 const SERVER_WAIT: Duration = Duration::from_secs(5);
 /// Connections of a process.
 const CONNECTIONS: u32 = 32;
@@ -86,9 +86,9 @@ pub struct Settings {
     pub service: &'static str,
     /// The source of time and ids.
     pub clock: Arc<dyn Clock>,
-    /// Whether `inbox_messages` keeps processed events, for people to read.
+    /// True if `inbox_messages` keeps processed events, for people to read.
     pub keep_inbox: bool,
-    /// Whether missing indexes are made. Whoever only looks makes none.
+    /// True if missing indexes are made: not by a process that only looks.
     pub makes_indexes: bool,
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// How long an author's name is used from memory.
+/// The time for which an author's name is used from memory.
 pub(super) const LASTS: Duration = Duration::from_secs(2);
 /// Most authors that are remembered.
 const AUTHORS: usize = 20_000;

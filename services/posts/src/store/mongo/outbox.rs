@@ -5,14 +5,13 @@ use async_trait::async_trait;
 use blocks::error::BoxError;
 use blocks::outbox::{Depth, Lease, Outbox, Pending, Place, Published};
 use chrono::{DateTime, Utc};
-use futures::TryStreamExt;
 use mongodb::bson::{self, Bson, Document, doc};
 use serde::Deserialize;
 use sql::StoreError;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::document::{date, read, time};
+use super::document::{date, documents, read, time};
 use super::error::failed;
 use super::events::EventDoc;
 use super::{DEAD_LETTERS, Mongo, POSTS, lease};
@@ -106,16 +105,15 @@ impl Outbox for Mongo {
     async fn depth(&self) -> Result<Depth, BoxError> {
         let mut depth = Depth::default();
         for collection in [POSTS, DEAD_LETTERS] {
-            let documents = self.collection(collection);
-            let found = documents
+            let holders = self.collection(collection);
+            let found = holders
                 .find(waiting(""))
                 .limit(COUNTED)
                 .projection(doc! {"pending.at": 1})
-                .await
-                .map_err(failed)?;
-            let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
+                .await;
+            let found = documents(found).await?;
             if i64::try_from(found.len())? == COUNTED {
-                let count = documents.count_documents(waiting("")).await;
+                let count = holders.count_documents(waiting("")).await;
                 depth.pending += i64::try_from(count.map_err(failed)?)? - COUNTED;
             }
             for document in found {
@@ -175,9 +173,8 @@ impl Mongo {
                 .sort(doc! {"pending.0.id": 1})
                 .limit(i64::try_from(max).unwrap_or(i64::MAX))
                 .projection(doc! {"pending": 1})
-                .await
-                .map_err(failed)?;
-            let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
+                .await;
+            let found = documents(found).await?;
             let full = found.len() >= max;
             let last = found.last().and_then(first_id);
             let events = self.read_page(collection, found);

@@ -7,13 +7,12 @@ use blocks::outbox::Pending;
 use chrono::{DateTime, Utc};
 use events::Context;
 use events::posts::{PostDeleted, PostUpdated};
-use futures::TryStreamExt;
 use mongodb::bson::{Document, doc, to_bson, to_document};
 use sql::StoreError;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::document::{PostDoc, RequestDoc, Shown, date, read, time};
+use super::document::{PostDoc, RequestDoc, Shown, all, date, read, time};
 use super::error::{failed, is_duplicate};
 use super::events::enclose;
 use super::names::{Known, LASTS};
@@ -23,7 +22,7 @@ use crate::error::PostError;
 use crate::removal::PAGE;
 use crate::store::{Filter, PostStore};
 
-/// How often a key that was just forgotten is taken anew.
+/// Most tries to take a key that was just forgotten.
 const ATTEMPTS: usize = 16;
 
 /// Posts in MongoDB.
@@ -216,11 +215,8 @@ impl PostStore for MongoPosts {
             .skip(u64::try_from(skip).unwrap_or_default())
             .limit(limit)
             .projection(shown())
-            .await
-            .map_err(failed)?;
-        let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
-        let shown = found.into_iter();
-        let shown: Vec<Shown> = shown.filter_map(|doc| read(&self.0, POSTS, doc)).collect();
+            .await;
+        let shown: Vec<Shown> = all(&self.0, POSTS, found).await?;
         let authors = shown.iter().map(|shown| shown.user_id).collect();
         let names = authors::names(&self.0, authors).await?;
         let posts = shown.into_iter().filter_map(|shown| named(&names, shown));

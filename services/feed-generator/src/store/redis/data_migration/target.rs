@@ -1,26 +1,28 @@
-//! What there is in Redis, and how it gets there.
+//! Reads and writes what there is in Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use blocks::consumer::Key;
 use blocks::data_migration::{Key as Field, Row, Rows, Side, Target};
 use blocks::error::BoxError;
-use blocks::extract::Keyset;
 use redis::Pipeline;
 
-use super::{LAST, Of, bound, entry, name, stream, text};
+use super::{LAST, Of, bound, entry, stream, text};
 use crate::consumer::TOPICS;
 use crate::domain::Stream;
 use crate::render::Rendered;
 use crate::store::redis::RedisFeed;
 use crate::store::redis::args::Args;
-use crate::store::redis::group::data_migration::Key;
+use crate::store::redis::group::Group;
 use crate::store::redis::projection::member;
+use crate::store::redis::streams::name;
 
 /// The keys in Redis.
 pub(super) struct There {
     pub(super) feed: RedisFeed,
+    pub(super) group: Arc<Group>,
     pub(super) of: Of,
 }
 
@@ -46,21 +48,18 @@ impl There {
     async fn parked(&self) -> Result<BTreeMap<(String, String), String>, BoxError> {
         let fields = self.hash(self.feed.group_key("parked")).await?;
         let parked = fields.into_iter().map(|(field, block)| {
-            let key = Key::of_field(&field).ok_or("a parked key without a topic")?;
+            let key = Key::parse(&field).ok_or("a parked key without a topic")?;
             Ok(((key.topic.to_string(), key.key.to_string()), block))
         });
         parked.collect()
     }
 
     async fn names(&self) -> Result<Vec<Row>, BoxError> {
-        let names = self.hash(self.feed.key("names")).await?;
-        let names = names.into_iter();
-        let names = names.map(|(user, name)| Ok((user.parse::<i64>()?, name)));
-        let names = names.collect::<Result<BTreeMap<i64, String>, BoxError>>()?;
-        let rows = names.into_iter();
-        Ok(rows
-            .map(|(user, name)| Row::new([Field::Number(user)], name))
-            .collect())
+        let names = self.hash(self.feed.key("names")).await?.into_iter();
+        let rows = names.map(|(user, name)| Ok(Row::new([Field::Number(user.parse()?)], name)));
+        let mut rows = rows.collect::<Result<Vec<Row>, BoxError>>()?;
+        rows.sort_by(|one, other| one.key.cmp(&other.key));
+        Ok(rows)
     }
 
     async fn versions(&self) -> Result<Vec<Row>, BoxError> {
@@ -98,8 +97,7 @@ impl There {
         bounds: &BTreeMap<String, String>,
     ) -> Result<Vec<Row>, BoxError> {
         let name = name(of);
-        let list = self.feed.key(&format!("activity:{name}"));
-        let index = self.feed.key(&format!("index:{name}"));
+        let [list, index] = self.feed.stream_keys(of);
         let entries: Vec<String> = self.ask(|pipeline| pipeline.lrange(list, 0, -1)).await?;
         let members: Vec<String> = self
             .ask(|pipeline| pipeline.zrevrange(index, 0, -1))
@@ -159,7 +157,7 @@ impl There {
         if args.is_empty() {
             return Ok(());
         }
-        self.feed.group().write(args).await
+        self.group.write_unchecked(args).await
     }
 
     /// Puts entries in, as their events would, and sets the bounds behind them.
@@ -171,14 +169,10 @@ impl There {
             };
             if kind == 0 {
                 let entry = Rendered::read(&row.text).ok_or("an entry that is none of ours")?;
-                let Keyset {
-                    ms: created_ms,
-                    id: post_id,
-                } = entry.place();
-                let user = entry.user_id();
-                args.push("put").push(member(post_id, user)).number(user);
-                // Nothing is being made anew, so when it happened and which version it is are not asked.
-                args.number(created_ms).number(created_ms).number(0);
+                let (place, user) = (entry.place(), entry.user_id());
+                args.push("put").push(member(place.id, user)).number(user);
+                // No rebuild is under way, so the event's time and version are not asked for.
+                args.number(place.ms).number(place.ms).number(0);
                 args.push(row.text);
             } else {
                 self.write(std::mem::take(&mut args)).await?;
@@ -223,7 +217,7 @@ impl Target for There {
         if self.of == Of::Streams {
             return self.put(rows).await;
         }
-        let clock = Arc::clone(&self.feed.inner.settings.clock);
+        let clock = &self.feed.inner.settings.clock;
         let mut args = Args::default();
         let mut fields: Vec<(String, String)> = Vec::new();
         for row in rows {

@@ -106,7 +106,7 @@ function commands.forget(i)
 end
 
 -- The projection's answer, taken when all is done.
-local function told() return 0 end
+local function answer() return 0 end
 
 --- the projection's commands ---
 
@@ -115,4 +115,4 @@ redis.call('HSETNX', group .. 'state', 'epoch', id)
 while ARGV[at] do
   at = commands[ARGV[at]](at + 1)
 end
-return { 'done', told() }
+return { 'done', answer() }

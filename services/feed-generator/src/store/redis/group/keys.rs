@@ -1,89 +1,27 @@
 //! The state of partitions and keys that a member decides by, and how it reads it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use blocks::bus::TopicPartition;
-use blocks::consumer::Reason;
-use blocks::consumer::decide::KeyState;
+use blocks::consumer::{Block, Key, Known, Offsets};
 use blocks::error::BoxError;
-use chrono::{DateTime, Utc};
 use redis::{Pipeline, Value, from_redis_value};
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Group;
 use crate::store::redis::args::Args;
-
-/// A key of a topic. Topics have no slash.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in super::super) struct Key {
-    pub topic: Arc<str>,
-    pub key: Arc<str>,
-}
-
-impl Key {
-    /// The key's field in the group's hashes.
-    pub fn field(&self) -> String {
-        format!("{}/{}", self.topic, self.key)
-    }
-
-    pub fn of_field(field: &str) -> Option<Self> {
-        let (topic, key) = field.split_once('/')?;
-        Some(Self {
-            topic: topic.into(),
-            key: key.into(),
-        })
-    }
-}
 
 /// The partition's field in the group's hashes.
 pub(super) fn field(of: &TopicPartition) -> String {
     format!("{}/{}", of.topic, of.partition)
 }
 
-/// The reason why a key is blocked, and its next try.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in super::super) struct Block {
-    pub reason: Reason,
-    pub error: String,
-    pub attempts: i64,
-    pub retry_at: Option<DateTime<Utc>>,
-    pub since: DateTime<Utc>,
-    /// The partition of the key's records.
-    pub partition: i32,
-}
-
-impl Block {
-    /// Reads a field of the hash: the number under which operators know it, and the block.
-    pub fn read(text: &str) -> Result<(i64, Self), BoxError> {
-        let (id, block) = text
-            .split_once(' ')
-            .ok_or("a parked key without a number")?;
-        Ok((id.parse()?, serde_json::from_str(block)?))
-    }
-}
-
-/// A key's state while a batch is decided.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Known {
-    pub version: Option<i64>,
-    pub block: Option<Block>,
-    /// True if its version changed and must be stored.
-    pub moved: bool,
-}
-
-impl Known {
-    pub fn state(&self) -> KeyState {
-        KeyState {
-            known: self.version,
-            blocked: self.block.as_ref().map(|block| block.reason),
-        }
-    }
-
-    pub fn attempts(&self) -> i64 {
-        self.block.as_ref().map_or(0, |block| block.attempts)
-    }
+/// Reads a field of the hash of blocked keys: the number under which operators know it, and the block.
+pub(super) fn read_block(text: &str) -> Result<(i64, Block), BoxError> {
+    let (id, block) = text
+        .split_once(' ')
+        .ok_or("a parked key without a number")?;
+    Ok((id.parse()?, serde_json::from_str(block)?))
 }
 
 /// The state that was read, which must still hold when the write is made.
@@ -93,7 +31,7 @@ pub(super) struct Look {
     /// The last write of each partition.
     writes: BTreeMap<String, String>,
     /// The next offset of each partition.
-    pub offsets: BTreeMap<TopicPartition, i64>,
+    pub offsets: Offsets,
     pub keys: HashMap<Key, Known>,
 }
 
@@ -160,12 +98,12 @@ impl Group {
     }
 
     async fn look_at_blocks(&self, look: &mut Look) -> Result<(), BoxError> {
-        let fields: Vec<String> = look.keys.keys().map(Key::field).collect();
+        let fields: Vec<String> = look.keys.keys().map(Key::to_string).collect();
         let mut pipeline = Pipeline::new();
         pipeline.hmget(self.key("parked"), fields);
         let (blocks,): (Vec<Option<String>>,) = self.link.ask(&pipeline).await?;
         for (known, block) in look.keys.values_mut().zip(blocks) {
-            let block = block.map(|text| Block::read(&text)).transpose()?;
+            let block = block.map(|text| read_block(&text)).transpose()?;
             known.block = block.map(|(_, block)| block);
         }
         Ok(())
@@ -186,17 +124,12 @@ impl Look {
     }
 
     /// The state after the write `id`, which was decided by this one and leaves `offsets` and `keys`.
-    pub fn after(
-        mut self,
-        id: Uuid,
-        offsets: BTreeMap<TopicPartition, i64>,
-        mut keys: HashMap<Key, Known>,
-    ) -> Self {
+    pub fn after(mut self, id: Uuid, offsets: Offsets, mut keys: HashMap<Key, Known>) -> Self {
         for write in self.writes.values_mut() {
             *write = id.to_string();
         }
         for known in keys.values_mut() {
-            known.moved = false;
+            (known.moved, known.block_changed) = (false, false);
         }
         Self {
             offsets,

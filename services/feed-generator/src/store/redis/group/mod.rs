@@ -11,7 +11,6 @@
 //! slot.
 
 mod batch;
-pub(super) mod data_migration;
 mod drain;
 mod keys;
 mod operator;
@@ -19,16 +18,17 @@ mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use blocks::Clock;
-use blocks::bus::{Positions, Record, TopicPartition, note_start};
-use blocks::consumer::decide::Base;
-use blocks::consumer::{Applied, ApplyError, Blocked, ConsumerStore, HandlerError, Pulse, Retry};
+use blocks::bus::{Positions, Record, TopicPartition};
+use blocks::consumer::{
+    Applied, ApplyError, Blocked, ConsumerStore, HandlerError, Member, Offsets, Plan, Pulse,
+};
 use blocks::error::BoxError;
 use chrono::TimeDelta;
-use events::{Cleanup, Envelope, Topic};
-use parking_lot::Mutex;
+use events::{Envelope, Topic};
 use redis::{Pipeline, Script};
 use sql::FaultPoint;
 use tokio::sync::Notify;
@@ -36,17 +36,17 @@ use uuid::Uuid;
 
 use super::args::Args;
 use super::link::Link;
-use keys::Key;
 
 /// The effects of a group's events, given to its script as arguments for commands of its own.
+#[async_trait]
 pub trait Effects: Send + Sync + 'static {
-    /// Lua that adds commands to the table `words`. Each is a function that takes the index of its
+    /// Lua that adds to the table `commands`. Each command is a function that takes the index of its
     /// first argument in `ARGV`, and returns the index after its last. Keys begin with `projection`.
-    /// The Lua may set `told`, a function that returns a number for the script's answer. Commands must
-    /// not fail.
+    /// The Lua may set `answer`, a function that returns a number for the script's answer. Commands
+    /// must not fail.
     fn script(&self) -> String;
 
-    /// Adds the script arguments for one event's effect to `words`. They are dropped if it fails. An event
+    /// Adds the script arguments for one event's effect to `args`. They are dropped if it fails. An event
     /// of an unknown type is `Ok`. The effect of some events is computed but not used, so this must have no
     /// other side effect.
     ///
@@ -54,11 +54,24 @@ pub trait Effects: Send + Sync + 'static {
     /// See [`HandlerError`].
     fn effect(&self, event: &Envelope, args: &mut Args) -> Result<(), HandlerError>;
 
-    /// Adds the arguments that drop what `topics` made, before they are read again from the start.
-    fn forget(&self, topics: &[String], args: &mut Args);
+    /// The arguments that drop what `topics` made, before they are read again from the start.
+    ///
+    /// # Errors
+    /// When it must not happen now.
+    async fn forget(&self, topics: &[String]) -> Result<Args, BoxError>;
+
+    /// Does what must follow writes of `group` that gave `answer`. If this fails, the writes stay: given again
+    /// they are skipped, and only this is tried again. True if the handled events were new ones, so that
+    /// their age says how fresh the projection is.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn settle(&self, _group: &Group, _answer: i64) -> Result<bool, BoxError> {
+        Ok(true)
+    }
 }
 
-/// A group's name, topics, keys and retries.
+/// A group's name, topics and keys.
 pub struct GroupSettings {
     /// The group's name.
     pub group: &'static str,
@@ -70,58 +83,41 @@ pub struct GroupSettings {
     pub projection: String,
     /// The time, for what backs off.
     pub clock: Arc<dyn Clock>,
-    /// The number and pace of tries for a refused event.
-    pub retry: Retry,
 }
 
 /// A consumer group's store.
 pub struct Group {
     pub(super) link: Arc<Link>,
     settings: GroupSettings,
-    effects: Box<dyn Effects>,
+    effects: Arc<dyn Effects>,
     script: Script,
-    due: Notify,
-    /// The next offset of each partition, as far as this member knows.
-    believed: Mutex<Offsets>,
-    /// Keys whose missing version came: the events parked behind it go on.
-    filled: Mutex<Vec<Key>>,
-    /// Results of writes whose batch failed later: the next answer reports them.
-    unreported: Mutex<Applied>,
+    member: Member,
+    /// The greatest answer of the projection since it was last taken.
+    answer: AtomicI64,
 }
-
-/// The answer of a script.
-enum Answer {
-    /// All is written; the number is the projection's answer.
-    Done(i64),
-    /// A check failed: nothing is written.
-    Changed,
-}
-
-/// The next offset of partitions.
-pub type Offsets = BTreeMap<TopicPartition, i64>;
 
 /// Records in one batch: several writes, so that Redis finds the next one sent when it has done
 /// one.
 const BATCH: usize = 8000;
 /// A key that is due for this long was left by a member that is gone.
 const OVERDUE: TimeDelta = TimeDelta::seconds(2);
-/// How often a write is tried when other members write in between.
+/// Most tries of a write when other members write in between.
 const ATTEMPTS: usize = 50;
+/// The error after as many.
+const BUSY: &str = "others write the same partitions all the time";
 
 impl Group {
     /// The group's store behind `link`.
-    pub fn new(link: Arc<Link>, settings: GroupSettings, effects: Box<dyn Effects>) -> Self {
+    pub fn new(link: Arc<Link>, settings: GroupSettings, effects: Arc<dyn Effects>) -> Self {
         let code = include_str!("group.lua");
-        let script = code.replace("--- the projection's words ---", &effects.script());
+        let script = code.replace("--- the projection's commands ---", &effects.script());
         Self {
             link,
+            member: Member::new(settings.group, &settings.topics),
             settings,
             effects,
             script: Script::new(&script),
-            due: Notify::new(),
-            believed: Mutex::default(),
-            filled: Mutex::default(),
-            unreported: Mutex::default(),
+            answer: AtomicI64::default(),
         }
     }
 
@@ -130,31 +126,13 @@ impl Group {
         format!("{}{name}", self.settings.prefix)
     }
 
-    fn base(&self, topic: &str) -> Base {
-        let compacted = |topic: &Topic| matches!(topic.cleanup, Cleanup::Compact { .. });
-        match self
-            .settings
-            .topics
-            .iter()
-            .find(|known| known.name == topic)
-        {
-            Some(topic) if compacted(topic) => Base::Any,
-            _ => Base::First,
-        }
-    }
-
-    /// Runs the script with `words`, which it obeys only if all of `checks` hold.
-    async fn run(&self, checks: &[[String; 3]], args: Args) -> Result<Answer, BoxError> {
+    /// Runs the script with `args`; false if one of `checks` did not hold, and nothing is written.
+    async fn run(&self, checks: &[[String; 3]], args: Args) -> Result<bool, BoxError> {
         self.run_as(self.settings.clock.id(), checks, args).await
     }
 
     /// Runs the script as the write that `id` names.
-    async fn run_as(
-        &self,
-        id: Uuid,
-        checks: &[[String; 3]],
-        args: Args,
-    ) -> Result<Answer, BoxError> {
+    async fn run_as(&self, id: Uuid, checks: &[[String; 3]], args: Args) -> Result<bool, BoxError> {
         self.link.fault(FaultPoint::BeforeCommit)?;
         let mut all = Args::default();
         all.push(self.settings.prefix.as_str())
@@ -165,12 +143,31 @@ impl Group {
             all.push(text.as_str());
         }
         all.append(args);
-        let (done, told): (String, i64) = self.link.write(&self.script, &all).await?;
+        let (done, answer): (String, i64) = self.link.write(&self.script, &all).await?;
         if done != "done" {
-            return Ok(Answer::Changed);
+            return Ok(false);
         }
         self.link.fault(FaultPoint::AfterCommit)?;
-        Ok(Answer::Done(told))
+        self.answer.fetch_max(answer, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Writes what was decided about a key by the state that `checks` name; `None` if it has changed.
+    async fn write_plan(
+        &self,
+        checks: &[[String; 3]],
+        mut args: Args,
+        plan: Plan<'_>,
+    ) -> Result<Option<Applied>, BoxError> {
+        let decided = batch::add(self, plan, &mut args)?;
+        self.member.fills(decided.filled);
+        let is_written = self.run(checks, args).await?;
+        Ok(is_written.then_some(decided.applied))
+    }
+
+    /// Runs `args` without checks: for a group that nobody runs yet.
+    pub(super) async fn write_unchecked(&self, args: Args) -> Result<(), BoxError> {
+        self.run(&[], args).await.map(drop)
     }
 
     /// Wakes the consumer if the store is behind what this member knows, or if a key is long overdue.
@@ -181,19 +178,19 @@ impl Group {
     /// When the store can't be reached.
     pub async fn look_around(&self) -> Result<(), BoxError> {
         let offsets = offsets(self.link.ask(&self.offsets_query()).await?)?;
-        let is_behind = self.believed.lock().iter().any(|(of, next)| {
+        let is_behind = self.member.offsets().iter().any(|(of, next)| {
             let stored = offsets.get(of).copied();
             stored.unwrap_or_default() < *next
         });
         let overdue = self.settings.clock.now() - OVERDUE;
         let next_due = operator::pulse(self).await?.next_due;
         if is_behind || next_due.is_some_and(|due| due < overdue) {
-            self.due.notify_one();
+            self.member.due.notify_one();
         }
         Ok(())
     }
 
-    /// Forgets `topics` and runs `words` if all of `checks` hold; false when one did not. The versions
+    /// Forgets `topics` and runs `args` if all of `checks` hold; false when one did not. The versions
     /// are kept under the key `before`, if that is not empty.
     ///
     /// # Errors
@@ -213,47 +210,25 @@ impl Group {
         self.link.fault(FaultPoint::BeforeWrite)?;
         let done = self.run(checks, all).await;
         // Also after a failure: the write may be done although its answer was lost.
-        self.due.notify_one();
-        Ok(matches!(done?, Answer::Done(_)))
+        self.member.due.notify_one();
+        done
     }
 
-    /// Writes a batch; returns the projection's answer and the next offsets of its partitions. The caller
-    /// does its follow-up first, then calls [`Group::done`].
-    ///
-    /// # Errors
-    /// See [`ApplyError`].
-    pub async fn apply_told(&self, records: &[Record]) -> Result<(i64, Offsets), ApplyError> {
-        let (told, here) = write::write(self, records).await?;
-        let told = told.max(drain::filled(self).await?);
-        Ok((told, here))
-    }
-
-    /// Tries the keys that are due; returns the projection's answer.
-    ///
-    /// # Errors
-    /// See [`ApplyError`].
-    pub async fn retry_told(&self) -> Result<i64, ApplyError> {
-        drain::due(self).await
+    fn take_answer(&self) -> i64 {
+        self.answer.swap(0, Ordering::Relaxed)
     }
 
     /// Ends a batch that leaves partitions at the offsets `here`. Returns the results of its records and
     /// of earlier ones not yet reported.
-    pub fn done(&self, here: Offsets) -> Applied {
-        self.believed.lock().extend(here);
-        self.take_untold()
-    }
-
-    fn goes_on_later(&self, keys: Vec<Key>) {
-        let mut filled = self.filled.lock();
-        filled.extend(keys);
-    }
-
-    fn told_later(&self, applied: Applied) {
-        *self.unreported.lock() += applied;
-    }
-
-    fn take_untold(&self) -> Applied {
-        std::mem::take(&mut self.unreported.lock())
+    async fn settle(&self, here: Offsets) -> Result<Applied, ApplyError> {
+        let settled = self.effects.settle(self, self.take_answer()).await;
+        let are_new = settled.map_err(ApplyError::Unavailable)?;
+        self.member.learn(here);
+        let mut applied = self.member.report();
+        if !are_new {
+            applied.freshness_ms.clear();
+        }
+        Ok(applied)
     }
 
     fn offsets_query(&self) -> Pipeline {
@@ -264,7 +239,7 @@ impl Group {
 }
 
 /// Parses the hash of next offsets, by partition.
-fn offsets((fields,): (BTreeMap<String, i64>,)) -> Result<BTreeMap<TopicPartition, i64>, BoxError> {
+fn offsets((fields,): (BTreeMap<String, i64>,)) -> Result<Offsets, BoxError> {
     let read = fields.into_iter().map(|(field, next)| {
         let (topic, partition) = field.rsplit_once('/').ok_or("an offset of no partition")?;
         let of = TopicPartition {
@@ -277,7 +252,7 @@ fn offsets((fields,): (BTreeMap<String, i64>,)) -> Result<BTreeMap<TopicPartitio
 }
 
 /// The offsets of one topic, by partition.
-fn of_topic(offsets: BTreeMap<TopicPartition, i64>, topic: &str) -> BTreeMap<i32, i64> {
+fn of_topic(offsets: Offsets, topic: &str) -> BTreeMap<i32, i64> {
     let of_topic = offsets.into_iter().filter(|(of, _)| of.topic == topic);
     of_topic.map(|(of, next)| (of.partition, next)).collect()
 }
@@ -291,19 +266,14 @@ impl Positions for Group {
     ) -> Result<BTreeMap<i32, i64>, BoxError> {
         let offsets = offsets(self.link.ask(&self.offsets_query()).await?)?;
         let stored = of_topic(offsets, topic);
-        Ok(note_start(
-            &mut self.believed.lock(),
-            topic,
-            partitions,
-            stored,
-        ))
+        Ok(self.member.begin_at(topic, partitions, stored))
     }
 }
 
 #[async_trait]
 impl ConsumerStore for Group {
     fn starts_over(&self) {
-        self.believed.lock().clear();
+        self.member.starts_over();
     }
 
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
@@ -316,13 +286,14 @@ impl ConsumerStore for Group {
     }
 
     async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
-        let (_, here) = self.apply_told(records).await?;
-        Ok(self.done(here))
+        let here = write::write(self, records).await?;
+        self.member.go_on(self).await;
+        self.settle(here).await
     }
 
     async fn retry_due(&self) -> Result<Applied, ApplyError> {
-        self.retry_told().await?;
-        Ok(self.done(Offsets::new()))
+        self.member.retry_due(self).await?;
+        self.settle(Offsets::new()).await
     }
 
     async fn pulse(&self) -> Result<Pulse, BoxError> {
@@ -334,7 +305,7 @@ impl ConsumerStore for Group {
     }
 
     fn due(&self) -> &Notify {
-        &self.due
+        &self.member.due
     }
 
     async fn blocked(&self) -> Result<Vec<Blocked>, BoxError> {
@@ -346,21 +317,22 @@ impl ConsumerStore for Group {
     }
 
     async fn replay(&self, id: i64) -> Result<bool, BoxError> {
-        let found = operator::replay(self, id).await?;
-        self.due.notify_one();
+        let found = operator::resume(self, id, false).await?;
+        self.member.due.notify_one();
         Ok(found)
     }
 
     async fn discard(&self, id: i64) -> Result<bool, BoxError> {
-        let found = operator::discard(self, id).await?;
-        self.due.notify_one();
+        let found = operator::resume(self, id, true).await?;
+        self.member.due.notify_one();
         Ok(found)
     }
 
     async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
-        let mut args = Args::default();
-        self.effects.forget(topics, &mut args);
-        self.forget(topics, &[], "", args).await.map(|_| ())
+        let args = self.effects.forget(topics).await?;
+        self.forget(topics, &[], "", args).await?;
+        self.effects.settle(self, self.take_answer()).await?;
+        Ok(())
     }
 
     /// Versions are kept for ever: an old event that comes again must not bring a deleted post back.

@@ -1,22 +1,22 @@
 //! Writes a batch in parts, each by one script. While Redis runs one, the next is decided as if that were
-//! done, and sent. So Redis never waits for this member, and each script checks the state its part was
-//! decided for.
+//! done, and sent (ADR 27). So Redis never waits for this member, and each script checks the state its part
+//! was decided for.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use blocks::bus::{Record, TopicPartition, partitions_of};
 use blocks::consumer::parked::read;
-use blocks::consumer::{Applied, ApplyError};
+use blocks::consumer::{Applied, ApplyError, Key, Offsets, Plan, Stands};
 use blocks::error::BoxError;
-use events::Malformed;
+use events::{Envelope, Malformed};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sql::FaultPoint;
 use uuid::Uuid;
 
-use super::batch::{Batch, ReadEvent};
-use super::keys::{Key, Look, field};
-use super::{ATTEMPTS, Answer, Group, Offsets};
+use super::batch::{Effect, add, effect};
+use super::keys::{Look, field};
+use super::{ATTEMPTS, BUSY, Group};
 use crate::store::redis::args::Args;
 
 /// Records in one write: while a script runs, everybody waits.
@@ -25,14 +25,13 @@ const AT_ONCE: usize = 1000;
 /// idle until it comes.
 const AT_FIRST: usize = 250;
 
-/// Writes a batch in order, part by part. Returns the projection's answer and the partitions' next
-/// offsets. The group takes over these offsets only when the whole batch succeeded. Given again after a
-/// failure, written records lie before the store's offset and are skipped.
-pub(super) async fn write(group: &Group, records: &[Record]) -> Result<(i64, Offsets), ApplyError> {
-    let mut told = 0;
+/// Writes a batch in order, part by part. Returns the partitions' next offsets. The group takes over these
+/// offsets only when the whole batch succeeded. Given again after a failure, written records lie before the
+/// store's offset and are skipped.
+pub(super) async fn write(group: &Group, records: &[Record]) -> Result<Offsets, ApplyError> {
     let mut parts = chunks(records).map(|records| Part::read(group, records));
     let (mut now, mut next) = (parts.next(), parts.next());
-    let mut here = group.believed.lock().clone();
+    let mut here = group.member.offsets();
     // The state for `now`, read before the previous part was run.
     let mut look = None;
     let mut before: Option<Sent<'_>> = None;
@@ -48,7 +47,7 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<(i64, Off
             draft
         } else {
             if let Some(before) = before.take() {
-                told = told.max(before.settle(group, &mut here).await?.told);
+                before.settle(group, &mut here).await?;
             }
             part.decide_now(group, &here).await?
         };
@@ -62,10 +61,8 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<(i64, Off
         let mut is_good = true;
         let mut known = None;
         if let Some(before) = before.take() {
-            let settled = before.settle(group, &mut here).await?;
-            told = told.max(settled.told);
-            is_good = settled.after.is_some();
-            known = settled.after;
+            known = before.settle(group, &mut here).await?;
+            is_good = known.is_some();
         }
         if let (Some(asked), true) = (asked, is_good) {
             // A query without an answer is repeated, and may fail then.
@@ -76,9 +73,9 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<(i64, Off
         (now, next) = (next, after_next);
     }
     if let Some(last) = before {
-        told = told.max(last.settle(group, &mut here).await?.told);
+        last.settle(group, &mut here).await?;
     }
-    Ok((told, here))
+    Ok(here)
 }
 
 fn chunks(mut records: &[Record]) -> impl Iterator<Item = &[Record]> {
@@ -129,45 +126,41 @@ struct Draft {
 /// A part whose script is on its way.
 struct Sent<'a> {
     part: Part<'a>,
-    answer: Begun<'a, Result<Answer, BoxError>>,
+    answer: Begun<'a, Result<bool, BoxError>>,
     applied: Applied,
     /// The next offsets of the partitions that it moves.
     moves: Offsets,
     after: Look,
 }
 
-/// The outcome of a part.
-struct Settled {
-    /// The projection's answer.
-    told: i64,
-    /// The state after the write, if the part was written as first decided.
-    after: Option<Look>,
-}
-
 impl Sent<'_> {
-    /// Waits for the answer, and enters the new offsets in `here`. If other members wrote in between,
-    /// the part is decided and sent anew.
-    async fn settle(self, group: &Group, here: &mut Offsets) -> Result<Settled, ApplyError> {
+    /// Waits for the answer, and enters the new offsets in `here`. If other members wrote in between, the
+    /// part is decided and sent anew. Returns the state after the write, if that was as first decided.
+    async fn settle(self, group: &Group, here: &mut Offsets) -> Result<Option<Look>, ApplyError> {
         let mut sent = self;
         for attempt in 0..ATTEMPTS {
-            let answer = sent.answer.end().await.map_err(ApplyError::Unavailable)?;
-            if let Answer::Done(told) = answer {
-                group.told_later(sent.applied);
+            if sent.answer.end().await.map_err(ApplyError::Unavailable)? {
+                group.member.note(sent.applied);
                 here.extend(sent.moves);
-                let after = (attempt == 0).then_some(sent.after);
-                return Ok(Settled { told, after });
+                return Ok((attempt == 0).then_some(sent.after));
             }
             let draft = sent.part.decide_now(group, here).await?;
             sent = sent.part.send(group, draft).await;
         }
-        let busy = "others write the same partitions all the time";
-        Err(ApplyError::Unavailable(busy.into()))
+        Err(ApplyError::Unavailable(BUSY.into()))
     }
+}
+
+/// An event that was read, and its effect, computed before it is known whether it will be used. The first
+/// write that is tried takes it.
+struct Computed {
+    event: Envelope,
+    effect: Option<Effect>,
 }
 
 /// Records that are written together.
 struct Part<'a> {
-    records: Vec<(&'a Record, Result<ReadEvent, Malformed>)>,
+    records: Vec<(&'a Record, Key, Result<Computed, Malformed>)>,
     partitions: BTreeSet<TopicPartition>,
     keys: HashSet<Key>,
 }
@@ -181,12 +174,14 @@ impl<'a> Part<'a> {
             keys: HashSet::with_capacity(records.len()),
         };
         for record in records {
-            let mut read = read(record).map(|event| ReadEvent::of(record, event));
-            if let Ok(read) = &mut read {
-                read.ask(group, record);
-                part.keys.insert(read.key.clone());
-            }
-            part.records.push((record, read));
+            let read = read(record);
+            let key = Key::of(record, read.as_ref());
+            part.keys.insert(key.clone());
+            let read = read.map(|event| Computed {
+                effect: Some(effect(group, record, &event)),
+                event,
+            });
+            part.records.push((record, key, read));
         }
         part
     }
@@ -205,7 +200,7 @@ impl<'a> Part<'a> {
             id, checks, args, ..
         } = draft;
         // Noted before the write, which may be done although its answer is lost.
-        group.goes_on_later(draft.filled);
+        group.member.fills(draft.filled);
         let script = async move { group.run_as(id, &checks, args).await };
         Sent {
             part: self,
@@ -245,38 +240,31 @@ impl<'a> Part<'a> {
         mut look: Look,
         here: &Offsets,
     ) -> Result<Draft, ApplyError> {
-        let mut stands = stands(&self.partitions, &look.offsets, here)?;
-        let (checks, args) = look.begin(group);
-        let mut batch = Batch {
-            group,
-            now: group.settings.clock.now(),
-            keys: std::mem::take(&mut look.keys),
-            args,
-            applied: Applied::default(),
-            filled: Vec::new(),
-        };
-        for (record, read) in &mut self.records {
-            let stand = stands.get_mut(&(record.topic.as_str(), record.partition));
-            let Some(stand) = stand.filter(|stand| stand.is_new(record.offset)) else {
-                batch.applied.skipped += 1;
+        let mut stands = Stands::of(&self.partitions, &look.offsets, here)?;
+        let (checks, mut args) = look.begin(group);
+        let now = group.settings.clock.now();
+        let mut plan = Plan::new(&group.member, now, std::mem::take(&mut look.keys));
+        for (record, key, read) in &mut self.records {
+            if !stands.take(record) {
+                plan.applied.skipped += 1;
                 continue;
-            };
-            stand.next = Some(record.offset + 1);
+            }
             match read {
-                Ok(read) => batch.event(record, read),
-                Err(malformed) => batch.unreadable(record, malformed),
+                Err(malformed) => plan.unreadable(record, malformed),
+                Ok(read) if plan.event(key, record, &read.event) => {
+                    let done = read.effect.take();
+                    let done = done.unwrap_or_else(|| effect(group, record, &read.event));
+                    let done = done.map_err(ApplyError::Unavailable)?;
+                    let done = done.map(|more| args.append(more));
+                    plan.done(key, record, &read.event, done);
+                }
+                Ok(_) => {}
             }
-            .map_err(ApplyError::Unavailable)?;
         }
-        batch.store();
-        let mut moves = Offsets::new();
-        for ((topic, partition), stand) in stands {
-            if let Some(next) = stand.next {
-                let topic = topic.to_owned();
-                let of = TopicPartition { topic, partition };
-                batch.args.push("offset").push(field(&of)).number(next);
-                moves.insert(of, next);
-            }
+        let decided = add(group, plan, &mut args).map_err(ApplyError::Unavailable)?;
+        let moves = stands.moves();
+        for (of, next) in &moves {
+            args.push("offset").push(field(of)).number(*next);
         }
         let mut offsets = std::mem::take(&mut look.offsets);
         offsets.extend(moves.clone());
@@ -284,56 +272,11 @@ impl<'a> Part<'a> {
         Ok(Draft {
             id,
             checks,
-            args: batch.args,
-            applied: batch.applied,
-            filled: batch.filled,
+            args,
+            applied: decided.applied,
+            filled: decided.filled,
             moves,
-            after: look.after(id, offsets, batch.keys),
+            after: look.after(id, offsets, decided.keys),
         })
     }
-}
-
-/// A partition's offsets while a part is decided.
-struct Stand {
-    /// The next offset in the store.
-    stored: i64,
-    /// The next offset as this member left it, or knew it before the batch.
-    here: Option<i64>,
-    /// The next offset after the write.
-    next: Option<i64>,
-}
-
-impl Stand {
-    /// True if the record at `offset` was not written before. The bus may hand over records before this
-    /// member's own offset, when its log was lost or restored from a copy. These count as new, and their
-    /// versions decide.
-    fn is_new(&self, offset: i64) -> bool {
-        offset >= self.stored || self.here == Some(self.stored)
-    }
-}
-
-type Stands<'a> = BTreeMap<(&'a str, i32), Stand>;
-
-/// The offsets of all partitions of a part.
-///
-/// # Errors
-/// When the store's offset of one went back behind this member's.
-fn stands<'a>(
-    partitions: &'a BTreeSet<TopicPartition>,
-    offsets: &Offsets,
-    here: &Offsets,
-) -> Result<Stands<'a>, ApplyError> {
-    let mut stands = Stands::new();
-    for of in partitions {
-        let stand = Stand {
-            stored: offsets.get(of).copied().unwrap_or_default(),
-            here: here.get(of).copied(),
-            next: None,
-        };
-        if stand.here > Some(stand.stored) {
-            return Err(ApplyError::Moved);
-        }
-        stands.insert((&of.topic, of.partition), stand);
-    }
-    Ok(stands)
 }

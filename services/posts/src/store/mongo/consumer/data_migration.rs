@@ -1,21 +1,17 @@
 //! The data migration of a group's tables from a SQLite file. Offsets stay behind: they belong to
 //! another log.
 
-use std::collections::BTreeMap;
-
-use async_trait::async_trait;
-use blocks::consumer::Reason;
-use blocks::data_migration::{Rows, Side};
+use blocks::consumer::{Key, Reason};
+use blocks::data_migration::Side;
 use blocks::error::BoxError;
 use chrono::{DateTime, Utc};
-use futures::TryStreamExt;
 use mongodb::bson::{doc, to_document};
 use sql::Db;
 use sql::log::TopicLog;
 
-use super::super::data_migration::{row, sqlite};
+use super::super::data_migration::row;
 use super::super::document::date;
-use super::keys::{Key, KeyDoc, ParkedDoc};
+use super::keys::{KeyDoc, ParkedDoc, id};
 use super::rows::RowDoc;
 
 #[derive(sqlx_macros::FromRow)]
@@ -45,18 +41,15 @@ impl KeyRow {
         })
     }
 
-    fn document(self, partitions: &BTreeMap<&str, u16>) -> Result<KeyDoc, BoxError> {
-        let partition = match (self.partition, partitions.get(self.topic.as_str())) {
+    fn document(self) -> Result<KeyDoc, BoxError> {
+        let topic = events::topics().find(|topic| topic.name == self.topic);
+        let partition = match (self.partition, topic) {
             (Some(partition), _) => partition,
-            (None, Some(count)) => TopicLog::partition_of(&self.key, *count),
+            (None, Some(topic)) => TopicLog::partition_of(&self.key, topic.partitions),
             (None, None) => return Err(format!("{} is no topic", self.topic).into()),
         };
-        let key = Key {
-            topic: self.topic.clone(),
-            key: self.key.clone(),
-        };
         Ok(KeyDoc {
-            id: key.id(&self.consumer_group),
+            id: id(&self.consumer_group, &Key::new(&self.topic, &self.key)),
             partition,
             version: self.version,
             // No `rev` would mean that the document is not there yet.
@@ -70,35 +63,20 @@ impl KeyRow {
 }
 
 /// The keys of `consumer_versions` with `parked_keys`.
-pub(in super::super) struct Keys(pub Db);
-
-#[async_trait]
-impl Side for Keys {
-    async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
-        let partitions = events::topics()
-            .map(|topic| (topic.name, topic.partitions))
-            .collect();
-        let mut reader = self.0.read().await?;
-        let mut found = sqlx::query_as::<_, KeyRow>(
-            "select k.consumer_group, k.topic, k.key, v.version, p.id as number, p.partition,
-                p.reason, p.error, p.attempts, p.retry_at, p.since
-             from (select consumer_group, topic, key from consumer_versions
-                   union select consumer_group, topic, key from parked_keys) k
-             left join consumer_versions v on v.consumer_group = k.consumer_group
-                and v.topic = k.topic and v.key = k.key
-             left join parked_keys p on p.consumer_group = k.consumer_group
-                and p.topic = k.topic and p.key = k.key
-             order by k.consumer_group || '/' || k.topic || '/' || k.key",
-        )
-        .fetch(sqlite(&mut reader)?);
-        while let Some(key) = found.try_next().await? {
-            let document = to_document(&key.document(&partitions)?)?;
-            if !rows.give(row(document)?).await {
-                break;
-            }
-        }
-        Ok(())
-    }
+pub(in super::super) fn keys(db: &Db) -> Box<dyn Side> {
+    let statement =
+        "select k.consumer_group, k.topic, k.key, v.version, p.id as number, p.partition,
+            p.reason, p.error, p.attempts, p.retry_at, p.since
+         from (select consumer_group, topic, key from consumer_versions
+               union select consumer_group, topic, key from parked_keys) k
+         left join consumer_versions v on v.consumer_group = k.consumer_group
+            and v.topic = k.topic and v.key = k.key
+         left join parked_keys p on p.consumer_group = k.consumer_group
+            and p.topic = k.topic and p.key = k.key
+         order by k.consumer_group || '/' || k.topic || '/' || k.key";
+    sql::query(db, statement, |key: KeyRow| {
+        row(to_document(&key.document()?)?)
+    })
 }
 
 #[derive(sqlx_macros::FromRow)]
@@ -117,11 +95,7 @@ struct InboxRow {
 
 impl From<InboxRow> for RowDoc {
     fn from(row: InboxRow) -> Self {
-        let key = Key {
-            topic: row.topic.clone(),
-            key: row.key.clone(),
-        };
-        let key_id = key.id(&row.consumer_group);
+        let key_id = id(&row.consumer_group, &Key::new(&row.topic, &row.key));
         Self {
             id: format!("{key_id}/{}", row.version),
             group: row.consumer_group,
@@ -139,44 +113,21 @@ impl From<InboxRow> for RowDoc {
     }
 }
 
-/// The parked events of `inbox_messages`.
-pub(in super::super) struct Inbox(pub Db);
-
-#[async_trait]
-impl Side for Inbox {
-    async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
-        let mut reader = self.0.read().await?;
-        let mut found = sqlx::query_as::<_, InboxRow>(
-            "select consumer_group, topic, key, version, message_id, event_type, status,
-                received_at, processed_at, record
-             from inbox_messages
-             order by consumer_group || '/' || topic || '/' || key || '/' || version",
-        )
-        .fetch(sqlite(&mut reader)?);
-        while let Some(event) = found.try_next().await? {
-            let document = to_document(&RowDoc::from(event))?;
-            if !rows.give(row(document)?).await {
-                break;
-            }
-        }
-        Ok(())
-    }
+/// The events of `inbox_messages`.
+pub(in super::super) fn inbox(db: &Db) -> Box<dyn Side> {
+    let statement = "select consumer_group, topic, key, version, message_id, event_type, status,
+            received_at, processed_at, record
+         from inbox_messages
+         order by consumer_group || '/' || topic || '/' || key || '/' || version";
+    sql::query(db, statement, |event: InboxRow| {
+        row(to_document(&RowDoc::from(event))?)
+    })
 }
 
 /// The last number that a blocked key got.
-pub(in super::super) struct Counters(pub Db);
-
-#[async_trait]
-impl Side for Counters {
-    async fn read(&self, rows: &Rows) -> Result<(), BoxError> {
-        let mut reader = self.0.read().await?;
-        let last: Option<i64> =
-            sqlx::query_scalar("select seq from sqlite_sequence where name = 'parked_keys'")
-                .fetch_optional(sqlite(&mut reader)?)
-                .await?;
-        if let Some(last) = last.filter(|last| *last > 0) {
-            rows.give(row(doc! {"_id": "parked", "last": last})?).await;
-        }
-        Ok(())
-    }
+pub(in super::super) fn counters(db: &Db) -> Box<dyn Side> {
+    let statement = "select seq from sqlite_sequence where name = 'parked_keys' and seq > 0";
+    sql::query(db, statement, |(last,): (i64,)| {
+        row(doc! {"_id": "parked", "last": last})
+    })
 }

@@ -2,33 +2,21 @@
 
 use std::collections::HashMap;
 
-use blocks::consumer::Reason;
-use blocks::consumer::decide::KeyState;
-use chrono::{DateTime, Utc};
-use futures::TryStreamExt;
+use blocks::consumer::{Block, Key, Known, Reason};
 use mongodb::bson::{self, Document, doc};
 use mongodb::options::ReturnDocument;
 use serde::{Deserialize, Serialize};
 use sql::StoreError;
 
 use super::super::Mongo;
-use super::super::document::{date, read};
-use super::super::error::failed;
+use super::super::document::{all, date, time};
+use super::super::error::{failed, is_duplicate};
 use super::super::posts::unwritable;
 use super::{COUNTERS, KEYS};
 
-/// A key of a topic.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub topic: String,
-    pub key: String,
-}
-
-impl Key {
-    /// The document's id. No group and no topic has a slash in its name.
-    pub fn id(&self, group: &str) -> String {
-        format!("{group}/{}/{}", self.topic, self.key)
-    }
+/// The id of a key's document. No group and no topic has a slash in its name.
+pub(super) fn id(group: &str, key: &Key) -> String {
+    format!("{group}/{key}")
 }
 
 /// A key's document.
@@ -62,122 +50,108 @@ pub(super) struct ParkedDoc {
     pub since: bson::DateTime,
 }
 
-/// A key while a batch is decided.
-#[derive(Debug, Clone)]
-pub(super) struct Known {
-    pub doc: KeyDoc,
-    /// True if it must be written.
-    pub changed: bool,
-}
-
-impl Known {
-    /// The state of a new key.
-    pub fn new(group: &str, key: &Key, partition: i32) -> Self {
+impl KeyDoc {
+    fn new(group: &str, key: &Key, partition: i32) -> Self {
         Self {
-            doc: KeyDoc {
-                id: key.id(group),
-                group: group.to_owned(),
-                topic: key.topic.clone(),
-                key: key.key.clone(),
-                partition,
-                version: None,
-                rev: 0,
-                parked: None,
-            },
-            changed: false,
+            id: id(group, key),
+            group: group.to_owned(),
+            topic: key.topic.to_string(),
+            key: key.key.to_string(),
+            partition,
+            version: None,
+            rev: 0,
+            parked: None,
         }
+    }
+
+    /// The key that it is about.
+    pub fn key(&self) -> Key {
+        Key::new(&self.topic, &self.key)
+    }
+
+    /// The block, if there is one.
+    pub fn block(&self) -> Option<Block> {
+        let parked = self.parked.as_ref()?;
+        Some(Block {
+            reason: parked.reason,
+            error: parked.error.clone(),
+            attempts: parked.attempts,
+            retry_at: parked.retry_at.map(time),
+            since: time(parked.since),
+            partition: self.partition,
+        })
     }
 
     /// The state that decisions are made by.
-    pub fn state(&self) -> KeyState {
-        KeyState {
-            known: self.doc.version,
-            blocked: self.doc.parked.as_ref().map(|parked| parked.reason),
+    pub fn known(&self) -> Known {
+        Known {
+            version: self.version,
+            block: self.block(),
+            ..Known::default()
         }
     }
 
-    /// Failed attempts of the first parked event.
-    pub fn attempts(&self) -> i64 {
-        self.doc.parked.as_ref().map_or(0, |parked| parked.attempts)
-    }
-
-    /// Blocks the key, or changes its block.
-    pub fn park(
-        &mut self,
-        reason: Reason,
-        error: &str,
-        attempts: i64,
-        retry_at: Option<DateTime<Utc>>,
-        now: DateTime<Utc>,
-    ) {
-        let before = self.doc.parked.as_ref();
-        self.doc.parked = Some(ParkedDoc {
-            number: before.map_or(0, |parked| parked.number),
-            reason,
-            // An error may quote a NUL, which not every server takes in a text.
-            error: error.replace('\0', "\u{fffd}"),
-            attempts,
-            retry_at: retry_at.map(date),
-            since: before.map_or(date(now), |parked| parked.since),
-        });
-        self.changed = true;
-    }
-
-    /// Removes the block.
-    pub fn unpark(&mut self) {
-        self.changed |= self.doc.parked.take().is_some();
-    }
-
-    /// Notes that `version` took effect or is skipped.
-    pub fn reached(&mut self, version: i64) {
-        self.doc.version = Some(version);
-        self.changed = true;
+    /// The document of the key in its new state.
+    pub fn with(self, known: Known) -> Self {
+        let number = self.parked.map_or(0, |parked| parked.number);
+        Self {
+            version: known.version,
+            parked: known.block.map(|block| ParkedDoc {
+                number,
+                reason: block.reason,
+                error: block.error,
+                attempts: block.attempts,
+                retry_at: block.retry_at.map(date),
+                since: date(block.since),
+            }),
+            ..self
+        }
     }
 }
 
-/// Loads the states of keys.
-pub(super) async fn load(
+/// Loads the documents of keys. Each comes with the partition of its records, for a key that has none yet.
+pub(super) async fn load<'a>(
     mongo: &Mongo,
     group: &str,
-    keys: impl Iterator<Item = Key>,
-) -> Result<HashMap<Key, Known>, StoreError> {
-    let ids: Vec<String> = keys.map(|key| key.id(group)).collect();
-    if ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let found = find(mongo, doc! {"_id": {"$in": ids}}).await?;
-    Ok(found
+    keys: impl IntoIterator<Item = (&'a Key, i32)>,
+) -> Result<HashMap<Key, KeyDoc>, StoreError> {
+    let new = keys
         .into_iter()
-        .map(|doc| {
-            let key = Key {
-                topic: doc.topic.clone(),
-                key: doc.key.clone(),
-            };
-            let changed = false;
-            (key, Known { doc, changed })
+        .map(|(key, partition)| (key.clone(), KeyDoc::new(group, key, partition)));
+    let mut docs: HashMap<Key, KeyDoc> = new.collect();
+    if !docs.is_empty() {
+        let ids: Vec<&str> = docs.values().map(|doc| doc.id.as_str()).collect();
+        let found = find(mongo, doc! {"_id": {"$in": ids}}).await?;
+        docs.extend(found.into_iter().map(|doc| (doc.key(), doc)));
+    }
+    Ok(docs)
+}
+
+/// Up to `max` keys that are due, the longest due first.
+pub(super) async fn due(mongo: &Mongo, group: &str, max: usize) -> Result<Vec<Key>, StoreError> {
+    let now = date(mongo.settings().clock.now());
+    let found = mongo
+        .collection(KEYS)
+        .find(doc! {
+            "group": group, "parked.number": {"$gt": 0_i64}, "parked.retry_at": {"$lte": now},
         })
-        .collect())
+        .sort(doc! {"parked.retry_at": 1})
+        .limit(i64::try_from(max).unwrap_or(i64::MAX))
+        .await;
+    let found = all::<KeyDoc>(mongo, KEYS, found).await?;
+    Ok(found.iter().map(KeyDoc::key).collect())
 }
 
 /// The keys that `wanted` describes.
 pub(super) async fn find(mongo: &Mongo, wanted: Document) -> Result<Vec<KeyDoc>, StoreError> {
-    let found = mongo.collection(KEYS).find(wanted).await;
-    let found: Vec<Document> = found.map_err(failed)?.try_collect().await.map_err(failed)?;
-    let found = found.into_iter();
-    Ok(found.filter_map(|doc| read(mongo, KEYS, doc)).collect())
+    all(mongo, KEYS, mongo.collection(KEYS).find(wanted).await).await
 }
 
-/// Stores the keys that changed; false when somebody else changed one of them since they were read.
-pub(super) async fn store(
-    mongo: &Mongo,
-    known: impl Iterator<Item = Known>,
-) -> Result<bool, StoreError> {
+/// Stores keys that changed; false when somebody else changed one of them since they were read.
+pub(super) async fn store(mongo: &Mongo, changed: Vec<KeyDoc>) -> Result<bool, StoreError> {
     let mut fresh = Vec::new();
     let mut statements = Vec::new();
-    for Known { mut doc, changed } in known {
-        if !changed {
-            continue;
-        }
+    for mut doc in changed {
         if let Some(parked) = &mut doc.parked
             && parked.number == 0
         {
@@ -204,7 +178,7 @@ pub(super) async fn store(
         .await;
     match inserted {
         Ok(_) => Ok(stored),
-        Err(error) if super::super::error::is_duplicate(&error) => Ok(false),
+        Err(error) if is_duplicate(&error) => Ok(false),
         Err(error) => Err(failed(error)),
     }
 }

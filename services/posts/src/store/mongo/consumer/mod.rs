@@ -36,23 +36,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use blocks::bus::{Positions, Record, TopicPartition, note_start};
-use blocks::consumer::decide::Base;
+use blocks::bus::{Positions, Record, TopicPartition};
 use blocks::consumer::{
-    Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError, Pulse, Retry,
+    Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError, Member, Offsets, Pulse,
 };
 use blocks::error::BoxError;
-use events::{Cleanup, Envelope, Topic};
-use futures::TryStreamExt;
+use events::{Envelope, Topic};
 use mongodb::bson::{Document, doc};
-use parking_lot::Mutex;
 use serde::Deserialize;
 use sql::StoreError;
 use tokio::sync::Notify;
 
 use super::Mongo;
-use super::document::read;
-use super::error::failed;
+use super::document::all;
 
 /// The collection of keys' states.
 pub(super) const KEYS: &str = "consumer_keys";
@@ -92,40 +88,9 @@ pub trait Handler: Send + Sync + 'static {
 
 /// A consumer group whose store is a [`Mongo`].
 pub struct MongoConsumer<H> {
-    shared: Shared<H>,
-    due: Notify,
-}
-
-struct Shared<H> {
     mongo: Mongo,
-    group: &'static str,
-    topics: Vec<Topic>,
+    member: Member,
     handler: H,
-    retry: Retry,
-    /// The next offset of each partition, as far as this member knows.
-    believed: Mutex<BTreeMap<TopicPartition, i64>>,
-}
-
-impl<H> Shared<H> {
-    fn base(&self, topic: &str) -> Base {
-        let compacted = |topic: &Topic| matches!(topic.cleanup, Cleanup::Compact { .. });
-        match self.topics.iter().find(|known| known.name == topic) {
-            Some(topic) if compacted(topic) => Base::Any,
-            _ => Base::First,
-        }
-    }
-
-    /// The group's next offset in each partition.
-    async fn positions(&self, wanted: Document) -> Result<Vec<OffsetDoc>, StoreError> {
-        let mut of_group = doc! {"group": self.group};
-        of_group.extend(wanted);
-        let found = self.mongo.collection(OFFSETS).find(of_group).await;
-        let found: Vec<Document> = found.map_err(failed)?.try_collect().await.map_err(failed)?;
-        let found = found.into_iter();
-        Ok(found
-            .filter_map(|document| read(&self.mongo, OFFSETS, document))
-            .collect())
-    }
 }
 
 /// A group's next offset in a partition.
@@ -139,53 +104,61 @@ struct OffsetDoc {
 impl<H: Handler> MongoConsumer<H> {
     /// The group `group`, which reads `topics` and writes their effects into `mongo` by `handler`.
     pub fn new(mongo: Mongo, group: &'static str, topics: &[Topic], handler: H) -> Self {
+        let mut member = Member::new(group, topics);
+        member.keeps_inbox = mongo.settings().keep_inbox;
         Self {
-            shared: Shared {
-                mongo,
-                group,
-                topics: topics.to_vec(),
-                handler,
-                retry: Retry::default(),
-                believed: Mutex::default(),
-            },
-            due: Notify::new(),
+            mongo,
+            member,
+            handler,
         }
     }
 
     /// The consumer for a [`blocks::Service`].
     pub fn consumer(self) -> Consumer {
-        let topics = self.shared.topics.iter();
-        let topics = topics.map(|topic| topic.name.to_owned()).collect();
-        Consumer::new(self.shared.group, topics, Arc::new(self))
+        let topics = self.member.topics.clone();
+        Consumer::new(self.member.group, &topics, Arc::new(self))
+    }
+
+    /// The group's next offsets, where `wanted` holds.
+    async fn positions(&self, wanted: Document) -> Result<Offsets, StoreError> {
+        let mut of_group = doc! {"group": self.member.group};
+        of_group.extend(wanted);
+        let found = self.mongo.collection(OFFSETS).find(of_group).await;
+        let found: Vec<OffsetDoc> = all(&self.mongo, OFFSETS, found).await?;
+        let offsets = found.into_iter().map(|of| {
+            let (topic, partition) = (of.topic, of.partition);
+            (TopicPartition { topic, partition }, of.next)
+        });
+        Ok(offsets.collect())
     }
 }
 
 /// A failure to write a batch as it was decided.
 enum BatchError {
-    Store(StoreError),
-    /// A handler's dependency is away.
-    Away(BoxError),
+    Failed(ApplyError),
     /// The store refuses the effect of one event for good.
     Refused(uuid::Uuid, StoreError),
     /// Another member wrote in between: decide anew.
     Overtaken(Applied),
-    Moved,
+}
+
+impl From<ApplyError> for BatchError {
+    fn from(error: ApplyError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl From<StoreError> for BatchError {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        Self::Failed(ApplyError::Unavailable(error.into()))
     }
 }
 
 impl From<BatchError> for ApplyError {
     fn from(error: BatchError) -> Self {
         match error {
-            BatchError::Moved => Self::Moved,
-            BatchError::Away(cause) => Self::Unavailable(cause),
-            BatchError::Store(error) | BatchError::Refused(_, error) => {
-                Self::Unavailable(error.into())
-            }
+            BatchError::Failed(error) => error,
+            BatchError::Refused(_, error) => Self::Unavailable(error.into()),
             BatchError::Overtaken(_) => {
                 Self::Unavailable("others keep writing about the same keys".into())
             }
@@ -201,77 +174,72 @@ impl<H: Handler> Positions for MongoConsumer<H> {
         partitions: &[i32],
     ) -> Result<BTreeMap<i32, i64>, BoxError> {
         let stored = self.stored_positions(topic).await?;
-        Ok(note_start(
-            &mut self.shared.believed.lock(),
-            topic,
-            partitions,
-            stored,
-        ))
+        Ok(self.member.begin_at(topic, partitions, stored))
     }
 }
 
 #[async_trait]
 impl<H: Handler> ConsumerStore for MongoConsumer<H> {
     fn starts_over(&self) {
-        self.shared.believed.lock().clear();
+        self.member.starts_over();
     }
 
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
-        let stored = self.shared.positions(doc! {"topic": topic}).await?;
-        Ok(stored
-            .into_iter()
-            .map(|of| (of.partition, of.next))
-            .collect())
+        let stored = self.positions(doc! {"topic": topic}).await?.into_iter();
+        Ok(stored.map(|(of, next)| (of.partition, next)).collect())
     }
 
     async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {
-        Ok(batch::apply(&self.shared, records).await?)
+        self.member.note(batch::write(self, records).await?);
+        self.member.go_on(self).await;
+        Ok(self.member.report())
     }
 
     async fn retry_due(&self) -> Result<Applied, ApplyError> {
-        Ok(drain::due(&self.shared).await?)
+        self.member.retry_due(self).await?;
+        Ok(self.member.report())
     }
 
     async fn pulse(&self) -> Result<Pulse, BoxError> {
-        Ok(operator::pulse(&self.shared).await?)
+        Ok(operator::pulse(self).await?)
     }
 
     async fn give_up_gaps(&self, topic: &str, partitions: &[i32]) -> Result<(), BoxError> {
-        Ok(operator::give_up_gaps(&self.shared, topic, partitions).await?)
+        Ok(operator::give_up_gaps(self, topic, partitions).await?)
     }
 
     fn due(&self) -> &Notify {
-        &self.due
+        &self.member.due
     }
 
     async fn blocked(&self) -> Result<Vec<Blocked>, BoxError> {
-        Ok(operator::blocked(&self.shared).await?)
+        Ok(operator::blocked(self).await?)
     }
 
     async fn waiting(&self, id: i64, max: usize) -> Result<Vec<Record>, BoxError> {
-        operator::waiting(&self.shared, id, max).await
+        operator::waiting(self, id, max).await
     }
 
     async fn replay(&self, id: i64) -> Result<bool, BoxError> {
-        let found = operator::replay(&self.shared, id).await?;
-        self.due.notify_one();
+        let found = operator::resume(self, id, false).await?;
+        self.member.due.notify_one();
         Ok(found)
     }
 
     async fn discard(&self, id: i64) -> Result<bool, BoxError> {
-        let found = operator::discard(&self.shared, id).await?;
-        self.due.notify_one();
+        let found = operator::resume(self, id, true).await?;
+        self.member.due.notify_one();
         Ok(found)
     }
 
     async fn reset(&self, topics: &[String]) -> Result<(), BoxError> {
-        let done = operator::reset(&self.shared, topics).await;
+        let done = operator::reset(self, topics).await;
         // Also after a failure: part of the reset may be done.
-        self.due.notify_one();
+        self.member.due.notify_one();
         Ok(done?)
     }
 
     async fn clean_up(&self) -> Result<u64, BoxError> {
-        Ok(rows::clean_up(&self.shared.mongo, self.shared.group).await?)
+        Ok(rows::clean_up(&self.mongo, self.member.group).await?)
     }
 }

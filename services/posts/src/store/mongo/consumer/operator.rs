@@ -1,33 +1,32 @@
 //! Operators' actions on blocked keys: list, replay, discard, reset.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use blocks::bus::Record;
 use blocks::consumer::decide::Base;
-use blocks::consumer::parked::UNREADABLE;
-use blocks::consumer::{Blocked, GAP_LISTED_MS, Pulse, Reason};
+use blocks::consumer::plan::listed_since;
+use blocks::consumer::{Blocked, Plan, Pulse, Reason};
 use blocks::error::BoxError;
-use chrono::{DateTime, TimeDelta, Utc};
 use mongodb::bson::{Document, doc};
 use sql::StoreError;
 
 use super::super::document::{date, time};
 use super::super::error::failed;
-use super::keys::{self, KeyDoc, Known};
+use super::keys::{self, KeyDoc};
 use super::rows::{self, Listed};
-use super::{Handler, KEYS, Shared};
+use super::{Handler, KEYS, MongoConsumer};
 
-/// How often an operator's action is tried while the group writes the same key.
+/// Most tries of an operator's action while the group writes the same key.
 const ATTEMPTS: usize = 32;
 
-pub(super) async fn blocked<H>(shared: &Shared<H>) -> Result<Vec<Blocked>, StoreError> {
-    let listed = listed_since(shared);
-    let mut keys = parked(shared, doc! {}).await?;
-    keys.retain(|key| key.parked.as_ref().is_some_and(|p| is_listed(p, listed)));
+pub(super) async fn blocked<H>(consumer: &MongoConsumer<H>) -> Result<Vec<Blocked>, StoreError> {
+    let now = consumer.mongo.settings().clock.now();
+    let mut keys = parked(consumer, doc! {}).await?;
+    keys.retain(|key| key.block().is_some_and(|block| block.is_listed(now)));
     keys.sort_by_key(|key| key.parked.as_ref().map(|parked| parked.number));
     let ids: Vec<String> = keys.iter().map(|key| key.id.clone()).collect();
     let mut waiting: BTreeMap<String, Vec<Listed>> = BTreeMap::new();
-    for row in rows::list(&shared.mongo, &ids).await? {
+    for row in rows::list(&consumer.mongo, &ids).await? {
         waiting.entry(row.key_id.clone()).or_default().push(row);
     }
     let shown = keys.into_iter().filter_map(|key| {
@@ -52,142 +51,101 @@ pub(super) async fn blocked<H>(shared: &Shared<H>) -> Result<Vec<Blocked>, Store
     Ok(shown.collect())
 }
 
-pub(super) async fn pulse<H>(shared: &Shared<H>) -> Result<Pulse, StoreError> {
-    let listed = listed_since(shared);
-    let mut pulse = Pulse::default();
-    for parked in parked(shared, doc! {})
-        .await?
-        .into_iter()
-        .filter_map(|key| key.parked)
-    {
-        pulse.blocked += i64::from(is_listed(&parked, listed));
-        pulse.gaps += i64::from(parked.reason == Reason::Gap);
-        let due = [pulse.next_due, parked.retry_at.map(time)];
-        pulse.next_due = due.into_iter().flatten().min();
-    }
-    Ok(pulse)
+pub(super) async fn pulse<H>(consumer: &MongoConsumer<H>) -> Result<Pulse, StoreError> {
+    let keys = parked(consumer, doc! {}).await?;
+    let now = consumer.mongo.settings().clock.now();
+    Ok(Pulse::of(keys.iter().filter_map(KeyDoc::block), now))
 }
 
 /// The blocked keys of the group.
-async fn parked<H>(shared: &Shared<H>, wanted: Document) -> Result<Vec<KeyDoc>, StoreError> {
-    let mut of_group = doc! {"group": shared.group, "parked.number": {"$gt": 0_i64}};
+async fn parked<H>(
+    consumer: &MongoConsumer<H>,
+    wanted: Document,
+) -> Result<Vec<KeyDoc>, StoreError> {
+    let mut of_group = doc! {"group": consumer.member.group, "parked.number": {"$gt": 0_i64}};
     of_group.extend(wanted);
-    keys::find(&shared.mongo, of_group).await
-}
-
-fn is_listed(parked: &keys::ParkedDoc, listed: DateTime<Utc>) -> bool {
-    parked.reason != Reason::Gap || time(parked.since) <= listed
-}
-
-/// Gaps that began before this time are listed, and may be given up.
-fn listed_since<H>(shared: &Shared<H>) -> DateTime<Utc> {
-    shared.mongo.settings().clock.now() - TimeDelta::milliseconds(GAP_LISTED_MS)
+    keys::find(&consumer.mongo, of_group).await
 }
 
 /// Makes gaps due whose missing version will never come; see
 /// [`blocks::consumer::ConsumerStore::give_up_gaps`].
 pub(super) async fn give_up_gaps<H>(
-    shared: &Shared<H>,
+    consumer: &MongoConsumer<H>,
     topic: &str,
     partitions: &[i32],
 ) -> Result<(), StoreError> {
+    let now = consumer.mongo.settings().clock.now();
     let mut gaps = doc! {
-        "group": shared.group, "topic": topic, "partition": {"$in": partitions},
+        "group": consumer.member.group, "topic": topic, "partition": {"$in": partitions},
         "parked.reason": Reason::Gap.as_str(), "parked.retry_at": null,
-        "parked.since": {"$lte": date(listed_since(shared))},
+        "parked.since": {"$lte": date(listed_since(now))},
     };
-    if shared.base(topic) == Base::First {
+    if consumer.member.base(topic) == Base::First {
         gaps.insert("version", mongodb::bson::Bson::Null);
     }
     let due = doc! {
-        "$set": {"parked.retry_at": date(shared.mongo.settings().clock.now())},
+        "$set": {"parked.retry_at": date(now)},
         "$inc": {"rev": 1_i64},
     };
-    let done = shared.mongo.collection(KEYS).update_many(gaps, due).await;
+    let done = consumer.mongo.collection(KEYS).update_many(gaps, due).await;
     done.map_err(failed)?;
     Ok(())
 }
 
 pub(super) async fn waiting<H>(
-    shared: &Shared<H>,
+    consumer: &MongoConsumer<H>,
     id: i64,
     max: usize,
 ) -> Result<Vec<Record>, BoxError> {
-    let Some(key) = numbered(shared, id).await? else {
+    let Some(key) = numbered(consumer, id).await? else {
         return Ok(Vec::new());
     };
-    let rows = rows::load(&shared.mongo, &[key.id], None).await?;
-    let rows = rows.into_iter();
-    let rows = rows.filter(|row| key.version.is_none_or(|known| row.version > known));
-    let records = rows.filter_map(|row| rows::record(&row).transpose());
-    records.take(max).collect()
+    let rows = rows::load(&consumer.mongo, &key.id, None).await?;
+    let records = rows::records(rows)?.into_iter();
+    let waits = |(version, _): &(i64, Record)| key.version.is_none_or(|known| *version > known);
+    let records = records.filter(waits).map(|(_, record)| record);
+    Ok(records.take(max).collect())
 }
 
-async fn numbered<H>(shared: &Shared<H>, number: i64) -> Result<Option<KeyDoc>, StoreError> {
+async fn numbered<H>(
+    consumer: &MongoConsumer<H>,
+    number: i64,
+) -> Result<Option<KeyDoc>, StoreError> {
     if number < 1 {
         return Ok(None);
     }
-    let found = parked(shared, doc! {"parked.number": number}).await?;
+    let found = parked(consumer, doc! {"parked.number": number}).await?;
     Ok(found.into_iter().next())
 }
 
-pub(super) async fn replay<H>(shared: &Shared<H>, id: i64) -> Result<bool, StoreError> {
-    let found = change(shared, id, |_, _, _| {}).await?;
-    Ok(found.is_some())
-}
-
-pub(super) async fn discard<H>(shared: &Shared<H>, id: i64) -> Result<bool, StoreError> {
-    let done = change(shared, id, |known, reason, first| match (reason, first) {
-        (_, None) => {}
-        (_, Some(_)) if known.doc.key.starts_with(UNREADABLE) => known.unpark(),
-        // A gap is skipped up to the first parked event.
-        (Reason::Gap, Some(first)) => known.reached(first - 1),
-        // A dead letter counts as done.
-        (_, Some(first)) => known.reached(first),
-    });
-    let Some((key_id, reason, first)) = done.await? else {
-        return Ok(false);
-    };
-    if let Some(first) = first
-        && reason != Reason::Gap
-    {
-        let row = format!("{key_id}/{first}");
-        rows::store_processed(&shared.mongo, &[], &[row]).await?;
-    }
-    Ok(true)
-}
-
-/// Makes a blocked key due with fresh attempts, and changes it by `more`. This gets the reason of the block and
-/// the first parked version; both are returned with the key's id. A gap stays where a version must still come.
-/// At the beginning of a key, or on a compacted topic, the operator ends it.
-async fn change<H>(
-    shared: &Shared<H>,
+/// Makes a blocked key due with fresh attempts; with `discards`, gives up what it waits for before. False when
+/// no key has that number.
+pub(super) async fn resume<H>(
+    consumer: &MongoConsumer<H>,
     number: i64,
-    more: impl Fn(&mut Known, Reason, Option<i64>),
-) -> Result<Option<(String, Reason, Option<i64>)>, StoreError> {
+    discards: bool,
+) -> Result<bool, StoreError> {
+    let (mongo, member) = (&consumer.mongo, &consumer.member);
     for _ in 0..ATTEMPTS {
-        let Some(doc) = numbered(shared, number).await? else {
-            return Ok(None);
+        let Some(doc) = numbered(consumer, number).await? else {
+            return Ok(false);
         };
-        let waiting = rows::list(&shared.mongo, std::slice::from_ref(&doc.id)).await?;
+        let waiting = rows::list(mongo, std::slice::from_ref(&doc.id)).await?;
         let versions = waiting.iter().map(|row| row.version);
         let first = versions.filter(|version| doc.version.is_none_or(|known| *version > known));
         let first = first.min();
-        let changed = true;
-        let mut known = Known { doc, changed };
-        let Some(parked) = &mut known.doc.parked else {
-            return Ok(None);
-        };
-        let reason = parked.reason;
-        parked.attempts = 0;
-        parked.retry_at = Some(date(shared.mongo.settings().clock.now()));
-        if reason != Reason::Gap {
-            parked.reason = Reason::Retrying;
+        let key = doc.key();
+        let known = HashMap::from([(key.clone(), doc.known())]);
+        let mut plan = Plan::new(member, mongo.settings().clock.now(), known);
+        if discards {
+            plan.discard(&key, first);
+        } else {
+            plan.replay(&key);
         }
-        more(&mut known, reason, first);
-        let key_id = known.doc.id.clone();
-        if keys::store(&shared.mongo, std::iter::once(known)).await? {
-            return Ok(Some((key_id, reason, first)));
+        let known = plan.keys.remove(&key).unwrap_or_default();
+        if keys::store(mongo, vec![doc.with(known)]).await? {
+            rows::unpark(mongo, member.group, &plan.unparked).await?;
+            return Ok(true);
         }
     }
     Err(StoreError::Unavailable(
@@ -198,9 +156,9 @@ async fn change<H>(
 /// Forgets all of `topics`: first the projection, the offsets last. After a failure in between, it
 /// can be run again.
 pub(super) async fn reset<H: Handler>(
-    shared: &Shared<H>,
+    consumer: &MongoConsumer<H>,
     topics: &[String],
 ) -> Result<(), StoreError> {
-    shared.handler.reset(topics).await?;
-    rows::forget(&shared.mongo, shared.group, topics).await
+    consumer.handler.reset(topics).await?;
+    rows::forget(&consumer.mongo, consumer.member.group, topics).await
 }

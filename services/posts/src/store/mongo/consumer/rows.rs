@@ -1,21 +1,21 @@
 //! The inbox: parked events with their bytes, and processed ones for people to read.
 
+use blocks::bus::Record;
+use blocks::consumer::Key;
+use blocks::consumer::parked::read_record;
+use blocks::consumer::plan::InboxRow;
 use blocks::error::BoxError;
 use chrono::TimeDelta;
-use events::Envelope;
 use events::topic::WEEK_MS;
-use futures::TryStreamExt;
 use mongodb::bson::{self, Document, doc};
 use serde::{Deserialize, Serialize};
 use sql::StoreError;
-use uuid::Uuid;
 
 use super::super::Mongo;
-use super::super::document::{date, read};
+use super::super::document::{all, date, documents, read};
 use super::super::error::{failed, is_duplicate};
 use super::super::posts::unwritable;
-use super::keys::{self, Key};
-use super::{INBOX, KEYS};
+use super::{INBOX, KEYS, keys};
 
 const PROCESSING: &str = "processing";
 const PROCESSED: &str = "processed";
@@ -45,67 +45,57 @@ pub(super) struct RowDoc {
     pub record: Option<String>,
 }
 
+/// The id of the row of a key's version.
+fn id(key_id: &str, version: i64) -> String {
+    format!("{key_id}/{version}")
+}
+
 impl RowDoc {
-    /// A parked record; an unreadable one has no event.
-    pub fn waiting(
-        mongo: &Mongo,
-        group: &str,
-        key: &Key,
-        event: Option<&Envelope>,
-        record: String,
-    ) -> Self {
+    /// The document of `row`.
+    pub fn of(mongo: &Mongo, group: &str, row: InboxRow) -> Self {
         let clock = &mongo.settings().clock;
-        let version = event.map_or(0, |event| event.sequence);
-        let message_id: Uuid = event.map_or_else(|| clock.id(), |event| event.id);
-        let key_id = key.id(group);
+        let (key_id, now) = (keys::id(group, &row.key), date(clock.now()));
+        let (message_id, event_type) = row.event.unzip();
+        let is_parked = row.record.is_some();
         Self {
-            id: format!("{key_id}/{version}"),
+            id: id(&key_id, row.version),
             group: group.to_owned(),
             key_id,
-            topic: key.topic.clone(),
-            key: key.key.clone(),
-            version,
-            message_id: message_id.to_string(),
-            event_type: event.map(|event| event.event_type.clone()),
-            status: PROCESSING.to_owned(),
-            received_at: date(clock.now()),
-            processed_at: None,
-            record: Some(record),
-        }
-    }
-
-    /// An event that had its effect at once.
-    pub fn processed(mongo: &Mongo, group: &str, key: &Key, event: &Envelope) -> Self {
-        Self::waiting(mongo, group, key, Some(event), String::new()).done()
-    }
-
-    /// The same event after its effect.
-    pub fn done(self) -> Self {
-        Self {
-            status: PROCESSED.to_owned(),
-            processed_at: Some(self.received_at),
-            record: None,
-            ..self
+            topic: row.key.topic.to_string(),
+            key: row.key.key.to_string(),
+            version: row.version,
+            message_id: message_id.unwrap_or_else(|| clock.id()).to_string(),
+            event_type,
+            status: if is_parked { PROCESSING } else { PROCESSED }.to_owned(),
+            received_at: now,
+            processed_at: (!is_parked).then_some(now),
+            record: row.record,
         }
     }
 }
 
-/// Up to `max` parked events of keys, lowest version first.
+/// Up to `max` parked events of a key, lowest version first.
 pub(super) async fn load(
     mongo: &Mongo,
-    key_ids: &[String],
-    max: Option<i64>,
+    key_id: &str,
+    max: Option<usize>,
 ) -> Result<Vec<RowDoc>, StoreError> {
-    let wanted = doc! {"key_id": {"$in": key_ids}, "status": PROCESSING};
+    let wanted = doc! {"key_id": key_id, "status": PROCESSING};
     let inbox = mongo.collection(INBOX);
-    let mut find = inbox.find(wanted).sort(doc! {"key_id": 1, "version": 1});
+    let mut find = inbox.find(wanted).sort(doc! {"version": 1});
     if let Some(max) = max {
-        find = find.limit(max);
+        find = find.limit(i64::try_from(max).unwrap_or(i64::MAX));
     }
-    let found = find.await.map_err(failed)?;
-    let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
-    let found = found.into_iter();
-    Ok(found.filter_map(|doc| read(mongo, INBOX, doc)).collect())
+    all(mongo, INBOX, find.await).await
+}
+
+/// The versions and records of parked events.
+pub(super) fn records(rows: Vec<RowDoc>) -> Result<Vec<(i64, Record)>, BoxError> {
+    let records = rows.into_iter().filter_map(|row| {
+        let record = read_record(&row.topic, row.record.as_deref()?);
+        Some(record.map(|record| (row.version, record)))
+    });
+    records.collect()
 }
 
 /// The fields of a parked event that operators see.
@@ -122,11 +112,8 @@ pub(super) async fn list(mongo: &Mongo, key_ids: &[String]) -> Result<Vec<Listed
         .collection(INBOX)
         .find(doc! {"key_id": {"$in": key_ids}, "status": PROCESSING})
         .projection(doc! {"key_id": 1, "version": 1, "event_type": 1})
-        .await
-        .map_err(failed)?;
-    let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
-    let found = found.into_iter();
-    Ok(found.filter_map(|doc| read(mongo, INBOX, doc)).collect())
+        .await;
+    all(mongo, INBOX, found).await
 }
 
 /// Stores parked events.
@@ -142,32 +129,35 @@ pub(super) async fn store_waiting(mongo: &Mongo, rows: &[RowDoc]) -> Result<(), 
     Ok(())
 }
 
-/// Marks events as processed: `fresh` ones at once, those with the ids `waited` after they were
-/// parked.
-pub(super) async fn store_processed(
-    mongo: &Mongo,
-    fresh: &[RowDoc],
-    waited: &[String],
-) -> Result<(), StoreError> {
-    let inbox = mongo.collection(INBOX);
-    let keep = mongo.settings().keep_inbox;
-    if keep && !fresh.is_empty() {
-        let mut documents = Vec::with_capacity(fresh.len());
-        for row in fresh {
-            documents.push(bson::to_document(row).map_err(unwritable)?);
-        }
-        match inbox.insert_many(documents).ordered(false).await {
-            Ok(_) => {}
-            // It was noted before a crash.
-            Err(error) if is_duplicate(&error) => {}
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    if waited.is_empty() {
+/// Stores processed events.
+pub(super) async fn store_processed(mongo: &Mongo, rows: &[RowDoc]) -> Result<(), StoreError> {
+    if rows.is_empty() {
         return Ok(());
     }
-    let these = doc! {"_id": {"$in": waited}};
-    if keep {
+    let documents: Result<Vec<Document>, _> = rows.iter().map(bson::to_document).collect();
+    let documents = documents.map_err(unwritable)?;
+    let inbox = mongo.collection(INBOX);
+    match inbox.insert_many(documents).ordered(false).await {
+        // A duplicate was noted before a crash.
+        Err(error) if !is_duplicate(&error) => Err(failed(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Marks parked events as processed.
+pub(super) async fn unpark(
+    mongo: &Mongo,
+    group: &str,
+    unparked: &[(Key, i64)],
+) -> Result<(), StoreError> {
+    if unparked.is_empty() {
+        return Ok(());
+    }
+    let ids = unparked.iter();
+    let ids = ids.map(|(key, version)| id(&keys::id(group, key), *version));
+    let these = doc! {"_id": {"$in": ids.collect::<Vec<String>>()}};
+    let inbox = mongo.collection(INBOX);
+    if mongo.settings().keep_inbox {
         let now = date(mongo.settings().clock.now());
         let done = doc! {
             "$set": {"status": PROCESSED, "processed_at": now}, "$unset": {"record": ""},
@@ -191,11 +181,9 @@ pub(super) async fn clean_up(mongo: &Mongo, group: &str) -> Result<u64, StoreErr
         .find(doc! {"group": group, "status": PROCESSING, "received_at": {"$lt": before}})
         .projection(doc! {"key_id": 1, "version": 1, "event_type": 1})
         .limit(PAGE)
-        .await
-        .map_err(failed)?;
-    let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
+        .await;
     let mut left_behind = 0;
-    for document in found {
+    for document in documents(found).await? {
         let id = document.get("_id").cloned();
         let Some(row) = read::<Listed>(mongo, INBOX, document) else {
             continue;
@@ -224,11 +212,4 @@ pub(super) async fn forget(
         forgotten.map_err(failed)?;
     }
     Ok(())
-}
-
-/// The record of a parked row.
-pub(super) fn record(row: &RowDoc) -> Result<Option<blocks::bus::Record>, BoxError> {
-    let text = row.record.as_deref();
-    text.map(|text| blocks::consumer::parked::read_record(&row.topic, text))
-        .transpose()
 }

@@ -1,14 +1,14 @@
 //! Writes a decided batch; the module's documentation gives the order and its reasons.
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use blocks::consumer::Applied;
-use blocks::outbox::Pending;
+use blocks::outbox::{Pending, Place};
 use mongodb::bson::{Document, doc, to_bson};
 use sql::{FaultPoint, StoreError};
 
 use super::super::error::{failed, is_duplicate};
+use super::super::events::EventDoc;
 use super::super::posts::unwritable;
 use super::super::{DEAD_LETTERS, Mongo};
 use super::batch::{Batch, Moves};
@@ -18,40 +18,38 @@ use super::{BatchError, Handler, OFFSETS, keys};
 impl<H: Handler> Batch<'_, H> {
     /// Writes the batch; `moves` holds its offsets, if they change.
     pub async fn write(mut self, moves: Option<Moves>) -> Result<Applied, BatchError> {
-        let mongo = self.shared.mongo.clone();
-        let faults = Steps::begin(&mongo)?;
+        let (mongo, member) = (&self.consumer.mongo, &self.consumer.member);
+        let faults = Steps::begin(mongo)?;
         self.write_effects().await?;
         faults.after(1)?;
-        // An event parked and applied in the same batch never gets into the store.
-        let waited: HashSet<&String> = self.waited.iter().collect();
-        let (gone, parked): (Vec<_>, Vec<_>) = std::mem::take(&mut self.parked)
-            .into_iter()
-            .partition(|row| waited.contains(&row.id));
-        rows::store_waiting(&mongo, &parked).await?;
+        let rows = std::mem::take(&mut self.plan.rows).into_iter();
+        let rows = rows.map(|row| RowDoc::of(mongo, member.group, row));
+        let (parked, processed): (Vec<_>, Vec<_>) = rows.partition(|row| row.record.is_some());
+        rows::store_waiting(mongo, &parked).await?;
         faults.after(2)?;
-        let dead_letters = self.write_dead_letters(&mongo).await?;
+        let dead_letters = self.write_dead_letters(mongo).await?;
         faults.after(3)?;
-        let known = std::mem::take(&mut self.keys).into_values();
-        if !keys::store(&mongo, known).await? {
+        member.fills(std::mem::take(&mut self.plan.filled));
+        let changed = std::mem::take(&mut self.plan.keys).into_iter();
+        let changed = changed.filter(|(_, known)| known.moved || known.block_changed);
+        let changed = changed.filter_map(|(key, known)| Some(self.docs.remove(&key)?.with(known)));
+        if !keys::store(mongo, changed.collect()).await? {
             return Err(BatchError::Overtaken(Applied::default()));
         }
         mongo.hand_over(dead_letters);
         faults.after(4)?;
-        let gone = gone.into_iter().map(RowDoc::done);
-        self.processed.extend(gone);
-        rows::store_processed(&mongo, &self.processed, &self.waited).await?;
+        rows::store_processed(mongo, &processed).await?;
+        rows::unpark(mongo, member.group, &self.plan.unparked).await?;
         faults.after(5)?;
         if let Some(moves) = &moves {
-            self.write_positions(&mongo, moves).await?;
+            self.write_positions(mongo, moves).await?;
         }
         mongo.fault(FaultPoint::AfterCommit)?;
         if let Some(Moves { stored, next }) = moves {
-            let mut believed = self.shared.believed.lock();
             // Takes over the offsets as stored, whoever wrote them.
-            let stored = stored.into_iter().filter_map(|(of, at)| Some((of, at?)));
-            believed.extend(stored.chain(next));
+            member.learn(stored.into_iter().chain(next));
         }
-        Ok(self.applied)
+        Ok(self.plan.applied)
     }
 
     /// Writes the effects. One that the store refuses must not hold up the others: it is searched
@@ -60,16 +58,16 @@ impl<H: Handler> Batch<'_, H> {
         if self.effects.is_empty() {
             return Ok(());
         }
-        let handler = &self.shared.handler;
+        let handler = &self.consumer.handler;
         match handler.write(&self.effects).await {
             Ok(()) => return Ok(()),
-            Err(StoreError::Unavailable(cause)) => return Err(BatchError::Away(cause)),
+            Err(error @ StoreError::Unavailable(_)) => return Err(error.into()),
             Err(_) => {}
         }
         for (effect, cause) in self.effects.iter().zip(&self.causes) {
             match handler.write(std::slice::from_ref(effect)).await {
                 Ok(()) => {}
-                Err(StoreError::Unavailable(cause)) => return Err(BatchError::Away(cause)),
+                Err(error @ StoreError::Unavailable(_)) => return Err(error.into()),
                 Err(error) => return Err(BatchError::Refused(*cause, error)),
             }
         }
@@ -79,10 +77,13 @@ impl<H: Handler> Batch<'_, H> {
     async fn write_dead_letters(&mut self, mongo: &Mongo) -> Result<Vec<Pending>, BatchError> {
         let mut documents: Vec<Document> = Vec::new();
         let mut dead_letters = Vec::new();
-        for dead_letter in std::mem::take(&mut self.dead_letters) {
-            let pending = [to_bson(&dead_letter).map_err(unwritable)?];
-            documents.push(doc! {"_id": &dead_letter.id, "pending": pending.to_vec()});
-            dead_letters.push(dead_letter.pending().map_err(BatchError::Away)?);
+        for (event_type, message) in std::mem::take(&mut self.plan.dead_letters) {
+            let id = mongo.settings().clock.id();
+            let event = EventDoc::new(mongo, id, &event_type, 0, &message);
+            let pending = [to_bson(&event).map_err(unwritable)?];
+            documents.push(doc! {"_id": event.id, "pending": pending.to_vec()});
+            let place = Place::from(id);
+            dead_letters.push(Pending { place, message });
         }
         if !documents.is_empty() {
             let inserted = mongo.collection(DEAD_LETTERS).insert_many(documents).await;
@@ -92,14 +93,14 @@ impl<H: Handler> Batch<'_, H> {
     }
 
     async fn write_positions(&mut self, mongo: &Mongo, moves: &Moves) -> Result<(), BatchError> {
-        let group = self.shared.group;
+        let group = self.consumer.member.group;
         let mut statements = Vec::new();
         let mut fresh = Vec::new();
         for (of, next) in &moves.next {
             let id = format!("{group}/{}/{}", of.topic, of.partition);
-            match moves.stored.get(of).copied().flatten() {
+            match moves.stored.get(of) {
                 Some(stored) => statements.push(doc! {
-                    "q": {"_id": id, "next": stored}, "u": {"$set": {"next": *next}},
+                    "q": {"_id": id, "next": *stored}, "u": {"$set": {"next": *next}},
                 }),
                 None => fresh.push(doc! {
                     "_id": id, "group": group, "topic": &of.topic, "partition": of.partition,
@@ -119,7 +120,9 @@ impl<H: Handler> Batch<'_, H> {
         }
         if !mine {
             // The writes stay, but another member has set the offsets.
-            return Err(BatchError::Overtaken(std::mem::take(&mut self.applied)));
+            return Err(BatchError::Overtaken(std::mem::take(
+                &mut self.plan.applied,
+            )));
         }
         Ok(())
     }
