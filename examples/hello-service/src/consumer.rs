@@ -10,7 +10,7 @@ pub struct Owners;
 
 #[async_trait]
 impl Follower for Owners {
-    async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
-        store::remove_all(tx, user_id).await
+    async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<Option<u64>, StoreError> {
+        store::remove_all(tx, user_id).await.map(Some)
     }
 }

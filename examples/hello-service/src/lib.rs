@@ -1,7 +1,7 @@
 //! Notes that people leave for themselves.
 //!
 //! | owns | notes |
-//! | publishes | nothing |
+//! | publishes | `user.erased` |
 //! | consumes | `user.deleted` |
 //!
 //! Invariant: a note is seen by its owner only, and a closed account leaves none.
@@ -33,6 +33,8 @@ pub static DEFINITION: Definition = Definition {
         Route::required(&["GET", "POST"], "/api/hello-service"),
         Route::required(&["GET"], "/api/hello-service/{id}"),
     ],
+    topics: &[topic::USERS],
+    publishes: &["user.erased"],
     consumes: &[topic::USERS],
     migrations: MIGRATIONS,
     ..Definition::new(|on| Box::pin(open(on)))

@@ -1,7 +1,7 @@
 //! Notes in SQL tables: one text for SQLite and PostgreSQL.
 
 use blocks::extract::Keyset;
-use sql::{Reader, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional};
+use sql::{Reader, StoreError, Tx, fetch_all, fetch_one, fetch_optional, rows_affected};
 use uuid::Uuid;
 
 use crate::domain::Note;
@@ -13,8 +13,8 @@ pub async fn insert(tx: &mut Tx, user_id: i64, text: String) -> Result<Note, Sto
          returning id, text, created_at" => id, user_id, text, created_at)
 }
 
-pub async fn remove_all(tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
-    execute!(tx, "delete from notes where user_id = $1" => user_id)
+pub async fn remove_all(tx: &mut Tx, user_id: i64) -> Result<u64, StoreError> {
+    rows_affected!(tx, "delete from notes where user_id = $1" => user_id)
 }
 
 pub async fn note(reader: &mut Reader, user_id: i64, id: Uuid) -> Result<Option<Note>, StoreError> {

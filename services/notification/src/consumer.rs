@@ -26,7 +26,9 @@ impl Handler for Reactions {
             let user = user?;
             store::tell(tx, &Notice::welcome(user.user_id, &user.username)).await?;
         } else if let Some(user) = event.open::<UserDeleted>() {
-            store::remove_all(tx, user?.user_id).await?;
+            let user_id = user?.user_id;
+            let records = store::remove_all(tx, user_id).await?;
+            sql::accounts::erased(tx, user_id, records).await?;
         }
         Ok(())
     }

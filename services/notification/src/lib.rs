@@ -10,7 +10,7 @@
 //! | | |
 //! |---|---|
 //! | owns | the inboxes |
-//! | publishes | nothing but dead letters |
+//! | publishes | `user.erased` |
 //! | consumes | `user.created`, `user.deleted` |
 //!
 //! Invariants: a user gets one notification of a thing, however often its event comes; only its
@@ -63,6 +63,8 @@ pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "What users are told, and whether they read it.",
     routes: ROUTES,
+    topics: consumer::TOPICS,
+    publishes: &["user.erased"],
     consumes: consumer::TOPICS,
     migrations: MIGRATIONS,
     size: Size {

@@ -18,9 +18,9 @@ pub(crate) async fn tell(tx: &mut Tx, notice: &Notice) -> Result<(), StoreError>
             now)
 }
 
-/// Removes all notifications of a user.
-pub(crate) async fn remove_all(tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
-    execute!(tx, "delete from notifications where user_id = $1" => user_id)
+/// Removes all notifications of a user, and counts them.
+pub(crate) async fn remove_all(tx: &mut Tx, user_id: i64) -> Result<u64, StoreError> {
+    rows_affected!(tx, "delete from notifications where user_id = $1" => user_id)
 }
 
 /// The filter of a user's notifications.

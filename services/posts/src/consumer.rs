@@ -37,7 +37,7 @@ impl Follower for Authors {
         Ok(())
     }
 
-    async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
+    async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<Option<u64>, StoreError> {
         let deleted = closed::delete_posts(tx, user_id, PAGE).await?;
         self.forget_answers(tx);
         // Posts beyond one page are deleted outside of this write, so that others need not wait.
@@ -45,6 +45,6 @@ impl Follower for Authors {
             let removal = Arc::clone(&self.removal);
             tx.after_commit(move || removal.go_on());
         }
-        Ok(())
+        Ok(None)
     }
 }

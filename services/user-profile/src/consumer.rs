@@ -11,7 +11,8 @@ pub struct Owners;
 
 #[async_trait]
 impl Follower for Owners {
-    async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
-        store::remove(tx, user_id).await.map(|_| ())
+    async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<Option<u64>, StoreError> {
+        let removed = store::remove(tx, user_id).await?;
+        Ok(Some(removed.into()))
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! | owns      | profiles, at most one an account |
 //! |-----------|-----------|
-//! | publishes | `profile.created`, `profile.updated`, `profile.deleted`: ids only |
+//! | publishes | `profile.created`, `profile.updated`, `profile.deleted`: ids only; `user.erased` |
 //! | consumes  | `user.deleted` |
 //!
 //! Invariants:
@@ -74,8 +74,13 @@ pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "What people say about themselves.",
     routes: ROUTES,
-    topics: &[topic::PROFILES],
-    publishes: &["profile.created", "profile.updated", "profile.deleted"],
+    topics: &[topic::PROFILES, topic::USERS],
+    publishes: &[
+        "profile.created",
+        "profile.updated",
+        "profile.deleted",
+        "user.erased",
+    ],
     consumes: &[topic::USERS],
     migrations: MIGRATIONS,
     ..Definition::new(|on| Box::pin(open(on)))

@@ -45,14 +45,20 @@ pub trait Event: Serialize + DeserializeOwned {
     fn subject(&self) -> String;
 }
 
-/// The events of one topic, whose key is one of their fields. It makes the structs and their [`Event`], the
+/// The events of one topic, whose key is one of their fields, or of several where an event says so. It makes the structs and their [`Event`], the
 /// list `CONTRACT`, and the test that holds each to its golden file. The recipe is at the top of the crate.
 macro_rules! events {
+    (@key $event:ident, $key:ident) => {
+        $event.$key.to_string()
+    };
+    (@key $event:ident, $key:ident $(/ $own:ident)+) => {
+        [$($event.$own.to_string()),+].join("/")
+    };
     (
         on $topic:path, by $key:ident;
         $(
             $(#[$about:meta])*
-            pub struct $name:ident = $type:literal version $version:literal {
+            pub struct $name:ident = $type:literal version $version:literal $(by $($own:ident)/+)? {
                 $($(#[$meta:meta])* pub $field:ident: $of:ty = $example:expr),* $(,)?
             }
         )*
@@ -69,7 +75,7 @@ macro_rules! events {
                 const TYPE: &'static str = $type;
                 const VERSION: u16 = $version;
                 fn subject(&self) -> String {
-                    self.$key.to_string()
+                    events!(@key self, $key $($(/ $own)+)?)
                 }
             }
         )*

@@ -50,6 +50,16 @@ events! {
         /// The session that ended.
         pub session_id: Uuid = Uuid::from_u128(9),
     }
+
+    /// A service holds nothing of a closed account any more: its answer to `user.deleted`.
+    pub struct UserErased = "user.erased" version 1 by user_id/service {
+        /// The account.
+        pub user_id: i64 = 3,
+        /// The service that answers.
+        pub service: String = "notification".into(),
+        /// Number of records that it erased.
+        pub records: u64 = 2,
+    }
 }
 
 /// An event's meaning for services that show an account.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::consumer::{Consumer, HandlerError};
-use events::users::AccountChange;
+use events::users::{AccountChange, UserErased};
 use events::{Envelope, topic};
 use sqlx::AssertSqlSafe;
 
@@ -40,11 +40,12 @@ pub trait Follower: Send + Sync + 'static {
     }
 
     /// Erases the service's data of a closed account, in the write that closes it. Name and idempotency
-    /// keys are erased already.
+    /// keys are erased already. Gives the number of records, which is answered by `user.erased` in the same
+    /// write; `None` where the rest goes later, and with it the answer ([`erased`]).
     ///
     /// # Errors
     /// When the store failed.
-    async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<(), StoreError>;
+    async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<Option<u64>, StoreError>;
 }
 
 /// The handler of a group that follows `user.events`.
@@ -74,7 +75,9 @@ impl<F: Follower> Handler for Accounts<F> {
             }
             Some(AccountChange::Closed { user_id }) => {
                 close(tx, user_id, event.sequence).await?;
-                self.0.erase(tx, user_id).await?;
+                if let Some(records) = self.0.erase(tx, user_id).await? {
+                    erased(tx, user_id, records).await?;
+                }
             }
             None => {}
         }
@@ -89,6 +92,20 @@ impl<F: Follower> Handler for Accounts<F> {
             "update accounts set version = 0 where closed_at is null"
         )
     }
+}
+
+/// Answers that this service holds nothing of a closed account any more: `user.erased`.
+///
+/// # Errors
+/// When the store failed.
+pub async fn erased(tx: &mut Tx, user_id: i64, records: u64) -> Result<(), StoreError> {
+    let service = tx.shared.settings.service.to_owned();
+    let answer = UserErased {
+        user_id,
+        service,
+        records,
+    };
+    tx.publish(&answer, 1).await
 }
 
 /// Makes an account known by the name that came with the caller, unless an event of it came before.

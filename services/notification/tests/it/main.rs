@@ -6,7 +6,7 @@
 
 use blocks::bus::Record;
 use chrono::DateTime;
-use events::users::{UserAuthenticated, UserCreated, UserDeleted, UserUpdated};
+use events::users::{UserAuthenticated, UserCreated, UserDeleted, UserErased, UserUpdated};
 use notification::{MIGRATIONS, Notifications, service};
 use serde_json::{Value, json};
 use sql::{FaultPoint, on};
@@ -144,6 +144,9 @@ testkit::on_each_database!(
             .await;
         assert_eq!(inbox(&app, 7).await["total"], 0);
         assert_eq!(inbox(&app, 8).await["total"], 1);
+        let answer: UserErased = app.drain().await[0].open().unwrap().unwrap();
+        assert_eq!((answer.user_id, &*answer.service), (7, SERVICE));
+        assert_eq!(answer.records, 1);
     }
 );
 

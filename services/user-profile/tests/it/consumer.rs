@@ -1,6 +1,6 @@
 //! The profile of a closed account.
 
-use events::users::{UserCreated, UserDeleted};
+use events::users::{UserCreated, UserDeleted, UserErased};
 use testkit::db::TestDb;
 use user_profile::{MIGRATIONS, NAME};
 
@@ -34,11 +34,8 @@ testkit::on_each_database!(
             .problem(404, "profile_not_found");
         assert_eq!(app.get(2, PROFILE).await.status, 200);
         let outbox = published(&app).await;
-        assert_eq!(
-            outbox.last().unwrap(),
-            &(id, "profile.deleted".to_owned(), 2)
-        );
-        assert_eq!(outbox.len(), 3);
+        let erased = ("1/user-profile".to_owned(), "user.erased".to_owned(), 1);
+        assert_eq!(outbox[2..], [(id, "profile.deleted".to_owned(), 2), erased]);
         // Its token may not have ended yet.
         app.post(1, PROFILE, "{}")
             .await
@@ -54,7 +51,8 @@ testkit::on_each_database!(
         let app = app(&db);
         let closed = app.record(1, &UserDeleted { user_id: 7 });
         assert_eq!(app.deliver(&[closed]).await, 1);
-        assert!(app.outbox().await.is_empty());
+        let answer: UserErased = app.outbox().await[0].open().unwrap().unwrap();
+        assert_eq!((answer.user_id, answer.records), (7, 0));
         app.post(7, PROFILE, "{}")
             .await
             .problem(403, "account_deleted");
