@@ -125,7 +125,6 @@ impl AccountChange {
 pub enum Login {
     /// The account's address.
     Email(String),
-    /// The account's username.
     Username(String),
 }
 

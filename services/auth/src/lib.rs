@@ -273,7 +273,6 @@ const ACCESS_TOKEN_SECONDS: Setting<Duration> = Setting::seconds(
     "how long an access token holds",
 );
 
-/// The service's definition.
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "Accounts, sessions, and whose a token is.",

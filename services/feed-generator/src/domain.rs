@@ -14,7 +14,6 @@ pub const GLOBAL_LENGTH: usize = 1000;
 /// Activities that a user's stream shows at most.
 pub const USER_LENGTH: usize = 100;
 
-/// One of the streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stream {
     /// The stream of all users' posts.
@@ -36,7 +35,6 @@ impl Stream {
 /// A post as its latest event left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The post's id.
     pub post_id: Uuid,
     /// The author's account.
     pub user_id: i64,
@@ -48,11 +46,9 @@ pub struct Entry {
     pub event_type: String,
     /// When that happened.
     pub happened_at: DateTime<Utc>,
-    /// The post's title.
     pub title: String,
     /// The post's text.
     pub content: String,
-    /// The post's tags.
     pub tags: Vec<String>,
 }
 
@@ -70,7 +66,6 @@ pub enum Change {
     Put(Entry),
     /// A post is gone.
     Remove {
-        /// The post's id.
         post_id: Uuid,
         /// The author's account.
         user_id: i64,

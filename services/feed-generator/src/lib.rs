@@ -230,7 +230,6 @@ impl Feed {
     }
 }
 
-/// The service's definition.
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "What happened lately, newest first.",

@@ -58,7 +58,6 @@ impl Notifications {
     }
 }
 
-/// The service's definition.
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "What users are told, and whether they read it.",

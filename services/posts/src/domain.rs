@@ -36,12 +36,10 @@ impl Default for Limits {
     }
 }
 
-/// The author of a post.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
     /// The account's number.
     pub id: i64,
-    /// The account's name.
     pub name: String,
 }
 

@@ -70,13 +70,11 @@ pub const ROUTES: &[Route] = &[
 
 const CONSUMES: &[Topic] = &[topic::USERS];
 
-/// The settings of posts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Settings {
     /// True if answers are kept in memory: only with a single writing process, since the cache sees
     /// no other commits.
     pub cache: bool,
-    /// The limits of a post.
     pub limits: Limits,
 }
 
@@ -147,12 +145,10 @@ impl Posts {
         }
     }
 
-    /// The store of posts.
     pub fn store(&self) -> &dyn PostStore {
         &*self.inner.store
     }
 
-    /// The limits of a post.
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
     }
@@ -171,7 +167,6 @@ impl Posts {
     }
 }
 
-/// The service's definition.
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "Who wrote what.",

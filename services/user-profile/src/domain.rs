@@ -37,13 +37,11 @@ pub struct Fields<Text = Option<String>, Date = Option<NaiveDate>, Json = Option
     pub dob: Date,
     /// Street and number.
     pub address: Text,
-    /// City.
     pub city: Text,
     /// State or region.
     pub state: Text,
     /// Postal code.
     pub zip_code: Text,
-    /// Country.
     pub country: Text,
     /// Phone number, as the user writes it.
     pub phone: Text,
@@ -74,14 +72,12 @@ impl Serialize for Preferences {
     }
 }
 
-/// A user's profile.
 #[derive(Debug, Clone, sqlx_macros::FromRow)]
 pub struct Profile {
     /// The profile's id, never used again after a deletion.
     pub id: i64,
     /// The account that it belongs to.
     pub user_id: i64,
-    /// The fields.
     #[sqlx(flatten)]
     pub fields: Fields,
     /// Counts its events: 1 when it is created.

@@ -69,7 +69,6 @@ impl Profiles {
     }
 }
 
-/// The service's definition.
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "What people say about themselves.",

@@ -112,7 +112,6 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The account's role.
     pub fn role(&self) -> Role {
         role(&self.role)
     }

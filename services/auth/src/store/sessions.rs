@@ -33,7 +33,6 @@ pub struct LiveSession {
     /// The account's name.
     pub username: String,
     role: String,
-    /// The account's version.
     pub version: i64,
     /// Sessions that began earlier have ended.
     pub not_before: Option<DateTime<Utc>>,
@@ -44,7 +43,6 @@ pub struct LiveSession {
 }
 
 impl LiveSession {
-    /// The account's role.
     pub fn role(&self) -> Role {
         role(&self.role)
     }

@@ -44,14 +44,11 @@ pub enum Change {
     Rename {
         /// The account and its name.
         author: Author,
-        /// The version of the event.
         version: i64,
     },
     /// The account was closed.
     Close {
-        /// The account.
         user_id: i64,
-        /// The version of the event.
         version: i64,
         /// The context of the deleted posts' events.
         context: Context,

@@ -16,7 +16,6 @@ use super::error::failed;
 use super::events::EventDoc;
 use crate::domain::{Author, Post};
 
-/// A post.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct PostDoc {
     #[serde(rename = "_id")]

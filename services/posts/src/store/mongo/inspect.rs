@@ -17,7 +17,6 @@ use super::outbox::{ARRANGED, as_arranged};
 use super::posts::unwritable;
 use super::{DEAD_LETTERS, Mongo, POSTS, authors};
 
-/// Posts in one page.
 const PAGE: i64 = 100;
 
 /// The events of a document.

@@ -249,7 +249,6 @@ impl Mongo {
         self.inner.database.client().clone().shutdown().await;
     }
 
-    /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
     }

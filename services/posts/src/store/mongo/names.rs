@@ -19,7 +19,6 @@ const AUTHORS: usize = 20_000;
 pub(super) enum Known {
     /// No event of it came yet.
     Nothing,
-    /// The account's name.
     Name(String),
     /// The account was closed.
     Closed,

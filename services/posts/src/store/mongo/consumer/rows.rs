@@ -33,7 +33,6 @@ pub(super) struct RowDoc {
     pub topic: String,
     pub key: String,
     pub version: i64,
-    /// The event's id.
     pub message_id: String,
     pub event_type: Option<String>,
     pub status: String,
@@ -129,7 +128,6 @@ pub(super) async fn store_waiting(mongo: &Mongo, rows: &[RowDoc]) -> Result<(), 
     Ok(())
 }
 
-/// Stores processed events.
 pub(super) async fn store_processed(mongo: &Mongo, rows: &[RowDoc]) -> Result<(), StoreError> {
     if rows.is_empty() {
         return Ok(());
