@@ -1,9 +1,9 @@
 //! The relay: publishes committed events, at least once, and never keeps a request waiting.
 //!
 //! After each commit the writing side hands its events over in memory. Events that a crash, an outage or a
-//! full channel left behind are read from the outbox: at start, after a failed delivery, and by the
-//! sweep, for which one process at a time holds a lease. Two relays may therefore publish the same
-//! event, or version 2 before 1: consumers enforce the order.
+//! full channel left behind are read from the outbox: at start, after a failed delivery, and by the sweep.
+//! One process at a time holds the lease of the sweep. Two relays may therefore publish the same event, or
+//! version 2 before 1: consumers enforce the order.
 
 mod acknowledge;
 mod failures;

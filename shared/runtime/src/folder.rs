@@ -99,8 +99,8 @@ impl DataDir {
         &self.path
     }
 
-    /// The file of a database, made empty and private where it is missing: SQLite would let everybody
-    /// read it, and gives the files that it keeps beside it the same permissions.
+    /// The file of a database, made empty and private where it is missing. SQLite would let everybody read
+    /// it. The files that it keeps beside it get the same permissions.
     ///
     /// # Errors
     /// When it can't be made, or made private.

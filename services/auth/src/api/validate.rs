@@ -139,8 +139,8 @@ fn forwarded_method(parts: &Parts) -> Method {
     }
 }
 
-/// Refuses a path that means one thing to a gateway and may mean another to a service: a rule for
-/// `/public/..` is none for the path that the service makes of it.
+/// Refuses a path that means one thing to a gateway and may mean another to a service. A rule for `/public/..`
+/// is none for the path that the service makes of it.
 fn check_forwarded_path(parts: &Parts) -> Result<(), Problem> {
     let mut values = parts.headers.get_all(FORWARDED_URI).iter();
     let (Some(value), more) = (values.next(), values.next()) else {

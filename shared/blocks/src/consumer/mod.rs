@@ -246,8 +246,8 @@ pub trait ConsumerStore: Positions {
     /// When the store can't be reached.
     async fn replay(&self, id: i64) -> Result<bool, BoxError>;
 
-    /// Gives up the first waiting event of a blocked key for good (for a gap: the missing versions)
-    /// and makes the rest due; false when there is none with that id.
+    /// Gives up the first waiting event of a blocked key for good; for a gap, the missing versions. The rest
+    /// becomes due. False when there is none with that id.
     ///
     /// # Errors
     /// When the store can't be reached.

@@ -1,7 +1,7 @@
 //! The key of lists that are newest first: the time, and the id where times are equal.
 //!
-//! A store reads the rows below a key in index order, so that a page costs the same anywhere in the list:
-//! `(created_at, id) < ($1, $2) order by created_at desc, id desc limit $3`. The limit is
+//! A store reads the rows below a key in index order, so that a page costs the same anywhere in the list. Its
+//! condition is `(created_at, id) < ($1, $2) order by created_at desc, id desc limit $3`, and its limit
 //! [`Page::rows`](super::Page::rows).
 
 use chrono::{DateTime, Utc};
