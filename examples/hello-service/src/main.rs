@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    runtime::alone(&hello_service::DEFINITION)
+    runtime::standalone(&hello_service::DEFINITION)
 }

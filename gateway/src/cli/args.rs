@@ -87,7 +87,7 @@ pub(super) enum Command {
     /// Serve all services in this process (what happens when no command is given)
     #[command(after_help = "\
 It prints where it listens and three commands to try. Ctrl-C or SIGTERM stop it: requests that are
-under way are finished within GRACE_SECONDS. With --port 0 the address is in DATA_DIR/rookery.addr.")]
+under endpoint are finished within GRACE_SECONDS. With --port 0 the address is in DATA_DIR/rookery.addr.")]
     Serve,
     /// Look at topics and the events on them
     #[command(subcommand)]

@@ -41,14 +41,14 @@ const LARGEST: usize = 64 << 20;
 
 /// Everybody who answers operators here.
 pub(super) struct Operators {
-    ways: Vec<Way>,
+    endpoints: Vec<Endpoint>,
     /// The services that nobody answers for, each with the reason.
     failed: Vec<String>,
     offline: Option<Offline>,
 }
 
 /// A way to the operators' API of one service, or of all.
-pub(super) struct Way {
+pub(super) struct Endpoint {
     /// The service, where it is one alone.
     service: Option<&'static str>,
     transport: Transport,
@@ -77,14 +77,14 @@ impl<T> Answers<T> {
 
 /// Some of the ways, to be asked the same.
 pub(super) struct Ways<'a> {
-    ways: Vec<&'a Way>,
+    endpoints: Vec<&'a Endpoint>,
     failed: &'a [String],
 }
 
 impl Ways<'_> {
     /// Gets the lists at `path`.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Answers<T> {
-        self.gathered(self.ways.iter().map(|way| way.get(path)))
+        self.gathered(self.endpoints.iter().map(|endpoint| endpoint.get(path)))
             .await
     }
 
@@ -94,8 +94,12 @@ impl Ways<'_> {
         path: &str,
         body: &impl Serialize,
     ) -> Answers<T> {
-        self.gathered(self.ways.iter().map(|way| way.post(path, body)))
-            .await
+        self.gathered(
+            self.endpoints
+                .iter()
+                .map(|endpoint| endpoint.post(path, body)),
+        )
+        .await
     }
 
     async fn gathered<T>(
@@ -122,15 +126,15 @@ impl Operators {
     pub(super) async fn reach(config: &Config, wanted: &Wanted) -> anyhow::Result<Self> {
         if wanted.offline {
             let (offline, api, failed) = Offline::open(config).await?;
-            let ways = vec![Way::new(None, Transport::Here(api))];
+            let endpoints = vec![Endpoint::new(None, Transport::Here(api))];
             return Ok(Self {
-                ways,
+                endpoints,
                 failed,
                 offline: Some(offline),
             });
         }
         let addresses = addresses(config, wanted)?;
-        let ways = if !addresses.is_empty() {
+        let endpoints = if !addresses.is_empty() {
             ports(config, &addresses)?
         } else if config.get(&KAFKA_BOOTSTRAP_SERVERS).is_some() {
             bail!(
@@ -139,10 +143,10 @@ impl Operators {
             );
         } else {
             let socket = server_of(&config.data_dir).await?;
-            vec![Way::new(None, Transport::Socket(socket))]
+            vec![Endpoint::new(None, Transport::Socket(socket))]
         };
         Ok(Self {
-            ways,
+            endpoints,
             failed: Vec::new(),
             offline: None,
         })
@@ -175,7 +179,7 @@ impl Operators {
     /// All of them.
     pub(super) fn all(&self) -> Ways<'_> {
         Ways {
-            ways: self.ways.iter().collect(),
+            endpoints: self.endpoints.iter().collect(),
             failed: &self.failed,
         }
     }
@@ -185,8 +189,11 @@ impl Operators {
         let Some(group) = group else {
             return Ok(self.all());
         };
-        let ways = vec![self.of_group(group).await?];
-        Ok(Ways { ways, failed: &[] })
+        let endpoints = vec![self.of_group(group).await?];
+        Ok(Ways {
+            endpoints,
+            failed: &[],
+        })
     }
 
     /// The one to the service `name`; without a name all of them.
@@ -194,16 +201,22 @@ impl Operators {
         let Some(name) = name else {
             return Ok(self.all());
         };
-        let ways = vec![self.of_service(name)?];
-        Ok(Ways { ways, failed: &[] })
+        let endpoints = vec![self.of_service(name)?];
+        Ok(Ways {
+            endpoints,
+            failed: &[],
+        })
     }
 
     /// The way to `service`.
-    pub(super) fn of_service(&self, service: &str) -> anyhow::Result<&Way> {
-        let mut ways = self.ways.iter();
-        let found = ways.find(|way| way.service.is_none_or(|name| name == service));
+    pub(super) fn of_service(&self, service: &str) -> anyhow::Result<&Endpoint> {
+        let mut endpoints = self.endpoints.iter();
+        let found = endpoints.find(|endpoint| endpoint.service.is_none_or(|name| name == service));
         found.with_context(|| {
-            let names = self.ways.iter().filter_map(|way| way.service);
+            let names = self
+                .endpoints
+                .iter()
+                .filter_map(|endpoint| endpoint.service);
             let names: Vec<&str> = names.collect();
             format!(
                 "no address of {service:?} is known, only of {}",
@@ -213,12 +226,12 @@ impl Operators {
     }
 
     /// The way to the consumer group `group`.
-    pub(super) async fn of_group(&self, group: &str) -> anyhow::Result<&Way> {
+    pub(super) async fn of_group(&self, group: &str) -> anyhow::Result<&Endpoint> {
         let mut known: Vec<String> = Vec::new();
         let mut failed = self.failed.clone();
-        for way in &self.ways {
-            match way.get::<Vec<String>>("/groups").await {
-                Ok(groups) if groups.iter().any(|name| name == group) => return Ok(way),
+        for endpoint in &self.endpoints {
+            match endpoint.get::<Vec<String>>("/groups").await {
+                Ok(groups) if groups.iter().any(|name| name == group) => return Ok(endpoint),
                 Ok(groups) => known.extend(groups),
                 Err(error) => failed.push(format!("{error:#}")),
             }
@@ -233,11 +246,11 @@ impl Operators {
     }
 
     /// The first way that answers: all of them know the topics.
-    pub(super) async fn any(&self) -> anyhow::Result<&Way> {
+    pub(super) async fn any(&self) -> anyhow::Result<&Endpoint> {
         let mut last = None;
-        for way in &self.ways {
-            match way.get::<Vec<String>>("/groups").await {
-                Ok(_) => return Ok(way),
+        for endpoint in &self.endpoints {
+            match endpoint.get::<Vec<String>>("/groups").await {
+                Ok(_) => return Ok(endpoint),
                 Err(error) => last = Some(error),
             }
         }
@@ -257,8 +270,8 @@ fn addresses(config: &Config, wanted: &Wanted) -> anyhow::Result<Vec<Address>> {
     addresses.map_err(|why| anyhow::anyhow!("OPERATOR_SERVICES: {why}"))
 }
 
-fn ports(config: &Config, addresses: &[Address]) -> anyhow::Result<Vec<Way>> {
-    let mut ways = Vec::new();
+fn ports(config: &Config, addresses: &[Address]) -> anyhow::Result<Vec<Endpoint>> {
+    let mut endpoints = Vec::new();
     for address in addresses {
         let mut roster = ROSTER.iter();
         let of = roster.find(|of| of.name == address.service);
@@ -270,9 +283,9 @@ fn ports(config: &Config, addresses: &[Address]) -> anyhow::Result<Vec<Way>> {
             authority: address.authority.clone(),
             key: OperatorKey::new(secret.expose(), of.name),
         };
-        ways.push(Way::new(Some(of.name), transport));
+        endpoints.push(Endpoint::new(Some(of.name), transport));
     }
-    Ok(ways)
+    Ok(endpoints)
 }
 
 /// The socket of the server that has the folder. One that is starting is waited for.
@@ -306,7 +319,7 @@ async fn server_of(data_dir: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-impl Way {
+impl Endpoint {
     fn new(service: Option<&'static str>, transport: Transport) -> Self {
         Self {
             service,

@@ -19,9 +19,9 @@ pub(super) async fn run(operators: &Operators, command: Dlq) -> anyhow::Result<(
         Dlq::Replay {
             id: None, group, ..
         } => {
-            let ways = operators.reading(group.as_deref()).await?;
+            let endpoints = operators.reading(group.as_deref()).await?;
             let selection = Selection { group };
-            let answers = ways.post("/dead-letters/replay", &selection).await;
+            let answers = endpoints.post("/dead-letters/replay", &selection).await;
             if answers.given.is_empty() {
                 answers.complete()?;
                 return say("Nothing waits.");
@@ -35,9 +35,9 @@ pub(super) async fn run(operators: &Operators, command: Dlq) -> anyhow::Result<(
 }
 
 async fn one(operators: &Operators, handle: &Handle, what: &str) -> anyhow::Result<()> {
-    let way = operators.of_group(&handle.group).await?;
+    let endpoint = operators.of_group(&handle.group).await?;
     let path = format!("{}/{what}", path(handle));
-    told(&[way.post(&path, &()).await?])
+    told(&[endpoint.post(&path, &()).await?])
 }
 
 fn path(handle: &Handle) -> String {
@@ -45,10 +45,10 @@ fn path(handle: &Handle) -> String {
 }
 
 async fn list(operators: &Operators, group: Option<String>, json: bool) -> anyhow::Result<()> {
-    let ways = operators.reading(group.as_deref()).await?;
+    let endpoints = operators.reading(group.as_deref()).await?;
     let wanted = group.map(|name| format!("?group={}", encoded(&name)));
     let path = format!("/dead-letters{}", wanted.unwrap_or_default());
-    let answers: Answers<Blocked> = ways.get(&path).await;
+    let answers: Answers<Blocked> = endpoints.get(&path).await;
     if json {
         say(serde_json::to_string_pretty(&answers.given)?)?;
         return answers.complete();
@@ -74,8 +74,8 @@ async fn list(operators: &Operators, group: Option<String>, json: bool) -> anyho
 }
 
 async fn show(operators: &Operators, handle: &Handle, json: bool) -> anyhow::Result<()> {
-    let way = operators.of_group(&handle.group).await?;
-    let found: BlockedView = way.get(&path(handle)).await?;
+    let endpoint = operators.of_group(&handle.group).await?;
+    let found: BlockedView = endpoint.get(&path(handle)).await?;
     if json {
         return say(serde_json::to_string_pretty(&found)?);
     }

@@ -8,7 +8,7 @@ use http::Method;
 use service::settings::encoded;
 
 use super::args::{Operators as Wanted, Tail};
-use super::client::{Operators, Way};
+use super::client::{Endpoint, Operators};
 use super::say;
 use super::table::{Table, or_dash};
 use runtime::operator::view::{RecordView, TopicView};
@@ -83,7 +83,7 @@ async fn follow(config: &Config, wanted: &Wanted, tail: &Tail) -> anyhow::Result
         };
         let was_running = operators.is_running();
         let read = match operators.any().await {
-            Ok(way) => seen.read(way, was_running, tail).await,
+            Ok(endpoint) => seen.read(endpoint, was_running, tail).await,
             Err(error) => Err(error),
         };
         // Nobody writes while this process has the folder: it is given back for a server to start.
@@ -113,8 +113,15 @@ struct Seen {
 }
 
 impl Seen {
-    async fn read(&mut self, way: &Way, is_running: bool, tail: &Tail) -> anyhow::Result<()> {
-        let mut lines = way.lines(Method::GET, &self.path(is_running, tail)).await?;
+    async fn read(
+        &mut self,
+        endpoint: &Endpoint,
+        is_running: bool,
+        tail: &Tail,
+    ) -> anyhow::Result<()> {
+        let mut lines = endpoint
+            .lines(Method::GET, &self.path(is_running, tail))
+            .await?;
         while let Some(record) = lines.next::<RecordView>().await? {
             self.any = true;
             self.next.insert(record.partition, record.offset + 1);

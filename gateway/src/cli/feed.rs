@@ -12,9 +12,9 @@ use feed_generator::operator::Progress;
 const TENTHS: i64 = 10;
 
 pub(super) async fn rebuild(operators: &Operators) -> anyhow::Result<()> {
-    let way = operators.of_service(feed_generator::NAME)?;
+    let endpoint = operators.of_service(feed_generator::NAME)?;
     let path = format!("/{}/rebuild", feed_generator::NAME);
-    let mut lines = way.lines(Method::POST, &path).await?;
+    let mut lines = endpoint.lines(Method::POST, &path).await?;
     let style = ProgressStyle::with_template("{bar:40} {pos} of {len} events, {eta} left")?;
     let bar = ProgressBar::new(0).with_style(style);
     let mut last = -1;

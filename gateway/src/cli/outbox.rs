@@ -69,9 +69,9 @@ async fn republish(
     service: Option<String>,
 ) -> anyhow::Result<()> {
     let since = moment(since, SystemClock.now())?;
-    let ways = operators.serving(service.as_deref())?;
+    let endpoints = operators.serving(service.as_deref())?;
     let wanted = Republish { since, service };
-    let answers: Answers<Republished> = ways.post("/outboxes/republish", &wanted).await;
+    let answers: Answers<Republished> = endpoints.post("/outboxes/republish", &wanted).await;
     for outbox in &answers.given {
         say(format!("{}: {} events", outbox.service, outbox.events))?;
     }

@@ -10,7 +10,7 @@ use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use testkit::broker::Broker;
-use testkit::fleet::{Alone, Database, Executable, NOWHERE, POSTGRES};
+use testkit::fleet::{Database, Executable, NOWHERE, POSTGRES, Standalone};
 use testkit::http::{Answer, eventually};
 use tokio::process::Command;
 
@@ -21,7 +21,7 @@ const AUTH: Executable<'_> = Executable {
 };
 const PASSWORD: &str = "correct horse battery";
 
-async fn register(auth: &Alone, name: &str) -> Answer {
+async fn register(auth: &Standalone, name: &str) -> Answer {
     let body = json!({
         "email": format!("{name}@example.org"), "username": name, "password": PASSWORD,
     });
@@ -31,7 +31,7 @@ async fn register(auth: &Alone, name: &str) -> Answer {
         .await
 }
 
-async fn login(auth: &Alone, name: &str) -> String {
+async fn login(auth: &Standalone, name: &str) -> String {
     let body = Some(json!({"username": name, "password": PASSWORD}));
     let answer = auth
         .client
@@ -44,7 +44,7 @@ async fn login(auth: &Alone, name: &str) -> String {
 }
 
 /// The headers about the caller that the gateway gets.
-async fn validated(auth: &Alone, token: &str) -> Vec<(String, String)> {
+async fn validated(auth: &Standalone, token: &str) -> Vec<(String, String)> {
     let answer = auth
         .client
         .send("GET", "/api/auth/validate", Some(token), None)
@@ -57,7 +57,7 @@ async fn validated(auth: &Alone, token: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-async fn me(auth: &Alone, headers: &[(String, String)]) -> Answer {
+async fn me(auth: &Standalone, headers: &[(String, String)]) -> Answer {
     let mut request = auth.client.request("GET", "/api/auth/me");
     for (name, value) in headers {
         request = request.header(name, value);

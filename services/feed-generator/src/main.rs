@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    runtime::alone(&feed_generator::DEFINITION)
+    runtime::standalone(&feed_generator::DEFINITION)
 }

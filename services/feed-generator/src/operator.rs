@@ -52,7 +52,7 @@ pub(crate) fn router(feed: &Feed, on: &dyn Place) -> Router {
 }
 
 /// Shows the cause, since only operators get the answer.
-fn away(error: &BoxError) -> Problem {
+fn unavailable(error: &BoxError) -> Problem {
     Problem::new(
         StatusCode::SERVICE_UNAVAILABLE,
         "store_unavailable",
@@ -66,7 +66,7 @@ async fn rebuild(State(operator): State<Operator>) -> Result<Response, Problem> 
         .feed
         .rebuild()
         .await
-        .map_err(|error| away(&error))?;
+        .map_err(|error| unavailable(&error))?;
     let consumer = operator.stands_in.then(|| Running::start(&operator));
     let watch = Watch {
         feed: operator.feed,

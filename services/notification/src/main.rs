@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    runtime::alone(&notification::DEFINITION)
+    runtime::standalone(&notification::DEFINITION)
 }

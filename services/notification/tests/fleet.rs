@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use runtime::fleet::kafka::{KafkaBus, Settings};
 use serde_json::Value;
 use testkit::broker::Broker;
-use testkit::fleet::{Alone, Database, Executable, NOWHERE, POSTGRES};
+use testkit::fleet::{Database, Executable, NOWHERE, POSTGRES, Standalone};
 use testkit::http::{Answer, Client, eventually};
 use testkit::no_events;
 use testkit::ports::free_port;
@@ -51,13 +51,13 @@ async fn publish(bus: &KafkaBus, ids: std::ops::Range<i64>) {
     bus.publish(&messages).await.unwrap();
 }
 
-async fn inbox(service: &Alone, auth: &AuthStandIn, id: i64) -> Answer {
+async fn inbox(service: &Standalone, auth: &AuthStandIn, id: i64) -> Answer {
     let list = "/api/notifications?limit=100";
     auth.ask(service, id, "GET", list, "").await
 }
 
 /// Waits until each of these accounts has a notification, and checks that it is only one.
-async fn told_once(service: &Alone, auth: &AuthStandIn, ids: std::ops::Range<i64>) {
+async fn told_once(service: &Standalone, auth: &AuthStandIn, ids: std::ops::Range<i64>) {
     for id in ids {
         let told: Value = eventually("an account is told of", async || {
             let said = inbox(service, auth, id).await.expect(200);
@@ -90,8 +90,9 @@ async fn replicas_share_the_events_and_one_of_them_may_be_killed() {
         publish(&bus, sent..sent + 6).await;
         sent += 6;
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        let handled =
-            async |replica: &Alone| replica.metric("consumer_events_total", "handled").await > 0.0;
+        let handled = async |replica: &Standalone| {
+            replica.metric("consumer_events_total", "handled").await > 0.0
+        };
         (handled(&one).await && handled(&other).await).then_some(())
     })
     .await;
@@ -174,7 +175,7 @@ async fn it_registers_with_consul_by_either_name_of_the_setting_and_works_whatev
     let start = async |name: &str| {
         let needed = NOTIFICATION.settings(&database.url, NOWHERE);
         let settings = [&needed[..], &[(name, &consul)]].concat();
-        Alone::start(NOTIFICATION.path, &settings).await
+        Standalone::start(NOTIFICATION.path, &settings).await
     };
     // Nobody is there: it serves, says so, and is told of when somebody is.
     let service = start("CONSUL_HOST").await;
@@ -250,7 +251,7 @@ async fn operators_hear_that_a_service_waits_for_its_servers() {
         ("OPERATOR_PORT", &port.to_string()),
     ];
     let settings = [&NOTIFICATION.settings(&store, NOWHERE)[..], &more].concat();
-    let _service = Alone::start(NOTIFICATION.path, &settings).await;
+    let _service = Standalone::start(NOTIFICATION.path, &settings).await;
     let operator = Client::new(format!("127.0.0.1:{port}"));
     let answer = operator.send("GET", "/groups", None, None).await;
     assert_eq!(answer.status, 503, "{}", answer.text());

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    runtime::alone(&posts::DEFINITION)
+    runtime::standalone(&posts::DEFINITION)
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    runtime::alone(&user_profile::DEFINITION)
+    runtime::standalone(&user_profile::DEFINITION)
 }

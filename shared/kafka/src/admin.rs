@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::client::{Ear, Settings};
-use crate::look::Look;
+use crate::metadata::Metadata;
 
 /// Time that the brokers may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -29,15 +29,15 @@ const MAX_BATCH_BYTES: &str = "1048588";
 /// Makes topics. It is used at the start and by operators, so its client is made for each use.
 pub(crate) struct Admin {
     settings: Settings,
-    look: Look,
+    metadata: Metadata,
     tasks: TaskTracker,
 }
 
 impl Admin {
-    pub(crate) fn new(settings: &Settings, look: Look, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(settings: &Settings, metadata: Metadata, tasks: TaskTracker) -> Self {
         Self {
             settings: settings.clone(),
-            look,
+            metadata,
             tasks,
         }
     }
@@ -51,7 +51,7 @@ impl Admin {
                 same_count(spec, other.partitions)?;
             }
         }
-        let existing = self.look.topics().await?;
+        let existing = self.metadata.topics().await?;
         let mut missing = Vec::new();
         let mut found = Vec::new();
         for spec in wanted.values() {
@@ -99,9 +99,8 @@ impl Admin {
                 // Somebody was faster.
                 Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
                 Err((topic, code)) => {
-                    return Err(
-                        self.away(format!("create topic {topic}"), KafkaError::AdminOp(code))
-                    );
+                    return Err(self
+                        .unavailable(format!("create topic {topic}"), KafkaError::AdminOp(code)));
                 }
             }
         }
@@ -112,16 +111,16 @@ impl Admin {
     async fn wait_for(&self, spec: &TopicSpec) -> Result<(), BusError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.look.seen(&spec.name).await? {
+            match self.metadata.seen(&spec.name).await? {
                 Some(seen) if seen.is_led => {
                     same_count(spec, seen.partitions)?;
-                    self.look.learn(&spec.name, seen.partitions);
+                    self.metadata.learn(&spec.name, seen.partitions);
                     return Ok(());
                 }
                 _ if Instant::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
                 _ => {
                     let error = KafkaError::AdminOp(Code::LeaderNotAvailable);
-                    return Err(self.away(format!("use topic {}", spec.name), error));
+                    return Err(self.unavailable(format!("use topic {}", spec.name), error));
                 }
             }
         }
@@ -145,7 +144,7 @@ impl Admin {
 
     /// All topics with their actual settings.
     pub(crate) async fn list(&self) -> Result<Vec<TopicSpec>, BusError> {
-        let topics = self.look.topics().await?;
+        let topics = self.metadata.topics().await?;
         let names: Vec<&str> = topics.keys().map(String::as_str).collect();
         let cleanups = self.cleanups(&names).await?;
         let specs = topics.into_iter().filter_map(|(name, seen)| {
@@ -184,7 +183,7 @@ impl Admin {
                 Err(Code::UnknownTopicOrPartition) => {}
                 Err(code) => {
                     let error = KafkaError::AdminOp(code);
-                    return Err(self.away("read the settings of a topic", error));
+                    return Err(self.unavailable("read the settings of a topic", error));
                 }
             }
         }
@@ -201,18 +200,18 @@ impl Admin {
             .settings
             .client("admin")
             .create_with_context(ear.clone())
-            .map_err(|error| ear.away(what, error))?;
+            .map_err(|error| ear.unavailable(what, error))?;
         let options = AdminOptions::new()
             .request_timeout(Some(PATIENCE))
             .operation_timeout(Some(PATIENCE));
         let done = work(&client, &options).await;
         // Ending it waits for its thread.
         self.tasks.spawn_blocking(move || drop(client));
-        done.map_err(|error| ear.away(what, error))
+        done.map_err(|error| ear.unavailable(what, error))
     }
 
-    fn away(&self, what: impl Into<String>, error: KafkaError) -> BusError {
-        self.settings.ear().away(what, error)
+    fn unavailable(&self, what: impl Into<String>, error: KafkaError) -> BusError {
+        self.settings.ear().unavailable(what, error)
     }
 }
 

@@ -15,8 +15,8 @@ use tokio_util::task::TaskTracker;
 use crate::admin::Admin;
 use crate::client::Settings;
 use crate::holdings::Holdings;
-use crate::look::Look;
 use crate::member::Member;
+use crate::metadata::Metadata;
 use crate::poller::Poller;
 use crate::producer::{Failure, Producer};
 use crate::reader::Reader;
@@ -30,7 +30,7 @@ pub struct KafkaBus(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
-    look: Look,
+    metadata: Metadata,
     producer: Producer,
     reader: Reader,
     admin: Admin,
@@ -44,12 +44,12 @@ impl KafkaBus {
     /// When a setting can't be used.
     pub fn new(settings: Settings) -> Result<Self, BusError> {
         let tasks = TaskTracker::new();
-        let look = Look::new(&settings, tasks.clone())?;
+        let metadata = Metadata::new(&settings, tasks.clone())?;
         Ok(Self(Arc::new(Inner {
             producer: Producer::new(&settings, tasks.clone()),
             reader: Reader::new(&settings, tasks.clone()),
-            admin: Admin::new(&settings, look.clone(), tasks.clone()),
-            look,
+            admin: Admin::new(&settings, metadata.clone(), tasks.clone()),
+            metadata,
             tasks,
             settings,
         })))
@@ -60,7 +60,7 @@ impl KafkaBus {
     /// # Errors
     /// The reason why none does.
     pub async fn answers(&self) -> Result<(), BusError> {
-        self.0.look.answers().await
+        self.0.metadata.answers().await
     }
 
     /// Waits until every member has left its group, and everything else has ended. Members must be dropped
@@ -85,11 +85,11 @@ impl KafkaBus {
     }
 
     async fn know(&self, topic: &str) -> Result<(), BusError> {
-        match self.0.look.partitions(topic).await {
+        match self.0.metadata.partitions(topic).await {
             Err(BusError::UnknownTopic(_)) => {
                 // The publisher gives up on a message over this answer, so it is confirmed.
                 tokio::time::sleep(ASK_AGAIN).await;
-                self.0.look.partitions(topic).await.map(drop)
+                self.0.metadata.partitions(topic).await.map(drop)
             }
             known => known.map(drop),
         }
@@ -100,7 +100,7 @@ impl KafkaBus {
     async fn explain(&self, batch: &[Message], error: BusError) -> BusError {
         let topics: BTreeSet<&str> = batch.iter().map(|message| &*message.topic).collect();
         for topic in topics {
-            match self.0.look.seen(topic).await {
+            match self.0.metadata.seen(topic).await {
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     return BusError::Unavailable(
@@ -119,7 +119,7 @@ impl KafkaBus {
 
     /// A broker said that it does not know `topic`.
     async fn lost_topic(&self, topic: &str) -> BusError {
-        self.0.look.forget(topic);
+        self.0.metadata.forget(topic);
         match self.know(topic).await {
             Err(error) => error,
             Ok(()) => BusError::Unavailable(
@@ -173,8 +173,8 @@ impl EventBus for KafkaBus {
             tasks: self.0.tasks.clone(),
         };
         self.0.tasks.spawn(poller.run());
-        let look = self.0.look.clone();
-        Ok(Box::new(Member::new(holdings, look, positions, stop)))
+        let metadata = self.0.metadata.clone();
+        Ok(Box::new(Member::new(holdings, metadata, positions, stop)))
     }
 
     async fn topics(&self) -> Result<Vec<TopicSpec>, BusError> {
@@ -182,7 +182,7 @@ impl EventBus for KafkaBus {
     }
 
     async fn watermarks(&self, topic: &str) -> Result<Vec<Watermarks>, BusError> {
-        self.0.look.watermarks(topic).await
+        self.0.metadata.watermarks(topic).await
     }
 
     async fn read(
@@ -192,7 +192,7 @@ impl EventBus for KafkaBus {
         offset: i64,
         max: usize,
     ) -> Result<Vec<Record>, BusError> {
-        let watermarks = self.0.look.watermarks(topic).await?;
+        let watermarks = self.0.metadata.watermarks(topic).await?;
         let watermark = usize::try_from(partition)
             .ok()
             .and_then(|partition| watermarks.get(partition));

@@ -116,7 +116,7 @@ pub(crate) struct Ear {
 
 impl Ear {
     /// `source` of an attempt to do `what`, for the caller.
-    pub(crate) fn away(&self, what: impl Into<String>, source: KafkaError) -> BusError {
+    pub(crate) fn unavailable(&self, what: impl Into<String>, source: KafkaError) -> BusError {
         let hint = self.last.lock().as_ref().map(|last| format!(", {last}"));
         BusError::Unavailable(Box::new(Away {
             what: what.into(),

@@ -240,7 +240,7 @@ impl Holdings {
     }
 
     /// The client lost sight of every broker.
-    pub(crate) fn away(&self) {
+    pub(crate) fn unavailable(&self) {
         self.state.lock().is_away = true;
         self.news.notify_one();
     }

@@ -4,7 +4,7 @@
 //! KafkaBus ─┬─ publish    producer   idempotent, acks=all; thrown away after a failed delivery
 //!           ├─ subscribe  Member ◀─ holdings ◀─ Poller     one client a member, polled all the time
 //!           ├─ topics     admin      created with partitions and retention
-//!           └─ watermarks    look       a client without a group: metadata, watermarks, single reads
+//!           └─ watermarks    metadata   a client without a group: metadata, watermarks, single reads
 //! ```
 //!
 //! A member starts at the offsets in its group's own store; those committed to Kafka serve lag tools only
@@ -22,8 +22,8 @@ mod bus;
 mod check;
 mod client;
 mod holdings;
-mod look;
 mod member;
+mod metadata;
 mod poller;
 mod producer;
 mod reader;

@@ -8,11 +8,11 @@ use blocks::bus::{BusError, Positions, Record, Subscription, TopicPartition};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::holdings::{Found, Holdings, Starts};
-use crate::look::Look;
+use crate::metadata::Metadata;
 
 pub(crate) struct Member {
     holdings: Arc<Holdings>,
-    look: Look,
+    metadata: Metadata,
     positions: Arc<dyn Positions>,
     _stops: DropGuard,
 }
@@ -20,13 +20,13 @@ pub(crate) struct Member {
 impl Member {
     pub(crate) fn new(
         holdings: Arc<Holdings>,
-        look: Look,
+        metadata: Metadata,
         positions: Arc<dyn Positions>,
         stop: CancellationToken,
     ) -> Self {
         Self {
             holdings,
-            look,
+            metadata,
             positions,
             _stops: stop.drop_guard(),
         }
@@ -53,7 +53,7 @@ impl Subscription for Member {
                 Found::Failure(failure) => return Err(failure),
                 Found::Starts(starts) => self.find_starts(starts).await?,
                 Found::Away => {
-                    self.look.answers().await?;
+                    self.metadata.answers().await?;
                     self.holdings.is_back();
                 }
                 Found::Nothing => self.holdings.news.notified().await,

@@ -53,7 +53,7 @@ impl Poller {
             let ear = self.settings.ear();
             if let Err(error) = self.session(&ear).await {
                 let what = format!("stay in the consumer group {}", self.group);
-                self.holdings.lost(ear.away(what, error));
+                self.holdings.lost(ear.unavailable(what, error));
                 tokio::select! {
                     () = self.stop.cancelled() => {}
                     () = tokio::time::sleep(AFTER_A_LOSS) => {}
@@ -166,7 +166,7 @@ impl Session<'_> {
         let holdings = &self.poller.holdings;
         match error {
             KafkaError::MessageConsumptionFatal(_) => return Err(error),
-            KafkaError::MessageConsumption(Code::AllBrokersDown) => holdings.away(),
+            KafkaError::MessageConsumption(Code::AllBrokersDown) => holdings.unavailable(),
             KafkaError::MessageConsumption(
                 Code::BrokerTransportFailure
                 | Code::Resolve
@@ -185,7 +185,7 @@ impl Session<'_> {
             ) => tracing::debug!(group = self.poller.group, %error, "the client goes on by itself"),
             error => {
                 let what = format!("read as a member of {}", self.poller.group);
-                holdings.failed(self.ear.away(what, error));
+                holdings.failed(self.ear.unavailable(what, error));
             }
         }
         Ok(())

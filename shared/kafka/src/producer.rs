@@ -87,7 +87,7 @@ impl Producer {
             None => Ok(()),
             Some((first, code)) if is_refusal(code) => self.find_refused(messages, first).await,
             Some((index, code)) if is_unknown(code) => Err(Failure::UnknownTopic { index }),
-            Some((_, code)) => Err(self.away(code)),
+            Some((_, code)) => Err(self.unavailable(code)),
         }
     }
 
@@ -100,7 +100,7 @@ impl Producer {
                     let reason = code.to_string();
                     return Err(Failure::Refused { index, reason });
                 }
-                Some((_, code)) => return Err(self.away(code)),
+                Some((_, code)) => return Err(self.unavailable(code)),
             }
         }
         Ok(())
@@ -140,7 +140,7 @@ impl Producer {
         let client: Client = self
             .config
             .create_with_context(self.ear.clone())
-            .map_err(|error| Failure::Away(self.ear.away("make a producer", error)))?;
+            .map_err(|error| Failure::Away(self.ear.unavailable("make a producer", error)))?;
         Ok(Arc::clone(current.insert(Arc::new(client))))
     }
 
@@ -160,9 +160,9 @@ impl Producer {
         }
     }
 
-    fn away(&self, code: Code) -> Failure {
+    fn unavailable(&self, code: Code) -> Failure {
         let error = KafkaError::MessageProduction(code);
-        Failure::Away(self.ear.away("publish", error))
+        Failure::Away(self.ear.unavailable("publish", error))
     }
 
     /// Ends the producer, if there is one. Every publish was answered before.

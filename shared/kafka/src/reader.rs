@@ -83,7 +83,7 @@ impl Reader {
             page
         });
         match page.await {
-            Ok(page) => page.map_err(|error| self.ear.away("read", error)),
+            Ok(page) => page.map_err(|error| self.ear.unavailable("read", error)),
             Err(cut_off) => Err(BusError::Unavailable(cut_off.into())),
         }
     }

@@ -35,7 +35,7 @@ use anyhow::Context;
 
 pub use embedded::Embedded;
 #[cfg(feature = "fleet")]
-pub use fleet::alone;
+pub use fleet::standalone;
 pub use folder::{DataDir, FolderError};
 pub use process::{Delivery, Process, Stores};
 

@@ -106,7 +106,7 @@ impl Shared {
     /// Fails where a test wants a write to fail.
     pub(crate) fn fault(&self, point: FaultPoint) -> Result<(), StoreError> {
         match &*self.faults.lock() {
-            Some(faults) if faults.fails(point) => Err(StoreError::away("injected fault")),
+            Some(faults) if faults.fails(point) => Err(StoreError::unavailable("injected fault")),
             _ => Ok(()),
         }
     }

@@ -60,7 +60,7 @@ impl StoreError {
     }
 
     /// Says that the store is away, for a reason of our own.
-    pub(crate) fn away(why: &'static str) -> Self {
+    pub(crate) fn unavailable(why: &'static str) -> Self {
         Self::Unavailable(why.into())
     }
 }
@@ -151,7 +151,7 @@ mod tests {
     fn only_an_outage_is_worth_trying_again() {
         let large = StoreError::EventTooLarge { bytes: 2, limit: 1 };
         let cases = [
-            (StoreError::away("test"), 503, "store_unavailable"),
+            (StoreError::unavailable("test"), 503, "store_unavailable"),
             (large, 413, "event_too_large"),
             (
                 StoreError::Rejected(sqlx::Error::RowNotFound.into()),

@@ -102,7 +102,7 @@ pub(crate) async fn run(
     if steps.iter().all(is_applied) && applied.len() == steps.iter().count() {
         return Ok(());
     }
-    Err(StoreError::away(
+    Err(StoreError::unavailable(
         "its schema is of another version: whoever only looks changes nothing, the service brings it up to date",
     ))
 }

@@ -67,7 +67,7 @@ impl Writer {
         self.jobs
             .send(Box::new(job))
             .await
-            .map_err(|_| StoreError::away("the database is closed"))?;
+            .map_err(|_| StoreError::unavailable("the database is closed"))?;
         answered.await.map_err(|_| StoreError::Panicked)?
     }
 
@@ -240,7 +240,7 @@ impl WriterTask {
             let done = job.run(tx).await;
             group.push(job);
             if tx.take_refused() {
-                return Err(StoreError::away("a write could not begin"));
+                return Err(StoreError::unavailable("a write could not begin"));
             }
             // Still ahead: the job ran no statement, and stands where it stood.
             let ran = !tx.is_ahead();

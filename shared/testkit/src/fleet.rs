@@ -187,8 +187,8 @@ impl Executable<'_> {
     }
 
     /// Starts it over these servers.
-    pub async fn start(&self, store: &str, kafka: &str) -> Alone {
-        Alone::start(self.path, &self.settings(store, kafka)).await
+    pub async fn start(&self, store: &str, kafka: &str) -> Standalone {
+        Standalone::start(self.path, &self.settings(store, kafka)).await
     }
 
     /// Starts it over PostgreSQL, with a password that the server refuses. Asserts that it goes on, logs
@@ -244,14 +244,14 @@ impl Executable<'_> {
 }
 
 /// A service's process. It is killed with the value.
-pub struct Alone {
+pub struct Standalone {
     child: Child,
     folder: TempDir,
     /// Talks to it.
     pub client: Client,
 }
 
-impl Alone {
+impl Standalone {
     /// Starts `executable` with these settings and nothing else of the environment, and waits until it
     /// answers at all.
     pub async fn start(executable: &str, settings: &[(&str, &str)]) -> Self {

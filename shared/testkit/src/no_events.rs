@@ -7,7 +7,7 @@ use blocks::bus::{EventBus, MAX_EVENT_BYTES, Record, TopicSpec};
 use blocks::{Clock, SystemClock};
 use events::{Context, Envelope, Event, Message, dead_letter_topic, header};
 
-use crate::fleet::Alone;
+use crate::fleet::Standalone;
 use crate::http::eventually;
 
 /// Errors in the dead letters of [`publish`], one each. An unknown type is passed over without one.
@@ -58,7 +58,7 @@ fn saying(name: &str, value: &str, mut message: Message) -> Message {
 
 /// Asserts that `service` wrote and logged one dead letter for each record of [`publish`] that is no event
 /// of its topic.
-pub async fn are_dead_letters<E: Event>(bus: &dyn EventBus, service: &Alone) {
+pub async fn are_dead_letters<E: Event>(bus: &dyn EventBus, service: &Standalone) {
     let name = dead_letter_topic(E::TOPIC.name);
     let dead_letters = eventually("a letter each", async || {
         let mut dead_letters = Vec::new();

@@ -38,7 +38,7 @@ impl MemoryPositions {
     }
 
     /// Makes the store unreachable, or reachable again.
-    pub fn away(&self, away: bool) {
+    pub fn unavailable(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
     }
 

@@ -7,7 +7,7 @@ use blocks::{Clock, SystemClock};
 use http::{HeaderName, HeaderValue};
 use serde_json::json;
 
-use crate::fleet::Alone;
+use crate::fleet::Standalone;
 use crate::http::Answer;
 use crate::ports::free_port;
 use crate::service::user;
@@ -62,7 +62,7 @@ impl AuthStandIn {
     /// Sends `service` a request of account `id`, with `json` where it is not empty.
     pub async fn ask(
         &self,
-        service: &Alone,
+        service: &Standalone,
         id: i64,
         method: &str,
         path: &str,

@@ -7,7 +7,7 @@ use blocks::error::chain;
 use futures::future::join_all;
 
 use crate::db::TEST_DATABASE_URL;
-use crate::fleet::{Alone, Executable, TEST_KAFKA, brokers};
+use crate::fleet::{Executable, Standalone, TEST_KAFKA, brokers};
 use crate::http::eventually;
 use crate::ports::free_port;
 
@@ -64,7 +64,7 @@ impl Strangers {
             async move {
                 let mut settings = others.to_vec();
                 settings.push((setting, &url));
-                let service = Alone::start(service.path, &settings).await;
+                let service = Standalone::start(service.path, &settings).await;
                 let about = |text: &str| {
                     let lines = text.lines().filter(|line| {
                         line.contains("WARN") && line.contains(setting) && line.contains(address)

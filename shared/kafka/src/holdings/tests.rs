@@ -164,7 +164,7 @@ fn what_went_wrong_is_said_once_and_records_come_before_an_absence() {
     follow(&holdings, &mut reading);
     holdings.fetched(records(0, 0..1), &reading);
     holdings.failed(BusError::UnknownTopic("t".into()));
-    holdings.away();
+    holdings.unavailable();
     assert!(matches!(holdings.take(1), Found::Failure(_)));
     assert_eq!(places(holdings.take(1)), [(0, 0)]);
     assert!(matches!(holdings.take(1), Found::Away));

@@ -2,12 +2,12 @@
 //! auth.
 //!
 //! ```text
-//! main ─ alone ─ config ─ listen ─▶ startup server: /health, /ready says what is missing
+//! main ─ standalone ─ config ─ listen ─▶ startup server: /health, /ready says what is missing
 //!                  └─ open: servers (waited for) ─▶ the service ─▶ Process
 //! ```
 
-mod alone;
 mod jwks;
+mod standalone;
 mod startup;
 mod wait;
 
@@ -30,8 +30,8 @@ use service::{Close, Definition, Place, Role};
 use sql::Db;
 
 pub use ::kafka;
-pub use alone::alone;
 pub use jwks::RemoteKeys;
+pub use standalone::standalone;
 pub use wait::server_of;
 
 use crate::process::{Stores, close, close_all};

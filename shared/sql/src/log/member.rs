@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::groups::Group;
 use super::topics::TopicState;
-use super::{Inner, away, records};
+use super::{Inner, records, unavailable};
 
 /// A member of a group. Dropping it leaves the group.
 pub(super) struct LogMember {
@@ -116,7 +116,7 @@ impl LogMember {
         }
         let watermarks = records::watermarks(&self.log.db, &topic)
             .await
-            .map_err(away)?;
+            .map_err(unavailable)?;
         for (partition, next) in &mut self.stands {
             let number = usize::try_from(partition.partition).unwrap_or(usize::MAX);
             let Some(watermark) = watermarks
@@ -166,7 +166,7 @@ impl LogMember {
                 Some(records) => records,
                 None => records::read(&self.log.db, topic, place.partition, next, room)
                     .await
-                    .map_err(away)?,
+                    .map_err(unavailable)?,
             };
             // Nothing there though the head is beyond: all of it was removed, or never committed.
             let next = records.last().map_or(head, |record| record.offset + 1);

@@ -151,7 +151,7 @@ impl TopicLog {
                 topic: Arc::clone(topic),
                 partition: murmur2::partition_of(&message.key, topic.partitions.len()),
                 headers: serde_json::to_string(&message.headers)
-                    .map_err(|error| away(error.into()))?,
+                    .map_err(|error| unavailable(error.into()))?,
                 message: message.clone(),
             });
         }
@@ -168,7 +168,7 @@ impl TopicLog {
                 }
             }
         }
-        written.map_err(away)
+        written.map_err(unavailable)
     }
 
     async fn look_again(&self, topic: &TopicState) -> Result<(), StoreError> {
@@ -212,7 +212,7 @@ impl EventBus for TopicLog {
             if let Some(topic) = self.inner.topics.get(&spec.name) {
                 catalog::change_cleanup(&self.inner.db, &topic, &spec)
                     .await
-                    .map_err(away)?;
+                    .map_err(unavailable)?;
             }
         }
         if !wanted.is_empty() {
@@ -221,7 +221,7 @@ impl EventBus for TopicLog {
                 .db
                 .write(move |tx| Box::pin(catalog::make(tx, wanted)))
                 .await;
-            for topic in made.map_err(away)? {
+            for topic in made.map_err(unavailable)? {
                 self.inner.topics.add(topic);
             }
         }
@@ -260,7 +260,7 @@ impl EventBus for TopicLog {
         let topic = self.inner.topic(topic)?;
         records::watermarks(&self.inner.db, &topic)
             .await
-            .map_err(away)
+            .map_err(unavailable)
     }
 
     async fn read(
@@ -273,10 +273,10 @@ impl EventBus for TopicLog {
         let topic = self.inner.topic(topic)?;
         records::read(&self.inner.db, &topic, partition, offset, max)
             .await
-            .map_err(away)
+            .map_err(unavailable)
     }
 }
 
-fn away(error: StoreError) -> BusError {
+fn unavailable(error: StoreError) -> BusError {
     BusError::Unavailable(Box::new(error))
 }

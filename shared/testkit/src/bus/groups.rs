@@ -147,7 +147,7 @@ pub async fn unreachable_positions_are_reported_and_asked_again(adapter: &mut dy
         .await
         .unwrap();
     let positions = Arc::new(MemoryPositions::default());
-    positions.away(true);
+    positions.unavailable(true);
     let mut reader = member(&*bus, &fresh_group(), &topic, &positions).await;
     for _ in 0..3 {
         timeout(PATIENCE, reader.next(10))
@@ -155,18 +155,18 @@ pub async fn unreachable_positions_are_reported_and_asked_again(adapter: &mut dy
             .expect("an answer")
             .unwrap_err();
     }
-    positions.away(false);
+    positions.unavailable(false);
     assert_eq!(
         by_key(&take(&mut *reader, 10).await),
         expected(&["a", "b"], 5)
     );
-    positions.away(true);
+    positions.unavailable(true);
     reader.rewind().await.unwrap_err();
     timeout(PATIENCE, reader.next(10))
         .await
         .expect("an answer")
         .unwrap_err();
-    positions.away(false);
+    positions.unavailable(false);
     assert_eq!(
         by_key(&take(&mut *reader, 10).await),
         expected(&["a", "b"], 5)

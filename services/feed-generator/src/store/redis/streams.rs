@@ -65,7 +65,7 @@ impl RedisFeed {
     }
 
     /// The mark of the names, the stream's length, and up to `limit` entries of `window`.
-    async fn look(
+    async fn snapshot(
         &self,
         window: &Window,
         limit: usize,
@@ -159,7 +159,7 @@ impl RedisFeed {
 #[async_trait]
 impl FeedStore for RedisFeed {
     async fn page(&self, window: &Window) -> Result<Bytes, FeedError> {
-        let (mark, length, mut texts) = self.look(window, window.rows()).await?;
+        let (mark, length, mut texts) = self.snapshot(window, window.rows()).await?;
         let more = window.cut(&mut texts);
         let entries: Vec<Rendered> = texts.iter().filter_map(|text| read(text)).collect();
         if entries.len() < texts.len() {

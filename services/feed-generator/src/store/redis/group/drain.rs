@@ -12,7 +12,7 @@ use redis::Pipeline;
 use sql::FaultPoint;
 
 use super::batch::effect;
-use super::keys::{Look, read_block};
+use super::keys::{Snapshot, read_block};
 use super::{ATTEMPTS, BUSY, Group};
 
 #[async_trait]
@@ -36,21 +36,26 @@ impl Group {
     async fn apply_page_of(&self, key: &Key) -> Result<Option<(Applied, bool)>, BoxError> {
         self.link.fault(FaultPoint::BeforeWrite)?;
         for _ in 0..ATTEMPTS {
-            let Some((mut look, waiting)) = self.look_at_key(key, PAGE).await? else {
+            let Some((mut snapshot, waiting)) = self.snapshot_of_key(key, PAGE).await? else {
                 return Ok(None);
             };
             let now = self.settings.clock.now();
-            if look.keys.get(key).is_none_or(|known| !known.is_due(now)) {
+            if snapshot
+                .keys
+                .get(key)
+                .is_none_or(|known| !known.is_due(now))
+            {
                 return Ok(None);
             }
             if let (Some(real), Some((_, record))) = (readable_now(key, &waiting), waiting.first())
             {
                 let of = BTreeSet::from([record.topic_partition()]);
-                look.keys
-                    .extend(self.look(&of, &HashSet::from([real])).await?.keys);
+                snapshot
+                    .keys
+                    .extend(self.snapshot(&of, &HashSet::from([real])).await?.keys);
             }
-            let (checks, mut args) = look.begin(self);
-            let mut plan = Plan::new(&self.member, now, look.keys);
+            let (checks, mut args) = snapshot.begin(self);
+            let mut plan = Plan::new(&self.member, now, snapshot.keys);
             let mut page = plan.page(key, waiting);
             while let Some((record, event)) = plan.next(&mut page) {
                 let done = effect(self, &record, &event)?.map(|more| args.append(more));
@@ -64,11 +69,11 @@ impl Group {
     }
 
     /// The state of a parked key, and up to `max` of its parked records, lowest version first.
-    pub(super) async fn look_at_key(
+    pub(super) async fn snapshot_of_key(
         &self,
         key: &Key,
         max: usize,
-    ) -> Result<Option<(Look, Vec<(i64, Record)>)>, BoxError> {
+    ) -> Result<Option<(Snapshot, Vec<(i64, Record)>)>, BoxError> {
         let mut pipeline = Pipeline::new();
         pipeline.hget(self.key("parked"), key.to_string());
         let (text,): (Option<String>,) = self.link.ask(&pipeline).await?;
@@ -78,9 +83,9 @@ impl Group {
             partition: read_block(&text)?.1.partition,
         };
         let keys = HashSet::from([key.clone()]);
-        let look = self.look(&BTreeSet::from([partition]), &keys).await?;
+        let snapshot = self.snapshot(&BTreeSet::from([partition]), &keys).await?;
         let waiting = self.parked_records(key, max).await?;
-        Ok(Some((look, waiting)))
+        Ok(Some((snapshot, waiting)))
     }
 
     /// The blocked keys, with their numbers.

@@ -26,7 +26,7 @@ pub(super) fn read_block(text: &str) -> Result<(i64, Block), BoxError> {
 
 /// The state that was read, which must still hold when the write is made.
 #[derive(Debug, Default)]
-pub(super) struct Look {
+pub(super) struct Snapshot {
     epoch: String,
     /// The last write of each partition.
     writes: BTreeMap<String, String>,
@@ -43,11 +43,11 @@ pub(super) fn texts(value: Value) -> Result<Vec<Option<String>>, BoxError> {
 impl Group {
     /// Reads the state of `keys`, all of them in `partitions`. The last writes are read first, so a
     /// change during the rest of the reading makes their check fail.
-    pub(super) async fn look(
+    pub(super) async fn snapshot(
         &self,
         partitions: &BTreeSet<TopicPartition>,
         keys: &HashSet<Key>,
-    ) -> Result<Look, BoxError> {
+    ) -> Result<Snapshot, BoxError> {
         let fields: Vec<String> = partitions.iter().map(field).collect();
         let mut pipeline = Pipeline::new();
         pipeline.hmget(self.key("state"), &["epoch"][..]);
@@ -65,11 +65,11 @@ impl Group {
         let mut answers = self.link.ask::<Vec<Value>>(&pipeline).await?.into_iter();
         let mut answer = || answers.next().ok_or("an answer is missing");
         let mut next = || texts(answer()?);
-        let mut look = Look {
+        let mut snapshot = Snapshot {
             epoch: next()?.pop().flatten().unwrap_or_default(),
-            ..Look::default()
+            ..Snapshot::default()
         };
-        look.writes = fields
+        snapshot.writes = fields
             .into_iter()
             .zip(next()?)
             .map(|(field, write)| (field, write.unwrap_or_default()))
@@ -77,7 +77,7 @@ impl Group {
         for (of, offset) in partitions.iter().zip(next()?) {
             // A partition without an offset was forgotten or never seen: it is at its start.
             let offset = offset.map_or(Ok(0), |offset| offset.parse())?;
-            look.offsets.insert(of.clone(), offset);
+            snapshot.offsets.insert(of.clone(), offset);
         }
         let parked: i64 = from_redis_value(answer()?)?;
         for keys in by_topic.into_values() {
@@ -87,22 +87,22 @@ impl Group {
                     version: version.map(|version| version.parse()).transpose()?,
                     ..Known::default()
                 };
-                look.keys.insert(key.clone(), known);
+                snapshot.keys.insert(key.clone(), known);
             }
         }
         // Most of the time there is none.
-        if parked > 0 && !look.keys.is_empty() {
-            self.look_at_blocks(&mut look).await?;
+        if parked > 0 && !snapshot.keys.is_empty() {
+            self.look_at_blocks(&mut snapshot).await?;
         }
-        Ok(look)
+        Ok(snapshot)
     }
 
-    async fn look_at_blocks(&self, look: &mut Look) -> Result<(), BoxError> {
-        let fields: Vec<String> = look.keys.keys().map(Key::to_string).collect();
+    async fn look_at_blocks(&self, snapshot: &mut Snapshot) -> Result<(), BoxError> {
+        let fields: Vec<String> = snapshot.keys.keys().map(Key::to_string).collect();
         let mut pipeline = Pipeline::new();
         pipeline.hmget(self.key("parked"), fields);
         let (blocks,): (Vec<Option<String>>,) = self.link.ask(&pipeline).await?;
-        for (known, block) in look.keys.values_mut().zip(blocks) {
+        for (known, block) in snapshot.keys.values_mut().zip(blocks) {
             let block = block.map(|text| read_block(&text)).transpose()?;
             known.block = block.map(|(_, block)| block);
         }
@@ -110,7 +110,7 @@ impl Group {
     }
 }
 
-impl Look {
+impl Snapshot {
     /// The checks that this state still holds, and the arguments that tell other members of the
     /// write.
     pub fn begin(&self, group: &Group) -> (Vec<[String; 3]>, Args) {

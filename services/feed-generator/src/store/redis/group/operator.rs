@@ -68,11 +68,11 @@ pub(super) async fn resume(group: &Group, id: i64, discards: bool) -> Result<boo
         let Some(key) = named(group, id).await? else {
             return Ok(false);
         };
-        let Some((look, waiting)) = group.look_at_key(&key, 1).await? else {
+        let Some((snapshot, waiting)) = group.snapshot_of_key(&key, 1).await? else {
             continue;
         };
-        let (checks, args) = look.begin(group);
-        let mut plan = Plan::new(&group.member, group.settings.clock.now(), look.keys);
+        let (checks, args) = snapshot.begin(group);
+        let mut plan = Plan::new(&group.member, group.settings.clock.now(), snapshot.keys);
         if discards {
             plan.discard(&key, waiting.first().map(|(version, _)| *version));
         } else {
@@ -109,13 +109,13 @@ pub(super) async fn give_up_gaps(
             partition: block.partition,
         };
         let keys = HashSet::from([key.clone()]);
-        let look = group.look(&BTreeSet::from([of]), &keys).await?;
-        let still = look.keys.get(&key).is_some_and(|known| {
+        let snapshot = group.snapshot(&BTreeSet::from([of]), &keys).await?;
+        let still = snapshot.keys.get(&key).is_some_and(|known| {
             known.block.as_ref().is_some_and(waits) && (any || known.version.is_none())
         });
         if still {
-            let (checks, args) = look.begin(group);
-            let mut plan = Plan::new(&group.member, now, look.keys);
+            let (checks, args) = snapshot.begin(group);
+            let mut plan = Plan::new(&group.member, now, snapshot.keys);
             plan.replay(&key);
             group.link.fault(FaultPoint::BeforeWrite)?;
             // If other members wrote in between, the next poll finds it again.

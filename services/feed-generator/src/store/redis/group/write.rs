@@ -15,7 +15,7 @@ use sql::FaultPoint;
 use uuid::Uuid;
 
 use super::batch::{Effect, add, effect};
-use super::keys::{Look, field};
+use super::keys::{Snapshot, field};
 use super::{ATTEMPTS, BUSY, Group};
 use crate::store::redis::args::Args;
 
@@ -33,14 +33,16 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<Offsets, 
     let (mut now, mut next) = (parts.next(), parts.next());
     let mut here = group.member.offsets();
     // The state for `now`, read before the previous part was run.
-    let mut look = None;
+    let mut snapshot = None;
     let mut before: Option<Sent<'_>> = None;
     while let Some(mut part) = now {
         let fault = group.link.fault(FaultPoint::BeforeWrite);
         fault.map_err(ApplyError::Unavailable)?;
-        let ahead = match (&before, look.take()) {
+        let ahead = match (&before, snapshot.take()) {
             // An error here is dropped: the part is then decided anew by the state that is there.
-            (Some(before), Some(look)) => part.decide_after(group, before, look, &here).ok(),
+            (Some(before), Some(snapshot)) => {
+                part.decide_after(group, before, snapshot, &here).ok()
+            }
             _ => None,
         };
         let draft = if let Some(draft) = ahead {
@@ -53,7 +55,7 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<Offsets, 
         };
         // On the same connection, so Redis answers it before it runs the script behind it.
         let asked = match &next {
-            Some(next) => Some(Begun::of(next.look(group).boxed()).await),
+            Some(next) => Some(Begun::of(next.snapshot(group).boxed()).await),
             None => None,
         };
         let sent = part.send(group, draft).await;
@@ -67,7 +69,7 @@ pub(super) async fn write(group: &Group, records: &[Record]) -> Result<Offsets, 
         if let (Some(asked), true) = (asked, is_good) {
             // A query without an answer is repeated, and may fail then.
             let asked = asked.end().await.ok();
-            look = asked.filter(|look| known.is_none_or(|known| look.is_since(&known)));
+            snapshot = asked.filter(|snapshot| known.is_none_or(|known| snapshot.is_since(&known)));
         }
         before = Some(sent);
         (now, next) = (next, after_next);
@@ -120,7 +122,7 @@ struct Draft {
     filled: Vec<Key>,
     moves: Offsets,
     /// The state after this write.
-    after: Look,
+    after: Snapshot,
 }
 
 /// A part whose script is on its way.
@@ -130,13 +132,17 @@ struct Sent<'a> {
     applied: Applied,
     /// The next offsets of the partitions that it moves.
     moves: Offsets,
-    after: Look,
+    after: Snapshot,
 }
 
 impl Sent<'_> {
     /// Waits for the answer, and enters the new offsets in `here`. If other members wrote in between, the
     /// part is decided and sent anew. Returns the state after the write, if that was as first decided.
-    async fn settle(self, group: &Group, here: &mut Offsets) -> Result<Option<Look>, ApplyError> {
+    async fn settle(
+        self,
+        group: &Group,
+        here: &mut Offsets,
+    ) -> Result<Option<Snapshot>, ApplyError> {
         let mut sent = self;
         for attempt in 0..ATTEMPTS {
             if sent.answer.end().await.map_err(ApplyError::Unavailable)? {
@@ -186,9 +192,9 @@ impl<'a> Part<'a> {
         part
     }
 
-    async fn look(&self, group: &Group) -> Result<Look, ApplyError> {
-        let look = group.look(&self.partitions, &self.keys).await;
-        look.map_err(ApplyError::Unavailable)
+    async fn snapshot(&self, group: &Group) -> Result<Snapshot, ApplyError> {
+        let snapshot = group.snapshot(&self.partitions, &self.keys).await;
+        snapshot.map_err(ApplyError::Unavailable)
     }
 
     /// Sends a decided part.
@@ -213,8 +219,8 @@ impl<'a> Part<'a> {
 
     /// Reads the current state and decides by it.
     async fn decide_now(&mut self, group: &Group, here: &Offsets) -> Result<Draft, ApplyError> {
-        let look = self.look(group).await?;
-        self.decide(group, look, here)
+        let snapshot = self.snapshot(group).await?;
+        self.decide(group, snapshot, here)
     }
 
     /// Decides as if the part `before` were written. `look` is the state read before that part was
@@ -223,13 +229,13 @@ impl<'a> Part<'a> {
         &mut self,
         group: &Group,
         before: &Sent<'_>,
-        mut look: Look,
+        mut snapshot: Snapshot,
         here: &Offsets,
     ) -> Result<Draft, ApplyError> {
-        look.overwrite(&before.after);
+        snapshot.overwrite(&before.after);
         let mut here = here.clone();
         here.extend(before.moves.clone());
-        self.decide(group, look, &here)
+        self.decide(group, snapshot, &here)
     }
 
     /// Decides each record by the state `look`. `here` holds the next offsets as this member left them,
@@ -237,13 +243,13 @@ impl<'a> Part<'a> {
     fn decide(
         &mut self,
         group: &Group,
-        mut look: Look,
+        mut snapshot: Snapshot,
         here: &Offsets,
     ) -> Result<Draft, ApplyError> {
-        let mut stands = Stands::of(&self.partitions, &look.offsets, here)?;
-        let (checks, mut args) = look.begin(group);
+        let mut stands = Stands::of(&self.partitions, &snapshot.offsets, here)?;
+        let (checks, mut args) = snapshot.begin(group);
         let now = group.settings.clock.now();
-        let mut plan = Plan::new(&group.member, now, std::mem::take(&mut look.keys));
+        let mut plan = Plan::new(&group.member, now, std::mem::take(&mut snapshot.keys));
         for (record, key, read) in &mut self.records {
             if !stands.take(record) {
                 plan.applied.skipped += 1;
@@ -266,7 +272,7 @@ impl<'a> Part<'a> {
         for (of, next) in &moves {
             args.push("offset").push(field(of)).number(*next);
         }
-        let mut offsets = std::mem::take(&mut look.offsets);
+        let mut offsets = std::mem::take(&mut snapshot.offsets);
         offsets.extend(moves.clone());
         let id = group.settings.clock.id();
         Ok(Draft {
@@ -276,7 +282,7 @@ impl<'a> Part<'a> {
             applied: decided.applied,
             filled: decided.filled,
             moves,
-            after: look.after(id, offsets, decided.keys),
+            after: snapshot.after(id, offsets, decided.keys),
         })
     }
 }

@@ -29,7 +29,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Asks the brokers, without a group.
 #[derive(Clone)]
-pub(crate) struct Look(Arc<Inner>);
+pub(crate) struct Metadata(Arc<Inner>);
 
 type Client = BaseConsumer<Ear>;
 
@@ -56,11 +56,11 @@ pub(crate) struct Seen {
     pub(crate) is_led: bool,
 }
 
-impl Look {
+impl Metadata {
     pub(crate) fn new(settings: &Settings, tasks: TaskTracker) -> Result<Self, BusError> {
         let ear = settings.ear();
-        let current =
-            Current::new(settings, &ear).map_err(|error| ear.away("make a client", error))?;
+        let current = Current::new(settings, &ear)
+            .map_err(|error| ear.unavailable("make a client", error))?;
         Ok(Self(Arc::new(Inner {
             settings: settings.clone(),
             current: Mutex::new(current),
@@ -184,7 +184,7 @@ impl Look {
             answer
         });
         match answer.await {
-            Ok(answer) => answer.map_err(|error| self.0.ear.away(what, error)),
+            Ok(answer) => answer.map_err(|error| self.0.ear.unavailable(what, error)),
             Err(cut_off) => Err(BusError::Unavailable(cut_off.into())),
         }
     }

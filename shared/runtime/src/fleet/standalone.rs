@@ -32,7 +32,7 @@ use crate::process::{Delivery, Process, Stores};
 use crate::signals;
 
 /// The executable of one service: runs it until SIGTERM or Ctrl-C.
-pub fn alone(service: &'static Definition) -> ExitCode {
+pub fn standalone(service: &'static Definition) -> ExitCode {
     let outcome = read_command_line(service);
     let outcome = outcome.and_then(|config| crate::run(live(service, config)));
     match outcome {
