@@ -277,8 +277,12 @@ fn ports(config: &Config, addresses: &[Address]) -> anyhow::Result<Vec<Endpoint>
         let of = roster.find(|of| of.name == address.service);
         let of = of.with_context(|| format!("there is no service {}", address.service))?;
         let (setting, secret) = of.operator_secret(config);
-        let secret = secret
-            .with_context(|| format!("{setting} is not set: {} was started with it", of.name))?;
+        let secret = secret.with_context(|| {
+            format!(
+                "{setting} is not set: give it the value that {} was started with",
+                of.name
+            )
+        })?;
         let transport = Transport::Port {
             authority: address.authority.clone(),
             key: OperatorKey::new(secret.expose(), of.name),

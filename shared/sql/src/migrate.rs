@@ -103,6 +103,6 @@ pub(crate) async fn run(
         return Ok(());
     }
     Err(StoreError::unavailable(
-        "its schema is of another version: whoever only looks changes nothing, the service brings it up to date",
+        "its schema is of another version, and --offline changes none: start the service, which brings it up to date",
     ))
 }
