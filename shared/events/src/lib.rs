@@ -48,3 +48,8 @@ pub const ALL: &[(&Topic, &[&str])] = &[posts::CONTRACT, profiles::CONTRACT, use
 pub fn topics() -> impl Iterator<Item = &'static Topic> {
     ALL.iter().map(|(topic, _)| *topic)
 }
+
+/// The topic of [`ALL`] with this name.
+pub fn topic_named(name: &str) -> Option<&'static Topic> {
+    topics().find(|topic| topic.name == name)
+}

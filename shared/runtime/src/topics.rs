@@ -7,7 +7,6 @@ use blocks::Service;
 use blocks::backoff::{Backoff, Reminder};
 use blocks::bus::{BusError, EventBus, TopicSpec};
 use blocks::error::chain;
-use events::Topic;
 
 /// The topics that `services` publish and consume, and a dead-letter topic for each one consumed.
 ///
@@ -22,7 +21,7 @@ pub fn of<'a>(services: impl IntoIterator<Item = &'a Service>) -> anyhow::Result
         }
         for consumer in &service.consumers {
             for name in &consumer.topics {
-                let topic = known(name).with_context(|| {
+                let topic = events::topic_named(name).with_context(|| {
                     format!("{} reads {name}, which is no topic", consumer.group)
                 })?;
                 add(topic.into());
@@ -104,8 +103,4 @@ impl Topics {
         }
         Ok(())
     }
-}
-
-fn known(name: &str) -> Option<&'static Topic> {
-    events::topics().find(|topic| topic.name == name)
 }

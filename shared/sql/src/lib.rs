@@ -71,7 +71,7 @@ mod writer;
 
 pub use blocks::consumer::Retry;
 pub use conn::SqliteConn;
-pub use consumer::{Handler, SqlConsumer};
+pub use consumer::{BlockRow, Handler, SqlConsumer};
 pub use db::{Db, Durability, Reader, Settings};
 pub use dialect::Dialect;
 pub use error::StoreError;

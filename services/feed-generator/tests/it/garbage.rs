@@ -1,5 +1,7 @@
 //! Garbage rows leave the tables in pages, and no reader sees them meanwhile.
 
+use std::ops::RangeInclusive;
+
 use chrono::TimeDelta;
 use events::topic;
 use feed_generator::{MIGRATIONS, Settings};
@@ -22,12 +24,20 @@ async fn rows(world: &World) -> i64 {
 
 /// Publishes `count` posts of user 7 and one of user 8.
 async fn many_posts(world: &World, count: u16) -> Vec<Post> {
+    publish(world, 1..=count + 1, |n| if n <= count { 7 } else { 8 }).await
+}
+
+/// Publishes a post for each number, by the user that `author` names.
+async fn publish(
+    world: &World,
+    numbers: RangeInclusive<u16>,
+    author: impl Fn(u16) -> i64,
+) -> Vec<Post> {
     let start = world.clock.now();
-    let posts: Vec<Post> = (1..=count + 1)
+    let posts: Vec<Post> = numbers
         .map(|n| {
-            let user = if n <= count { 7 } else { 8 };
             let time = start + TimeDelta::milliseconds(n.into());
-            Post::new(n.into(), user, &n.to_string(), time)
+            Post::new(n.into(), author(n), &n.to_string(), time)
         })
         .collect();
     let messages: Vec<_> = posts.iter().map(Post::message).collect();
@@ -101,16 +111,7 @@ testkit::on_each_database!(
 
 /// Publishes 1800 posts of `user`.
 async fn many_more(world: &World, user: i64) -> Vec<Post> {
-    let start = world.clock.now();
-    let posts: Vec<Post> = (10_000..11_800_u16)
-        .map(|n| {
-            let time = start + TimeDelta::milliseconds(n.into());
-            Post::new(n.into(), user, &n.to_string(), time)
-        })
-        .collect();
-    let messages: Vec<_> = posts.iter().map(Post::message).collect();
-    world.publish(&messages).await;
-    posts
+    publish(world, 10_000..=11_799, |_| user).await
 }
 
 testkit::on_each_database!(

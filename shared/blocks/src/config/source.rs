@@ -127,7 +127,7 @@ fn read_toml(
         if !names.contains(name.as_str()) {
             return Err(ConfigError::UnknownKey {
                 path: path.to_owned(),
-                hint: nearest(&name, names),
+                hint: nearest(&name, names.iter().copied()),
                 key,
             });
         }
@@ -171,8 +171,10 @@ fn written(value: &Toml) -> Option<String> {
 }
 
 /// The setting whose name has most in common with `name`, when that is enough to suggest it.
-fn nearest(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
-    let near = names.iter().map(|known| (levenshtein(known, name), *known));
+fn nearest(name: &str, names: impl IntoIterator<Item = &'static str>) -> Option<&'static str> {
+    let near = names
+        .into_iter()
+        .map(|known| (levenshtein(known, name), known));
     near.min()
         .filter(|(distance, known)| *distance <= (known.len() / 3).max(2))
         .map(|(_, known)| known)
@@ -182,12 +184,12 @@ fn nearest(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
 /// nearly matches one of our names of several words, begins with the first word of one, or with ours.
 fn mistyped(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
     if let Some(own) = name.strip_prefix("ROOKERY_") {
-        return nearest(own, names);
+        return nearest(own, names.iter().copied());
     }
     let of_several = || names.iter().copied().filter(|known| known.contains('_'));
-    let near = of_several().min_by_key(|known| levenshtein(known, name));
-    if let Some(near) = near.filter(|known| levenshtein(known, name) <= TYPOS) {
-        return Some(near);
+    let near = nearest(name, of_several()).filter(|known| levenshtein(known, name) <= TYPOS);
+    if near.is_some() {
+        return near;
     }
     // Kubernetes puts the addresses of its services into the environment by such names.
     if name.contains("_SERVICE_") || name.contains("_PORT_") {

@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use events::{Cleanup, Topic};
+use events::{Cleanup, Envelope, Malformed, Topic};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::decide::Base;
+use super::parked::read;
 use super::plan::Key;
 use super::{Applied, ApplyError, Retry};
 use crate::bus::{Record, TopicPartition};
+
+/// A record with its key, read as the event that it should be.
+pub type Keyed<'a> = (&'a Record, Key, Result<Envelope, Malformed>);
 
 /// The next offset of partitions.
 pub type Offsets = BTreeMap<TopicPartition, i64>;
@@ -215,6 +219,17 @@ impl<'a> Stands<'a> {
         let new = stand.filter(is_new);
         new.map(|stand| stand.next = Some(record.offset + 1))
             .is_some()
+    }
+
+    /// Reads those of `records` that were not written before, in their order; see [`Stands::take`].
+    pub fn fresh(&mut self, records: &'a [Record]) -> Vec<Keyed<'a>> {
+        let fresh = records.iter().filter(|&record| self.take(record));
+        fresh
+            .map(|record| {
+                let event = read(record);
+                (record, Key::of(record, event.as_ref()), event)
+            })
+            .collect()
     }
 
     /// The offsets that move.

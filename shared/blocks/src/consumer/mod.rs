@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use crate::bus::{Positions, Record};
 use crate::error::{BoxError, panic_text};
 
-pub use member::{Member, Offsets, ParkedKeys, Stands};
+pub use member::{Keyed, Member, Offsets, ParkedKeys, Stands};
 pub use parked::Retry;
 pub use plan::{Block, Key, Known, Plan};
 pub use run::{ConsumerLoop, ConsumerStatus, lag};

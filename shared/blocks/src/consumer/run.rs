@@ -49,8 +49,7 @@ impl ConsumerStatus {
 
 /// True if a topic keeps only the last record of each key.
 fn is_compacted(topic: &str) -> bool {
-    events::topics()
-        .any(|known| known.name == topic && matches!(known.cleanup, Cleanup::Compact { .. }))
+    events::topic_named(topic).is_some_and(|of| matches!(of.cleanup, Cleanup::Compact { .. }))
 }
 
 /// Records of `topic` that the group of `store` has not taken in.

@@ -4,9 +4,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use blocks::bus::{Record, partitions_of};
-use blocks::consumer::parked::read;
-use blocks::consumer::{Applied, ApplyError, HandlerError, Key, Plan, Stands, handling};
-use events::{Envelope, Malformed};
+use blocks::consumer::{Applied, ApplyError, HandlerError, Plan, Stands, handling};
+use events::Envelope;
 use futures::FutureExt;
 
 use super::{BatchError, Shared, inbox, keys, positions};
@@ -36,13 +35,7 @@ async fn run(
     let stored = positions::stored(tx, shared, records).await?;
     let partitions = partitions_of(records);
     let mut stands = Stands::of(&partitions, &stored, &shared.member.offsets())?;
-    let fresh = records.iter().filter(|&record| stands.take(record));
-    let fresh: Vec<(&Record, Key, Result<Envelope, Malformed>)> = fresh
-        .map(|record| {
-            let event = read(record);
-            (record, Key::of(record, event.as_ref()), event)
-        })
-        .collect();
+    let fresh = stands.fresh(records);
     let keys = keys::load(tx, shared, fresh.iter().map(|(_, key, _)| key)).await?;
     let mut plan = Plan::new(&shared.member, tx.now(), keys);
     plan.applied.skipped += (records.len() - fresh.len()) as u64;

@@ -12,16 +12,36 @@ use crate::error::StoreError;
 use crate::tx::Tx;
 use crate::{execute, fetch_all};
 
-/// A row of `parked_keys`.
+/// The block in a row of `parked_keys`.
 #[derive(sqlx_macros::FromRow)]
-struct ParkedRow {
-    key: String,
+pub struct BlockRow {
     reason: String,
     error: String,
     attempts: i64,
     retry_at: Option<DateTime<Utc>>,
     since: DateTime<Utc>,
     partition: i32,
+}
+
+impl BlockRow {
+    /// The block; `None` where its reason is unknown.
+    pub fn block(self) -> Option<Block> {
+        Some(Block {
+            reason: Reason::parse(&self.reason)?,
+            error: self.error,
+            attempts: self.attempts,
+            retry_at: self.retry_at,
+            since: self.since,
+            partition: self.partition,
+        })
+    }
+}
+
+#[derive(sqlx_macros::FromRow)]
+struct ParkedRow {
+    key: String,
+    #[sqlx(flatten)]
+    block: BlockRow,
 }
 
 /// Loads the state of `keys`. Blocks are read first and locked: a retry that runs elsewhere is waited for,
@@ -56,15 +76,8 @@ pub(super) async fn load<'a>(
             known.entry(Key::new(topic, &key)).or_default().version = Some(version);
         }
         for row in blocked {
-            known.entry(Key::new(topic, &row.key)).or_default().block = Reason::parse(&row.reason)
-                .map(|reason| Block {
-                    reason,
-                    error: row.error,
-                    attempts: row.attempts,
-                    retry_at: row.retry_at,
-                    since: row.since,
-                    partition: row.partition,
-                });
+            let key = Key::new(topic, &row.key);
+            known.entry(key).or_default().block = row.block.block();
         }
     }
     Ok(known)

@@ -8,6 +8,8 @@ mod keys;
 mod operator;
 mod positions;
 
+pub use keys::BlockRow;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

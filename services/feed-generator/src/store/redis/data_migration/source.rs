@@ -1,11 +1,9 @@
 //! Reads the SQLite file.
 
 use async_trait::async_trait;
-use blocks::consumer::{Block, Reason};
 use blocks::data_migration::{Key as Field, Nothing, Row, Rows, Side};
 use blocks::error::BoxError;
-use chrono::{DateTime, Utc};
-use sql::{Db, query};
+use sql::{BlockRow, Db, query};
 
 use super::{LAST, Of, bound, entry, text};
 use crate::domain::Stream;
@@ -18,25 +16,14 @@ struct Parked {
     id: i64,
     topic: String,
     key: String,
-    reason: String,
-    error: String,
-    attempts: i64,
-    retry_at: Option<DateTime<Utc>>,
-    since: DateTime<Utc>,
-    partition: i32,
+    #[sqlx(flatten)]
+    block: BlockRow,
 }
 
 impl Parked {
     fn row(self) -> Result<Row, BoxError> {
-        let block = Block {
-            reason: Reason::parse(&self.reason).ok_or("a key that is parked for no reason")?,
-            error: self.error,
-            attempts: self.attempts,
-            retry_at: self.retry_at,
-            since: self.since,
-            partition: self.partition,
-        };
-        let block = serde_json::to_string(&block)?;
+        let block = self.block.block();
+        let block = serde_json::to_string(&block.ok_or("a key that is parked for no reason")?)?;
         let key = [text(&self.topic), text(&self.key)];
         Ok(Row::new(key, format!("{} {block}", self.id)))
     }

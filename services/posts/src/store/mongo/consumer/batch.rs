@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use blocks::bus::{Record, partitions_of};
-use blocks::consumer::parked::{read, record_text};
+use blocks::consumer::parked::record_text;
 use blocks::consumer::{Applied, ApplyError, HandlerError, Key, Offsets, Plan, Stands, handling};
 use blocks::error::chain;
-use events::{Envelope, Malformed};
+use events::Envelope;
 use mongodb::bson::doc;
 use sql::StoreError;
 use uuid::Uuid;
@@ -94,13 +94,7 @@ impl<'a, H: Handler> Batch<'a, H> {
         let stored = consumer.positions(doc! {}).await?;
         let partitions = partitions_of(records);
         let mut stands = Stands::of(&partitions, &stored, &consumer.member.offsets())?;
-        let fresh = records.iter().filter(|&record| stands.take(record));
-        let fresh: Vec<(&Record, Key, Result<Envelope, Malformed>)> = fresh
-            .map(|record| {
-                let event = read(record);
-                (record, Key::of(record, event.as_ref()), event)
-            })
-            .collect();
+        let fresh = stands.fresh(records);
         let wanted = fresh.iter().map(|(record, key, _)| (key, record.partition));
         let docs = keys::load(&consumer.mongo, consumer.member.group, wanted).await?;
         let mut batch = Self::new(consumer, refusals, docs);

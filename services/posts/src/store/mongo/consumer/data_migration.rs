@@ -42,7 +42,7 @@ impl KeyRow {
     }
 
     fn document(self) -> Result<KeyDoc, BoxError> {
-        let topic = events::topics().find(|topic| topic.name == self.topic);
+        let topic = events::topic_named(&self.topic);
         let partition = match (self.partition, topic) {
             (Some(partition), _) => partition,
             (None, Some(topic)) => TopicLog::partition_of(&self.key, topic.partitions),
