@@ -322,11 +322,12 @@ impl Db {
     /// # Errors
     /// When no connection is available.
     pub async fn read(&self) -> Result<Reader, StoreError> {
+        // Boxed, as these futures have 14 KB, which would be part of every future that may read.
         Ok(match &self.inner.engine {
             Pools::Sqlite { readers, .. } => {
-                Reader::Sqlite(SqliteConn::pooled(readers.acquire().await?))
+                Reader::Sqlite(SqliteConn::pooled(Box::pin(readers.acquire()).await?))
             }
-            Pools::Postgres(pool) => Reader::Postgres(pool.acquire().await?),
+            Pools::Postgres(pool) => Reader::Postgres(Box::pin(pool.acquire()).await?),
         })
     }
 
