@@ -45,6 +45,10 @@ impl Tagged {
     pub fn body(&self) -> &Bytes {
         &self.body
     }
+
+    fn header(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.tag).expect("base64 is visible ASCII")
+    }
 }
 
 impl From<Bytes> for Tagged {
@@ -66,8 +70,7 @@ pub struct IfNoneMatch(Vec<HeaderValue>);
 impl IfNoneMatch {
     /// 304 without a body when the client has `tagged`, else 200 with it.
     pub fn answer(&self, tagged: Tagged) -> Response {
-        let tag = HeaderValue::from_bytes(&tagged.tag).expect("base64 is visible ASCII");
-        let tag = (ETAG, tag);
+        let tag = (ETAG, tagged.header());
         if self.has(&tagged.tag) {
             return (StatusCode::NOT_MODIFIED, [tag]).into_response();
         }
