@@ -4,7 +4,7 @@
 # Seen (axum 0.8.9, utoipa 6.0.0): Vec<String> is documented as an array, which OpenAPI sends as tags=a&tags=b. Query
 #   answers 400, for one value and for a comma between them, too: serde_urlencoded has no lists. With serde(default)
 #   the handler still works without the parameter, so a test that leaves it out passes.
-# Why it matters: every client that is generated from the document fails on the one parameter that is a list, and the
+# Why it matters: every client that is generated from the document fails on the one parameter that is a list. The
 #   answer is text/plain, which such a client does not parse either.
 # What we do: queries are read by an extractor of our own that answers with a problem; no parameter of ours is a list.
 set -euo pipefail

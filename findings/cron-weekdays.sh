@@ -6,7 +6,7 @@
 #   APScheduler from 0 = Monday, and both want the day of the month and the day of the week at once. The crate cron
 #   also wants a field for seconds, so five fields are an error there.
 # Why it matters: a schedule that a user types in a browser, which shows the next dates, runs on another day on the
-#   server, or almost never, and nobody sees an error.
+#   server, or almost never. Nobody sees an error.
 # What we do: take croner where schedules come from users; else write days as names, and never both kinds of day.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"

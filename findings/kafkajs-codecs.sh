@@ -2,7 +2,7 @@
 # One batch compressed by lz4, zstd or snappy, and a kafkajs consumer stops for good.
 # Expected: a consumer reads what any producer may write, or keeps trying and says so.
 # Seen: kafkajs has gzip alone. At the first batch of another codec the consumer leaves its group and does not
-#   come back (restart is false): run() has long returned, no handler fails, the process lives on.
+#   come back (restart is false). run() has long returned, no handler fails, the process lives on.
 # Why it matters: compression is the producer's choice, of one line, and takes down readers in another language.
 #   Health checks that only ask whether the process lives stay green while nothing is read.
 # What we do: our producer does not compress, and gzip is what all clients have. Whoever reads our topics by

@@ -1,8 +1,8 @@
 # What the findings share: a folder that goes away, pinned packages, a comparison. Sourced, never run.
 # shellcheck shell=bash
 #
-# A finding ends with 0 when all is as found, with 1 when something differs (and says what), and with 2
-# when it could not be tried: a tool is missing or a package could not be had.
+# A finding ends with 0 when all is as found, and with 1 when something differs (and says what). It ends with
+# 2 when it could not be tried: a tool is missing or a package could not be had.
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/finding.XXXXXX")
 started=()

@@ -2,11 +2,11 @@
 # A feature of serde_json that any dependency may switch on makes numbers unreadable in types that never asked for it.
 # Expected: cargo features only add; code that compiled and worked does so with one more feature.
 # Seen (serde_json 1.0.154, arbitrary_precision): numbers in an untagged enum, in an enum tagged by a field and in a
-#   flattened struct fail with "invalid type: map", and 1.50 is no longer equal to 1.5. Plain structs go on working.
+#   flattened struct fail with "invalid type: map". 1.50 is no longer equal to 1.5. Plain structs go on working.
 # Why it matters: features are united over the whole build. A new dependency of another service in the workspace makes
 #   valid requests fail at run time, in one kind of build only.
-# What we do: the feature is looked for by cargo tree -e features -i serde_json when such errors appear; types of the
-#   contract are plain structs.
+# What we do: types of the contract are plain structs. When such errors appear, the feature is looked for by
+#   cargo tree -e features -i serde_json.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 

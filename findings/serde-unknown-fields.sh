@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Three shapes in which serde drops what it was told to refuse.
-# Expected: where a type says deny_unknown_fields, a field that it does not know is an error; and a field that it knows
-#   but that has the wrong type is one, too.
+# Expected: where a type says deny_unknown_fields, a field that it does not know is an error. So is a field that it
+#   knows but that has the wrong type.
 # Seen (serde 1.0.229): a unit variant of an enum tagged by a field takes any other field. A struct that is
 #   flattened into another forgets its own deny_unknown_fields. A flattened Option is None when one of its fields has
 #   the wrong type, or is missing, and the rest of its fields are gone.

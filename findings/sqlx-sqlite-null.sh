@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # sqlx reads NULL from SQLite as 0, false or an empty text where the type has no Option.
 # Expected: a column that is NULL, read as String or i64, is an error, as sqlx answers for PostgreSQL.
-# Seen (sqlx 0.9.0, its bundled SQLite): String is "", i64 is 0, f64 is 0.0, bool is false, Vec<u8> is empty, in
-#   query_scalar, query_as and try_get alike. Only types that are parsed, such as DateTime, fail. max() of no rows is 0.
+# Seen (sqlx 0.9.0, its bundled SQLite): String is "", i64 is 0, f64 is 0.0, bool is false, Vec<u8> is empty.
+#   query_scalar, query_as and try_get do so alike. Only types that are parsed, such as DateTime, fail. max() of no rows is 0.
 # Why it matters: a forgotten Option shows as an error on PostgreSQL and as wrong data on SQLite, where tests and small
-#   sites run: "no last version" becomes version 0, and a row that was never set looks as if it were.
-# What we do: columns are NOT NULL unless absence means something; what may be absent, and every max() and min(), is
+#   sites run. "No last version" becomes version 0, and a row that was never set looks as if it were.
+# What we do: columns are NOT NULL unless absence means something. What may be absent, and every max() and min(), is
 #   read as Option or has a coalesce. Store suites run on both databases.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"

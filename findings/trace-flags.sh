@@ -3,8 +3,8 @@
 # Expected: as W3C Trace Context says, a receiver reads the bits it knows (sampled) and sends all others as zero.
 # Seen: Rust does so, for Level 2's random bit (03), too. Python passes every bit on. Go drops the whole header
 #   and begins a new trace. JavaScript passes ff on as 0ff: three digits, which is no traceparent any more.
-# Why it matters: a trace that crosses several languages breaks at one of them, and which one depends on what a
-#   caller outside put into a byte that nobody here reads.
+# Why it matters: a trace that crosses several languages breaks at one of them. Which one depends on a byte from a
+#   caller outside that nobody here reads.
 # What we do: whatever hands a caller's flags on keeps only the bits that are defined.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"

@@ -3,7 +3,7 @@
 # Expected: ports of zxcvbn give one password one score, so a form can show what the server will say.
 # Seen: with a year from 2020 on, zxcvbn (npm) 4.4.2 and zxcvbn (PyPI) 4.5.0 score 3 where the crate zxcvbn 3.1.1
 #   scores 1 or 2. The crate knows such years as years, the others stop at 2019. Without a year all agree.
-# Why it matters: the meter is green, the button works, and the server answers that the password is too weak; the
+# Why it matters: the meter is green, the button works, and the server answers that the password is too weak. The
 #   next one that the user tries ends with a year as well.
 # What we do: if the server ever judges strength, its answer carries the score, and forms show that one.
 set -euo pipefail
