@@ -20,8 +20,8 @@ use super::parameter;
 
 /// How much of the digest is in a tag, in bytes.
 const TAG_BYTES: usize = 16;
-/// A tag's length: that as base64, between quotes.
-const TAG_LENGTH: usize = 24;
+/// A tag's length: that as base64, of six bits a letter, between quotes.
+const TAG_LENGTH: usize = (TAG_BYTES * 8).div_ceil(6) + 2;
 
 /// A JSON body and its strong tag: equal bytes have equal tags, others have others. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -57,7 +57,7 @@ impl From<Bytes> for Tagged {
         let mut tag = [b'"'; TAG_LENGTH];
         URL_SAFE_NO_PAD
             .encode_slice(&digest.as_ref()[..TAG_BYTES], &mut tag[1..TAG_LENGTH - 1])
-            .expect("six bits a letter");
+            .expect("the length is that of the letters");
         Self { tag, body }
     }
 }
