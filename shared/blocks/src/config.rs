@@ -63,13 +63,14 @@ impl Value {
     }
 }
 
-/// An environment variable that is no setting, but nearly one.
+/// An environment variable that is no setting, but looks like one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unknown {
     /// The variable's name.
     pub name: String,
-    /// The setting that was probably meant.
-    pub meant: &'static str,
+    /// The setting that was probably meant. Several where the names only begin alike, none where it has but
+    /// our own name in front.
+    pub meant: Vec<&'static str>,
 }
 
 /// The reason why a process can't start with its configuration.

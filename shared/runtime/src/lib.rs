@@ -45,11 +45,12 @@ pub fn say_what_was_read(config: &blocks::config::Config) {
         tracing::info!("{} is said by {}", row.name, row.source);
     }
     for unknown in config.unknown() {
-        tracing::warn!(
-            "{} is not a setting and is ignored: did you mean {}?",
-            unknown.name,
-            unknown.meant
-        );
+        let hint = match &*unknown.meant {
+            [] => "rookery --help lists them".to_owned(),
+            [meant] => format!("did you mean {meant}?"),
+            several => format!("those that begin alike are {}", several.join(", ")),
+        };
+        tracing::warn!("{} is not a setting and is ignored: {hint}", unknown.name);
     }
 }
 

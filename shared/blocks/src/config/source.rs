@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use strsim::levenshtein;
+use strsim::{jaro_winkler, levenshtein};
 use toml::Value as Toml;
 
 use super::{AnySetting, ConfigError, Secret, Unknown, Value, said};
@@ -24,8 +24,12 @@ pub struct Row {
 
 /// Number of wrong characters up to which a variable's name is still taken for a setting.
 const TYPOS: usize = 2;
+/// Likeness (Jaro-Winkler) from which one name is taken for the other.
+const ALIKE: f64 = 0.9;
 /// Names the file, where no command line does.
 pub(super) const FILE_VARIABLE: &str = "ROOKERY_CONFIG";
+/// Names the image that compose takes.
+const IMAGE_VARIABLE: &str = "ROOKERY_TAG";
 /// A file's name and text.
 pub(super) type Given = (String, String);
 
@@ -180,23 +184,36 @@ fn nearest(name: &str, names: impl IntoIterator<Item = &'static str>) -> Option<
         .map(|(_, known)| known)
 }
 
-/// The setting that `name` was probably meant to be. Other programs have variables, too. So a name counts that
-/// nearly matches one of our names of several words, begins with the first word of one, or with ours.
-fn mistyped(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
+/// The settings that `name` may have been meant to be, if it looks like one. Other programs have variables, too.
+/// So a name counts that nearly matches one of our names of several words, begins with the first word of one,
+/// or with ours.
+fn mistyped(name: &str, names: &BTreeSet<&'static str>) -> Option<Vec<&'static str>> {
     if let Some(own) = name.strip_prefix("ROOKERY_") {
-        return nearest(own, names.iter().copied());
+        let near = nearest(own, names.iter().copied());
+        let is_file = levenshtein(name, FILE_VARIABLE) <= TYPOS;
+        let near = near.or(is_file.then_some(FILE_VARIABLE));
+        let is_known = [FILE_VARIABLE, IMAGE_VARIABLE].contains(&name);
+        return (!is_known).then(|| near.into_iter().collect());
     }
     let of_several = || names.iter().copied().filter(|known| known.contains('_'));
     let near = nearest(name, of_several()).filter(|known| levenshtein(known, name) <= TYPOS);
-    if near.is_some() {
-        return near;
+    if let Some(near) = near {
+        return Some(vec![near]);
     }
     // Kubernetes puts the addresses of its services into the environment by such names.
     if name.contains("_SERVICE_") || name.contains("_PORT_") {
         return None;
     }
     let (first, _) = name.split_once('_')?;
-    let alike = of_several().filter(|known| known.split('_').next() == Some(first));
-    let likeness = |known: &&str| strsim::jaro_winkler(known, name);
-    alike.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+    let begin = of_several().filter(|known| known.split('_').next() == Some(first));
+    let begin: Vec<&str> = begin.collect();
+    let likeness = |known: &&&str| jaro_winkler(known, name);
+    let best = begin
+        .iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    Some(if likeness(&best) < ALIKE {
+        begin
+    } else {
+        vec![best]
+    })
 }
