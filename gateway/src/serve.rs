@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use blocks::SystemClock;
-use blocks::config::{Config, LogFormat};
+use blocks::config::{Config, LogFormat, PROCESS};
 use blocks::metrics::Metrics;
 use runtime::listen::listen;
 use runtime::operator::{Operator, socket};
@@ -16,6 +16,7 @@ use service::{Place, Role};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::roster::ROSTER;
 use crate::site::Site;
 use crate::{VERSION, app, banner};
 
@@ -30,6 +31,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 pub async fn serve(config: &Config) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let stop = signals::stop(&tasks)?;
+    warn_of_the_fleets_settings(config);
 
     let folder = own(config).await?;
     let listener = listen(config).await?;
@@ -68,6 +70,18 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     let outcome = process.run(listener, app.router, app.limits, stop).await;
     embedded.folder().retract();
     outcome
+}
+
+/// An operator who names a server must not believe that it is used.
+fn warn_of_the_fleets_settings(config: &Config) {
+    let services = ROSTER.iter().flat_map(|of| of.settings);
+    let read: Vec<&str> = PROCESS.iter().chain(services).map(|of| of.name()).collect();
+    for row in config.show().filter(|row| row.source != "default") {
+        if !read.contains(&row.name) {
+            let name = row.name;
+            tracing::warn!("{name} is of a fleet, and ignored: all services run in this process");
+        }
+    }
 }
 
 /// Takes the data folder. It waits a little for another owner: a command ends soon, and a killed server may

@@ -191,7 +191,7 @@ start_part() {
 }
 
 start_service() { # PART FOLDER PORT
-  local settings=() service
+  local settings=() service key
   service=$(service_of "$1")
   mkdir -p "$2"
   case $(store_of "$service") in
@@ -200,18 +200,21 @@ start_service() { # PART FOLDER PORT
     postgres) settings=(DATABASE_URL="$DATABASE_URL") ;;
     *) die "deploy/services names no server for $service" ;;
   esac
-  [ "$service" != auth ] || settings+=(SECRET_KEY="$(secret_key secret)")
+  for key in $(keys_of "$service"); do settings+=("$key=$(secret_key "$key")"); done
   start "$1" "$2" env HOST=127.0.0.1 PORT="$3" LOG_FORMAT="${LOG_FORMAT:-json}" DATA_DIR="$2/data" \
     KAFKA_BOOTSTRAP_SERVERS="$KAFKA_BOOTSTRAP_SERVERS" AUTH_URL="http://127.0.0.1:$AUTH_PORT" \
-    OPERATOR_PORT="$(operator_port_of "$1")" OPERATOR_KEY="$(secret_key operator)" \
+    OPERATOR_PORT="$(operator_port_of "$1")" OPERATOR_KEY="$(secret_key OPERATOR_KEY)" \
     "${settings[@]}" "$(executable "$service")"
 }
 
-store_of() { sed -n "s/^$1 //p" deploy/services; }
+store_of() { awk -v of="$1" '$1 == of {print $2}' deploy/services; }
+# The secrets that a service must have.
+keys_of() { awk -v of="$1" '$1 == of {$1 = $2 = ""; print}' deploy/services; }
 
 # Made at the first start.
-secret_key() { # NAME
-  local secret=$DIR/$1.key
+secret_key() { # SETTING
+  local secret=${1%_KEY}
+  secret=$DIR/${secret,,}.key
   if [ ! -s "$secret" ]; then
     (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$secret")
   fi
@@ -220,9 +223,11 @@ secret_key() { # NAME
 
 # The command line over this fleet: it asks the services, or with --offline their stores.
 command_line() {
-  exec env KAFKA_BOOTSTRAP_SERVERS="$KAFKA_BOOTSTRAP_SERVERS" DATABASE_URL="$DATABASE_URL" \
-    MONGODB_URL="$MONGODB_URL" REDIS_URL="$REDIS_URL" SECRET_KEY="$(secret_key secret)" \
-    OPERATOR_KEY="$(secret_key operator)" OPERATOR_SERVICES="$(addresses_of_all operator_port_of)" \
+  local key keys=()
+  for key in $(cut -d' ' -f3- deploy/services); do keys+=("$key=$(secret_key "$key")"); done
+  exec env "${keys[@]}" KAFKA_BOOTSTRAP_SERVERS="$KAFKA_BOOTSTRAP_SERVERS" DATABASE_URL="$DATABASE_URL" \
+    MONGODB_URL="$MONGODB_URL" REDIS_URL="$REDIS_URL" \
+    OPERATOR_KEY="$(secret_key OPERATOR_KEY)" OPERATOR_SERVICES="$(addresses_of_all operator_port_of)" \
     "$(executable rookery)" "$@"
 }
 

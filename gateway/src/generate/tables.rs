@@ -10,9 +10,16 @@ use super::between::Block;
 use super::templates::passed;
 use crate::roster::{ROSTER, mode_name, routes};
 
-/// `deploy/services`: a line a service, its name and the server that it keeps its state in.
+/// `deploy/services`: a line a service, its name, the server that it keeps its state in, and the secrets that
+/// must be strong.
 pub(super) fn services() -> String {
-    each(|of| format!("{} {}", of.name, of.store.name())) + "\n"
+    let line = |of: &Definition| {
+        let keys = of.settings.iter().filter(|setting| setting.is_strong());
+        let words = [of.name, of.store.name()].into_iter();
+        let words = words.chain(keys.map(|key| key.name()));
+        words.collect::<Vec<_>>().join(" ")
+    };
+    each(line) + "\n"
 }
 
 /// All blocks, with the documentation that endpoints are described by.
@@ -26,6 +33,12 @@ pub(super) fn blocks(openapi: &OpenApi) -> Vec<Block> {
         block(kustomization, "manifests", manifests),
         block(kustomization, "addresses", addresses),
         block("deploy/k8s/base/front.yaml", "addresses", front()),
+        block(".env.example", "secrets", secrets()),
+        block(
+            "deploy/k8s/overlays/example/secrets.env.example",
+            "secrets",
+            secrets(),
+        ),
         block(".env.example", "settings", env_example()),
         block(".env.example", "ports", ports()),
         block("README.md", "endpoints", endpoints(openapi)),
@@ -64,6 +77,19 @@ fn env_example() -> String {
     lines(all.map(|setting| {
         let (name, default) = (setting.name(), setting.default());
         format!("# {}\n# {name}={default}", plain(setting.about()))
+    }))
+}
+
+/// The services' secrets; what may be absent is a comment.
+fn secrets() -> String {
+    let own = ROSTER.iter().flat_map(|of| of.settings);
+    lines(own.filter(|setting| setting.is_secret()).map(|setting| {
+        let (name, about) = (setting.name(), plain(setting.about()));
+        if setting.is_strong() {
+            format!("# {about}: openssl rand -hex 32\n{name}=")
+        } else {
+            format!("# {about}\n# {name}=")
+        }
     }))
 }
 

@@ -14,6 +14,13 @@ use crate::roster::ROSTER;
 /// The folder of the templates.
 pub(super) const FOLDER: &str = "deploy/templates";
 
+const FILES: [&str; 4] = [
+    "compose.yml.j2",
+    "compose.servers.yml.j2",
+    "compose.profiles.yml.j2",
+    "kubernetes.yaml.j2",
+];
+
 /// Each compose file, and its kind.
 pub(super) const COMPOSE: [(&str, &str); 4] = [
     ("docker-compose.yml", "desk"),
@@ -47,7 +54,7 @@ impl Templates {
     pub fn read(root: &Path) -> anyhow::Result<Self> {
         let mut all = Environment::new();
         all.set_undefined_behavior(UndefinedBehavior::Strict);
-        for name in ["compose.yml.j2", "kubernetes.yaml.j2"] {
+        for name in FILES {
             let text = read(root, &format!("{FOLDER}/{name}"))?;
             all.add_template_owned(name, text)
                 .with_context(|| format!("could not read {FOLDER}/{name}"))?;
@@ -71,7 +78,9 @@ impl Templates {
         let url = of.store.url().name;
         // A URL is said whole: in parts it would be several keys of one secret.
         let own = of.settings.iter().filter(|setting| setting.is_secret());
-        let own = own.map(|setting| context! { name => setting.name(), optional => false });
+        let own = own.map(|setting| {
+            context! { name => setting.name(), optional => !setting.is_strong() }
+        });
         let mut secrets: Vec<Value> = own.collect();
         secrets.push(context! { name => url, optional => false });
         if of.store == Store::Postgres {

@@ -301,6 +301,18 @@ async fn a_variable_that_is_nearly_a_setting_is_warned_of() {
 }
 
 #[tokio::test]
+async fn a_setting_of_a_fleet_is_warned_of_where_it_is_ignored() {
+    let folder = Folder::new();
+    let server = folder
+        .serve_with(&[("REDIS_URL", "redis://127.0.0.1:9"), ("LOG_LEVEL", "warn")])
+        .await;
+    server.stop().await;
+    let output = folder.output();
+    assert!(output.contains("REDIS_URL is of a fleet"), "{output}");
+    assert!(!output.contains("LOG_LEVEL"), "{output}");
+}
+
+#[tokio::test]
 async fn help_teaches_with_examples() {
     let folder = Folder::new();
     for (args, example) in [
