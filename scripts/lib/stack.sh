@@ -223,8 +223,10 @@ secret_key() { # SETTING
 
 # The command line over this fleet: it asks the services, or with --offline their stores.
 command_line() {
-  local key keys=()
-  for key in $(cut -d' ' -f3- deploy/services); do keys+=("$key=$(secret_key "$key")"); done
+  local service key keys=()
+  for service in "${SERVICES[@]}"; do
+    for key in $(keys_of "$service"); do keys+=("$key=$(secret_key "$key")"); done
+  done
   exec env "${keys[@]}" KAFKA_BOOTSTRAP_SERVERS="$KAFKA_BOOTSTRAP_SERVERS" DATABASE_URL="$DATABASE_URL" \
     MONGODB_URL="$MONGODB_URL" REDIS_URL="$REDIS_URL" \
     OPERATOR_KEY="$(secret_key OPERATOR_KEY)" OPERATOR_SERVICES="$(addresses_of_all operator_port_of)" \

@@ -38,7 +38,10 @@ impl Keyring {
                 .map(|key| key.generation)
                 .max()
                 .unwrap_or_default();
-            store::add_signing_key(db, next, kid, sealed).await?;
+            db.write(move |tx| {
+                Box::pin(async move { store::add_signing_key(tx, next, &kid, &sealed).await })
+            })
+            .await?;
             // Another process may have been first: the stored key counts.
             stored = store::signing_keys(db).await?;
         }

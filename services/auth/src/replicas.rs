@@ -133,7 +133,10 @@ impl Replicas {
             if Instant::now() >= tidy_at {
                 tidy_at = Instant::now() + TIDY_EVERY;
                 let now = self.db.settings().clock.now();
-                if let Err(error) = store::forget_changes(&self.db, now).await {
+                let tidied = self
+                    .db
+                    .write(move |tx| Box::pin(store::forget_changes(tx, now)));
+                if let Err(error) = tidied.await {
                     tracing::debug!(error = %chain(&error), "old changes stay for now");
                 }
             }

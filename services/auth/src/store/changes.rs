@@ -57,9 +57,6 @@ pub async fn changes_since(
 }
 
 /// Removes expired changes.
-pub async fn forget_changes(db: &Db, now: DateTime<Utc>) -> Result<(), StoreError> {
-    db.write(move |tx| {
-        Box::pin(async move { execute!(tx, "delete from changes where until <= $1" => now) })
-    })
-    .await
+pub async fn forget_changes(tx: &mut Tx, now: DateTime<Utc>) -> Result<(), StoreError> {
+    execute!(tx, "delete from changes where until <= $1" => now)
 }

@@ -1,7 +1,7 @@
 //! Statements on signing keys.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sql::{Db, StoreError, execute, fetch_all};
+use sql::{Db, StoreError, Tx, execute, fetch_all};
 
 /// The greatest difference between the clocks of two replicas.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
@@ -54,19 +54,14 @@ pub async fn signing_keys(db: &Db) -> Result<Vec<StoredKey>, StoreError> {
 /// Adds a key that signs from now on, after the keys that were read. If another process that read
 /// the same was first, nothing is added.
 pub async fn add_signing_key(
-    db: &Db,
+    tx: &mut Tx,
     generation: i64,
-    kid: String,
-    sealed: Vec<u8>,
+    kid: &str,
+    sealed: &[u8],
 ) -> Result<(), StoreError> {
-    db.write(move |tx| {
-        Box::pin(async move {
-            let now = tx.now();
-            execute!(tx,
-                "insert into signing_keys (kid, generation, sealed, published_at, signs_from)
-                 values ($1, $2, $3, $4, $4) on conflict (generation) do nothing"
-                => &kid, generation, &sealed, now)
-        })
-    })
-    .await
+    let now = tx.now();
+    execute!(tx,
+        "insert into signing_keys (kid, generation, sealed, published_at, signs_from)
+         values ($1, $2, $3, $4, $4) on conflict (generation) do nothing"
+        => kid, generation, sealed, now)
 }
