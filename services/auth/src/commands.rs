@@ -112,7 +112,7 @@ async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Credentia
         .begin(login, auth.clock.now())
         .map_err(|TooMany(retry_after)| AuthError::TooManyAttempts { retry_after })?;
     let checked = async {
-        let found = store::credentials(&auth.db, login).await?;
+        let found = store::credentials(&mut auth.db.read().await?, login).await?;
         let stored = found.as_ref().map(|account| account.password_hash.clone());
         let right = auth.passwords.check(password, stored).await?;
         Ok::<_, AuthError>(found.filter(|_| right))

@@ -83,7 +83,8 @@ impl Auth {
         if self.revocations.has_ended(claims.sid) {
             return Err(AuthRefusal::Revoked);
         }
-        let session = store::session(&self.db, claims.sid)
+        let read = async { store::session(&mut self.db.read().await?, claims.sid).await };
+        let session = read
             .await
             .map_err(|error| AuthRefusal::Unavailable(Box::new(error)))?
             .filter(|session| session.user_id == claims.sub && session.revoked_at.is_none())

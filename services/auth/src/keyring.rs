@@ -28,7 +28,8 @@ impl Keyring {
     /// When `secret_key` is weak or not the one that the keys were stored with.
     pub async fn open(db: &Db, secret_key: &str, makes: bool) -> Result<Self, OpenError> {
         let seal = Seal::of(secret_key)?;
-        let mut stored = store::signing_keys(db).await?;
+        let clock = &db.settings().clock;
+        let mut stored = store::signing_keys(&mut db.read().await?, clock.now()).await?;
         if makes && !stored.iter().any(|key| key.about_to_sign) {
             let key = SigningKey::generate()?;
             let kid = key.public().kid.clone();
@@ -43,7 +44,7 @@ impl Keyring {
             })
             .await?;
             // Another process may have been first: the stored key counts.
-            stored = store::signing_keys(db).await?;
+            stored = store::signing_keys(&mut db.read().await?, clock.now()).await?;
         }
         let mut signing = None;
         let mut published = Vec::new();

@@ -206,10 +206,11 @@ impl Auth {
             }
             None => None,
         };
-        for (session, until) in store::ended_sessions(&db, now).await? {
+        let mut reader = db.read().await?;
+        for (session, until) in store::ended_sessions(&mut reader, now).await? {
             revocations.apply(Change::SessionEnded { session, until }, now);
         }
-        for (user_id, time) in store::not_befores(&db, now - settings.token_ttl).await? {
+        for (user_id, time) in store::not_befores(&mut reader, now - settings.token_ttl).await? {
             let until = time + settings.token_ttl;
             revocations.apply(
                 Change::SessionsBefore {

@@ -12,7 +12,7 @@ use crate::{Auth, store};
 /// # Errors
 /// [`AuthError::NoAccount`] when it is gone.
 pub async fn account(auth: &Auth, id: i64) -> Result<Account, AuthError> {
-    store::account(&auth.db, id)
+    store::account(&mut auth.db.read().await?, id)
         .await?
         .ok_or(AuthError::NoAccount)
 }
@@ -27,6 +27,8 @@ pub async fn sessions(
     page: &Page,
 ) -> Result<Listing<SessionRow>, AuthError> {
     let span = (page.after()?, page.rows(), page.skip);
-    let (rows, total) = store::newest_sessions(&auth.db, user_id, auth.clock.now(), span).await?;
+    let mut reader = auth.db.read().await?;
+    let (rows, total) =
+        store::newest_sessions(&mut reader, user_id, auth.clock.now(), span).await?;
     Ok(Listing::of(rows, total, page, |last| last.id))
 }

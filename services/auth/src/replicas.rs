@@ -47,7 +47,7 @@ impl Replicas {
         url: String,
         revocations: Arc<Revocations>,
     ) -> Result<Self, StoreError> {
-        let (_, place) = store::changes_since(&db, None).await?;
+        let (_, place) = store::changes_since(&mut db.read().await?, None).await?;
         Ok(Self {
             db,
             url,
@@ -67,7 +67,8 @@ impl Replicas {
         // The time before the read: changes committed during it may be missing.
         let now = self.db.settings().clock.now();
         let since = self.place.lock().clone();
-        let (changes, place) = store::changes_since(&self.db, Some(&since)).await?;
+        let (changes, place) =
+            store::changes_since(&mut self.db.read().await?, Some(&since)).await?;
         for change in changes {
             self.revocations.apply(change, now);
         }
@@ -81,7 +82,9 @@ impl Replicas {
         let mut listener = PgListener::connect(&self.url).await?;
         // A lost connection shows at once here, and is made again with pauses.
         listener.eager_reconnect(false);
-        listener.listen(&store::bell(&self.db).await?).await?;
+        listener
+            .listen(&store::bell(&mut self.db.read().await?).await?)
+            .await?;
         Ok(listener)
     }
 

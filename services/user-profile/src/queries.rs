@@ -9,7 +9,7 @@ use crate::{Profiles, store};
 /// # Errors
 /// See [`ProfileError`].
 pub async fn of_user(profiles: &Profiles, user_id: i64) -> Result<Profile, ProfileError> {
-    store::of_user(profiles.db(), user_id)
+    store::of_user(&mut profiles.db().read().await?, user_id)
         .await?
         .ok_or(ProfileError::NotFound)
 }

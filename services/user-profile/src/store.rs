@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use events::profiles::{ProfileCreated, ProfileDeleted, ProfileUpdated};
-use sql::{Db, StoreError, Tx, execute, fetch_one, fetch_optional};
+use sql::{Reader, StoreError, Tx, execute, fetch_one, fetch_optional};
 use sqlx::AssertSqlSafe;
 
 use crate::domain::{Added, Changes, Fields, Profile};
@@ -54,9 +54,8 @@ pub async fn change(
 ///
 /// # Errors
 /// When the store failed.
-pub async fn of_user(db: &Db, user_id: i64) -> Result<Option<Profile>, StoreError> {
+pub async fn of_user(reader: &mut Reader, user_id: i64) -> Result<Option<Profile>, StoreError> {
     let statement = format!("select {COLUMNS} from user_profiles where user_id = $1");
-    let mut reader = db.read().await?;
     fetch_optional!(reader, AssertSqlSafe(statement) => user_id)
 }
 

@@ -19,15 +19,27 @@ use crate::{Auth, commands, queries};
 /// As much as tells one's clients apart.
 const MAX_USER_AGENT: usize = 200;
 
-/// A login, by `email` or by `username`.
+/// A login, by `email` or by `username`; a blank one counts as absent.
 #[derive(Deserialize, ToSchema)]
-#[schema(min_properties = 2, max_properties = 2)]
 pub(super) struct LoginRequest {
     /// The account's address; blanks around it are dropped.
-    #[schema(example = "ada@example.org", nullable = false, pattern = r"\S")]
+    #[schema(
+        example = "ada@example.org",
+        nullable = false,
+        extensions(("x-object-schema" = json!({"oneOf": [
+            {
+                "required": ["email"],
+                "properties": {"email": {"pattern": r"\S"}, "username": {"pattern": r"^\s*$"}},
+            },
+            {
+                "required": ["username"],
+                "properties": {"email": {"pattern": r"^\s*$"}, "username": {"pattern": r"\S"}},
+            },
+        ]})))
+    )]
     email: Option<String>,
     /// The account's name.
-    #[schema(nullable = false, pattern = r"\S")]
+    #[schema(nullable = false)]
     username: Option<String>,
     /// The account's password.
     #[schema(

@@ -2,7 +2,7 @@
 
 use blocks::Role;
 use chrono::{DateTime, Utc};
-use sql::{Db, StoreError, Tx, fetch_one, fetch_optional};
+use sql::{Reader, StoreError, Tx, fetch_one, fetch_optional};
 
 use super::role;
 use crate::domain::{Account, AccountChange, Login, NewAccount, key};
@@ -53,8 +53,7 @@ pub async fn add_account(
 }
 
 /// The account with this id.
-pub async fn account(db: &Db, id: i64) -> Result<Option<Account>, StoreError> {
-    let mut reader = db.read().await?;
+pub async fn account(reader: &mut Reader, id: i64) -> Result<Option<Account>, StoreError> {
     let row: Option<AccountRow> = fetch_optional!(reader,
         "select id, email, username, full_name, age, role, created_at, updated_at
          from users where id = $1" => id)?;
@@ -118,7 +117,10 @@ impl Credentials {
 }
 
 /// Finds the account that `login` names.
-pub async fn credentials(db: &Db, login: &Login) -> Result<Option<Credentials>, StoreError> {
+pub async fn credentials(
+    reader: &mut Reader,
+    login: &Login,
+) -> Result<Option<Credentials>, StoreError> {
     let (statement, wanted) = match login {
         Login::Email(email) => (
             "select id, email, username, role, password_hash from users where email_key = $1",
@@ -129,6 +131,5 @@ pub async fn credentials(db: &Db, login: &Login) -> Result<Option<Credentials>, 
             key(name),
         ),
     };
-    let mut reader = db.read().await?;
     fetch_optional!(reader, statement => &wanted)
 }

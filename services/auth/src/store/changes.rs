@@ -1,7 +1,7 @@
 //! Changes for other replicas: rows that they read, and a notification.
 
 use chrono::{DateTime, Utc};
-use sql::{Conn, Db, Dialect, StoreError, Tx, execute, fetch_one};
+use sql::{Conn, Dialect, Reader, StoreError, Tx, execute, fetch_one};
 
 use crate::revocations::Change;
 
@@ -24,18 +24,16 @@ pub async fn add_changes(tx: &mut Tx, changes: &[Change]) -> Result<(), StoreErr
 const BELL: &str = "changes_of_";
 
 /// The channel of notifications about changes.
-pub async fn bell(db: &Db) -> Result<String, StoreError> {
-    let mut reader = db.read().await?;
+pub async fn bell(reader: &mut Reader) -> Result<String, StoreError> {
     let schema: String = fetch_one!(reader, scalar "select current_schema()::text")?;
     Ok(format!("{BELL}{schema}"))
 }
 
 /// The changes committed since the place `since`, some perhaps seen already, and the new place.
 pub async fn changes_since(
-    db: &Db,
+    reader: &mut Reader,
     since: Option<&Place>,
 ) -> Result<(Vec<Change>, Place), StoreError> {
-    let mut reader = db.read().await?;
     let Conn::Postgres(conn) = reader.conn() else {
         return Ok((Vec::new(), Place::new()));
     };

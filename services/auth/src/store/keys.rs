@@ -1,7 +1,7 @@
 //! Statements on signing keys.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sql::{Db, StoreError, Tx, execute, fetch_all};
+use sql::{Reader, StoreError, Tx, execute, fetch_all};
 
 /// The greatest difference between the clocks of two replicas.
 const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
@@ -23,8 +23,11 @@ pub struct StoredKey {
     pub retired: bool,
 }
 
-/// All keys; the last one that signs is the latest.
-pub async fn signing_keys(db: &Db) -> Result<Vec<StoredKey>, StoreError> {
+/// All keys as they are `now`; the last one that signs is the latest.
+pub async fn signing_keys(
+    reader: &mut Reader,
+    now: DateTime<Utc>,
+) -> Result<Vec<StoredKey>, StoreError> {
     #[derive(sqlx_macros::FromRow)]
     struct Row {
         kid: String,
@@ -33,8 +36,6 @@ pub async fn signing_keys(db: &Db) -> Result<Vec<StoredKey>, StoreError> {
         signs_from: DateTime<Utc>,
         retired_at: Option<DateTime<Utc>>,
     }
-    let now = db.settings().clock.now();
-    let mut reader = db.read().await?;
     let rows: Vec<Row> = fetch_all!(
         reader,
         "select kid, generation, sealed, signs_from, retired_at

@@ -2,7 +2,7 @@
 
 use blocks::Role;
 use chrono::{DateTime, Utc};
-use sql::{Db, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional};
+use sql::{Reader, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional};
 use uuid::Uuid;
 
 use super::role;
@@ -49,8 +49,10 @@ impl LiveSession {
 }
 
 /// The session with this id, with its account as it is now.
-pub async fn session(db: &Db, session: Uuid) -> Result<Option<LiveSession>, StoreError> {
-    let mut reader = db.read().await?;
+pub async fn session(
+    reader: &mut Reader,
+    session: Uuid,
+) -> Result<Option<LiveSession>, StoreError> {
     fetch_optional!(reader,
         "select u.id as user_id, u.email, u.username, u.role, u.version, u.not_before,
             s.created_at as began, s.revoked_at
@@ -74,12 +76,11 @@ pub struct SessionRow {
 /// The account's live sessions, newest first: up to `limit` of those after `cursor`, and the number
 /// of all.
 pub async fn newest_sessions(
-    db: &Db,
+    reader: &mut Reader,
     user_id: i64,
     now: DateTime<Utc>,
     (cursor, limit, skip): (Option<Uuid>, i64, i64),
 ) -> Result<(Vec<SessionRow>, i64), StoreError> {
-    let mut reader = db.read().await?;
     let rows = fetch_all!(reader,
         "select id, user_agent, created_at, expires_at from sessions
          where user_id = $1 and revoked_at is null and expires_at > $2
@@ -139,10 +140,9 @@ pub async fn end_sessions(
 
 /// Ended sessions with tokens that have not expired, and the expiry of these.
 pub async fn ended_sessions(
-    db: &Db,
+    reader: &mut Reader,
     now: DateTime<Utc>,
 ) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
-    let mut reader = db.read().await?;
     fetch_all!(reader,
         "select id, expires_at from sessions where revoked_at is not null and expires_at > $1"
         => now)
@@ -150,10 +150,9 @@ pub async fn ended_sessions(
 
 /// Accounts whose earlier sessions were ended after `since`, and when that was.
 pub async fn not_befores(
-    db: &Db,
+    reader: &mut Reader,
     since: DateTime<Utc>,
 ) -> Result<Vec<(i64, DateTime<Utc>)>, StoreError> {
-    let mut reader = db.read().await?;
     fetch_all!(reader,
         "select id, not_before from users where not_before is not null and not_before > $1"
         => since)

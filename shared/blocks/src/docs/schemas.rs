@@ -11,6 +11,8 @@ use super::document::operations;
 /// Keywords of JSON Schema that the derive has no words for, as an object:
 /// `#[schema(extensions(("x-schema" = json!({"not": {}}))))]`.
 const MORE: &str = "x-schema";
+/// The same said at a property, of the object that it is part of: the derive takes it nowhere else.
+const MORE_OF_OBJECT: &str = "x-object-schema";
 const COMPONENTS: &str = "#/components/schemas/";
 
 type Schemas = BTreeMap<String, RefOr<Schema>>;
@@ -39,12 +41,24 @@ pub(super) fn complete(openapi: &mut OpenApi) {
             } else if answered.contains(name) {
                 require(object);
             }
-            if let Some(extensions) = &mut object.extensions
-                && let Some(Value::Object(more)) = extensions.remove(MORE)
-            {
-                extensions.extend(more);
+            for property in object.properties.values_mut() {
+                if let RefOr::T(Schema::Object(property)) = property
+                    && let Some(more) = taken(property, MORE_OF_OBJECT)
+                {
+                    object.extensions.get_or_insert_default().extend(more);
+                }
+            }
+            if let Some(more) = taken(object, MORE) {
+                object.extensions.get_or_insert_default().extend(more);
             }
         });
+    }
+}
+
+fn taken(object: &mut Object, extension: &str) -> Option<serde_json::Map<String, Value>> {
+    match object.extensions.as_mut()?.remove(extension)? {
+        Value::Object(more) => Some(more),
+        _ => None,
     }
 }
 
