@@ -45,6 +45,7 @@ pub(super) fn blocks(openapi: &OpenApi) -> Vec<Block> {
         block("README.md", "settings", of_one_process()),
         block("docs/fleet.md", "services", processes()),
         block("docs/fleet.md", "settings", of_the_fleet()),
+        block("docs/scaling.md", "without-postgres", without_postgres()),
     ]
 }
 
@@ -91,6 +92,12 @@ fn secrets() -> String {
             format!("# {about}\n# {name}=")
         }
     }))
+}
+
+/// For a site whose PostgreSQL is not in a container: no service waits for it.
+fn without_postgres() -> String {
+    let of_postgres = ROSTER.iter().filter(|of| of.store == Store::Postgres);
+    lines(of_postgres.map(|of| format!("  {}-service: *without", of.name)))
 }
 
 /// The text without Markdown's backquotes.
