@@ -4,6 +4,7 @@
 //! it: recording then costs a few atomic additions.
 
 mod freshness;
+mod http_client;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::consumer::Applied;
 
 pub use freshness::{Freshness, Quantiles};
+pub use http_client::HttpClientMetrics;
+use http_client::HttpClients;
 
 /// The media type of the output of [`Metrics::encode`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -90,6 +93,7 @@ pub struct Metrics {
     consumer_events: Family<Labels<2>, Counter>,
     consumer_blocked: Family<Labels<1>, Gauge>,
     event_freshness: Histograms<Labels<1>>,
+    http_clients: HttpClients,
     recorders: Mutex<BTreeMap<String, Arc<Freshness>>>,
 }
 
@@ -117,6 +121,7 @@ impl Default for Metrics {
             consumer_events: add(to, CONSUMER_EVENTS, Family::default()),
             consumer_blocked: add(to, CONSUMER_BLOCKED, Family::default()),
             event_freshness: add(to, EVENT_FRESHNESS, freshnesses),
+            http_clients: HttpClients::register(to),
             recorders: Mutex::default(),
             registry,
         }
@@ -185,6 +190,11 @@ impl Metrics {
             recorder: self.freshness(group),
             lag: self.consumer_lag.clone(),
         }
+    }
+
+    /// The handle for the HTTP client called `name`.
+    pub fn http_client(&self, name: &str) -> HttpClientMetrics {
+        self.http_clients.client(name)
     }
 
     /// The latest freshness of a consumer group, for a statistics endpoint. The same recorder
@@ -322,6 +332,12 @@ mod tests {
             dead: 1,
             freshness_ms: vec![3, -5],
         });
+        let client = metrics.http_client("geocoder");
+        client.answered("GET", 200, Duration::from_millis(2));
+        client.failed("timeout");
+        client.retried();
+        client.breaker(2);
+        client.breaker_changed("open");
         let page = metrics.encode();
         for line in [
             r#"http_requests_total{service="posts",method="GET",route="/api/posts/{id}",status="200"} 2"#,
@@ -334,6 +350,12 @@ mod tests {
             r#"consumer_events_total{group="feed-generator",outcome="dead"} 1"#,
             r#"consumer_blocked_keys{group="feed-generator"} 1"#,
             r#"event_freshness_seconds_count{group="feed-generator"} 2"#,
+            r#"http_client_requests_total{client="geocoder",method="GET",status="200"} 1"#,
+            r#"http_client_errors_total{client="geocoder",error="timeout"} 1"#,
+            r#"http_client_duration_seconds_count{client="geocoder"} 1"#,
+            r#"http_client_retries_total{client="geocoder",outcome="made"} 1"#,
+            r#"http_client_breaker_state{client="geocoder"} 2"#,
+            r#"http_client_breaker_transitions_total{client="geocoder",to="open"} 1"#,
             "# EOF",
         ] {
             assert!(page.contains(line), "{line} is not in\n{page}");

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::context::{RequestContext, Trace};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub(super) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+/// The header with the id by which all work for one cause is found.
+pub const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
 const LONGEST_ID: usize = 128;
 /// `{"` in base64: every JSON web token begins like this.

@@ -37,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::service::Route;
 
+pub use ids::CORRELATION_ID;
 pub use normalize::{Normalize, check_path};
 pub use serve::serve;
 

@@ -20,7 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use layer::{Format, Lines};
 use writer::Writer;
 
-pub use redact::redact;
+pub use redact::{is_secret, redact};
 
 /// Levels of chatty dependencies, unless they are asked for by name.
 const DEPENDENCIES: &str = "sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,tower=warn";

@@ -11,7 +11,7 @@ use regex::{Match, Regex};
 pub(super) const MASK: &str = "[masked]";
 
 /// Parts of names whose values are never shown.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "password",
     "passwd",
     "secret",
@@ -20,6 +20,7 @@ const NAMES: [&str; 9] = [
     "cookie",
     "email",
     "api_key",
+    "api-key",
     "apikey",
 ];
 /// Every field of every line is asked for: unlike a regex, it takes no lock.
@@ -47,7 +48,7 @@ fn compile(pattern: &str) -> Regex {
 }
 
 /// True if a field of this name is never shown.
-pub(super) fn is_secret(name: &str) -> bool {
+pub fn is_secret(name: &str) -> bool {
     NAME.is_match(name)
 }
 
@@ -152,6 +153,7 @@ mod tests {
             "password",
             "new_password",
             "X-Api_Key",
+            "x-api-key",
             "AUTHORIZATION",
             "user.email",
             "set-cookie",
