@@ -116,7 +116,6 @@ impl Server {
     }
 
     /// Its address as a URL.
-    #[cfg(feature = "fleet")]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

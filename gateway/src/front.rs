@@ -41,7 +41,7 @@ pub async fn run(config: &Config, addresses: &[Address]) -> anyhow::Result<()> {
     let listener = listen(config).await?;
     let address = listener.local_addr().context("could not listen")?;
     let limits = Limits::from(config);
-    let router = router(config, addresses, &limits);
+    let router = router(config, addresses, &limits)?;
     tracing::info!(
         version = VERSION,
         %address,
@@ -54,17 +54,22 @@ pub async fn run(config: &Config, addresses: &[Address]) -> anyhow::Result<()> {
 }
 
 /// The router of the front.
-pub fn router(config: &Config, addresses: &[Address], limits: &Limits) -> Router {
+///
+/// # Errors
+/// When a service can't be asked at its address.
+pub fn router(config: &Config, addresses: &[Address], limits: &Limits) -> anyhow::Result<Router> {
     let metrics = Metrics::new();
     let mut health = health(config, Some(&metrics));
-    let remote = Remote::new();
+    let mut services = Vec::new();
     for address in addresses {
-        health = health.checking(address.service, remote.checks(address));
+        let remote = Remote::at(address, &metrics)?;
+        health = health.checking(address.service, remote.checks());
+        services.push((address.service, remote));
     }
     let router = health
         .router()
         .merge(docs::pages())
-        .merge(Documents::new(remote, addresses).router())
+        .merge(Documents::of(services).router())
         .merge(errors::router());
-    Kit::new("front", limits.clone(), metrics).wrap(router)
+    Ok(Kit::new("front", limits.clone(), metrics).wrap(router))
 }

@@ -6,12 +6,13 @@ use axum::Router;
 use axum::routing::get;
 use blocks::gateway::{Gateway, Table};
 use blocks::identity::{AssertionVerifier, ISSUER};
+use blocks::metrics::Metrics;
 use blocks::{Caller, SystemClock};
 use runtime::fleet::RemoteKeys;
 
 /// Answers callers at `path` with nothing; at `/`, anybody.
 pub async fn serve(port: u16, path: &str, auth_url: &str) -> anyhow::Result<()> {
-    let keys = Arc::new(RemoteKeys::new(auth_url)?);
+    let keys = Arc::new(RemoteKeys::new(auth_url, &Metrics::new())?);
     let verifier = Arc::new(AssertionVerifier::new(keys, ISSUER, Arc::new(SystemClock)));
     let router = Router::new()
         .route("/", get(async || {}))

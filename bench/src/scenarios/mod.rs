@@ -4,6 +4,7 @@ mod catch_up;
 mod create;
 mod footprint;
 pub mod freshness;
+mod http_client;
 mod kit;
 mod log;
 mod read;
@@ -33,6 +34,8 @@ pub enum Scenario {
     CatchUp,
     /// The topic log alone.
     Log,
+    /// The HTTP client, beside reqwest alone.
+    HttpClient,
 }
 
 impl Scenario {
@@ -47,6 +50,7 @@ impl Scenario {
             Self::Footprint => footprint::measure(plan).await,
             Self::CatchUp => catch_up::measure(plan).await,
             Self::Log => log::measure(plan).await,
+            Self::HttpClient => http_client::measure(plan).await,
         }
     }
 }

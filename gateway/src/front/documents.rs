@@ -12,22 +12,23 @@ use serde_json::{Map, Value, json};
 
 use super::remote::Remote;
 use crate::VERSION;
-use crate::address::Address;
 
 /// Asks the services for theirs; of one that is away it shows the last answer.
 #[derive(Clone)]
 pub(super) struct Documents {
-    remote: Remote,
-    services: Arc<[(Address, Mutex<Option<Value>>)]>,
+    services: Arc<[Known]>,
 }
 
+/// A service, how it is asked, and its last answer.
+type Known = (&'static str, Remote, Mutex<Option<Value>>);
+
 impl Documents {
-    pub fn new(remote: Remote, addresses: &[Address]) -> Self {
-        let services = addresses.iter().cloned();
-        let services = services
-            .map(|address| (address, Mutex::default()))
-            .collect();
-        Self { remote, services }
+    pub fn of(services: impl IntoIterator<Item = (&'static str, Remote)>) -> Self {
+        let services = services.into_iter();
+        let services = services.map(|(name, remote)| (name, remote, Mutex::default()));
+        Self {
+            services: services.collect(),
+        }
     }
 
     pub fn router(self) -> Router {
@@ -37,21 +38,23 @@ impl Documents {
     }
 
     async fn all(&self) -> Vec<Value> {
-        let asked = self.services.iter().map(|(address, known)| async move {
-            let url = format!("{}/openapi.json", address.url);
-            let said = self.remote.get(&url).await;
-            let said = said.and_then(|body| Ok(serde_json::from_slice::<Value>(&body)?));
-            let mut known = known.lock();
-            match said {
-                Ok(document) => *known = Some(document),
-                Err(error) => tracing::warn!(
-                    service = address.service,
-                    error = format!("{error:#}"),
-                    "could not get the documentation of a service"
-                ),
-            }
-            known.clone()
-        });
+        let asked = self
+            .services
+            .iter()
+            .map(|(service, remote, known)| async move {
+                let said = remote.get("/openapi.json").await;
+                let said = said.and_then(|answer| Ok(answer.json::<Value>()?));
+                let mut known = known.lock();
+                match said {
+                    Ok(document) => *known = Some(document),
+                    Err(error) => tracing::warn!(
+                        service,
+                        error = format!("{error:#}"),
+                        "could not get the documentation of a service"
+                    ),
+                }
+                known.clone()
+            });
         join_all(asked).await.into_iter().flatten().collect()
     }
 }

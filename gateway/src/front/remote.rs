@@ -3,17 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use async_trait::async_trait;
 use blocks::error::BoxError;
 use blocks::health::{DATABASE, EVENTS};
+use blocks::metrics::Metrics;
 use blocks::service::Check;
-use bytes::Bytes;
-use http::Uri;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_client::{Client, Response, Settings};
 
 use crate::address::Address;
 
@@ -23,36 +19,31 @@ const PATIENCE: Duration = Duration::from_millis(1_800);
 /// The largest answer that is read.
 const LARGEST: usize = 8 << 20;
 
-/// A client for all of them.
+/// A service that is asked.
 #[derive(Clone)]
-pub(super) struct Remote(Client<HttpConnector, Empty<Bytes>>);
+pub(super) struct Remote(Client);
 
 impl Remote {
-    pub fn new() -> Self {
-        Self(Client::builder(TokioExecutor::new()).build_http())
+    /// The service at `address`. It is asked once each time: whoever asks the front asks again.
+    pub fn at(address: &Address, metrics: &Metrics) -> anyhow::Result<Self> {
+        let settings = Settings {
+            max_bytes: LARGEST,
+            ..Settings::once(address.service, &address.url, PATIENCE)
+        };
+        Ok(Self(Client::new(settings, metrics)?))
     }
 
-    /// The body of a 2xx answer.
-    pub async fn get(&self, url: &str) -> anyhow::Result<Bytes> {
-        let uri: Uri = url.parse().context("not a URL")?;
-        let work = async {
-            let response = self.0.get(uri).await.context("no answer")?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), LARGEST).collect().await;
-            let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
-            if !status.is_success() {
-                bail!("{status}: {}", detail(&body));
-            }
-            Ok(body)
-        };
-        match tokio::time::timeout(PATIENCE, work).await {
-            Ok(outcome) => outcome.with_context(|| url.to_owned()),
-            Err(_) => bail!("{url}: no answer within {} ms", PATIENCE.as_millis()),
+    /// A 2xx answer to a GET of `path`.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Response> {
+        let answer = self.0.get(path).send().await?;
+        if !answer.status.is_success() {
+            bail!("{path}: {}: {}", answer.status, detail(&answer.body));
         }
+        Ok(answer)
     }
 
     /// The checks of a service: of itself, its database and its events.
-    pub fn checks(&self, address: &Address) -> Vec<Arc<dyn Check>> {
+    pub fn checks(&self) -> Vec<Arc<dyn Check>> {
         [
             ("service", "/ready"),
             (DATABASE, "/health/db"),
@@ -63,7 +54,7 @@ impl Remote {
             let asked = Asked {
                 remote: self.clone(),
                 name,
-                url: format!("{}{path}", address.url),
+                path,
             };
             Arc::new(asked) as Arc<dyn Check>
         })
@@ -84,7 +75,7 @@ fn detail(body: &[u8]) -> String {
 struct Asked {
     remote: Remote,
     name: &'static str,
-    url: String,
+    path: &'static str,
 }
 
 #[async_trait]
@@ -99,7 +90,7 @@ impl Check for Asked {
     }
 
     async fn check(&self) -> Result<(), BoxError> {
-        self.remote.get(&self.url).await?;
+        self.remote.get(self.path).await?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use blocks::Mode;
 use blocks::config::{AnySetting, PROCESS};
+use http_client::external_api;
 use service::{Definition, Store, settings};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{OpenApi, PathItem};
@@ -46,6 +47,7 @@ pub(super) fn blocks(openapi: &OpenApi) -> Vec<Block> {
         block("docs/fleet.md", "services", processes()),
         block("docs/fleet.md", "settings", of_the_fleet()),
         block("docs/scaling.md", "without-postgres", without_postgres()),
+        block("docs/guides/http-client.md", "settings", of_an_api()),
     ]
 }
 
@@ -166,6 +168,13 @@ fn of_one_process() -> String {
             .map(|setting| ("every process", setting))
             .chain(own),
     )
+}
+
+external_api!(ANY = "<NAME>", "the API");
+
+fn of_an_api() -> String {
+    let settings = ANY.settings();
+    table(settings.iter().map(|setting| ("whoever calls it", setting)))
 }
 
 fn of_the_fleet() -> String {

@@ -69,7 +69,15 @@ fn services_share_event_types_and_building_blocks_and_never_each_other() {
             for name in ours {
                 // The runtime is for the executable of one that runs alone.
                 assert!(
-                    ["events", "blocks", "sql", "service", "runtime"].contains(&name.as_str()),
+                    [
+                        "events",
+                        "blocks",
+                        "sql",
+                        "service",
+                        "http-client",
+                        "runtime"
+                    ]
+                    .contains(&name.as_str()),
                     "{name}"
                 );
             }
@@ -87,6 +95,7 @@ fn what_is_below_does_not_know_what_is_above() {
     assert_eq!(ours("events"), [].into());
     assert_eq!(ours("blocks"), ["events"].into());
     assert_eq!(ours("sql"), ["blocks", "events"].into());
+    assert_eq!(ours("http-client"), ["blocks", "events"].into());
     assert_eq!(ours("service"), ["blocks", "events", "sql"].into());
     let below = ["blocks", "events", "service", "sql"];
     assert_eq!(ours("runtime"), below.into());

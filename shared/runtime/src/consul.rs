@@ -5,26 +5,22 @@
 //! agent that is away never stops a service. See the agent's HTTP API,
 //! <https://developer.hashicorp.com/consul/api-docs/agent/service>.
 
-use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use async_trait::async_trait;
-use axum::body::Bytes;
 use blocks::backoff::Backoff;
+use blocks::config::Secret;
 use blocks::error::chain;
+use blocks::metrics::Metrics;
 use blocks::service::Background;
-use http::header::CONTENT_TYPE;
-use http::{Method, Request, StatusCode, Uri};
-use http_body_util::Full;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::StatusCode;
+use http_client::{Auth, Client, RequestBuilder, Settings};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 /// Interval of checks that the agent still knows the service.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
+pub const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// Time that an answer of the agent may take. A stop waits no longer than this for the removal.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Interval at which the agent checks that the service is alive.
@@ -36,18 +32,10 @@ const FORGET_AFTER: &str = "10m";
 const DEFAULT_PORT: u16 = 8500;
 
 /// The agent's address and token.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Agent {
     base: String,
-    token: Option<String>,
-}
-
-impl fmt::Debug for Agent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Agent")
-            .field("base", &self.base)
-            .finish_non_exhaustive()
-    }
+    token: Option<Secret>,
 }
 
 impl Agent {
@@ -57,7 +45,7 @@ impl Agent {
     /// # Errors
     /// When it is none of these. The agent is asked in plain HTTP: over a network that others share it
     /// belongs on the same machine, where Consul wants its agents anyway.
-    pub fn at(address: &str, token: Option<String>) -> anyhow::Result<Self> {
+    pub fn at(address: &str, token: Option<Secret>) -> anyhow::Result<Self> {
         let expected = "expected host, host:port or http://host:port";
         ensure!(
             !address.starts_with("https://"),
@@ -130,75 +118,55 @@ impl Registration {
 pub struct Consul {
     agent: Agent,
     registration: Registration,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client,
     look_every: Duration,
 }
 
 impl Consul {
-    /// Will keep `registration` with `agent`.
-    pub fn new(agent: Agent, registration: Registration) -> Self {
-        Self::with_pace(agent, registration, LOOK_EVERY)
-    }
-
-    fn with_pace(agent: Agent, registration: Registration, look_every: Duration) -> Self {
-        Self {
+    /// Will keep `registration` with `agent`, and look after it every `look_every`.
+    ///
+    /// # Errors
+    /// When the agent's token can't be sent.
+    pub fn new(
+        agent: Agent,
+        registration: Registration,
+        look_every: Duration,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
+        let token = agent.token.clone();
+        let settings = Settings {
+            auth: token.map_or(Auth::None, |key| Auth::ApiKey {
+                header: "x-consul-token".into(),
+                key,
+            }),
+            ..Settings::once("consul", &agent.base, PATIENCE)
+        };
+        Ok(Self {
             agent,
             registration,
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            client: Client::new(settings, metrics).context("CONSUL_HTTP_TOKEN")?,
             look_every,
-        }
+        })
     }
 
     async fn is_known(&self) -> anyhow::Result<bool> {
         let path = format!("/v1/agent/service/{}", self.registration.id());
-        match self.ask(Method::GET, &path, None).await? {
-            StatusCode::OK => Ok(true),
-            StatusCode::NOT_FOUND => Ok(false),
-            status => bail!("the agent answered {status} to GET {path}"),
+        let answer = self.client.get(&path).send().await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(false);
         }
+        answer.success()?;
+        Ok(true)
     }
 
     async fn register(&self) -> anyhow::Result<()> {
         let path = "/v1/agent/service/register?replace-existing-checks=true";
-        let body = self.registration.body();
-        self.change(path, Some(body)).await
+        change(self.client.put(path).json(&self.registration.body())).await
     }
 
     async fn remove(&self) -> anyhow::Result<()> {
         let path = format!("/v1/agent/service/deregister/{}", self.registration.id());
-        self.change(&path, None).await
-    }
-
-    async fn change(&self, path: &str, body: Option<Value>) -> anyhow::Result<()> {
-        let status = self.ask(Method::PUT, path, body).await?;
-        ensure!(
-            status.is_success(),
-            "the agent answered {status} to PUT {path}"
-        );
-        Ok(())
-    }
-
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<Value>,
-    ) -> anyhow::Result<StatusCode> {
-        let uri: Uri = format!("{}{path}", self.agent.base).parse()?;
-        let mut request = Request::builder().method(method).uri(uri);
-        if let Some(token) = &self.agent.token {
-            request = request.header("x-consul-token", token);
-        }
-        if body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        let body = body.map(|body| body.to_string()).unwrap_or_default();
-        let request = request.body(Full::from(body))?;
-        let answer = tokio::time::timeout(PATIENCE, self.client.request(request))
-            .await
-            .with_context(|| format!("no answer within {PATIENCE:?}"))?
-            .context("the agent can't be reached")?;
-        Ok(answer.status())
+        change(self.client.put(&path)).await
     }
 
     async fn keep(&self) -> anyhow::Result<()> {
@@ -212,6 +180,11 @@ impl Consul {
         }
         Ok(())
     }
+}
+
+async fn change(request: RequestBuilder<'_>) -> anyhow::Result<()> {
+    request.send().await?.success()?;
+    Ok(())
 }
 
 #[async_trait]
@@ -339,7 +312,8 @@ mod tests {
         tokio::task::JoinHandle<anyhow::Result<()>>,
     ) {
         let stop = CancellationToken::new();
-        let consul = Consul::with_pace(agent, posts(), Duration::from_millis(20));
+        let pace = Duration::from_millis(20);
+        let consul = Consul::new(agent, posts(), pace, &Metrics::new()).unwrap();
         let told = stop.clone();
         let tasks = tokio_util::task::TaskTracker::new();
         (stop, tasks.spawn(async move { consul.run(told).await }))
@@ -362,7 +336,7 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let serving = tokio_util::task::TaskTracker::new();
         serving.spawn(async move { axum::serve(listener, app).await });
-        let (stop, running) = start(Agent::at(&address, Some("secret".into())).unwrap());
+        let (stop, running) = start(Agent::at(&address, Some(Secret::new("secret"))).unwrap());
 
         until(&kept, |kept| kept.services.len() == 1).await;
         let service = kept.lock().services["posts-10.0.0.7-8003"].clone();
@@ -430,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_token_is_not_shown() {
-        let agent = Agent::at("consul", Some("secret".into())).unwrap();
+        let agent = Agent::at("consul", Some(Secret::new("secret"))).unwrap();
         assert!(!format!("{agent:?}").contains("secret"));
     }
 }

@@ -7,15 +7,11 @@ use anyhow::Context;
 use async_trait::async_trait;
 use blocks::error::BoxError;
 use blocks::identity::{Jwk, KeySet, KeySource, VerifyingKey};
-use bytes::Bytes;
-use http::{StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use blocks::metrics::Metrics;
+use http_client::{Client, Settings};
 use serde::Deserialize;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 const PATH: &str = "/.well-known/jwks.json";
 /// Time that auth may take.
@@ -29,8 +25,7 @@ const MOST_BYTES: usize = 64 * 1024;
 
 /// Auth's public keys, over HTTP.
 pub struct RemoteKeys {
-    http: Client<HttpConnector, Empty<Bytes>>,
-    url: Uri,
+    auth: Client,
     known: Mutex<Known>,
 }
 
@@ -52,36 +47,25 @@ impl RemoteKeys {
     ///
     /// # Errors
     /// When that is no `http://host:port`.
-    pub fn new(auth_url: &str) -> anyhow::Result<Self> {
+    pub fn new(auth_url: &str, metrics: &Metrics) -> anyhow::Result<Self> {
         let expected = || format!("AUTH_URL is {auth_url:?}, expected http://host:port");
-        let url: Uri = format!("{}{PATH}", auth_url.trim_end_matches('/'))
-            .parse()
-            .with_context(expected)?;
-        anyhow::ensure!(
-            url.scheme_str() == Some("http") && url.host().is_some(),
-            expected()
-        );
+        anyhow::ensure!(auth_url.starts_with("http://"), expected());
+        let settings = Settings {
+            max_bytes: MOST_BYTES,
+            ..Settings::once("auth", auth_url, PATIENCE)
+        };
         Ok(Self {
-            http: Client::builder(TokioExecutor::new()).build_http(),
-            url,
+            auth: Client::new(settings, metrics).with_context(expected)?,
             known: Mutex::default(),
         })
     }
 
     async fn ask(&self) -> anyhow::Result<KeySet> {
         let asking = async {
-            let answer = self.http.get(self.url.clone()).await?;
-            let status = answer.status();
-            anyhow::ensure!(status == StatusCode::OK, "it answered {status}");
-            let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await;
-            let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
-            let jwks: Jwks = serde_json::from_slice(&body).context("that is no key set")?;
+            let jwks: Jwks = self.auth.get(PATH).send().await?.success()?.json()?;
             Ok(KeySet::read(&jwks.keys)?)
         };
-        let asked = timeout(PATIENCE, asking).await.context("no answer in time");
-        asked
-            .flatten()
-            .with_context(|| format!("could not get auth's keys at {} (AUTH_URL)", self.url))
+        asking.await.context("could not get auth's keys (AUTH_URL)")
     }
 }
 

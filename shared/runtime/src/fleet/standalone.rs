@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::startup::StartupServer;
 use super::wait::{Patience, Waits};
 use super::{Fleet, RemoteKeys};
-use crate::consul::{Agent, Consul, Registration};
+use crate::consul::{Agent, Consul, LOOK_EVERY, Registration};
 use crate::front::{Front, VERSION};
 use crate::listen;
 use crate::operator::Operator;
@@ -85,14 +85,17 @@ async fn live(service: &'static Definition, config: Config) -> anyhow::Result<()
     )?);
     let config = fleet.config();
     let remote = config.get(&AUTH_URL);
-    let remote = remote.as_deref().map(RemoteKeys::new).transpose()?;
+    let metrics = Metrics::new();
+    let remote = remote
+        .map(|url| RemoteKeys::new(&url, &metrics))
+        .transpose()?;
     if remote.is_none() && service.signs_with.is_none() {
         anyhow::bail!("AUTH_URL is not set: it names the auth service, as http://127.0.0.1:8001");
     }
     let listener = listen::listen(config).await?.into_std()?;
     let address = listener.local_addr().context("could not listen")?;
     let port = Port::bind(service, config, &clock).await?;
-    let consul = consul(service.name, config, address)?;
+    let consul = consul(service.name, config, address, &metrics)?;
     tracing::info!(version = VERSION, url = %format_args!("http://{address}"), "listening");
 
     let listeners = [&listener].into_iter();
@@ -116,7 +119,6 @@ async fn live(service: &'static Definition, config: Config) -> anyhow::Result<()
     services[0]
         .checks
         .push(Arc::new(KafkaCheck(fleet.bus.clone())));
-    let metrics = Metrics::new();
     let title = format!("Rookery: {}", service.name);
     let front = Front::of(service.name, &title, &mut services, None, config, &metrics)?;
     let verifier = AssertionVerifier::new(keys, ISSUER, Arc::clone(&clock));
@@ -147,12 +149,12 @@ fn consul(
     name: &'static str,
     config: &Config,
     listens: SocketAddr,
+    metrics: &Metrics,
 ) -> anyhow::Result<Option<Arc<dyn Background>>> {
     let Some(agent) = config.get(&CONSUL_HTTP_ADDR) else {
         return Ok(None);
     };
-    let token = config.get(&CONSUL_HTTP_TOKEN);
-    let agent = Agent::at(&agent, token.map(|token| token.expose().to_owned()))?;
+    let agent = Agent::at(&agent, config.get(&CONSUL_HTTP_TOKEN))?;
     let address = match config.get(&SERVICE_ADDRESS) {
         Some(address) => address,
         None if listens.ip().is_unspecified() => machine_name()?,
@@ -163,7 +165,8 @@ fn consul(
         address,
         port: listens.port(),
     };
-    Ok(Some(Arc::new(Consul::new(agent, registration))))
+    let consul = Consul::new(agent, registration, LOOK_EVERY, metrics)?;
+    Ok(Some(Arc::new(consul)))
 }
 
 /// The name of this machine or container, by which others find it.
