@@ -36,7 +36,7 @@ async fn each_way_of_showing_who_one_is_has_its_header() {
     ] {
         let server = Server::doing([ok("")]).await;
         let (client, _) = client(&server, |settings| {
-            settings.auth = Auth::parse(auth).unwrap()
+            settings.auth = Auth::parse(auth).unwrap();
         });
         // The client's own credentials win over whatever a caller sets.
         let request = client.get("/").header("authorization", "none");

@@ -21,8 +21,8 @@ use server::Server;
 fn client(server: &Server, with: impl FnOnce(&mut Settings)) -> (Client, Arc<Metrics>) {
     let mut settings = Settings {
         // Long enough for a busy machine: the tests that wait for one set it themselves.
-        timeout: Duration::from_secs(60),
-        idle_timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
+        idle_timeout: Duration::from_mins(1),
         retry: Retry {
             burst: 100.0,
             ..Retry::default()

@@ -74,9 +74,10 @@ async fn a_post_with_a_key_or_that_is_marked_is_sent_again_as_it_was() {
         let server = Server::doing([closed(), ok("good")]).await;
         let (client, _) = client(&server, |_| {});
         let request = client.post("/mails").form(&[("to", "ada")]);
-        let request = match marked {
-            true => request.retryable(),
-            false => request.idempotency_key("mail-7"),
+        let request = if marked {
+            request.retryable()
+        } else {
+            request.idempotency_key("mail-7")
         };
         assert_eq!(request.send().await.unwrap().text(), "good");
         let heard = server.heard();

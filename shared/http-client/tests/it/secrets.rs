@@ -35,8 +35,8 @@ impl MakeWriter<'_> for Lines {
 
 #[tokio::test]
 async fn no_line_of_any_level_shows_a_secret() {
-    let issued = r#"{"access_token":"canary-token","token_type":"Bearer"}"#;
-    let issuer = Server::doing([answer(200, &[], issued)]).await;
+    let grants = r#"{"access_token":"canary-token","token_type":"Bearer"}"#;
+    let issuer = Server::doing([answer(200, &[], grants)]).await;
     let api = Server::doing([
         answer(
             503,
@@ -66,13 +66,13 @@ async fn no_line_of_any_level_shows_a_secret() {
     let answer = request.send().await.unwrap();
     let failed = answer.json::<u8>().unwrap_err();
     drop(guard);
-    let mut log = String::from_utf8(lines.0.lock().clone()).unwrap();
+    let log = String::from_utf8(lines.0.lock().clone()).unwrap();
     assert_eq!(api.heard().len(), 3, "{log}");
     assert!(log.contains("answered") && log.contains("/things"), "{log}");
     assert!(
         log.contains("will try again") && log.contains("set-cookie"),
         "{log}"
     );
-    log += &format!("{shown} {answer:?} {failed:?} {client:?}");
-    assert!(!log.contains("canary"), "{log}");
+    let shown = format!("{log} {shown} {answer:?} {failed:?} {client:?}");
+    assert!(!shown.contains("canary"), "{shown}");
 }

@@ -149,8 +149,8 @@ async fn serve(
             }
             Does::Never => std::future::pending().await,
             Does::Stall(text) => write(&mut stream, text).await && std::future::pending().await,
-            Does::Endless(head, more) => {
-                let mut goes_on = write(&mut stream, head).await;
+            Does::Endless(start, more) => {
+                let mut goes_on = write(&mut stream, start).await;
                 while goes_on {
                     goes_on = write(&mut stream, more).await;
                 }
