@@ -63,7 +63,7 @@ impl RemoteKeys {
     async fn ask(&self) -> anyhow::Result<KeySet> {
         let asking = async {
             let jwks: Jwks = self.auth.get(PATH).send().await?.success()?.json()?;
-            Ok(KeySet::read(&jwks.keys)?)
+            anyhow::Ok(KeySet::read(&jwks.keys)?)
         };
         asking.await.context("could not get auth's keys (AUTH_URL)")
     }
