@@ -1,6 +1,7 @@
 //! The scenarios that are measured.
 
 mod catch_up;
+mod commands;
 mod create;
 mod footprint;
 pub mod freshness;
@@ -20,6 +21,8 @@ use crate::measure::Measure;
 pub enum Scenario {
     /// What the kit around every request costs: an empty handler with and without it.
     Kit,
+    /// What a command costs by being sent through its service's state.
+    Commands,
     /// The question that a gateway asks for each request.
     Validate,
     /// One post, and the first page of the feed.
@@ -43,6 +46,7 @@ impl Scenario {
     pub async fn measure(self, plan: &Plan) -> anyhow::Result<Vec<Measure>> {
         match self {
             Self::Kit => kit::measure(plan).await,
+            Self::Commands => commands::measure().await,
             Self::Validate => validate::measure(plan).await,
             Self::Read => read::measure(plan).await,
             Self::Create => create::measure(plan).await,

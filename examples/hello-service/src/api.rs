@@ -4,17 +4,18 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use blocks::Caller;
 use blocks::extract::{IdempotencyKey, IfNoneMatch, Listing, Page, Tagged, ValidJson, ValidPath};
+use blocks::{Caller, Mediator};
 use serde::{Deserialize, Serialize};
 use sql::Db;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::commands::LeaveNote;
 use crate::domain::Note;
 use crate::error::NoteError;
-use crate::{commands, queries};
+use crate::queries::{ListNotes, ReadNote};
 
 /// A note to be left.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -54,14 +55,13 @@ pub fn router(db: Db) -> OpenApiRouter {
 /// Leaves a note for the caller.
 #[utoipa::path(post, path = "/api/hello-service", operation_id = "hello-service.create", tag = "hello-service",
     request_body = NewNote, params(IdempotencyKey), responses((status = 201, description = "It is there.", body = NoteView)))]
-#[tracing::instrument(name = "hello-service.create", skip_all, fields(user.id = caller.id))]
 async fn create(
     State(db): State<Db>,
-    caller: Caller,
+    by: Caller,
     key: IdempotencyKey,
-    ValidJson(new): ValidJson<NewNote>,
+    ValidJson(NewNote { text }): ValidJson<NewNote>,
 ) -> Result<(StatusCode, Json<NoteView>), NoteError> {
-    let note = commands::create(&db, caller.id, &new.text, key).await?;
+    let note = db.send(LeaveNote { by, text, key }).await?;
     Ok((StatusCode::CREATED, Json(note.into())))
 }
 
@@ -70,26 +70,24 @@ async fn create(
     params(("id" = String, Path, description = "The note."), IfNoneMatch), responses(
     (status = 200, description = "The note.", body = NoteView),
     (status = 404, description = "`note_not_found`: unknown, malformed, or somebody else's")))]
-#[tracing::instrument(name = "hello-service.read", skip_all, fields(user.id = caller.id))]
 async fn read(
     State(db): State<Db>,
-    caller: Caller,
+    by: Caller,
     ValidPath(id): ValidPath<String>,
     seen: IfNoneMatch,
 ) -> Result<Response, NoteError> {
-    let note = queries::note(&db, caller.id, &id).await?;
+    let note = db.ask(ReadNote { by, id }).await?;
     Ok(seen.answer(Tagged::json(&NoteView::from(note))))
 }
 
 /// Lists the caller's notes, newest first.
 #[utoipa::path(get, path = "/api/hello-service", operation_id = "hello-service.list", tag = "hello-service",
     params(Page), responses((status = 200, description = "A page.", body = Listing<NoteView>)))]
-#[tracing::instrument(name = "hello-service.list", skip_all, fields(user.id = caller.id))]
 async fn list(
     State(db): State<Db>,
-    caller: Caller,
+    by: Caller,
     page: Page,
 ) -> Result<Json<Listing<NoteView>>, NoteError> {
-    let notes = queries::list(&db, caller.id, &page).await?;
+    let notes = db.ask(ListNotes { by, page }).await?;
     Ok(Json(notes.map(NoteView::from)))
 }

@@ -1,19 +1,26 @@
 //! The commands. A command begins the write; the store takes it.
 
 use blocks::extract::IdempotencyKey;
-use sql::{Db, accounts, idempotency};
+use blocks::{Caller, Command, Operation};
+use sql::{Db, accounts};
 
 use crate::domain::{Note, check_text};
 use crate::error::NoteError;
 use crate::store;
 
-/// Leaves a note of the account `by`; with a key only once, however often it is sent.
-pub async fn create(db: &Db, by: i64, text: &str, key: IdempotencyKey) -> Result<Note, NoteError> {
-    let text = check_text(text)?;
-    let request = key.request(&text);
-    db.write(move |tx| {
-        let operation = ("hello-service.create", by);
-        Box::pin(idempotency::once(tx, operation, request, move |tx| {
+/// Leaves a note; with a key only once, however often it is sent.
+pub struct LeaveNote {
+    pub by: Caller,
+    pub text: String,
+    pub key: IdempotencyKey,
+}
+blocks::operation!(LeaveNote -> Result<Note, NoteError>, "hello-service.create", |it| user.id = it.by.id);
+
+impl Command<Db> for LeaveNote {
+    async fn run(self, db: &Db) -> Result<Note, NoteError> {
+        let (by, text) = (self.by.id, check_text(&self.text)?);
+        let request = self.key.request(&text);
+        let write = db.write_once((Self::NAME, by), request, move |tx| {
             Box::pin(async move {
                 if !accounts::hold_open(tx, by, "").await? {
                     return Err(NoteError::Closed);
@@ -21,7 +28,7 @@ pub async fn create(db: &Db, by: i64, text: &str, key: IdempotencyKey) -> Result
                 // An event of it goes out in the same write: `tx.publish(&NoteCreated { … }, 1)`.
                 Ok(store::insert(tx, by, text).await?)
             })
-        }))
-    })
-    .await
+        });
+        write.await
+    }
 }

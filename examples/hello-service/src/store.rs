@@ -1,6 +1,6 @@
 //! Notes in SQL tables: one text for SQLite and PostgreSQL.
 
-use blocks::extract::Keyset;
+use blocks::extract::Span;
 use sql::{Reader, StoreError, Tx, fetch_all, fetch_one, fetch_optional, rows_affected};
 use uuid::Uuid;
 
@@ -22,18 +22,12 @@ pub async fn note(reader: &mut Reader, user_id: i64, id: Uuid) -> Result<Option<
         => id, user_id)
 }
 
-pub async fn newest(
-    reader: &mut Reader,
-    user_id: i64,
-    after: Keyset,
-    skip: i64,
-    limit: i64,
-) -> Result<Vec<Note>, StoreError> {
+pub async fn newest(reader: &mut Reader, user_id: i64, of: Span) -> Result<Vec<Note>, StoreError> {
     fetch_all!(reader,
         "select id, text, created_at from notes
          where user_id = $1 and (created_at, id) < ($2, $3)
          order by created_at desc, id desc limit $4 offset $5"
-        => user_id, after.at(), after.id, limit, skip)
+        => user_id, of.after.at(), of.after.id, of.limit, of.skip)
 }
 
 pub async fn count(reader: &mut Reader, user_id: i64, most: i64) -> Result<i64, StoreError> {

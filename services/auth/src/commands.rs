@@ -1,21 +1,45 @@
 //! The commands of auth. Each is one write of the state and its event.
 
-use blocks::Role;
 use blocks::identity::AccessClaims;
-use events::users::{UserAuthenticated, UserCreated, UserUpdated};
+use blocks::{Caller, Command, Role};
 use sql::StoreError;
 use uuid::Uuid;
 
 use crate::attempts::TooMany;
-use crate::domain::{Account, AccountChange, Login, NewAccount, check_attempt};
+use crate::domain::{Account, AccountChange, AccountEvent, Login, NewAccount, check_attempt};
 use crate::error::AuthError;
+use crate::integration::publish;
 use crate::memory::advance;
 use crate::revocations::Change;
 use crate::store::Credentials;
-use crate::{AUDIENCE, Auth, store};
+use crate::{AUDIENCE, Auth, queries, store};
 
 /// Live sessions of an account. A login beyond them ends the oldest.
 const MAX_SESSIONS: i64 = 100;
+
+/// Opens an account. [`AuthError::Taken`] when another account has the address or the name, whatever its case.
+pub struct OpenAccount {
+    pub new: NewAccount,
+    pub role: Role,
+}
+blocks::operation!(OpenAccount -> Result<Account, AuthError>, "auth.register");
+
+impl Command<Auth> for OpenAccount {
+    async fn run(self, on: &Auth) -> Result<Account, AuthError> {
+        let Self { new, role } = self;
+        let hash = on.passwords.hash(new.password.clone()).await?;
+        let write = on.db.write(move |tx| {
+            Box::pin(async move {
+                let account = store::add_account(tx, &new, &hash, role)
+                    .await
+                    .map_err(taken)?;
+                publish(tx, AccountEvent::Opened(&account), 1).await?;
+                Ok(account)
+            })
+        });
+        write.await
+    }
+}
 
 /// A login: the token and its lifetime.
 pub struct LoggedIn {
@@ -25,84 +49,56 @@ pub struct LoggedIn {
     pub expires_in: i64,
 }
 
-/// Opens an account.
-///
-/// # Errors
-/// [`AuthError::Taken`] when another account has the address or the name, whatever its case.
-pub async fn register(auth: &Auth, new: NewAccount, role: Role) -> Result<Account, AuthError> {
-    let new = new.check()?;
-    let hash = auth.passwords.hash(new.password.clone()).await?;
-    auth.db
-        .write(move |tx| {
+/// Checks the password and begins a session. [`AuthError::BadCredentials`] comes after the same work, whether or
+/// not there is such an account; [`AuthError::TooManyAttempts`] before any work.
+pub struct LogIn {
+    pub login: Login,
+    pub password: String,
+    pub user_agent: Option<String>,
+}
+blocks::operation!(LogIn -> Result<LoggedIn, AuthError>, "auth.login");
+
+impl Command<Auth> for LogIn {
+    async fn run(self, on: &Auth) -> Result<LoggedIn, AuthError> {
+        check_attempt(&self.password)?;
+        let account = prove(on, &self.login, self.password).await?;
+        let session = on.clock.id();
+        let now = on.clock.now();
+        let expires = now + on.token_ttl;
+        let claims = AccessClaims {
+            sub: account.id,
+            name: account.username.clone(),
+            email: account.email.clone(),
+            role: account.role(),
+            sid: session,
+            iss: on.issuer.clone(),
+            aud: AUDIENCE.to_owned(),
+            iat: now.timestamp(),
+            nbf: None,
+            exp: expires.timestamp(),
+            jti: on.clock.id(),
+        };
+        let (user_id, user_agent) = (account.id, self.user_agent);
+        on.write_account(user_id, move |tx, account| {
             Box::pin(async move {
-                let account = store::add_account(tx, &new, &hash, role)
-                    .await
-                    .map_err(taken)?;
-                let created = UserCreated {
-                    user_id: account.id,
-                    username: account.username.clone(),
-                    email: account.email.clone(),
-                    role: role.to_string(),
-                };
-                tx.publish(&created, 1).await?;
-                Ok(account)
+                let version = advance(tx, user_id, 1).await?;
+                let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1).await?;
+                store::add_session(tx, session, user_id, user_agent.as_deref(), expires).await?;
+                let began = AccountEvent::LoggedIn { user_id, session };
+                publish(tx, began, version).await?;
+                if !ended.is_empty() {
+                    account.end(tx, version, &ended, None).await?;
+                }
+                Ok(())
             })
         })
-        .await
-}
-
-/// Checks the password and begins a session.
-///
-/// # Errors
-/// [`AuthError::BadCredentials`], after the same work, whether or not there is such an account;
-/// [`AuthError::TooManyAttempts`] before any work.
-pub async fn login(
-    auth: &Auth,
-    login: Login,
-    password: String,
-    user_agent: Option<String>,
-) -> Result<LoggedIn, AuthError> {
-    check_attempt(&password)?;
-    let account = prove(auth, &login, password).await?;
-    let session = auth.clock.id();
-    let now = auth.clock.now();
-    let expires = now + auth.token_ttl;
-    let claims = AccessClaims {
-        sub: account.id,
-        name: account.username.clone(),
-        email: account.email.clone(),
-        role: account.role(),
-        sid: session,
-        iss: auth.issuer.clone(),
-        aud: AUDIENCE.to_owned(),
-        iat: now.timestamp(),
-        nbf: None,
-        exp: expires.timestamp(),
-        jti: auth.clock.id(),
-    };
-    let user_id = account.id;
-    auth.write_account(user_id, move |tx, account| {
-        Box::pin(async move {
-            let version = advance(tx, user_id, 1).await?;
-            let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1).await?;
-            store::add_session(tx, session, user_id, user_agent.as_deref(), expires).await?;
-            let authenticated = UserAuthenticated {
-                user_id,
-                session_id: session,
-            };
-            tx.publish(&authenticated, version).await?;
-            if !ended.is_empty() {
-                account.end(tx, version, &ended, None).await?;
-            }
-            Ok(())
+        .await?;
+        on.revocations.tidy(now);
+        Ok(LoggedIn {
+            access_token: claims.sign(on.keyring.signing()),
+            expires_in: on.token_ttl.num_seconds(),
         })
-    })
-    .await?;
-    auth.revocations.tidy(now);
-    Ok(LoggedIn {
-        access_token: claims.sign(auth.keyring.signing()),
-        expires_in: auth.token_ttl.num_seconds(),
-    })
+    }
 }
 
 /// The account of `login`, if the password is right.
@@ -134,44 +130,67 @@ async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Credentia
     }
 }
 
-/// Changes name and age of an account. From the answer on, every token of the account answers the
-/// new name.
-///
-/// # Errors
-/// [`AuthError::Taken`] when another account has the name.
-pub async fn change_account(
-    auth: &Auth,
-    user_id: i64,
-    change: AccountChange,
-) -> Result<Account, AuthError> {
-    if change.is_empty() {
-        return crate::queries::account(auth, user_id).await;
+/// Changes name and age of the caller's account. From the answer on, every token of the account answers the
+/// new name. [`AuthError::Taken`] when another account has the name.
+pub struct ChangeAccount {
+    pub by: Caller,
+    pub change: AccountChange,
+}
+blocks::operation!(ChangeAccount -> Result<Account, AuthError>, "auth.change_me", |it| user.id = it.by.id);
+
+impl Command<Auth> for ChangeAccount {
+    async fn run(self, on: &Auth) -> Result<Account, AuthError> {
+        let (user_id, change) = (self.by.id, self.change);
+        if change.is_empty() {
+            return queries::account(on, user_id).await;
+        }
+        let write = on.write_account(user_id, move |tx, account| {
+            Box::pin(async move {
+                let (changed, version) = store::change_account(tx, user_id, &change)
+                    .await
+                    .map_err(taken)?
+                    .ok_or(AuthError::NoAccount)?;
+                publish(tx, AccountEvent::Changed(&changed), version).await?;
+                let change = account.changed(version);
+                account.tell(tx, version, vec![change]).await?;
+                Ok(changed)
+            })
+        });
+        write.await
     }
-    auth.write_account(user_id, move |tx, account| {
-        Box::pin(async move {
-            let (changed, version) = store::change_account(tx, user_id, &change)
-                .await
-                .map_err(taken)?
-                .ok_or(AuthError::NoAccount)?;
-            let updated = UserUpdated {
-                user_id,
-                username: changed.username.clone(),
-                role: changed.role.to_string(),
-            };
-            tx.publish(&updated, version).await?;
-            let change = account.changed(version);
-            account.tell(tx, version, vec![change]).await?;
-            Ok(changed)
-        })
-    })
-    .await
 }
 
-/// Ends one session of an account. Its tokens are refused from the answer on.
-///
-/// # Errors
-/// [`AuthError::NoSession`] when the account has no such live session.
-pub async fn end_session(auth: &Auth, user_id: i64, session: Uuid) -> Result<(), AuthError> {
+/// Ends the caller's own session. Its tokens are refused from the answer on.
+pub struct LogOut {
+    pub by: Caller,
+}
+blocks::operation!(LogOut -> Result<(), AuthError>, "auth.logout", |it| user.id = it.by.id);
+
+impl Command<Auth> for LogOut {
+    async fn run(self, on: &Auth) -> Result<(), AuthError> {
+        match end_session(on, self.by.id, self.by.session).await {
+            // Ended by a concurrent request, as was asked for.
+            Err(AuthError::NoSession) => Ok(()),
+            ended => ended,
+        }
+    }
+}
+
+/// Ends one of the caller's sessions. Its tokens are refused from the answer on.
+pub struct EndSession {
+    pub by: Caller,
+    pub session: Uuid,
+}
+blocks::operation!(EndSession -> Result<(), AuthError>, "auth.end_session",
+    |it| user.id = it.by.id, session.id = %it.session);
+
+impl Command<Auth> for EndSession {
+    async fn run(self, on: &Auth) -> Result<(), AuthError> {
+        end_session(on, self.by.id, self.session).await
+    }
+}
+
+async fn end_session(auth: &Auth, user_id: i64, session: Uuid) -> Result<(), AuthError> {
     auth.write_account(user_id, move |tx, account| {
         Box::pin(async move {
             // The account's row first, as in every write here, so that no two of them deadlock.
@@ -186,24 +205,29 @@ pub async fn end_session(auth: &Auth, user_id: i64, session: Uuid) -> Result<(),
 }
 
 /// Ends all sessions of an account; returns the number of live ones.
-///
-/// # Errors
-/// [`AuthError::NoAccount`] when there is no such account.
-pub async fn end_sessions(auth: &Auth, user_id: i64) -> Result<usize, AuthError> {
-    auth.write_account(user_id, move |tx, account| {
-        Box::pin(async move {
-            let before = advance(tx, user_id, 0).await?;
-            let ended = store::end_sessions(tx, user_id).await?;
-            let earlier = Change::SessionsBefore {
-                user_id,
-                time: tx.now(),
-                until: account.until(),
-            };
-            account.end(tx, before, &ended, Some(earlier)).await?;
-            Ok(ended.len())
-        })
-    })
-    .await
+pub struct EndSessions {
+    pub user_id: i64,
+}
+blocks::operation!(EndSessions -> Result<usize, AuthError>, "auth.end_sessions", |it| user.id = it.user_id);
+
+impl Command<Auth> for EndSessions {
+    async fn run(self, on: &Auth) -> Result<usize, AuthError> {
+        let user_id = self.user_id;
+        let write = on.write_account(user_id, move |tx, account| {
+            Box::pin(async move {
+                let before = advance(tx, user_id, 0).await?;
+                let ended = store::end_sessions(tx, user_id).await?;
+                let earlier = Change::SessionsBefore {
+                    user_id,
+                    time: tx.now(),
+                    until: account.until(),
+                };
+                account.end(tx, before, &ended, Some(earlier)).await?;
+                Ok(ended.len())
+            })
+        });
+        write.await
+    }
 }
 
 fn taken(error: StoreError) -> AuthError {

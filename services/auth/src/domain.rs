@@ -3,6 +3,7 @@
 use blocks::extract::{Patch, filled};
 use blocks::{FieldErrors, Role};
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 const USERNAME: std::ops::RangeInclusive<usize> = 3..=32;
 const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1024;
@@ -34,12 +35,71 @@ pub struct Account {
     pub updated_at: DateTime<Utc>,
 }
 
-/// The fields of an account to open.
+/// What happened to an account.
+#[derive(Debug, Clone, Copy)]
+pub enum AccountEvent<'a> {
+    Opened(&'a Account),
+    Changed(&'a Account),
+    LoggedIn { user_id: i64, session: Uuid },
+    SessionEnded { user_id: i64, session: Uuid },
+}
+
+/// An address that mail could go to, unique whatever its case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmailAddress(String);
+
+impl EmailAddress {
+    /// Reads an address, without the blanks around it.
+    ///
+    /// # Errors
+    /// Says what it is not.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if is_email(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("is not an e-mail address".to_owned())
+        }
+    }
+
+    /// As its owner writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A username, unique whatever its case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Username(String);
+
+impl Username {
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// Says what names are made of.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        if USERNAME.contains(&text.len()) && text.bytes().all(allowed) {
+            return Ok(Self(text.to_owned()));
+        }
+        let (least, most) = (USERNAME.start(), USERNAME.end());
+        Err(format!(
+            "must have {least} to {most} letters (a to z), digits, '_', '.' or '-'"
+        ))
+    }
+
+    /// As its owner writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A request for an account, not yet checked.
 #[derive(Clone)]
-pub struct NewAccount {
-    /// The mail address, unique whatever its case.
+pub struct Registration {
+    /// The mail address.
     pub email: String,
-    /// The username, unique whatever its case.
+    /// The username.
     pub username: String,
     /// The password: 8 to 1,024 bytes, all of which count.
     pub password: String,
@@ -49,16 +109,25 @@ pub struct NewAccount {
     pub age: Option<i64>,
 }
 
-impl NewAccount {
+/// An account to open, checked against the rules.
+#[derive(Clone)]
+pub struct NewAccount {
+    pub email: EmailAddress,
+    pub username: Username,
+    pub password: String,
+    pub full_name: Option<String>,
+    pub age: Option<i64>,
+}
+
+impl Registration {
     /// Checks and normalises the fields: no blanks around the address, no blank name.
     ///
     /// # Errors
     /// Names every field that breaks a rule.
-    pub fn check(mut self) -> Result<Self, FieldErrors> {
+    pub fn check(self) -> Result<NewAccount, FieldErrors> {
         let mut errors = FieldErrors::default();
-        self.email = self.email.trim().into();
-        check_email(&self.email, &mut errors);
-        check_username(&self.username, &mut errors);
+        let email = errors.take("email", EmailAddress::parse(&self.email));
+        let username = errors.take("username", Username::parse(&self.username));
         if !PASSWORD_BYTES.contains(&self.password.len()) {
             let (least, most) = (PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
             errors.add("password", format!("must have {least} to {most} bytes"));
@@ -66,11 +135,19 @@ impl NewAccount {
         if let Some(name) = &self.full_name {
             check_full_name(name, &mut errors);
         }
-        self.full_name = self.full_name.and_then(filled);
         if let Some(age) = self.age {
             check_age(age, &mut errors);
         }
-        errors.into_result().map(|()| self)
+        match (email, username) {
+            (Some(email), Some(username)) if errors.is_empty() => Ok(NewAccount {
+                email,
+                username,
+                password: self.password,
+                full_name: self.full_name.and_then(filled),
+                age: self.age,
+            }),
+            _ => Err(errors),
+        }
     }
 }
 
@@ -78,7 +155,7 @@ impl NewAccount {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccountChange {
     /// The username, which can't be cleared.
-    pub username: Option<String>,
+    pub username: Option<Username>,
     /// The full name; null or a blank one clears it.
     pub full_name: Patch<String>,
     /// The age; null clears it.
@@ -97,9 +174,7 @@ impl AccountChange {
     ) -> Result<Self, FieldErrors> {
         let mut errors = FieldErrors::default();
         let username = username.required("username", &mut errors);
-        if let Some(name) = &username {
-            check_username(name, &mut errors);
-        }
+        let username = username.and_then(|name| errors.take("username", Username::parse(&name)));
         if let Patch::Set(name) = &full_name {
             check_full_name(name, &mut errors);
         }
@@ -169,17 +244,6 @@ pub fn key(text: &str) -> String {
     text.to_ascii_lowercase()
 }
 
-fn check_username(name: &str, errors: &mut FieldErrors) {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    if !USERNAME.contains(&name.len()) || !name.bytes().all(allowed) {
-        let (least, most) = (USERNAME.start(), USERNAME.end());
-        errors.add(
-            "username",
-            format!("must have {least} to {most} letters (a to z), digits, '_', '.' or '-'"),
-        );
-    }
-}
-
 fn check_full_name(name: &str, errors: &mut FieldErrors) {
     if name.chars().count() > MAX_FULL_NAME {
         errors.add(
@@ -195,12 +259,6 @@ fn check_age(age: i64, errors: &mut FieldErrors) {
             "age",
             format!("must be between {} and {}", AGE.start(), AGE.end()),
         );
-    }
-}
-
-fn check_email(email: &str, errors: &mut FieldErrors) {
-    if !is_email(email) {
-        errors.add("email", "is not an e-mail address");
     }
 }
 
@@ -231,191 +289,4 @@ fn is_email(email: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn complaints(errors: &FieldErrors) -> Vec<&str> {
-        errors.iter().map(|(field, _)| field).collect()
-    }
-
-    fn new(email: &str, username: &str, password: &str) -> NewAccount {
-        NewAccount {
-            email: email.into(),
-            username: username.into(),
-            password: password.into(),
-            full_name: None,
-            age: None,
-        }
-    }
-
-    #[test]
-    fn addresses_that_mail_could_go_to_are_taken_and_others_are_not() {
-        let local = "l".repeat(64);
-        let label = "d".repeat(63);
-        for good in [
-            "ada@example.org",
-            "Ada.Lovelace+tag@mail.example.co.uk",
-            "o'neill@example.org",
-            "1@2.de",
-            &format!("{local}@{label}.org"),
-        ] {
-            assert!(is_email(good), "{good}");
-        }
-        let long = format!("a@{label}.{label}.{label}.{label}.org");
-        for bad in [
-            "",
-            "@",
-            "ada",
-            "ada@",
-            "@example.org",
-            "ada@localhost",
-            "ada@@example.org",
-            "a b@example.org",
-            "ada@exa mple.org",
-            ".ada@example.org",
-            "ada.@example.org",
-            "a..b@example.org",
-            "ada@.org",
-            "ada@example.",
-            "ada@-x.org",
-            "ada@x-.org",
-            "ada@example.org ",
-            " ada@example.org",
-            "ada@example.org\r\nBcc: x@y.z",
-            "ädä@example.org",
-            "ada@exämple.org",
-            "\"ada\"@example.org",
-            "ada@[127.0.0.1]",
-            &format!("{local}l@example.org"),
-            &format!("ada@{label}d.org"),
-            &long,
-        ] {
-            assert!(!is_email(bad), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn the_limits_of_an_account_are_inside_and_one_more_is_outside() {
-        let email = "ada@example.org";
-        for (name, good) in [
-            ("ada", true),
-            ("ad", false),
-            (&*"a".repeat(32), true),
-            (&"a".repeat(33), false),
-            ("A_d.a-1", true),
-            ("ada lovelace", false),
-            ("ädä", false),
-            ("ada\n", false),
-            ("", false),
-        ] {
-            assert_eq!(
-                new(email, name, "12345678").check().is_ok(),
-                good,
-                "{name:?}"
-            );
-        }
-        for (password, good) in [
-            ("1234567", false),
-            ("12345678", true),
-            (&*"ä".repeat(4), true),
-            (&"p".repeat(1024), true),
-            (&"p".repeat(1025), false),
-        ] {
-            assert_eq!(
-                new(email, "ada", password).check().is_ok(),
-                good,
-                "{}",
-                password.len()
-            );
-        }
-        for (age, good) in [
-            (0, true),
-            (150, true),
-            (-1, false),
-            (151, false),
-            (i64::MAX, false),
-        ] {
-            let account = NewAccount {
-                age: Some(age),
-                ..new(email, "ada", "12345678")
-            };
-            assert_eq!(account.check().is_ok(), good, "{age}");
-        }
-        for (name, good) in [
-            (&*"ä".repeat(200), true),
-            (&"ä".repeat(201), false),
-            ("", true),
-        ] {
-            let account = NewAccount {
-                full_name: Some(name.into()),
-                ..new(email, "ada", "12345678")
-            };
-            assert_eq!(account.check().is_ok(), good, "{name:?}");
-        }
-    }
-
-    #[test]
-    fn every_wrong_field_is_named_at_once() {
-        let account = NewAccount {
-            full_name: Some("x".repeat(201)),
-            age: Some(-1),
-            ..new("nowhere", "a", "short")
-        };
-        let errors = account.check().err().unwrap();
-        assert_eq!(
-            complaints(&errors),
-            ["age", "email", "full_name", "password", "username"]
-        );
-        let errors =
-            AccountChange::check(Patch::Null, Patch::Set("x".repeat(201)), Patch::Set(151))
-                .unwrap_err();
-        assert_eq!(complaints(&errors), ["age", "full_name", "username"]);
-        assert!(
-            AccountChange::check(Patch::Absent, Patch::Absent, Patch::Absent)
-                .unwrap()
-                .is_empty()
-        );
-        assert!(
-            !AccountChange::check(Patch::Absent, Patch::Null, Patch::Absent)
-                .unwrap()
-                .is_empty()
-        );
-    }
-
-    #[test]
-    fn blanks_around_an_address_are_dropped_and_a_blank_name_is_none() {
-        let account = NewAccount {
-            full_name: Some(" \t".into()),
-            ..new(" ada@example.org\r\n", "ada", "12345678")
-        };
-        let account = account.check().unwrap();
-        assert_eq!(
-            (&*account.email, account.full_name),
-            ("ada@example.org", None)
-        );
-        let change = AccountChange::check(Patch::Absent, Patch::Set(" ".into()), Patch::Absent);
-        assert_eq!(change.unwrap().full_name, Patch::Null);
-    }
-
-    #[test]
-    fn a_login_names_exactly_one_account() {
-        let text = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            Login::of(text("a"), None).unwrap(),
-            Login::Email("a".into())
-        );
-        assert_eq!(
-            Login::of(None, text("b")).unwrap(),
-            Login::Username("b".into())
-        );
-        assert_eq!(
-            Login::of(text("\ta "), text("")).unwrap(),
-            Login::Email("a".into())
-        );
-        assert!(Login::of(text("a"), text("b")).is_err());
-        assert!(Login::of(text(" "), text("")).is_err());
-        assert!(Login::of(None, None).is_err());
-        assert!(check_attempt("").is_err() && check_attempt(&"p".repeat(1025)).is_err());
-        assert!(check_attempt("p").is_ok());
-    }
-}
+mod tests;

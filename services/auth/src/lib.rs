@@ -21,6 +21,7 @@ pub mod domain;
 pub mod error;
 mod hasher;
 mod identities;
+mod integration;
 mod keyring;
 mod memory;
 pub mod operator;
@@ -38,14 +39,14 @@ use async_trait::async_trait;
 use blocks::config::{Secret, Setting};
 use blocks::gateway::{AuthRefusal, Authenticator};
 use blocks::identity::{ISSUER, KeySource};
-use blocks::{Caller, Clock, Route, Service};
+use blocks::{Caller, Clock, Mediator, Route, Service};
 use chrono::TimeDelta;
 use events::topic;
 use service::settings::{DATABASE_DIRECT_URL, DATABASE_URL};
 use service::{Definition, Identity, Opened, Place, Role, Size};
 use sql::{Db, Migration};
 
-pub use domain::{Account, NewAccount};
+pub use domain::{Account, NewAccount, Registration};
 pub use error::{AuthError, OpenError};
 
 use attempts::Attempts;
@@ -235,14 +236,6 @@ impl Auth {
         })))
     }
 
-    /// Opens an admin's account.
-    ///
-    /// # Errors
-    /// As [`commands::register`].
-    pub async fn create_admin(&self, new: NewAccount) -> Result<Account, AuthError> {
-        commands::register(self, new, blocks::Role::Admin).await
-    }
-
     /// The memory of changes, against which tokens are checked.
     pub fn revocations(&self) -> &Arc<Revocations> {
         &self.revocations
@@ -251,6 +244,12 @@ impl Auth {
     /// The public keys, for verifying `X-Identity` in the same process.
     pub fn keys(&self) -> Arc<dyn KeySource> {
         Arc::<blocks::identity::KeySet>::clone(self.keyring.verifying())
+    }
+}
+
+impl Mediator for Auth {
+    fn service(&self) -> &'static str {
+        NAME
     }
 }
 

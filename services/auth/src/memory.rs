@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, Utc};
-use events::users::UserSessionRevoked;
 use futures::future::BoxFuture;
 use sql::{StoreError, Tx};
 use uuid::Uuid;
 
+use crate::domain::AccountEvent;
 use crate::error::AuthError;
+use crate::integration::publish;
 use crate::revocations::Change;
 use crate::{Auth, store};
 
@@ -69,11 +70,8 @@ impl AccountWrite {
         let mut changes = Vec::with_capacity(sessions.len() + 1);
         for (session, until) in sessions.iter().copied() {
             version += 1;
-            let event = UserSessionRevoked {
-                user_id,
-                session_id: session,
-            };
-            tx.publish(&event, version).await?;
+            let ended = AccountEvent::SessionEnded { user_id, session };
+            publish(tx, ended, version).await?;
             changes.push(Change::SessionEnded { session, until });
         }
         let version = advance(tx, user_id, version - before).await?;

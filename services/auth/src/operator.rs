@@ -4,9 +4,11 @@ use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
 use blocks::extract::ValidJson;
+use blocks::{Mediator, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::{Auth, AuthError, NewAccount};
+use crate::commands::OpenAccount;
+use crate::{Auth, AuthError, Registration};
 
 /// An account to be opened, as at `POST /admins`.
 #[derive(Clone, Serialize, Deserialize)]
@@ -39,14 +41,16 @@ async fn create_admin(
     State(auth): State<Auth>,
     ValidJson(new): ValidJson<NewAdmin>,
 ) -> Result<Json<AdminView>, AuthError> {
-    let account = NewAccount {
+    let account = Registration {
         email: new.email,
         username: new.username,
         password: new.password,
         full_name: None,
         age: None,
     };
-    let opened = auth.create_admin(account).await?;
+    let new = account.check()?;
+    let role = Role::Admin;
+    let opened = auth.send(OpenAccount { new, role }).await?;
     Ok(Json(AdminView {
         id: opened.id,
         username: opened.username,

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
+use auth::commands::{LogIn, OpenAccount};
 use auth::domain::Login;
-use auth::{Auth, MIGRATIONS, NewAccount, Settings, commands};
-use blocks::{Role, SystemClock};
+use auth::{Auth, MIGRATIONS, Registration, Settings};
+use blocks::{Mediator, Role, SystemClock};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -28,18 +29,22 @@ async fn thirty_logins_take_no_more_memory_than_one() {
         ..Settings::new("a secret key for tests only")
     };
     let auth = Auth::open(db.db.clone(), settings, clock).await.unwrap();
-    let new = NewAccount {
+    let new = Registration {
         email: "ada@example.org".into(),
         username: "ada".into(),
         password: PASSWORD.into(),
         full_name: None,
         age: None,
     };
-    commands::register(&auth, new, Role::User).await.unwrap();
+    let (new, role) = (new.check().unwrap(), Role::User);
+    auth.send(OpenAccount { new, role }).await.unwrap();
     let login = async || {
-        let ada = Login::Username("ada".into());
-        let done = commands::login(&auth, ada, PASSWORD.into(), None).await;
-        done.unwrap();
+        let login = LogIn {
+            login: Login::Username("ada".into()),
+            password: PASSWORD.into(),
+            user_agent: None,
+        };
+        auth.send(login).await.unwrap();
     };
     login().await;
     let after_one = resident();

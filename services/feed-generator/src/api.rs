@@ -7,7 +7,7 @@ use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use blocks::extract::{Listing, Page, ValidPath};
 use blocks::metrics::Quantiles;
-use blocks::{Caller, Problem};
+use blocks::{Caller, Mediator, Problem};
 use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use crate::Feed;
 use crate::domain::Stream;
 use crate::error::FeedError;
-use crate::queries;
+use crate::queries::{self, MeasureStats, ReadStream};
 
 /// A post in its latest state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -110,15 +110,13 @@ fn json(page: Bytes) -> impl IntoResponse {
     (status = 200, description = "a page of the stream", body = Listing<Item>),
     (status = 401, description = "`unauthenticated`: the stream is not public here"),
 ))]
-#[tracing::instrument(name = "feed.global", skip_all)]
 async fn global(
     State(feed): State<Feed>,
-    caller: Option<Caller>,
+    by: Option<Caller>,
     page: Page,
 ) -> Result<impl IntoResponse, FeedError> {
-    queries::page(&feed, caller.as_ref(), Stream::Global, &page)
-        .await
-        .map(json)
+    let stream = Stream::Global;
+    feed.ask(ReadStream { by, stream, page }).await.map(json)
 }
 
 /// The caller's own activity, newest post first: the latest 100.
@@ -126,16 +124,13 @@ async fn global(
     params(Page), responses(
     (status = 200, description = "a page of the stream", body = Listing<Item>),
 ))]
-#[tracing::instrument(name = "feed.own", skip_all, fields(user.id = caller.id))]
 async fn own(
     State(feed): State<Feed>,
     caller: Caller,
     page: Page,
 ) -> Result<impl IntoResponse, FeedError> {
-    let stream = Stream::User(caller.id);
-    queries::page(&feed, Some(&caller), stream, &page)
-        .await
-        .map(json)
+    let (stream, by) = (Stream::User(caller.id), Some(caller));
+    feed.ask(ReadStream { by, stream, page }).await.map(json)
 }
 
 /// A user's activity, newest post first: the latest 100. Empty for an account that has none.
@@ -145,17 +140,14 @@ async fn own(
     (status = 401, description = "`unauthenticated`: the stream is not public here"),
     (status = 404, description = "`not_found`: no account can have such an id"),
 ))]
-#[tracing::instrument(name = "feed.user", skip_all)]
 async fn of_user(
     State(feed): State<Feed>,
-    caller: Option<Caller>,
+    by: Option<Caller>,
     UserId(user_id): UserId,
     page: Page,
 ) -> Result<impl IntoResponse, FeedError> {
     let stream = Stream::User(user_id);
-    queries::page(&feed, caller.as_ref(), stream, &page)
-        .await
-        .map(json)
+    feed.ask(ReadStream { by, stream, page }).await.map(json)
 }
 
 /// How the feed is doing: how much there is, and how far it is behind.
@@ -163,7 +155,7 @@ async fn of_user(
     (status = 200, description = "measured now", body = Stats),
     (status = 401, description = "`unauthenticated`: the stream is not public here"),
 ))]
-#[tracing::instrument(name = "feed.stats", skip_all)]
-async fn stats(State(feed): State<Feed>, caller: Option<Caller>) -> Result<Json<Stats>, FeedError> {
-    Ok(Json(queries::stats(&feed, caller.as_ref()).await?.into()))
+async fn stats(State(feed): State<Feed>, by: Option<Caller>) -> Result<Json<Stats>, FeedError> {
+    let measured = feed.ask(MeasureStats { by }).await?;
+    Ok(Json(measured.into()))
 }

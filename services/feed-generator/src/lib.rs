@@ -36,7 +36,7 @@ use blocks::consumer::Consumer;
 use blocks::error::BoxError;
 use blocks::outbox::InspectOutbox;
 use blocks::service::{Background, Check};
-use blocks::{Route, Service};
+use blocks::{Mediator, Route, Service};
 use events::topic;
 use service::{Definition, Kept, Opened, Place, Size, Store};
 use sql::{Db, Migration, SqlConsumer, StoreError};
@@ -227,6 +227,12 @@ impl Feed {
     #[doc(hidden)]
     pub fn mirror(&self) -> Option<&Mirror> {
         self.inner.mirror.as_deref()
+    }
+}
+
+impl Mediator for Feed {
+    fn service(&self) -> &'static str {
+        NAME
     }
 }
 

@@ -1,10 +1,10 @@
 //! The feed's queries.
 
-use blocks::Caller;
 use blocks::consumer::lag;
 use blocks::error::{BoxError, chain};
 use blocks::extract::Page;
 use blocks::metrics::Quantiles;
+use blocks::{Caller, Query};
 use bytes::Bytes;
 
 use crate::Feed;
@@ -13,19 +13,24 @@ use crate::domain::{Stream, Window};
 use crate::error::FeedError;
 use crate::store::Counts;
 
-/// A page of `stream`, as the JSON that is sent.
-///
-/// # Errors
-/// When the cursor is none of ours, the streams are not public and nobody is signed in, or the store
-/// can't be reached.
-pub async fn page(
-    feed: &Feed,
-    caller: Option<&Caller>,
-    stream: Stream,
-    page: &Page,
-) -> Result<Bytes, FeedError> {
-    admit(feed, caller)?;
-    feed.store().page(&Window::of(stream, page)?).await
+/// A page of a stream, as the JSON that is sent.
+pub struct ReadStream {
+    pub by: Option<Caller>,
+    pub stream: Stream,
+    pub page: Page,
+}
+blocks::operation!(ReadStream -> Result<Bytes, FeedError>, "feed.stream",
+    |it| user.id = it.by.as_ref().map(|by| by.id), stream = ?it.stream);
+
+impl Query<Feed> for ReadStream {
+    fn authorize(&self, on: &Feed) -> Result<(), FeedError> {
+        admit(on, self.by.as_ref())
+    }
+
+    async fn run(self, on: &Feed) -> Result<Bytes, FeedError> {
+        let window = Window::of(self.stream, &self.page)?;
+        on.store().page(&window).await
+    }
 }
 
 /// The feed's statistics. Values that can't be measured now are `None`.
@@ -44,21 +49,28 @@ pub struct Stats {
 }
 
 /// Measures the feed's statistics.
-///
-/// # Errors
-/// When the streams are not public and nobody is signed in.
-pub async fn stats(feed: &Feed, caller: Option<&Caller>) -> Result<Stats, FeedError> {
-    admit(feed, caller)?;
-    let counts = feed.store().counts().await.map_err(BoxError::from);
-    let lag = measure_lag(feed).await;
-    let status = &feed.consumer().status;
-    Ok(Stats {
-        counts: known("counts", counts),
-        store_answers: known("store", feed.store().check().await).is_some(),
-        consumer_active: status.active(),
-        lag: known("lag", lag),
-        freshness: status.freshness.quantiles(),
-    })
+pub struct MeasureStats {
+    pub by: Option<Caller>,
+}
+blocks::operation!(MeasureStats -> Result<Stats, FeedError>, "feed.stats");
+
+impl Query<Feed> for MeasureStats {
+    fn authorize(&self, on: &Feed) -> Result<(), FeedError> {
+        admit(on, self.by.as_ref())
+    }
+
+    async fn run(self, on: &Feed) -> Result<Stats, FeedError> {
+        let counts = on.store().counts().await.map_err(BoxError::from);
+        let lag = measure_lag(on).await;
+        let status = &on.consumer().status;
+        Ok(Stats {
+            counts: known("counts", counts),
+            store_answers: known("store", on.store().check().await).is_some(),
+            consumer_active: status.active(),
+            lag: known("lag", lag),
+            freshness: status.freshness.quantiles(),
+        })
+    }
 }
 
 /// Logs a failed measurement instead of failing all statistics.
@@ -78,8 +90,9 @@ async fn measure_lag(feed: &Feed) -> Result<i64, BoxError> {
     Ok(total)
 }
 
-fn admit(feed: &Feed, caller: Option<&Caller>) -> Result<(), FeedError> {
-    if feed.is_public() || caller.is_some() {
+/// The streams are for those who are signed in, or for all.
+fn admit(on: &Feed, by: Option<&Caller>) -> Result<(), FeedError> {
+    if on.is_public() || by.is_some() {
         Ok(())
     } else {
         Err(FeedError::NotPublic)

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use blocks::Caller;
 use blocks::extract::{Listing, NoBody, Page, ValidPath, ValidQuery};
+use blocks::{Caller, Mediator};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -11,9 +11,10 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::Notifications;
+use crate::commands::{MarkAllRead, MarkRead};
 use crate::domain::Notification;
 use crate::error::NotificationError;
-use crate::{commands, queries};
+use crate::queries::{CountUnread, ListInbox};
 
 /// A notification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -84,14 +85,13 @@ pub(crate) fn router(notifications: Notifications) -> OpenApiRouter {
     params(Page, ListFilter), responses(
     (status = 200, description = "a page of the inbox", body = Listing<NotificationView>),
 ))]
-#[tracing::instrument(name = "notifications.list", skip_all, fields(user.id = caller.id))]
 async fn list(
     State(notifications): State<Notifications>,
-    caller: Caller,
+    by: Caller,
     page: Page,
-    ValidQuery(filter): ValidQuery<ListFilter>,
+    ValidQuery(ListFilter { unread }): ValidQuery<ListFilter>,
 ) -> Result<Json<Listing<NotificationView>>, NotificationError> {
-    let inbox = queries::inbox(&notifications, caller.id, filter.unread, &page).await?;
+    let inbox = notifications.ask(ListInbox { by, unread, page }).await?;
     Ok(Json(inbox.map(NotificationView::from)))
 }
 
@@ -99,12 +99,11 @@ async fn list(
 #[utoipa::path(get, path = "/api/notifications/unread-count", operation_id = "notifications.unread_count", tag = "notifications", responses(
     (status = 200, description = "counted", body = UnreadCount),
 ))]
-#[tracing::instrument(name = "notifications.unread_count", skip_all, fields(user.id = caller.id))]
 async fn unread_count(
     State(notifications): State<Notifications>,
-    caller: Caller,
+    by: Caller,
 ) -> Result<Json<UnreadCount>, NotificationError> {
-    let unread_count = queries::unread_count(&notifications, caller.id).await?;
+    let unread_count = notifications.ask(CountUnread { by }).await?;
     Ok(Json(UnreadCount { unread_count }))
 }
 
@@ -114,31 +113,26 @@ async fn unread_count(
     (status = 200, description = "as it is now", body = NotificationView),
     (status = 404, description = "`notification_not_found`: unknown, malformed, or somebody else's"),
 ))]
-#[tracing::instrument(name = "notifications.mark_read", skip_all, fields(user.id = caller.id))]
 async fn mark_read(
     State(notifications): State<Notifications>,
-    caller: Caller,
+    by: Caller,
     ValidPath(id): ValidPath<String>,
     _: NoBody,
 ) -> Result<Json<NotificationView>, NotificationError> {
     let id: Uuid = id.parse().map_err(|_| NotificationError::NotFound)?;
-    Ok(Json(
-        commands::mark_read(&notifications, caller.id, id)
-            .await?
-            .into(),
-    ))
+    let read = notifications.send(MarkRead { by, id }).await?;
+    Ok(Json(read.into()))
 }
 
 /// Marks all of the caller's notifications as read.
 #[utoipa::path(post, path = "/api/notifications/read-all", operation_id = "notifications.mark_all_read", tag = "notifications", responses(
     (status = 200, description = "how many were unread", body = MarkedRead),
 ))]
-#[tracing::instrument(name = "notifications.mark_all_read", skip_all, fields(user.id = caller.id))]
 async fn mark_all_read(
     State(notifications): State<Notifications>,
-    caller: Caller,
+    by: Caller,
     _: NoBody,
 ) -> Result<Json<MarkedRead>, NotificationError> {
-    let marked_read = commands::mark_all_read(&notifications, caller.id).await?;
+    let marked_read = notifications.send(MarkAllRead { by }).await?;
     Ok(Json(MarkedRead { marked_read }))
 }

@@ -1,6 +1,6 @@
 //! The commands on an inbox.
 
-use sql::StoreError;
+use blocks::{Caller, Command};
 use uuid::Uuid;
 
 use crate::Notifications;
@@ -8,37 +8,39 @@ use crate::domain::Notification;
 use crate::error::NotificationError;
 use crate::store;
 
-/// Marks a user's notification as read. Doing it again changes nothing.
-///
-/// # Errors
-/// When the user has no such notification, or the store can't be reached.
-pub async fn mark_read(
-    notifications: &Notifications,
-    user_id: i64,
-    id: Uuid,
-) -> Result<Notification, NotificationError> {
-    notifications
-        .db
-        .write(move |tx| {
+/// Marks one of the caller's notifications as read. Doing it again changes nothing.
+pub struct MarkRead {
+    pub by: Caller,
+    pub id: Uuid,
+}
+blocks::operation!(MarkRead -> Result<Notification, NotificationError>, "notifications.mark_read",
+    |it| user.id = it.by.id, notification.id = %it.id);
+
+impl Command<Notifications> for MarkRead {
+    async fn run(self, on: &Notifications) -> Result<Notification, NotificationError> {
+        let write = on.db.write(move |tx| {
             Box::pin(async move {
-                let marked = store::mark_read(tx, user_id, id).await?;
+                let marked = store::mark_read(tx, self.by.id, self.id).await?;
                 marked.ok_or(NotificationError::NotFound)
             })
-        })
-        .await
+        });
+        write.await
+    }
 }
 
-/// Marks all of a user's notifications as read, and returns how many were unread.
-///
-/// # Errors
-/// When the store can't be reached.
-pub async fn mark_all_read(
-    notifications: &Notifications,
-    user_id: i64,
-) -> Result<u64, NotificationError> {
-    let marked: Result<u64, StoreError> = notifications
-        .db
-        .write(move |tx| Box::pin(store::mark_all_read(tx, user_id)))
-        .await;
-    Ok(marked?)
+/// Marks all of the caller's notifications as read, and returns how many were unread.
+pub struct MarkAllRead {
+    pub by: Caller,
+}
+blocks::operation!(MarkAllRead -> Result<u64, NotificationError>, "notifications.mark_all_read",
+    |it| user.id = it.by.id);
+
+impl Command<Notifications> for MarkAllRead {
+    async fn run(self, on: &Notifications) -> Result<u64, NotificationError> {
+        let user_id = self.by.id;
+        let write = on
+            .db
+            .write(move |tx| Box::pin(store::mark_all_read(tx, user_id)));
+        Ok(write.await?)
+    }
 }

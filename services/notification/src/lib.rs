@@ -24,7 +24,7 @@ pub mod error;
 pub mod queries;
 mod store;
 
-use blocks::{Route, Service};
+use blocks::{Mediator, Route, Service};
 use service::{Definition, Opened, Place, Size};
 use sql::{Db, Migration};
 
@@ -55,6 +55,12 @@ impl Notifications {
     /// Opens the inboxes in `db`.
     pub fn open(db: Db) -> Self {
         Self { db }
+    }
+}
+
+impl Mediator for Notifications {
+    fn service(&self) -> &'static str {
+        NAME
     }
 }
 

@@ -1,6 +1,6 @@
 //! Notifications in SQL tables: the statements, in the order of a notification's life.
 
-use blocks::extract::Keyset;
+use blocks::extract::Span;
 use sql::{Reader, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional, rows_affected};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
@@ -41,14 +41,11 @@ impl Filter {
     }
 }
 
-/// Up to `limit` notifications, newest first: those after `after`, without the first `skip` of
-/// them.
+/// The notifications of a part of the list, newest first.
 pub(crate) async fn newest(
     reader: &mut Reader,
     filter: Filter,
-    after: Keyset,
-    skip: i64,
-    limit: i64,
+    of: Span,
 ) -> Result<Vec<Notification>, StoreError> {
     let statement = format!(
         "select id, kind, title, body, created_at, read_at from notifications
@@ -57,7 +54,7 @@ pub(crate) async fn newest(
         filter.condition()
     );
     fetch_all!(reader, AssertSqlSafe(statement)
-        => filter.user_id, after.at(), after.id, limit, skip)
+        => filter.user_id, of.after.at(), of.after.id, of.limit, of.skip)
 }
 
 /// The number of notifications, counted up to `most`.

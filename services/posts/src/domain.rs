@@ -1,11 +1,14 @@
 //! Posts and the rules for their content. No I/O.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use blocks::FieldErrors;
 use chrono::{DateTime, Utc};
 use events::posts::{PostCreated, PostDeleted, PostUpdated};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 /// The limits of a post, in Unicode characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +46,57 @@ pub struct Author {
     pub name: String,
 }
 
+/// The id of a post. Ids sort by creation time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PostId(pub Uuid);
+
+impl PostId {
+    /// Reads an id as addresses have it; `None` for a text that can't be the id of a post.
+    pub fn parse(text: &str) -> Option<Self> {
+        // The parser also takes braces, `urn:uuid:` and bare digits, which are no addresses of ours.
+        let id = Uuid::try_parse(text).ok()?;
+        (text.len() == Hyphenated::LENGTH).then_some(Self(id))
+    }
+}
+
+impl fmt::Display for PostId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+/// A tag, normalised: `" Rust "` and `"rust"` are the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Tag(String);
+
+impl Tag {
+    /// Normalises a tag for storing and searching.
+    ///
+    /// # Errors
+    /// Says why no post can have it.
+    pub fn parse(text: &str, limits: &Limits) -> Result<Self, String> {
+        let tag = text.trim().to_lowercase();
+        if tag.is_empty() {
+            return Err("must not be blank".to_owned());
+        }
+        match too_long(&tag, limits.tag) {
+            Some(why) => Err(why),
+            None => Ok(Self(tag)),
+        }
+    }
+
+    /// The normalised text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The normalised texts of `tags`.
+    pub fn texts(tags: &[Self]) -> Vec<String> {
+        tags.iter().map(|tag| tag.0.clone()).collect()
+    }
+}
+
 /// A published post that was not deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Post {
@@ -54,8 +108,8 @@ pub struct Post {
     pub title: String,
     /// The content as it was written: data, never interpreted.
     pub content: String,
-    /// The tags, normalised, in the author's order.
-    pub tags: Vec<String>,
+    /// The tags, in the author's order.
+    pub tags: Vec<Tag>,
     /// When it was published.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
@@ -69,7 +123,7 @@ pub struct Post {
 pub struct Draft {
     title: String,
     content: String,
-    tags: Vec<String>,
+    tags: Vec<Tag>,
 }
 
 /// The changes of a post, checked against the rules.
@@ -77,7 +131,7 @@ pub struct Draft {
 pub struct Changes {
     title: Option<String>,
     content: Option<String>,
-    tags: Option<Vec<String>>,
+    tags: Option<Vec<Tag>>,
 }
 
 impl Draft {
@@ -104,7 +158,7 @@ impl Draft {
     }
 
     /// The title, the content and the tags: requests with equal parts are the same.
-    pub fn parts(&self) -> (&str, &str, &[String]) {
+    pub fn parts(&self) -> (&str, &str, &[Tag]) {
         (&self.title, &self.content, &self.tags)
     }
 
@@ -182,7 +236,7 @@ impl Post {
             username: self.author.name.clone(),
             title: self.title.clone(),
             content: self.content.clone(),
-            tags: self.tags.clone(),
+            tags: Tag::texts(&self.tags),
             created_at: self.created_at,
         }
     }
@@ -195,18 +249,20 @@ impl Post {
             username: self.author.name.clone(),
             title: self.title.clone(),
             content: self.content.clone(),
-            tags: self.tags.clone(),
+            tags: Tag::texts(&self.tags),
             created_at: self.created_at,
         }
     }
 
     /// The event of its deletion.
-    pub fn delete(&self) -> PostDeleted {
-        PostDeleted {
-            post_id: self.id,
-            user_id: self.author.id,
-        }
+    pub fn deleted(&self) -> PostDeleted {
+        deleted(self.id, self.author.id)
     }
+}
+
+/// The event of a deletion of which a store knows no more than the ids.
+pub fn deleted(post_id: Uuid, user_id: i64) -> PostDeleted {
+    PostDeleted { post_id, user_id }
 }
 
 fn check_title(title: &str, limits: &Limits, errors: &mut FieldErrors) -> String {
@@ -225,7 +281,7 @@ fn check_content(content: &str, limits: &Limits, errors: &mut FieldErrors) {
     check_length("content", content, limits.content, errors);
 }
 
-fn check_tags(tags: &[String], limits: &Limits, errors: &mut FieldErrors) -> Vec<String> {
+fn check_tags(tags: &[String], limits: &Limits, errors: &mut FieldErrors) -> Vec<Tag> {
     // Stops here: an error for each tag would make the answer longer than the request.
     if tags.len() > limits.tags {
         let most = limits.tags;
@@ -235,32 +291,24 @@ fn check_tags(tags: &[String], limits: &Limits, errors: &mut FieldErrors) -> Vec
     let mut seen = HashSet::new();
     let mut normalised = Vec::new();
     for (place, tag) in tags.iter().enumerate() {
-        let tag = normalise(tag);
-        check_tag(&format!("tags[{place}]"), &tag, limits, errors);
-        if seen.insert(tag.clone()) {
-            normalised.push(tag);
+        match Tag::parse(tag, limits) {
+            Ok(tag) if seen.insert(tag.clone()) => normalised.push(tag),
+            Ok(_) => {}
+            Err(why) => errors.add(&format!("tags[{place}]"), why),
         }
     }
     normalised
 }
 
-/// Adds an error for a normalised tag that no post can have.
-pub fn check_tag(field: &str, tag: &str, limits: &Limits, errors: &mut FieldErrors) {
-    if tag.is_empty() {
-        errors.add(field, "must not be blank");
-    }
-    check_length(field, tag, limits.tag, errors);
-}
-
 fn check_length(field: &str, text: &str, most: usize, errors: &mut FieldErrors) {
-    if text.chars().nth(most).is_some() {
-        errors.add(field, format!("must not be longer than {most} characters"));
+    if let Some(why) = too_long(text, most) {
+        errors.add(field, why);
     }
 }
 
-/// Normalises a tag for storing and searching: `" Rust "` and `"rust"` are the same.
-pub fn normalise(tag: &str) -> String {
-    tag.trim().to_lowercase()
+fn too_long(text: &str, most: usize) -> Option<String> {
+    let is_longer = text.chars().nth(most).is_some();
+    is_longer.then(|| format!("must not be longer than {most} characters"))
 }
 
 #[cfg(test)]
@@ -340,7 +388,7 @@ mod tests {
     #[test]
     fn tags_are_normalised_and_keep_their_order() {
         let draft = draft("t", "c", &[" Zebra", "apple", "ZEBRA ", "Äpfel"]).unwrap();
-        assert_eq!(draft.parts().2, ["zebra", "apple", "äpfel"]);
+        assert_eq!(Tag::texts(draft.parts().2), ["zebra", "apple", "äpfel"]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use blocks::consumer::Consumer;
 use blocks::outbox::InspectOutbox;
 use blocks::service::{Background, Check};
-use blocks::{Clock, Route, Service};
+use blocks::{Clock, Mediator, Route, Service};
 use chrono::{DateTime, Utc};
 use events::{Topic, topic};
 use service::{Definition, Opened, Place, Size, Store};
@@ -164,6 +164,12 @@ impl Posts {
 
     fn now(&self) -> DateTime<Utc> {
         self.inner.clock.now()
+    }
+}
+
+impl Mediator for Posts {
+    fn service(&self) -> &'static str {
+        NAME
     }
 }
 

@@ -6,14 +6,14 @@ pub mod mongo;
 mod sql;
 
 use async_trait::async_trait;
-use blocks::extract::{KeyedRequest, Keyset};
+use blocks::extract::{KeyedRequest, Span};
 use events::posts::{PostDeleted, PostUpdated};
 use uuid::Uuid;
 
 pub use self::sql::SqlPosts;
 use ::sql::StoreError;
 
-use crate::domain::{Author, Draft, Post};
+use crate::domain::{Author, Draft, Post, Tag};
 use crate::error::PostError;
 
 /// The filter of a list.
@@ -21,8 +21,8 @@ use crate::error::PostError;
 pub struct Filter {
     /// Only posts of this author.
     pub user_id: Option<i64>,
-    /// Only posts with this tag, normalised.
-    pub tag: Option<String>,
+    /// Only posts with this tag.
+    pub tag: Option<Tag>,
 }
 
 /// A store of posts.
@@ -71,17 +71,11 @@ pub trait PostStore: Send + Sync + 'static {
     /// When the store failed.
     async fn get(&self, id: Uuid) -> Result<Option<Post>, StoreError>;
 
-    /// Up to `limit` posts, newest first: those after `after`, without the first `skip` of them.
+    /// The posts of a part of the list, newest first.
     ///
     /// # Errors
     /// When the store failed.
-    async fn newest(
-        &self,
-        filter: &Filter,
-        after: Keyset,
-        skip: i64,
-        limit: i64,
-    ) -> Result<Vec<Post>, StoreError>;
+    async fn newest(&self, filter: &Filter, of: Span) -> Result<Vec<Post>, StoreError>;
 
     /// The number of posts, counted up to [`COUNTED_ROWS`](blocks::extract::COUNTED_ROWS).
     ///

@@ -1,42 +1,32 @@
 //! The commands on profiles. Each is one write of the state and its event.
 
-use blocks::Caller;
 use blocks::extract::IdempotencyKey;
-use sql::{Tx, accounts, idempotency};
+use blocks::{Caller, Command, Operation};
+use sql::{Tx, accounts};
 
 use crate::domain::{Added, Changes, Fields, Profile, Request};
 use crate::error::ProfileError;
 use crate::{Profiles, queries, store};
 
-/// The operation that idempotency keys of new profiles belong to.
-const CREATE: &str = "profile.create";
-
 /// Creates the caller's profile; with a key, only once, however often it is sent.
-///
-/// # Errors
-/// See [`ProfileError`].
-pub async fn create(
-    profiles: &Profiles,
-    caller: &Caller,
-    request: Request,
-    key: IdempotencyKey,
-) -> Result<Profile, ProfileError> {
-    let mut fields = Fields::default();
-    Changes::new(request, profiles.today())?.apply(&mut fields);
-    let request = key.request(&fields);
-    let user_id = caller.id;
-    profiles
-        .db()
-        .write(move |tx| {
-            Box::pin(async move {
-                let asked = fields.clone();
-                let added = idempotency::once(tx, (CREATE, user_id), request, move |tx| {
-                    Box::pin(add(tx, user_id, asked))
-                });
-                Ok(added.await?.profile(user_id, fields))
-            })
-        })
-        .await
+pub struct CreateProfile {
+    pub by: Caller,
+    pub request: Request,
+    pub key: IdempotencyKey,
+}
+blocks::operation!(CreateProfile -> Result<Profile, ProfileError>, "profile.create", |it| user.id = it.by.id);
+
+impl Command<Profiles> for CreateProfile {
+    async fn run(self, on: &Profiles) -> Result<Profile, ProfileError> {
+        let mut fields = Fields::default();
+        Changes::new(self.request, on.today())?.apply(&mut fields);
+        let request = self.key.request(&fields);
+        let (user_id, asked) = (self.by.id, fields.clone());
+        let added = on.db.write_once((Self::NAME, user_id), request, move |tx| {
+            Box::pin(add(tx, user_id, asked))
+        });
+        Ok(added.await?.profile(user_id, fields))
+    }
 }
 
 async fn add(tx: &mut Tx, user_id: i64, fields: Fields) -> Result<Added, ProfileError> {
@@ -54,43 +44,44 @@ async fn add(tx: &mut Tx, user_id: i64, fields: Fields) -> Result<Added, Profile
 }
 
 /// Changes the caller's profile. Writes nothing if no field is named.
-///
-/// # Errors
-/// See [`ProfileError`].
-pub async fn update(
-    profiles: &Profiles,
-    caller: &Caller,
-    request: Request,
-) -> Result<Profile, ProfileError> {
-    let changes = Changes::new(request, profiles.today())?;
-    if changes.is_empty() {
-        return queries::of_user(profiles, caller.id).await;
-    }
-    let user_id = caller.id;
-    profiles
-        .db()
-        .write(move |tx| {
+pub struct UpdateProfile {
+    pub by: Caller,
+    pub request: Request,
+}
+blocks::operation!(UpdateProfile -> Result<Profile, ProfileError>, "profile.update", |it| user.id = it.by.id);
+
+impl Command<Profiles> for UpdateProfile {
+    async fn run(self, on: &Profiles) -> Result<Profile, ProfileError> {
+        let user_id = self.by.id;
+        let changes = Changes::new(self.request, on.today())?;
+        if changes.is_empty() {
+            return queries::of_user(on, user_id).await;
+        }
+        let write = on.db.write(move |tx| {
             Box::pin(async move {
                 let profile = store::change(tx, user_id, changes).await?;
                 profile.ok_or(ProfileError::NotFound)
             })
-        })
-        .await
+        });
+        write.await
+    }
 }
 
 /// Deletes the caller's profile.
-///
-/// # Errors
-/// See [`ProfileError`].
-pub async fn delete(profiles: &Profiles, caller: &Caller) -> Result<(), ProfileError> {
-    let user_id = caller.id;
-    profiles
-        .db()
-        .write(move |tx| {
+pub struct DeleteProfile {
+    pub by: Caller,
+}
+blocks::operation!(DeleteProfile -> Result<(), ProfileError>, "profile.delete", |it| user.id = it.by.id);
+
+impl Command<Profiles> for DeleteProfile {
+    async fn run(self, on: &Profiles) -> Result<(), ProfileError> {
+        let user_id = self.by.id;
+        let write = on.db.write(move |tx| {
             Box::pin(async move {
                 let removed = store::remove(tx, user_id).await?;
                 removed.then_some(()).ok_or(ProfileError::NotFound)
             })
-        })
-        .await
+        });
+        write.await
+    }
 }

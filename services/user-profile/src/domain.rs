@@ -88,6 +88,14 @@ pub struct Profile {
     pub updated_at: DateTime<Utc>,
 }
 
+/// What happened to the profile of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProfileEvent {
+    Created { profile_id: i64, user_id: i64 },
+    Changed { profile_id: i64, user_id: i64 },
+    Deleted { profile_id: i64, user_id: i64 },
+}
+
 /// The parts of a new profile besides its fields.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Added {

@@ -22,10 +22,11 @@ pub mod commands;
 pub mod consumer;
 pub mod domain;
 pub mod error;
+mod integration;
 pub mod queries;
 pub mod store;
 
-use blocks::{Route, Service};
+use blocks::{Mediator, Route, Service};
 use chrono::NaiveDate;
 use events::topic;
 use service::{Definition, Opened, Place};
@@ -60,12 +61,14 @@ impl Profiles {
         Self { db }
     }
 
-    fn db(&self) -> &Db {
-        &self.db
-    }
-
     fn today(&self) -> NaiveDate {
         self.db.settings().clock.now().date_naive()
+    }
+}
+
+impl Mediator for Profiles {
+    fn service(&self) -> &'static str {
+        NAME
     }
 }
 

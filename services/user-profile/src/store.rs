@@ -1,11 +1,11 @@
 //! Statements on profiles, inside a write that the caller began.
 
 use chrono::{DateTime, Utc};
-use events::profiles::{ProfileCreated, ProfileDeleted, ProfileUpdated};
 use sql::{Reader, StoreError, Tx, execute, fetch_one, fetch_optional};
 use sqlx::AssertSqlSafe;
 
-use crate::domain::{Added, Changes, Fields, Profile};
+use crate::domain::{Added, Changes, Fields, Profile, ProfileEvent};
+use crate::integration::publish;
 
 const COLUMNS: &str = "id, user_id, first_name, last_name, dob, address, city, state, zip_code,
     country, phone, bio, preferences, version, created_at, updated_at";
@@ -17,11 +17,11 @@ const COLUMNS: &str = "id, user_id, first_name, last_name, dob, address, city, s
 pub async fn add(tx: &mut Tx, user_id: i64, fields: &Fields) -> Result<Added, StoreError> {
     let created_at = tx.now();
     let profile_id = insert(tx, user_id, fields, created_at).await?;
-    let event = ProfileCreated {
+    let created = ProfileEvent::Created {
         profile_id,
         user_id,
     };
-    tx.publish(&event, Added::VERSION).await?;
+    publish(tx, created, Added::VERSION).await?;
     Ok(Added {
         id: profile_id,
         created_at,
@@ -42,11 +42,11 @@ pub async fn change(
     };
     changes.apply(&mut profile.fields);
     replace(tx, &profile).await?;
-    let event = ProfileUpdated {
+    let changed = ProfileEvent::Changed {
         profile_id: profile.id,
         user_id,
     };
-    tx.publish(&event, profile.version).await?;
+    publish(tx, changed, profile.version).await?;
     Ok(Some(profile))
 }
 
@@ -111,10 +111,10 @@ pub async fn remove(tx: &mut Tx, user_id: i64) -> Result<bool, StoreError> {
     let Some((profile_id, version)) = removed else {
         return Ok(false);
     };
-    let event = ProfileDeleted {
+    let deleted = ProfileEvent::Deleted {
         profile_id,
         user_id,
     };
-    tx.publish(&event, version + 1).await?;
+    publish(tx, deleted, version + 1).await?;
     Ok(true)
 }

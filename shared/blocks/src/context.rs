@@ -53,6 +53,8 @@ pub struct RequestContext {
     pub receiving: AtomicBool,
     /// True if a gateway reads the answer, which needs only the identity in it.
     pub for_gateway: AtomicBool,
+    /// True once the cause of its failure is in the log.
+    pub failure_logged: AtomicBool,
 }
 
 /// The cause of a task. Cheap to clone.
@@ -115,6 +117,16 @@ pub fn asks_about(path: &str) {
 /// request behind it has its own.
 pub fn answers_gateway() {
     with_request(|request| request.for_gateway.store(true, Ordering::Relaxed));
+}
+
+/// Notes that the log has the cause why this request fails, so that its answer does not log it again.
+pub(crate) fn failure_logged() {
+    with_request(|request| request.failure_logged.store(true, Ordering::Relaxed));
+}
+
+/// True if the log has the cause why this request fails.
+pub(crate) fn is_failure_logged() -> bool {
+    with_request(|request| request.failure_logged.load(Ordering::Relaxed)).unwrap_or_default()
 }
 
 /// Runs `work`, which waits for nothing but the client's body: should it take too long, that is the

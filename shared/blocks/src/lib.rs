@@ -45,6 +45,7 @@ pub mod backoff;
 pub mod bus;
 pub mod caller;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod consumer;
 pub mod context;
@@ -66,5 +67,8 @@ pub mod telemetry;
 
 pub use caller::{Caller, Role};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use command::{Command, Mediator, Operation, Query};
 pub use problem::{AsProblem, FieldErrors, Problem};
 pub use service::{Mode, Route, Service};
+#[doc(hidden)]
+pub use tracing; // `operation!` names it

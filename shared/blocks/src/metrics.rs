@@ -7,8 +7,8 @@ mod freshness;
 mod http_client;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -35,6 +35,11 @@ const HTTP_REQUESTS: Named = ("http_requests", "Requests answered");
 const HTTP_DURATION: Named = (
     "http_request_duration_seconds",
     "From a request's head to its answer's head",
+);
+const COMMANDS: Named = ("commands", "Commands and queries by outcome");
+const COMMAND_DURATION: Named = (
+    "command_duration_seconds",
+    "From sending a command or a query to its outcome",
 );
 const OUTBOX_PENDING: Named = ("outbox_pending", "Committed events not yet published");
 const OUTBOX_OLDEST_AGE: Named = (
@@ -68,6 +73,26 @@ struct HttpLabels {
     route: Arc<str>,
     status: u16,
 }
+
+/// The labels of a command or a query.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OperationLabels {
+    pub service: &'static str,
+    /// `command` or `query`.
+    pub kind: &'static str,
+    pub command: &'static str,
+    pub outcome: &'static str,
+}
+
+/// Commands and queries belong to the process and not to a [`Metrics`]: whoever sends one has no more than the
+/// service's state at hand.
+static OPERATIONS: LazyLock<(
+    Family<OperationLabels, Counter>,
+    Histograms<OperationLabels>,
+)> = LazyLock::new(|| {
+    let durations = || Histogram::new(DURATION_BUCKETS);
+    (Family::default(), Family::new_with_constructor(durations))
+});
 
 /// Names and values.
 type Labels<const N: usize> = [(&'static str, String); N];
@@ -110,6 +135,8 @@ impl Default for Metrics {
             Family::new_with_constructor(|| Histogram::new(FRESHNESS_BUCKETS));
         let mut registry = Registry::default();
         let to = &mut registry;
+        add(to, COMMANDS, OPERATIONS.0.clone());
+        add(to, COMMAND_DURATION, OPERATIONS.1.clone());
         Self {
             http_requests: add(to, HTTP_REQUESTS, Family::default()),
             http_duration: add(to, HTTP_DURATION, durations),
@@ -151,6 +178,14 @@ impl Metrics {
         HttpMetrics {
             requests: self.http_requests.get_or_create_owned(&labels),
             duration: self.http_duration.get_or_create_owned(&labels),
+        }
+    }
+
+    /// The handle for one outcome of a command or a query, the same for every `Metrics`.
+    pub(crate) fn operation(labels: &OperationLabels) -> OperationMetrics {
+        OperationMetrics {
+            count: OPERATIONS.0.get_or_create_owned(labels),
+            duration: OPERATIONS.1.get_or_create_owned(labels),
         }
     }
 
@@ -232,6 +267,21 @@ impl HttpMetrics {
     /// Counts an answer.
     pub fn record(&self, took: Duration) {
         self.requests.inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+}
+
+/// One outcome of a command or a query.
+#[derive(Debug)]
+pub(crate) struct OperationMetrics {
+    count: Counter,
+    duration: Histogram,
+}
+
+impl OperationMetrics {
+    /// Counts one.
+    pub fn record(&self, took: Duration) {
+        self.count.inc();
         self.duration.observe(took.as_secs_f64());
     }
 }

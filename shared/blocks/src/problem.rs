@@ -63,6 +63,11 @@ impl FieldErrors {
         }
     }
 
+    /// The value read from `field`; otherwise adds the complaint about it.
+    pub fn take<T>(&mut self, field: &str, read: Result<T, String>) -> Option<T> {
+        read.map_err(|why| self.add(field, why)).ok()
+    }
+
     /// Adds all complaints of `other`.
     pub fn merge(&mut self, other: Self) {
         for (field, messages) in other.0 {
@@ -338,14 +343,15 @@ pub trait AsProblem: std::error::Error {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Logged;
 
-/// Answers with the problem of `error`; a 5xx is logged here, once, with its causes.
+/// Answers with the problem of `error`. A 5xx is logged here with its causes, unless the command or query that
+/// failed has done so.
 pub fn respond<E: AsProblem + 'static>(error: &E) -> Response {
     let problem = error.problem();
     let error_code = problem.error_code;
     let failed = problem.status.is_server_error();
     let mut response = problem.into_response();
     if failed {
-        if error.is_fault() {
+        if error.is_fault() && !context::is_failure_logged() {
             tracing::error!(
                 error_code,
                 error = crate::error::chain(error),

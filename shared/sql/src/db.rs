@@ -401,6 +401,13 @@ async fn create_schema(connection: &mut PgConnection, schema: &str) -> Result<()
     }
 }
 
+/// For services whose state is their database.
+impl blocks::Mediator for Db {
+    fn service(&self) -> &'static str {
+        self.settings().service
+    }
+}
+
 #[async_trait::async_trait]
 impl blocks::service::Check for Db {
     fn name(&self) -> &'static str {

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::db::Db;
 use crate::dialect::Dialect;
 use crate::error::StoreError;
 use crate::tx::Tx;
@@ -19,13 +20,30 @@ const REMOVED_WITH_EACH: i64 = 4;
 /// it gets the first one's answer.
 const WAITS: &str = "set local lock_timeout = '2s'";
 
-/// Does `work` as `operation` of an account, and stores its answer under the key of `request`. The same
-/// request again does nothing and gets that answer, from which the response is made. An error of `work`
-/// must undo the write.
-///
-/// # Errors
-/// Those of `work`, [`KeyRefused`], or that the store failed.
-pub async fn once<T, E, F>(
+impl Db {
+    /// [Writes](Self::write) by `work`, as an `operation` of an account. Its answer is stored under the key of
+    /// `request`: the same request again does nothing and gets that answer, from which the response is made.
+    ///
+    /// # Errors
+    /// Those of `work`, [`KeyRefused`], or that the store failed.
+    pub async fn write_once<T, E, F>(
+        &self,
+        operation: (&'static str, i64),
+        request: Option<KeyedRequest>,
+        work: F,
+    ) -> Result<T, E>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        E: From<StoreError> + From<KeyRefused> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        self.write(move |tx| Box::pin(once(tx, operation, request, work)))
+            .await
+    }
+}
+
+/// [`Db::write_once`] inside of its write, which an error undoes.
+async fn once<T, E, F>(
     tx: &mut Tx,
     (operation, user_id): (&'static str, i64),
     request: Option<KeyedRequest>,

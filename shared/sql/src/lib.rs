@@ -49,6 +49,11 @@
 
 #![warn(missing_docs)]
 
+/// The guides whose code is run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/commands.md")]
+mod guides {}
+
 pub mod accounts;
 pub mod claims;
 mod conn;

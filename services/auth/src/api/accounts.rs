@@ -4,14 +4,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use blocks::extract::{IfNoneMatch, Patch, Tagged, ValidJson, Whole};
-use blocks::{Caller, Role};
+use blocks::{Caller, Mediator, Role};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::{Account, AccountChange, NewAccount};
+use crate::Auth;
+use crate::commands::{ChangeAccount, OpenAccount};
+use crate::domain::{Account, AccountChange, Registration};
 use crate::error::AuthError;
-use crate::{Auth, commands, queries};
+use crate::queries::ReadAccount;
 
 /// A new account.
 #[derive(Deserialize, ToSchema)]
@@ -119,19 +121,19 @@ impl From<Account> for AccountView {
         (status = 503, description = "`busy`: too many at once"),
     )
 )]
-#[tracing::instrument(name = "auth.register", skip_all)]
 pub(super) async fn register(
     State(auth): State<Auth>,
     ValidJson(new): ValidJson<Register>,
 ) -> Result<(StatusCode, Json<AccountView>), AuthError> {
-    let new = NewAccount {
+    let new = Registration {
         email: new.email,
         username: new.username,
         password: new.password,
         full_name: new.full_name,
         age: new.age.map(|Whole(age)| age),
     };
-    let account = commands::register(&auth, new, Role::User).await?;
+    let (new, role) = (new.check()?, Role::User);
+    let account = auth.send(OpenAccount { new, role }).await?;
     Ok((StatusCode::CREATED, Json(account.into())))
 }
 
@@ -143,13 +145,12 @@ pub(super) async fn register(
         (status = 200, description = "the account", body = AccountView),
     )
 )]
-#[tracing::instrument(name = "auth.me", skip_all, fields(user.id = caller.id))]
 pub(super) async fn me(
     State(auth): State<Auth>,
-    caller: Caller,
+    by: Caller,
     seen: IfNoneMatch,
 ) -> Result<Response, AuthError> {
-    let account = queries::account(&auth, caller.id).await?;
+    let account = auth.ask(ReadAccount { by }).await?;
     Ok(seen.answer(Tagged::json(&AccountView::from(account))))
 }
 
@@ -162,17 +163,13 @@ pub(super) async fn me(
         (status = 400, description = "`user_exists`: the name is taken"),
     )
 )]
-#[tracing::instrument(name = "auth.change_me", skip_all, fields(user.id = caller.id))]
 pub(super) async fn change_me(
     State(auth): State<Auth>,
-    caller: Caller,
+    by: Caller,
     ValidJson(change): ValidJson<ChangeMe>,
 ) -> Result<Json<AccountView>, AuthError> {
     let age = change.age.map(|Whole(age)| age);
     let change = AccountChange::check(change.username, change.full_name, age)?;
-    Ok(Json(
-        commands::change_account(&auth, caller.id, change)
-            .await?
-            .into(),
-    ))
+    let account = auth.send(ChangeAccount { by, change }).await?;
+    Ok(Json(account.into()))
 }

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use blocks::Caller;
 use blocks::extract::{Listing, NoBody, Page, ValidJson, ValidPath};
+use blocks::{Caller, Mediator};
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, USER_AGENT};
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Done;
+use crate::Auth;
+use crate::commands::{EndSession, LogIn, LogOut};
 use crate::domain::Login;
 use crate::error::AuthError;
-use crate::{Auth, commands, queries};
+use crate::queries::ListSessions;
 
 /// As much as tells one's clients apart.
 const MAX_USER_AGENT: usize = 200;
@@ -90,7 +92,6 @@ pub(super) struct SessionView {
         (status = 503, description = "`busy`: too many at once"),
     )
 )]
-#[tracing::instrument(name = "auth.login", skip_all)]
 pub(super) async fn login(
     State(auth): State<Auth>,
     headers: HeaderMap,
@@ -101,7 +102,12 @@ pub(super) async fn login(
         .get(USER_AGENT)
         .and_then(|value| value.to_str().ok())
         .map(|text| text.chars().take(MAX_USER_AGENT).collect());
-    let done = commands::login(&auth, login, request.password, user_agent).await?;
+    let command = LogIn {
+        login,
+        password: request.password,
+        user_agent,
+    };
+    let done = auth.send(command).await?;
     let token = TokenView {
         access_token: done.access_token,
         token_type: "bearer",
@@ -117,19 +123,15 @@ pub(super) async fn login(
         (status = 200, description = "logged out", body = Done),
     )
 )]
-#[tracing::instrument(name = "auth.logout", skip_all, fields(user.id = caller.id))]
 pub(super) async fn logout(
     State(auth): State<Auth>,
-    caller: Caller,
+    by: Caller,
     _: NoBody,
 ) -> Result<Json<Done>, AuthError> {
-    match commands::end_session(&auth, caller.id, caller.session).await {
-        // Ended by a concurrent request, as was asked for.
-        Ok(()) | Err(AuthError::NoSession) => Ok(Json(Done {
-            message: "Logged out successfully",
-        })),
-        Err(error) => Err(error),
-    }
+    auth.send(LogOut { by }).await?;
+    Ok(Json(Done {
+        message: "Logged out successfully",
+    }))
 }
 
 /// Lists the caller's live sessions, newest first.
@@ -140,16 +142,16 @@ pub(super) async fn logout(
         (status = 200, description = "the sessions", body = Listing<SessionView>),
     )
 )]
-#[tracing::instrument(name = "auth.sessions", skip_all, fields(user.id = caller.id))]
 pub(super) async fn list(
     State(auth): State<Auth>,
-    caller: Caller,
+    by: Caller,
     page: Page,
 ) -> Result<Json<Listing<SessionView>>, AuthError> {
-    let found = queries::sessions(&auth, caller.id, &page).await?;
+    let current = by.session;
+    let found = auth.ask(ListSessions { by, page }).await?;
     let view = |session: crate::store::SessionRow| SessionView {
         id: session.id,
-        current: session.id == caller.session,
+        current: session.id == current,
         user_agent: session.user_agent,
         created_at: events::timestamp(session.created_at),
         expires_at: events::timestamp(session.expires_at),
@@ -166,16 +168,15 @@ pub(super) async fn list(
         (status = 404, description = "`session_not_found`: none that lives, or not yours"),
     )
 )]
-#[tracing::instrument(name = "auth.end_session", skip_all, fields(user.id = caller.id))]
 pub(super) async fn end(
     State(auth): State<Auth>,
-    caller: Caller,
+    by: Caller,
     ValidPath(id): ValidPath<String>,
     _: NoBody,
 ) -> Result<Json<Done>, AuthError> {
     // Parsed here and not by the extractor: a malformed id means a session that does not exist.
-    let id = Uuid::try_parse(&id).map_err(|_| AuthError::NoSession)?;
-    commands::end_session(&auth, caller.id, id).await?;
+    let session = Uuid::try_parse(&id).map_err(|_| AuthError::NoSession)?;
+    auth.send(EndSession { by, session }).await?;
     Ok(Json(Done {
         message: "Session ended successfully",
     }))

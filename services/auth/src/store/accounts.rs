@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sql::{Reader, StoreError, Tx, fetch_one, fetch_optional};
 
 use super::role;
-use crate::domain::{Account, AccountChange, Login, NewAccount, key};
+use crate::domain::{Account, AccountChange, Login, NewAccount, Username, key};
 
 #[derive(sqlx_macros::FromRow)]
 struct AccountRow {
@@ -42,12 +42,13 @@ pub async fn add_account(
     role: Role,
 ) -> Result<Account, StoreError> {
     let now = tx.now();
+    let (email, username) = (new.email.as_str(), new.username.as_str());
     let row: AccountRow = fetch_one!(tx,
         "insert into users (email, email_key, username, username_key, full_name, age, role,
             password_hash, version, created_at, updated_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $9)
          returning id, email, username, full_name, age, role, created_at, updated_at"
-        => &new.email, key(&new.email), &new.username, key(&new.username), &new.full_name,
+        => email, key(email), username, key(username), &new.full_name,
             new.age, role.as_str(), password_hash, now)?;
     Ok(row.into())
 }
@@ -73,6 +74,7 @@ pub async fn change_account(
         version: i64,
     }
     let now = tx.now();
+    let username = change.username.as_ref().map(Username::as_str);
     let row: Option<Row> = fetch_optional!(tx,
         "update users set
             username = coalesce($2, username),
@@ -83,7 +85,7 @@ pub async fn change_account(
             updated_at = $8
          where id = $1
          returning id, email, username, full_name, age, role, created_at, updated_at, version"
-        => id, &change.username, change.username.as_deref().map(key),
+        => id, username, username.map(key),
             !change.full_name.is_absent(), change.full_name.clone().set(),
             !change.age.is_absent(), change.age.set(), now)?;
     Ok(row.map(|row| (row.account.into(), row.version)))

@@ -1,7 +1,9 @@
 //! Opening an account and changing it.
 
+use auth::commands::OpenAccount;
 use axum::body::Body;
 use axum::extract::Request;
+use blocks::Mediator;
 use http::StatusCode;
 use serde_json::{Value, json};
 use testkit::http::Answer;
@@ -329,19 +331,21 @@ on_both!(
 #[tokio::test]
 async fn an_admin_is_created_by_the_command_line_and_by_nobody_else() {
     let world = World::fresh().await;
-    let new = auth::NewAccount {
+    let new = auth::Registration {
         email: "root@example.org".into(),
         username: "root".into(),
         password: PASSWORD.into(),
         full_name: None,
         age: None,
     };
-    let admin = world.auth.create_admin(new.clone()).await.unwrap();
+    let (new, role) = (new.check().unwrap(), blocks::Role::Admin);
+    let create = async || {
+        let new = new.clone();
+        world.auth.send(OpenAccount { new, role }).await
+    };
+    let admin = create().await.unwrap();
     assert_eq!(admin.role, blocks::Role::Admin);
-    assert!(
-        world.auth.create_admin(new).await.is_err(),
-        "the name is taken"
-    );
+    assert!(create().await.is_err(), "the name is taken");
     let token = world.login("root").await;
     assert_eq!(
         world.get("/api/auth/me", &token).await.json()["role"],

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use auth::commands::{ChangeAccount, EndSession, LogIn, OpenAccount};
 use auth::{Auth, MIGRATIONS, Settings};
 use blocks::gateway::{AuthRefusal, Authenticator};
 use blocks::service::Background;
-use blocks::{Clock, ManualClock, SystemClock};
+use blocks::{Clock, ManualClock, Mediator, SystemClock};
 use chrono::TimeDelta;
 use futures::future::join_all;
 use sql::Db;
@@ -44,20 +45,21 @@ fn hears(auth: &Auth) -> CancellationToken {
 }
 
 async fn login(auth: &Auth, name: &str) -> String {
-    let new = auth::NewAccount {
+    let new = auth::Registration {
         email: format!("{name}@example.org"),
         username: name.to_owned(),
         password: crate::world::PASSWORD.to_owned(),
         full_name: None,
         age: None,
     };
-    auth::commands::register(auth, new, blocks::Role::User)
-        .await
-        .unwrap();
-    let login = auth::domain::Login::Username(name.to_owned());
-    let password = crate::world::PASSWORD.to_owned();
-    let logged_in = auth::commands::login(auth, login, password, None).await;
-    logged_in.unwrap().access_token
+    let (new, role) = (new.check().unwrap(), blocks::Role::User);
+    auth.send(OpenAccount { new, role }).await.unwrap();
+    let login = LogIn {
+        login: auth::domain::Login::Username(name.to_owned()),
+        password: crate::world::PASSWORD.to_owned(),
+        user_agent: None,
+    };
+    auth.send(login).await.unwrap().access_token
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,20 +95,18 @@ async fn what_one_replica_ends_or_renames_the_others_hear_of() {
     let token = login(&one, "ada").await;
     let caller = other.authenticate(&token).await.unwrap();
     let change = auth::domain::AccountChange {
-        username: Some("ada-l".to_owned()),
+        username: auth::domain::Username::parse("ada-l").ok(),
         ..auth::domain::AccountChange::default()
     };
-    auth::commands::change_account(&one, caller.id, change)
-        .await
-        .unwrap();
+    let by = caller.clone();
+    one.send(ChangeAccount { by, change }).await.unwrap();
     eventually("the other answers the new name", async || {
         let caller = other.authenticate(&token).await.unwrap();
         (&*caller.name == "ada-l").then_some(())
     })
     .await;
-    auth::commands::end_session(&one, caller.id, caller.session)
-        .await
-        .unwrap();
+    let (session, by) = (caller.session, caller);
+    one.send(EndSession { by, session }).await.unwrap();
     eventually("the other refuses the token", async || {
         let refused = other.authenticate(&token).await.err()?;
         assert!(matches!(refused, AuthRefusal::Revoked), "{refused}");
@@ -123,9 +123,8 @@ async fn a_replica_that_hears_nothing_believes_nothing_that_it_remembers() {
     let token = login(&one, "ada").await;
     let caller = deaf.authenticate(&token).await.unwrap();
     deaf.authenticate(&token).await.unwrap();
-    auth::commands::end_session(&one, caller.id, caller.session)
-        .await
-        .unwrap();
+    let (session, by) = (caller.session, caller);
+    one.send(EndSession { by, session }).await.unwrap();
     let refused = deaf.authenticate(&token).await.unwrap_err();
     assert!(matches!(refused, AuthRefusal::Revoked), "{refused}");
 }

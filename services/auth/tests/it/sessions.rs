@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use blocks::ManualClock;
+use auth::commands::EndSessions;
+use blocks::{ManualClock, Mediator};
 use chrono::TimeDelta;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -143,9 +144,7 @@ on_both!(
                 .await;
             world.clock.advance(TimeDelta::milliseconds(1));
             assert_eq!(
-                auth::commands::end_sessions(&world.auth, bob)
-                    .await
-                    .unwrap(),
+                world.auth.send(EndSessions { user_id: bob }).await.unwrap(),
                 1
             );
             assert!(!world.accepts(&bobs).await);
@@ -157,11 +156,8 @@ on_both!(
                 world.accepts(&again).await,
                 "a new session of the same account"
             );
-            assert!(
-                auth::commands::end_sessions(&world.auth, ada + bob + 1000)
-                    .await
-                    .is_err()
-            );
+            let user_id = ada + bob + 1000;
+            assert!(world.auth.send(EndSessions { user_id }).await.is_err());
             let versions: Vec<i64> = world
                 .events(bob)
                 .await
@@ -407,7 +403,7 @@ on_both!(
             assert!(!world.accepts(&token).await);
 
             world.db.inject(Fails::always(point));
-            assert!(auth::commands::end_sessions(&world.auth, id).await.is_err());
+            assert!(world.auth.send(EndSessions { user_id: id }).await.is_err());
             world.db.inject(Fails::never());
             assert_eq!(world.accepts(&other).await, !ended, "{point:?}");
         }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use auth::commands::OpenAccount;
 use auth::passwords::Cost;
-use auth::{Auth, MIGRATIONS, NewAccount, Settings};
+use auth::{Auth, MIGRATIONS, Registration, Settings};
 use axum::body::Body;
 use axum::extract::Request;
 use blocks::gateway::{Gateway, Table};
-use blocks::{Clock, ManualClock, Role};
+use blocks::{Clock, ManualClock, Mediator, Role};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use testkit::db::TestDb;
@@ -119,16 +120,15 @@ impl World {
 
     /// An account with `role`, logged in.
     pub async fn with_role(&self, name: &str, role: Role) -> String {
-        let new = NewAccount {
+        let new = Registration {
             email: format!("{name}@example.org"),
             username: name.into(),
             password: PASSWORD.into(),
             full_name: None,
             age: None,
         };
-        auth::commands::register(&self.auth, new, role)
-            .await
-            .unwrap();
+        let new = new.check().unwrap();
+        self.auth.send(OpenAccount { new, role }).await.unwrap();
         self.login(name).await
     }
 

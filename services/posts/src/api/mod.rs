@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::Posts;
-use crate::domain::{Limits, Post};
+use crate::domain::{Limits, Post, PostId, Tag};
 use crate::error::PostError;
 
 /// The endpoints with their documentation.
@@ -107,7 +107,7 @@ impl From<Post> for PostView {
             username: post.author.name,
             title: post.title,
             content: post.content,
-            tags: post.tags,
+            tags: Tag::texts(&post.tags),
             created_at: events::timestamp(post.created_at),
             updated_at: events::timestamp(post.updated_at),
         }
@@ -123,9 +123,7 @@ pub struct Message {
     pub message: &'static str,
 }
 
-/// The post that the path names. What can't be the id of a post is the id of none: 404.
-pub struct PostId(pub Uuid);
-
+// The post that the path names. What can't be the id of a post is the id of none: 404.
 impl<S: Send + Sync> FromRequestParts<S> for PostId {
     type Rejection = PostError;
 
@@ -133,13 +131,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PostId {
         let Ok(Path(text)) = Path::<String>::from_request_parts(parts, state).await else {
             return Err(PostError::NotFound);
         };
-        // The parser also takes braces, `urn:uuid:` and bare digits, which are no addresses of
-        // ours.
-        Uuid::try_parse(&text)
-            .ok()
-            .filter(|_| text.len() == uuid::fmt::Hyphenated::LENGTH)
-            .map(Self)
-            .ok_or(PostError::NotFound)
+        Self::parse(&text).ok_or(PostError::NotFound)
     }
 }
 
@@ -147,7 +139,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PostId {
 ///
 /// # Panics
 /// Never: views are made of texts and numbers.
-fn encode<T: Serialize>(value: &T) -> Bytes {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
     serde_json::to_vec(value)
         .expect("texts and numbers are always JSON")
         .into()

@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use blocks::extract::{IdempotencyKey, NoBody, ValidJson};
-use blocks::{Caller, FieldErrors};
+use blocks::{Caller, FieldErrors, Mediator};
 use http::StatusCode;
 
-use super::{ChangedPost, Message, NewPost, PostId, PostView};
-use crate::domain::{Changes, Draft};
+use super::{ChangedPost, Message, NewPost, PostView};
+use crate::Posts;
+use crate::commands::{CreatePost, DeletePost, UpdatePost};
+use crate::domain::{Changes, Draft, PostId};
 use crate::error::PostError;
-use crate::{Posts, commands};
 
 /// Publishes a post as the caller.
 #[utoipa::path(post, path = "/api/posts", operation_id = "posts.create", tag = "posts",
@@ -19,15 +20,14 @@ use crate::{Posts, commands};
         (status = 201, description = "It is published.", body = PostView),
         (status = 403, description = "`account_deleted`"),
     ))]
-#[tracing::instrument(name = "posts.create", level = "debug", skip_all, fields(user.id = caller.id))]
 pub(super) async fn create(
     State(posts): State<Posts>,
-    caller: Caller,
+    by: Caller,
     key: IdempotencyKey,
     ValidJson(new): ValidJson<NewPost>,
 ) -> Result<(StatusCode, Json<PostView>), PostError> {
     let draft = Draft::new(&new.title, new.content, &new.tags, posts.limits())?;
-    let post = commands::create(&posts, &caller, draft, key).await?;
+    let post = posts.send(CreatePost { by, draft, key }).await?;
     Ok((StatusCode::CREATED, Json(post.into())))
 }
 
@@ -41,11 +41,10 @@ pub(super) async fn create(
         (status = 404, description = "`post_not_found`"),
         (status = 409, description = "`post_contended`: others keep changing it."),
     ))]
-#[tracing::instrument(name = "posts.update", level = "debug", skip_all, fields(user.id = caller.id, post.id = %id))]
 pub(super) async fn update(
     State(posts): State<Posts>,
-    PostId(id): PostId,
-    caller: Caller,
+    id: PostId,
+    by: Caller,
     ValidJson(wanted): ValidJson<ChangedPost>,
 ) -> Result<Json<PostView>, PostError> {
     let mut errors = FieldErrors::default();
@@ -53,7 +52,7 @@ pub(super) async fn update(
     let content = wanted.content.required("content", &mut errors);
     let tags = wanted.tags.required("tags", &mut errors);
     let changes = Changes::new(title, content, tags, posts.limits(), errors)?;
-    let post = commands::update(&posts, &caller, id, changes).await?;
+    let post = posts.send(UpdatePost { by, id, changes }).await?;
     Ok(Json(post.into()))
 }
 
@@ -65,14 +64,13 @@ pub(super) async fn update(
         (status = 403, description = "`forbidden`: it is somebody else's."),
         (status = 404, description = "`post_not_found`"),
     ))]
-#[tracing::instrument(name = "posts.delete", level = "debug", skip_all, fields(user.id = caller.id, post.id = %id))]
 pub(super) async fn delete(
     State(posts): State<Posts>,
-    PostId(id): PostId,
-    caller: Caller,
+    id: PostId,
+    by: Caller,
     _: NoBody,
 ) -> Result<Json<Message>, PostError> {
-    commands::delete(&posts, &caller, id).await?;
+    posts.send(DeletePost { by, id }).await?;
     Ok(Json(Message {
         message: "Post deleted successfully",
     }))

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use events::posts::PostDeleted;
 use sql::{Db, StoreError, Tx, fetch_all, fetch_optional};
 use uuid::Uuid;
 
 use crate::cache::Cache;
+use crate::domain::deleted;
 use crate::removal::{ClosedAccounts, Removed};
 
 /// Deletes up to `limit` posts of an account, each with its event, and returns their ids.
@@ -17,24 +17,17 @@ use crate::removal::{ClosedAccounts, Removed};
 pub async fn delete_posts(tx: &mut Tx, user_id: i64, limit: i64) -> Result<Vec<Uuid>, StoreError> {
     let now = tx.now();
     // `= true` keeps SQLite from walking through the index of all posts.
-    let deleted: Vec<(Uuid, i64)> = fetch_all!(tx,
+    let gone: Vec<(Uuid, i64)> = fetch_all!(tx,
         "update posts set title = '', content = '', tags = '[]',
             version = version + 1, updated_at = $2, deleted_at = $2
          where (deleted_at is null) = true and id in
             (select id from posts where user_id = $1 and deleted_at is null
              order by created_at desc, id desc limit $3)
          returning id, version" => user_id, now, limit)?;
-    for (post_id, version) in &deleted {
-        tx.publish(
-            &PostDeleted {
-                post_id: *post_id,
-                user_id,
-            },
-            *version,
-        )
-        .await?;
+    for (post_id, version) in &gone {
+        tx.publish(&deleted(*post_id, user_id), *version).await?;
     }
-    Ok(deleted.into_iter().map(|(id, _)| id).collect())
+    Ok(gone.into_iter().map(|(id, _)| id).collect())
 }
 
 /// Finds closed accounts with posts.

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use blocks::extract::{COUNTED_ROWS, KeyedRequest, Keyset};
+use blocks::extract::{COUNTED_ROWS, KeyedRequest, Span};
 use chrono::{DateTime, Utc};
 use events::posts::{PostDeleted, PostUpdated};
 use serde::{Deserialize, Serialize};
-use sql::{Db, StoreError, Tx, accounts, fetch_optional, idempotency, on, rows_affected};
+use sql::{Db, StoreError, Tx, accounts, fetch_optional, on, rows_affected};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
@@ -76,26 +76,20 @@ impl PostStore for SqlPosts {
         request: Option<KeyedRequest>,
     ) -> Result<Post, PostError> {
         let cache = self.cache.clone();
-        self.db
-            .write(move |tx| {
-                Box::pin(async move {
-                    let (asked, user_id) = (draft.clone(), author.id);
-                    let published = idempotency::once(tx, (CREATE, user_id), request, move |tx| {
-                        Box::pin(publish(tx, asked, author, cache))
-                    });
-                    let Published {
-                        post_id,
-                        username,
-                        created_at,
-                    } = published.await?;
-                    let author = Author {
-                        id: user_id,
-                        name: username,
-                    };
-                    Ok(draft.publish(post_id, author, created_at).0)
-                })
-            })
-            .await
+        let (asked, user_id) = (draft.clone(), author.id);
+        let published = self.db.write_once((CREATE, user_id), request, move |tx| {
+            Box::pin(publish(tx, asked, author, cache))
+        });
+        let Published {
+            post_id,
+            username,
+            created_at,
+        } = published.await?;
+        let author = Author {
+            id: user_id,
+            name: username,
+        };
+        Ok(draft.publish(post_id, author, created_at).0)
     }
 
     async fn update(&self, post: &Post, event: &PostUpdated) -> Result<bool, StoreError> {
@@ -147,13 +141,7 @@ impl PostStore for SqlPosts {
         row.map(Post::try_from).transpose()
     }
 
-    async fn newest(
-        &self,
-        filter: &Filter,
-        after: Keyset,
-        skip: i64,
-        limit: i64,
-    ) -> Result<Vec<Post>, StoreError> {
+    async fn newest(&self, filter: &Filter, span: Span) -> Result<Vec<Post>, StoreError> {
         let List { of, id, parameters } = List::of(filter);
         let [ms, post_id, limited, skipped] = [1, 2, 3, 4].map(|next| parameters + next);
         // Finds the places first, in a covering index, so that skipping many posts reads no content.
@@ -169,16 +157,16 @@ impl PostStore for SqlPosts {
         let rows: Vec<Row> = on!(reader, conn => {
             let mut query = sqlx::query_as(AssertSqlSafe(statement));
             if let Some(tag) = &filter.tag {
-                query = query.bind(tag);
+                query = query.bind(tag.as_str());
             }
             if let Some(user_id) = filter.user_id {
                 query = query.bind(user_id);
             }
             query
-                .bind(after.at())
-                .bind(after.id)
-                .bind(limit)
-                .bind(skip)
+                .bind(span.after.at())
+                .bind(span.after.id)
+                .bind(span.limit)
+                .bind(span.skip)
                 .fetch_all(&mut *conn)
                 .await
         })?;
@@ -194,7 +182,7 @@ impl PostStore for SqlPosts {
         on!(reader, conn => {
             let mut query = sqlx::query_scalar(AssertSqlSafe(statement));
             if let Some(tag) = &filter.tag {
-                query = query.bind(tag);
+                query = query.bind(tag.as_str());
             }
             if let Some(user_id) = filter.user_id {
                 query = query.bind(user_id);

@@ -1,8 +1,8 @@
 //! The port's promises, tested on every adapter directly.
 
 use blocks::FieldErrors;
-use blocks::extract::Keyset;
-use posts::domain::{Author, Changes, Draft, Limits, Post};
+use blocks::extract::{Keyset, Span};
+use posts::domain::{Author, Changes, Draft, Limits, Post, Tag};
 use posts::store::{Filter, PostStore};
 use uuid::Uuid;
 
@@ -49,10 +49,10 @@ on_each_store!(
         let (second, event) = first.change(retitle("2"), first.created_at).unwrap();
         assert!(store.update(&second, &event).await.unwrap());
         assert!(!store.update(&second, &event).await.unwrap());
-        assert!(!store.delete(&first, &first.delete()).await.unwrap());
+        assert!(!store.delete(&first, &first.deleted()).await.unwrap());
         assert_eq!(store.get(first.id).await.unwrap(), Some(second.clone()));
-        assert!(store.delete(&second, &second.delete()).await.unwrap());
-        assert!(!store.delete(&second, &second.delete()).await.unwrap());
+        assert!(store.delete(&second, &second.deleted()).await.unwrap());
+        assert!(!store.delete(&second, &second.deleted()).await.unwrap());
         let (third, event) = second.change(retitle("3"), first.created_at).unwrap();
         assert!(!store.update(&third, &event).await.unwrap());
         assert_eq!(store.get(first.id).await.unwrap(), None);
@@ -73,12 +73,12 @@ on_each_store!(what_was_stored_comes_back, async |db: Store| {
     .unwrap();
     let post = store.create(draft, ada(), None).await.unwrap();
     assert_eq!(store.get(post.id).await.unwrap(), Some(post.clone()));
-    for tag in tags {
+    for tag in post.tags.clone() {
         let filter = Filter {
             user_id: None,
             tag: Some(tag),
         };
-        let found = store.newest(&filter, Keyset::TOP, 0, 10).await.unwrap();
+        let found = store.newest(&filter, Span::first(10)).await.unwrap();
         assert_eq!(found, std::slice::from_ref(&post));
         assert_eq!(store.count(&filter).await.unwrap(), 1);
     }
@@ -100,14 +100,14 @@ on_each_store!(
             );
         }
         made.sort_by_key(|post| std::cmp::Reverse((post.created_at, post.id)));
-        for tag in [None, Some("t".to_owned())] {
+        for tag in [None, Tag::parse("t", &Limits::default()).ok()] {
             let filter = Filter { user_id: None, tag };
-            let mut after = Keyset::TOP;
+            let mut span = Span::first(1);
             let mut seen = Vec::new();
             loop {
-                let page = store.newest(&filter, after, 0, 1).await.unwrap();
+                let page = store.newest(&filter, span).await.unwrap();
                 let Some(last) = page.last() else { break };
-                after = Keyset::new(last.created_at, last.id);
+                span.after = Keyset::new(last.created_at, last.id);
                 seen.extend(page);
             }
             assert_eq!(seen, made);
@@ -119,7 +119,7 @@ on_each_store!(a_tombstone_keeps_no_content, async |db: Store| {
     let app = app(&db);
     let store = app.posts.store();
     let post = store.create(draft("secret"), ada(), None).await.unwrap();
-    store.delete(&post, &post.delete()).await.unwrap();
+    store.delete(&post, &post.deleted()).await.unwrap();
     assert_eq!(app.within.content_left().await, 0);
     assert_eq!(app.within.version_of(post.id).await, 2);
 });

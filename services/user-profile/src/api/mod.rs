@@ -5,8 +5,8 @@ mod views;
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::response::Response;
-use blocks::Caller;
 use blocks::extract::{IdempotencyKey, IfNoneMatch, NoBody, Tagged, ValidJson};
+use blocks::{Caller, Mediator};
 use http::StatusCode;
 use http::request::Parts;
 use utoipa_axum::router::OpenApiRouter;
@@ -14,8 +14,10 @@ use utoipa_axum::routes;
 
 pub use views::{Message, ProfileRequest, ProfileView, PublicProfileView, VisibleProfile};
 
+use crate::Profiles;
+use crate::commands::{CreateProfile, DeleteProfile, UpdateProfile};
 use crate::error::ProfileError;
-use crate::{Profiles, commands, queries};
+use crate::queries::ReadProfile;
 
 /// The endpoints with their documentation.
 pub fn router(profiles: Profiles) -> OpenApiRouter {
@@ -53,14 +55,14 @@ impl<S: Send + Sync> FromRequestParts<S> for UserId {
         (status = 400, description = "`profile_exists`"),
         (status = 403, description = "`account_deleted`"),
     ))]
-#[tracing::instrument(name = "profile.create", level = "debug", skip_all, fields(user.id = caller.id))]
 async fn create(
     State(profiles): State<Profiles>,
-    caller: Caller,
+    by: Caller,
     key: IdempotencyKey,
     ValidJson(request): ValidJson<ProfileRequest>,
 ) -> Result<(StatusCode, Json<ProfileView>), ProfileError> {
-    let profile = commands::create(&profiles, &caller, request.into(), key).await?;
+    let request = request.into();
+    let profile = profiles.send(CreateProfile { by, request, key }).await?;
     Ok((StatusCode::CREATED, Json(profile.into())))
 }
 
@@ -71,13 +73,13 @@ async fn create(
         (status = 200, description = "The profile.", body = ProfileView),
         (status = 404, description = "`profile_not_found`"),
     ))]
-#[tracing::instrument(name = "profile.own", level = "debug", skip_all, fields(user.id = caller.id))]
 async fn own(
     State(profiles): State<Profiles>,
-    caller: Caller,
+    by: Caller,
     seen: IfNoneMatch,
 ) -> Result<Response, ProfileError> {
-    let profile = queries::of_user(&profiles, caller.id).await?;
+    let user_id = by.id;
+    let profile = profiles.ask(ReadProfile { by, user_id }).await?;
     Ok(seen.answer(Tagged::json(&ProfileView::from(profile))))
 }
 
@@ -88,17 +90,14 @@ async fn own(
         (status = 200, description = "The profile as it is now.", body = ProfileView),
         (status = 404, description = "`profile_not_found`"),
     ))]
-#[tracing::instrument(name = "profile.update", level = "debug", skip_all, fields(user.id = caller.id))]
 async fn update(
     State(profiles): State<Profiles>,
-    caller: Caller,
+    by: Caller,
     ValidJson(request): ValidJson<ProfileRequest>,
 ) -> Result<Json<ProfileView>, ProfileError> {
-    Ok(Json(
-        commands::update(&profiles, &caller, request.into())
-            .await?
-            .into(),
-    ))
+    let request = request.into();
+    let profile = profiles.send(UpdateProfile { by, request }).await?;
+    Ok(Json(profile.into()))
 }
 
 /// Deletes the caller's profile.
@@ -107,13 +106,12 @@ async fn update(
         (status = 200, description = "It is gone.", body = Message),
         (status = 404, description = "`profile_not_found`"),
     ))]
-#[tracing::instrument(name = "profile.delete", level = "debug", skip_all, fields(user.id = caller.id))]
 async fn delete(
     State(profiles): State<Profiles>,
-    caller: Caller,
+    by: Caller,
     _: NoBody,
 ) -> Result<Json<Message>, ProfileError> {
-    commands::delete(&profiles, &caller).await?;
+    profiles.send(DeleteProfile { by }).await?;
     Ok(Json(Message {
         message: "Profile deleted successfully",
     }))
@@ -128,16 +126,16 @@ async fn delete(
             body = VisibleProfile),
         (status = 404, description = "`profile_not_found`: unknown, or no id of an account."),
     ))]
-#[tracing::instrument(name = "profile.of_user", level = "debug", skip_all, fields(user.id = caller.id))]
 async fn of_user(
     State(profiles): State<Profiles>,
     UserId(user_id): UserId,
-    caller: Caller,
+    by: Caller,
     seen: IfNoneMatch,
 ) -> Result<Response, ProfileError> {
-    let profile = queries::of_user(&profiles, user_id).await?;
     // Private fields stay hidden from admins, too: nothing they do needs them.
-    let visible = if caller.id == user_id {
+    let is_own = by.id == user_id;
+    let profile = profiles.ask(ReadProfile { by, user_id }).await?;
+    let visible = if is_own {
         VisibleProfile::Own(profile.into())
     } else {
         VisibleProfile::Other(profile.into())

@@ -1,8 +1,8 @@
 //! The key of lists that are newest first: the time, and the id where times are equal.
 //!
 //! A store reads the rows below a key in index order, so that a page costs the same anywhere in the list. Its
-//! condition is `(created_at, id) < ($1, $2) order by created_at desc, id desc limit $3`, and its limit
-//! [`Page::rows`](super::Page::rows).
+//! condition is `(created_at, id) < ($1, $2) order by created_at desc, id desc limit $3`, and the
+//! [`Span`] of a page has the values.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,28 @@ impl Keyset {
     /// The time as stores keep it.
     pub fn at(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.ms).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+}
+
+/// A part of a list that is newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// It begins after this key,
+    pub after: Keyset,
+    /// without so many of the rows there,
+    pub skip: i64,
+    /// and has no more rows than this.
+    pub limit: i64,
+}
+
+impl Span {
+    /// The newest rows.
+    pub fn first(limit: i64) -> Self {
+        Self {
+            after: Keyset::TOP,
+            skip: 0,
+            limit,
+        }
     }
 }
 

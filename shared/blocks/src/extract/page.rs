@@ -11,7 +11,7 @@ use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{parameter, query};
+use super::{Keyset, Span, parameter, query};
 use crate::problem::{FieldErrors, Problem};
 
 const DEFAULT_LIMIT: i64 = 20;
@@ -56,6 +56,18 @@ impl Page {
     /// Names the parameter `cursor` when it is not one of ours.
     pub fn after<K: DeserializeOwned>(&self) -> Result<Option<K>, FieldErrors> {
         self.cursor.as_ref().map(Cursor::decode).transpose()
+    }
+
+    /// The rows to read of a list that is newest first.
+    ///
+    /// # Errors
+    /// Names the parameter `cursor` when it is not one of ours.
+    pub fn span(&self) -> Result<Span, FieldErrors> {
+        Ok(Span {
+            after: self.after()?.unwrap_or(Keyset::TOP),
+            skip: self.skip,
+            limit: self.rows(),
+        })
     }
 
     /// Number of rows to read: one more than the page shows, to tell whether there is a next page.

@@ -104,4 +104,4 @@ pub(crate) fn is_level(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

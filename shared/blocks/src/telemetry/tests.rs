@@ -37,6 +37,13 @@ fn log(format: Format, redacts: bool, work: impl FnOnce()) -> String {
     String::from_utf8(sink.0.lock().clone()).unwrap()
 }
 
+/// The lines that `work` logs.
+pub(crate) fn json_lines(work: impl FnOnce()) -> Vec<serde_json::Value> {
+    let text = log(Format::Json, true, work);
+    let lines = text.lines().map(serde_json::from_str);
+    lines.collect::<Result<_, _>>().unwrap()
+}
+
 fn traceparent() -> Traceparent {
     Traceparent::new(u128::MAX / 0xff * 0xab, u64::MAX / 0xff * 0xcd)
 }

@@ -46,19 +46,14 @@ async fn ask_as(
     hold: Option<(Arc<Notify>, Arc<Notify>)>,
 ) -> Result<String, Failed> {
     let request = Some(KeyedRequest::new(key.to_owned(), &id));
-    db.write(move |tx| {
+    db.write_once(operation, request, move |tx| {
         Box::pin(async move {
-            idempotency::once(tx, operation, request, move |tx| {
-                Box::pin(async move {
-                    if let Some((begun, go_on)) = hold {
-                        begun.notify_one();
-                        go_on.notified().await;
-                    }
-                    note(tx, id).await.map_err(|_| Failed::Taken)?;
-                    Ok(tx.id().to_string())
-                })
-            })
-            .await
+            if let Some((begun, go_on)) = hold {
+                begun.notify_one();
+                go_on.notified().await;
+            }
+            note(tx, id).await.map_err(|_| Failed::Taken)?;
+            Ok(tx.id().to_string())
         })
     })
     .await

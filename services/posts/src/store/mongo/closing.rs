@@ -11,7 +11,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::Context;
-use events::posts::PostDeleted;
 use mongodb::bson::{self, doc};
 use serde::Deserialize;
 use sql::StoreError;
@@ -23,6 +22,7 @@ use super::error::failed;
 use super::names::Known;
 use super::posts::bury;
 use super::{AUTHORS, Mongo, POSTS, authors};
+use crate::domain;
 use crate::removal::{ClosedAccounts, Removed};
 
 /// After this time, no process that missed the closing is still writing, whatever its clock says.
@@ -77,10 +77,7 @@ pub(super) async fn delete_posts(
         .await;
     let mut deleted = Vec::new();
     for Standing { id, version } in all(mongo, POSTS, found).await? {
-        let event = PostDeleted {
-            post_id: id,
-            user_id,
-        };
+        let event = domain::deleted(id, user_id);
         if bury(mongo, (id, version), &event, context.clone()).await? {
             deleted.push(id);
         }

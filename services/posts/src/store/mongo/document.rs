@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::Mongo;
 use super::error::failed;
 use super::events::EventDoc;
-use crate::domain::{Author, Post};
+use crate::domain::{Author, Post, Tag};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct PostDoc {
@@ -70,7 +70,7 @@ pub(super) struct Shown {
     pub username: String,
     title: String,
     content: String,
-    tags: Vec<String>,
+    tags: Vec<Tag>,
     pub version: i64,
     created_at: bson::DateTime,
     pub updated_at: bson::DateTime,

@@ -5,7 +5,6 @@ use blocks::error::BoxError;
 use blocks::outbox::{InspectOutbox, OutboxRow};
 use chrono::{DateTime, Utc};
 use events::Context;
-use events::posts::PostDeleted;
 use mongodb::bson::{Bson, Document, doc, to_bson};
 use serde::Deserialize;
 use sql::StoreError;
@@ -16,6 +15,7 @@ use super::events::{EventDoc, enclose};
 use super::outbox::{ARRANGED, as_arranged};
 use super::posts::unwritable;
 use super::{DEAD_LETTERS, Mongo, POSTS, authors};
+use crate::domain;
 
 const PAGE: i64 = 100;
 
@@ -146,10 +146,7 @@ impl Mongo {
         let (version, at) = (shown.version, time(shown.updated_at));
         let context = Context::default();
         if shown.deleted {
-            let event = PostDeleted {
-                post_id: shown.id,
-                user_id: shown.user_id,
-            };
+            let event = domain::deleted(shown.id, shown.user_id);
             return Ok(Some(enclose(self, &event, version, context, at)?.0));
         }
         let names = authors::names(self, [shown.user_id].into()).await?;

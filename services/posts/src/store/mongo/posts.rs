@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use blocks::context;
-use blocks::extract::{COUNTED_ROWS, KeyRefused, KeyedRequest, Keyset};
+use blocks::extract::{COUNTED_ROWS, KeyRefused, KeyedRequest, Keyset, Span};
 use blocks::outbox::Pending;
 use chrono::{DateTime, Utc};
 use events::Context;
@@ -17,7 +17,7 @@ use super::error::{failed, is_duplicate};
 use super::events::enclose;
 use super::names::{Known, LASTS};
 use super::{Mongo, POSTS, authors, closing};
-use crate::domain::{Author, Draft, Post};
+use crate::domain::{Author, Draft, Post, Tag};
 use crate::error::PostError;
 use crate::removal::PAGE;
 use crate::store::{Filter, PostStore};
@@ -111,7 +111,7 @@ impl PostStore for MongoPosts {
             username: author.name.clone(),
             title: post.title.clone(),
             content: post.content.clone(),
-            tags: post.tags.clone(),
+            tags: Tag::texts(&post.tags),
             version: post.version,
             created_at: date(now),
             updated_at: date(now),
@@ -157,7 +157,7 @@ impl PostStore for MongoPosts {
         let (event, pending) = enclose(&self.0, event, post.version, context, at)?;
         let change = doc! {
             "$set": {
-                "title": &post.title, "content": &post.content, "tags": &post.tags,
+                "title": &post.title, "content": &post.content, "tags": Tag::texts(&post.tags),
                 "updated_at": date(post.updated_at), "version": post.version,
             },
             "$push": {"pending": to_bson(&event).map_err(unwritable)?},
@@ -191,13 +191,8 @@ impl PostStore for MongoPosts {
         Ok(named(&names, shown))
     }
 
-    async fn newest(
-        &self,
-        filter: &Filter,
-        after: Keyset,
-        skip: i64,
-        limit: i64,
-    ) -> Result<Vec<Post>, StoreError> {
+    async fn newest(&self, filter: &Filter, span: Span) -> Result<Vec<Post>, StoreError> {
+        let Span { after, skip, limit } = span;
         let mut wanted = standing(filter);
         if after != Keyset::TOP {
             let (at, id) = (date(after.at()), after.id.to_string());
@@ -298,7 +293,7 @@ fn standing(filter: &Filter) -> Document {
         wanted.insert("user_id", user_id);
     }
     if let Some(tag) = &filter.tag {
-        wanted.insert("tags", tag);
+        wanted.insert("tags", tag.as_str());
     }
     wanted
 }

@@ -1,6 +1,6 @@
 //! Documents that somebody else put into our collections, or half of one.
 
-use blocks::extract::Keyset;
+use blocks::extract::Span;
 use std::io;
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ async fn a_foreign_document_is_named_in_the_log_once_and_the_others_go_on() {
     let posts = MongoPosts::new(mongo.clone());
     let post = create(&mongo, "good").await;
     let everything = Filter::default();
-    let page = posts.newest(&everything, Keyset::TOP, 0, 10).await.unwrap();
+    let page = posts.newest(&everything, Span::first(10)).await.unwrap();
     assert_eq!(page, std::slice::from_ref(&post));
     assert_eq!(posts.get(Uuid::from_u128(1)).await.unwrap(), None);
     for size in [1, 10] {

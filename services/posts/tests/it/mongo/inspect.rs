@@ -77,7 +77,7 @@ async fn the_last_event_of_each_post_is_published_once_more_as_it_was() {
     let edited = update(&mongo, &edited, "2").await;
     let gone = create(&mongo, "gone").await;
     let posts = MongoPosts::new(mongo.clone());
-    assert!(posts.delete(&gone, &gone.delete()).await.unwrap());
+    assert!(posts.delete(&gone, &gone.deleted()).await.unwrap());
     let before = pending(&mongo).await;
     publish_all(&mongo).await;
 
@@ -108,7 +108,7 @@ async fn the_last_event_of_each_post_is_published_once_more_as_it_was() {
     let updated: PostUpdated = data(of(&edited.id));
     assert_eq!(
         (updated.title.as_str(), updated.tags),
-        ("2", edited.tags.clone())
+        ("2", edited.updated().tags)
     );
     let deleted: PostDeleted = data(of(&gone.id));
     assert_eq!(deleted.user_id, gone.author.id);

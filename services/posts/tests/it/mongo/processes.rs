@@ -1,6 +1,6 @@
 //! Several processes that share nothing but a database.
 
-use blocks::extract::{KeyRefused, KeyedRequest, Keyset};
+use blocks::extract::{KeyRefused, KeyedRequest, Span};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -77,7 +77,7 @@ async fn of_two_writers_about_one_version_one_succeeds() {
         post = if l { left } else { right };
         assert_eq!(one.get(post.id).await.unwrap(), Some(post.clone()));
     }
-    let event = post.delete();
+    let event = post.deleted();
     let (l, r) = tokio::join!(one.delete(&post, &event), two.delete(&post, &event));
     assert!(l.unwrap() != r.unwrap());
 }
@@ -136,11 +136,7 @@ async fn a_rename_that_another_process_hears_of_shows_at_once_and_soon_in_events
     let renaming = async {
         hears.apply(&[renamed(2, "countess")]).await.unwrap();
         let all = Filter::default();
-        let page = posts
-            .store()
-            .newest(&all, Keyset::TOP, 0, 10)
-            .await
-            .unwrap();
+        let page = posts.store().newest(&all, Span::first(10)).await.unwrap();
         assert!(
             page.iter().all(|post| post.author.name == "countess"),
             "{page:?}"
