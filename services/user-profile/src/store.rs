@@ -42,11 +42,11 @@ pub async fn change(
     };
     changes.apply(&mut profile.fields);
     replace(tx, &profile).await?;
-    let changed = ProfileEvent::Changed {
+    let event = ProfileEvent::Changed {
         profile_id: profile.id,
         user_id,
     };
-    publish(tx, changed, profile.version).await?;
+    publish(tx, event, profile.version).await?;
     Ok(Some(profile))
 }
 
