@@ -152,6 +152,16 @@ async fn every_path_answers_with_and_without_a_trailing_slash() {
         "{metrics}"
     );
     assert!(metrics.contains("consumer_lag{"), "{metrics}");
+    for (service, kind, name) in [
+        ("auth", "command", "auth.login"),
+        ("posts", "command", "posts.create"),
+        ("feed-generator", "query", "feed.stream"),
+        ("notification", "query", "notifications.list"),
+    ] {
+        let labels = format!(r#"service="{service}",kind="{kind}",command="{name}",outcome="ok""#);
+        let counted = format!("commands_total{{{labels}}}");
+        assert!(metrics.contains(&counted), "{counted} is not in {metrics}");
+    }
 }
 
 #[tokio::test]
