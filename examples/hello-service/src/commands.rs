@@ -22,9 +22,7 @@ impl Command<Db> for LeaveNote {
         let request = self.key.request(&text);
         let write = db.write_once((Self::NAME, by), request, move |tx| {
             Box::pin(async move {
-                if !accounts::hold_open(tx, by, "").await? {
-                    return Err(NoteError::Closed);
-                }
+                accounts::hold_open(tx, by, "").await??;
                 // An event of it goes out in the same write: `tx.publish(&NoteCreated { … }, 1)`.
                 Ok(store::insert(tx, by, text).await?)
             })

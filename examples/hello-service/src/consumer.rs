@@ -1,6 +1,5 @@
 //! Reactions to events: erases the notes of closed accounts.
 
-use async_trait::async_trait;
 use sql::accounts::Follower;
 use sql::{StoreError, Tx};
 
@@ -8,7 +7,6 @@ use crate::store;
 
 pub struct Owners;
 
-#[async_trait]
 impl Follower for Owners {
     async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<Option<u64>, StoreError> {
         store::remove_all(tx, user_id).await.map(Some)

@@ -2,7 +2,7 @@
 
 use blocks::extract::KeyRefused;
 use blocks::{AsProblem, FieldErrors, Problem};
-use sql::StoreError;
+use sql::{StoreError, accounts};
 
 /// A reason why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -13,8 +13,8 @@ pub enum NoteError {
     NotFound,
     #[error(transparent)]
     Key(#[from] KeyRefused),
-    #[error("the account was closed")]
-    Closed,
+    #[error(transparent)]
+    Closed(#[from] accounts::Closed),
     #[error("the note store failed")]
     Store(#[from] StoreError),
 }
@@ -25,7 +25,7 @@ impl AsProblem for NoteError {
             Self::Refused(errors) => errors.problem(),
             Self::NotFound => Problem::not_found("note_not_found", "there is no such note"),
             Self::Key(refused) => refused.problem(),
-            Self::Closed => Problem::forbidden("account_deleted", "this account was closed"),
+            Self::Closed(closed) => closed.problem(),
             Self::Store(error) => error.problem(),
         }
     }

@@ -16,7 +16,7 @@ mod store;
 
 use blocks::{Route, Service};
 use events::topic;
-use service::{Definition, Opened, Place};
+use service::Definition;
 use sql::{Db, Migration, accounts};
 
 /// Its folder, executable, schema and consumer group.
@@ -37,12 +37,8 @@ pub static DEFINITION: Definition = Definition {
     publishes: &["user.erased"],
     consumes: &[topic::USERS],
     migrations: MIGRATIONS,
-    ..Definition::new(|on| Box::pin(open(on)))
+    ..Definition::on_database(service)
 };
-
-async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
-    Ok(Opened::of(service(&on.database(&DEFINITION).await?)))
-}
 
 /// The service over `db`.
 pub fn service(db: &Db) -> Service {

@@ -25,7 +25,7 @@ pub mod queries;
 mod store;
 
 use blocks::{Mediator, Route, Service};
-use service::{Definition, Opened, Place, Size};
+use service::{Definition, Size};
 use sql::{Db, Migration};
 
 /// The service's name: its folder, schema and consumer group.
@@ -76,13 +76,8 @@ pub static DEFINITION: Definition = Definition {
         most_replicas: 6,
         ..Size::USUAL
     },
-    ..Definition::new(|on| Box::pin(open(on)))
+    ..Definition::on_database(|db| service(&Notifications::open(db.clone())))
 };
-
-async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
-    let db = on.database(&DEFINITION).await?;
-    Ok(Opened::of(service(&Notifications::open(db))))
-}
 
 /// The service over `notifications`.
 pub fn service(notifications: &Notifications) -> Service {

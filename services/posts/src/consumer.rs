@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use sql::accounts::Follower;
 use sql::{StoreError, Tx};
 
@@ -28,7 +27,6 @@ impl Authors {
     }
 }
 
-#[async_trait]
 impl Follower for Authors {
     const NAMES: bool = true;
 

@@ -2,7 +2,7 @@
 
 use blocks::extract::KeyRefused;
 use blocks::{AsProblem, FieldErrors, Problem};
-use sql::StoreError;
+use sql::{StoreError, accounts};
 
 /// A reason why a request about posts failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +17,8 @@ pub enum PostError {
     #[error("the post belongs to somebody else")]
     NotYours,
     /// The account was closed, but its token is still valid.
-    #[error("the account was deleted")]
-    AccountDeleted,
+    #[error(transparent)]
+    AccountDeleted(#[from] accounts::Closed),
     /// Something is wrong with the request's key.
     #[error(transparent)]
     Key(#[from] KeyRefused),
@@ -39,9 +39,7 @@ impl AsProblem for PostError {
                 "forbidden",
                 "only its author or an admin may change or delete a post",
             ),
-            Self::AccountDeleted => {
-                Problem::forbidden("account_deleted", "this account was deleted")
-            }
+            Self::AccountDeleted(closed) => closed.problem(),
             Self::Key(refused) => refused.problem(),
             Self::Contended => Problem::conflict(
                 "post_contended",

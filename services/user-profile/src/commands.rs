@@ -30,9 +30,7 @@ impl Command<Profiles> for CreateProfile {
 }
 
 async fn add(tx: &mut Tx, user_id: i64, fields: Fields) -> Result<Added, ProfileError> {
-    if !accounts::hold_open(tx, user_id, "").await? {
-        return Err(ProfileError::AccountDeleted);
-    }
+    accounts::hold_open(tx, user_id, "").await??;
     let added = store::add(tx, user_id, &fields).await;
     added.map_err(|error| {
         if error.is_unique("user_profiles", "user_id") {

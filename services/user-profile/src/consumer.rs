@@ -1,6 +1,5 @@
 //! Follows accounts: a closed one loses its profile.
 
-use async_trait::async_trait;
 use sql::accounts::Follower;
 use sql::{StoreError, Tx};
 
@@ -9,7 +8,6 @@ use crate::store;
 /// Deletes the profiles of closed accounts.
 pub struct Owners;
 
-#[async_trait]
 impl Follower for Owners {
     async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<Option<u64>, StoreError> {
         let removed = store::remove(tx, user_id).await?;

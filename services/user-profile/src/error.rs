@@ -2,7 +2,7 @@
 
 use blocks::extract::KeyRefused;
 use blocks::{AsProblem, FieldErrors, Problem};
-use sql::StoreError;
+use sql::{StoreError, accounts};
 
 /// A reason why a request about profiles failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +17,8 @@ pub enum ProfileError {
     #[error("the account has a profile")]
     Exists,
     /// The account was closed, but its token is still valid.
-    #[error("the account was deleted")]
-    AccountDeleted,
+    #[error(transparent)]
+    AccountDeleted(#[from] accounts::Closed),
     /// Something is wrong with the request's key.
     #[error(transparent)]
     Key(#[from] KeyRefused),
@@ -36,9 +36,7 @@ impl AsProblem for ProfileError {
                 "profile_exists",
                 "this account has a profile already; change it with PUT",
             ),
-            Self::AccountDeleted => {
-                Problem::forbidden("account_deleted", "this account was deleted")
-            }
+            Self::AccountDeleted(closed) => closed.problem(),
             Self::Key(refused) => refused.problem(),
             Self::Store(error) => error.problem(),
         }

@@ -29,7 +29,7 @@ pub mod store;
 use blocks::{Mediator, Route, Service};
 use chrono::NaiveDate;
 use events::topic;
-use service::{Definition, Opened, Place};
+use service::Definition;
 use sql::{Db, Migration, accounts};
 
 use crate::consumer::Owners;
@@ -85,13 +85,8 @@ pub static DEFINITION: Definition = Definition {
     ],
     consumes: &[topic::USERS],
     migrations: MIGRATIONS,
-    ..Definition::new(|on| Box::pin(open(on)))
+    ..Definition::on_database(|db| service(&Profiles::open(db.clone())))
 };
-
-async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
-    let db = on.database(&DEFINITION).await?;
-    Ok(Opened::of(service(&Profiles::open(db))))
-}
 
 /// The service over `profiles`.
 pub fn service(profiles: &Profiles) -> Service {

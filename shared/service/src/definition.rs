@@ -13,14 +13,24 @@ use crate::opened::{DataMigration, Opened};
 use crate::place::Place;
 use crate::settings;
 
-/// Opens a service; see [`Definition::open`].
-type Open = for<'a> fn(&'a dyn Place) -> BoxFuture<'a, anyhow::Result<Opened>>;
+/// Opens a service at a place.
+pub type Open = for<'a> fn(&'a dyn Place) -> BoxFuture<'a, anyhow::Result<Opened>>;
 
 /// Gives the data migration from a service's file into its store at a place.
 type OpensMigration =
     for<'a> fn(&'a Definition, &'a dyn Place) -> BoxFuture<'a, anyhow::Result<DataMigration>>;
 
-/// A service. Written as `Definition { name, about, …, ..Definition::new(|on| Box::pin(open(on))) }`.
+/// The way to open a service.
+#[derive(Clone, Copy)]
+pub enum Opens {
+    /// By a function of its own.
+    By(Open),
+    /// Over its database, which is all of its state.
+    Over(fn(&Db) -> Service),
+}
+
+/// A service. Written as `Definition { name, about, …, ..Definition::on_database(service) }`, or with
+/// `..Definition::new(|on| Box::pin(open(on)))` where more is to be opened than a database.
 pub struct Definition {
     /// Folder, executable, schema, consumer group, log target: the same word.
     pub name: &'static str,
@@ -47,8 +57,8 @@ pub struct Definition {
     pub kept: Kept,
     /// The resources that it needs.
     pub size: Size,
-    /// The function that opens it.
-    pub open: Open,
+    /// The way to open it.
+    pub open: Opens,
     /// The function that gives its data migration. It opens the store alone, since an open service may
     /// write to it.
     pub data_migration: OpensMigration,
@@ -57,6 +67,15 @@ pub struct Definition {
 impl Definition {
     /// A service that `open` opens: over SQL, of the usual size, with nothing else yet.
     pub const fn new(open: Open) -> Self {
+        Self::opened(Opens::By(open))
+    }
+
+    /// The same for a service whose state is its database: `service` makes it over that.
+    pub const fn on_database(service: fn(&Db) -> Service) -> Self {
+        Self::opened(Opens::Over(service))
+    }
+
+    const fn opened(open: Opens) -> Self {
         Self {
             name: "",
             about: "",
@@ -80,7 +99,10 @@ impl Definition {
     /// # Errors
     /// The reason why it can't be opened, naming the setting or the part.
     pub async fn open(&self, on: &dyn Place) -> anyhow::Result<Opened> {
-        (self.open)(on).await
+        match self.open {
+            Opens::By(open) => open(on).await,
+            Opens::Over(service) => Ok(Opened::of(service(&on.database(self).await?))),
+        }
     }
 
     /// The service behind `router` whose state is in `db`: outbox and check are the database's.

@@ -16,6 +16,6 @@ mod opened;
 mod place;
 pub mod settings;
 
-pub use definition::{Definition, Kept, Size, Store, of_all};
+pub use definition::{Definition, Kept, Open, Opens, Size, Store, of_all};
 pub use opened::{DataMigration, Identity, Opened, Unfinished};
 pub use place::{Close, Place, Role};

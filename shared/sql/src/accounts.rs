@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use blocks::consumer::{Consumer, HandlerError};
+use blocks::{AsProblem, Problem};
 use events::users::{AccountChange, UserErased};
 use events::{Envelope, topic};
 use sqlx::AssertSqlSafe;
@@ -25,8 +26,18 @@ use crate::idempotency;
 use crate::tx::Tx;
 use crate::{execute, fetch_optional, rows_affected};
 
+/// The account was closed. Its token may still be valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the account was deleted")]
+pub struct Closed;
+
+impl AsProblem for Closed {
+    fn problem(&self) -> Problem {
+        Problem::forbidden("account_deleted", "this account was deleted")
+    }
+}
+
 /// A service's reaction to changes of accounts.
-#[async_trait]
 pub trait Follower: Send + Sync + 'static {
     /// True if names are kept: for services that show them.
     const NAMES: bool = false;
@@ -35,8 +46,12 @@ pub trait Follower: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store failed.
-    async fn renamed(&self, _tx: &mut Tx, _user_id: i64) -> Result<(), StoreError> {
-        Ok(())
+    fn renamed(
+        &self,
+        _tx: &mut Tx,
+        _user_id: i64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        std::future::ready(Ok(()))
     }
 
     /// Erases the service's data of a closed account, in the write that closes it. Name and idempotency
@@ -45,7 +60,11 @@ pub trait Follower: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store failed.
-    async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<Option<u64>, StoreError>;
+    fn erase(
+        &self,
+        tx: &mut Tx,
+        user_id: i64,
+    ) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
 }
 
 /// The handler of a group that follows `user.events`.
@@ -119,18 +138,22 @@ pub async fn introduce(tx: &mut Tx, user_id: i64, username: &str) -> Result<(), 
          on conflict (user_id) do nothing" => user_id, username)
 }
 
-/// Makes an account known, and keeps it from being closed until the end of the write; false when it is
-/// closed.
+/// Makes an account known, and keeps it from being closed until the end of the write. `??` refuses a closed
+/// one.
 ///
 /// # Errors
-/// When the store failed.
-pub async fn hold_open(tx: &mut Tx, user_id: i64, username: &str) -> Result<bool, StoreError> {
+/// When the store failed; the inner one when the account is closed.
+pub async fn hold_open(
+    tx: &mut Tx,
+    user_id: i64,
+    username: &str,
+) -> Result<Result<(), Closed>, StoreError> {
     introduce(tx, user_id, username).await?;
     let lock = tx.dialect().for_share();
     let statement =
         format!("select 1 from accounts where user_id = $1 and closed_at is null{lock}");
     let open: Option<i32> = fetch_optional!(tx, scalar AssertSqlSafe(statement) => user_id)?;
-    Ok(open.is_some())
+    Ok(open.map(drop).ok_or(Closed))
 }
 
 /// Takes over a name from the account's event `version`; true if this changes a name that was shown. An

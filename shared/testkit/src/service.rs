@@ -170,6 +170,18 @@ impl App {
         self.send("POST", path, who, body).await
     }
 
+    /// A POST of JSON under an idempotency key.
+    pub async fn post_keyed(&self, who: impl Who, path: &str, body: &str, key: &str) -> Answer {
+        let key = [("Idempotency-Key", key)];
+        self.send_with("POST", path, who, body, &key).await
+    }
+
+    /// Sends a GET of a client that has `seen` the answer.
+    pub async fn get_unless(&self, who: impl Who, path: &str, seen: &Answer) -> Answer {
+        let tag = [("If-None-Match", seen.headers["etag"].to_str().unwrap())];
+        self.send_with("GET", path, who, "", &tag).await
+    }
+
     /// A PUT of JSON.
     pub async fn put(&self, who: impl Who, path: &str, body: &str) -> Answer {
         self.send("PUT", path, who, body).await

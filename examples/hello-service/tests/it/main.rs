@@ -15,16 +15,13 @@ on_each_database!(
     async |db: TestDb| {
         let app = App::on(&db, service(&db));
         app.assert_routes_are_documented();
-        let send = async |note: &str, key| {
-            let key = [("Idempotency-Key", key)];
-            app.send_with("POST", NOTES, 1, note, &key).await
-        };
+        let leave = async |note: &str, key: &str| app.post_keyed(1, NOTES, note, key).await;
         for text in ["one", " two ", "three"] {
             let note = format!(r#"{{"text":"{text}"}}"#);
-            let first = send(&note, text.trim()).await.expect(201);
-            assert_eq!(send(&note, text.trim()).await.expect(201), first);
+            let first = leave(&note, text.trim()).await.expect(201);
+            assert_eq!(leave(&note, text.trim()).await.expect(201), first);
         }
-        let other = send(r#"{"text":"four"}"#, "one").await;
+        let other = leave(r#"{"text":"four"}"#, "one").await;
         other.problem(422, "idempotency_key_reused");
         let page = app.get(1, &format!("{NOTES}?limit=2")).await.ok();
         assert_eq!(texts(&page, "text"), ["three", "two"]);
@@ -39,9 +36,7 @@ on_each_database!(
         let path = format!("{NOTES}/{}", texts(&page, "id")[0]);
         let read = app.get(1, &path).await;
         assert_eq!(read.ok(), page["items"][0]);
-        let seen = [("If-None-Match", read.headers["etag"].to_str().unwrap())];
-        let again = app.send_with("GET", &path, 1, "", &seen).await;
-        assert_eq!(again.status, 304);
+        assert_eq!(app.get_unless(1, &path, &read).await.status, 304);
         app.get(2, &path).await.problem(404, "note_not_found");
 
         let closed = [app.record(1, &UserDeleted { user_id: 1 })];

@@ -213,7 +213,7 @@ async fn publish(
         accounts::introduce(tx, author.id, &author.name).await?;
         name = insert(tx, id, author.id, &draft, now).await?;
     }
-    let username = name.ok_or(PostError::AccountDeleted)?;
+    let username = name.ok_or(accounts::Closed)?;
     let author = Author {
         name: username.clone(),
         ..author

@@ -15,8 +15,7 @@ const EVERYTHING: &str = r#"{"first_name":"Ada","last_name":"L","dob":"1990-02-2
     "preferences":{"theme":"dark"}}"#;
 
 async fn keyed(app: &App, user: i64, body: &str, key: &str) -> Answer {
-    let headers = [("Idempotency-Key", key)];
-    app.send_with("POST", PROFILE, user, body, &headers).await
+    app.post_keyed(user, PROFILE, body, key).await
 }
 
 testkit::on_each_database!(

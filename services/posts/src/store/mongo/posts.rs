@@ -9,6 +9,7 @@ use events::Context;
 use events::posts::{PostDeleted, PostUpdated};
 use mongodb::bson::{Document, doc, to_bson, to_document};
 use sql::StoreError;
+use sql::accounts::Closed;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -94,7 +95,7 @@ impl PostStore for MongoPosts {
         let (id, now) = (self.0.settings().clock.id(), self.now());
         let (known, since) = authors::known(&self.0, author.id).await?;
         let name = match known {
-            Known::Closed => return Err(PostError::AccountDeleted),
+            Known::Closed => return Err(Closed.into()),
             Known::Name(name) => name,
             Known::Nothing => author.name.clone(),
         };
@@ -136,7 +137,7 @@ impl PostStore for MongoPosts {
                         // The closing may have searched for posts before this one came.
                         let context = context::for_events();
                         closing::delete_posts(&self.0, author.id, PAGE, &context).await?;
-                        return Err(PostError::AccountDeleted);
+                        return Err(Closed.into());
                     }
                     return Ok(post);
                 }

@@ -178,7 +178,7 @@ async fn posts_on_their_way_while_their_account_is_closed_here_are_taken_back() 
             // Many of them wait for their turn to write when the account is closed.
             let answers = join_all((0..40).map(|_| create())).await;
             for answer in answers {
-                let refused = matches!(answer, Err(PostError::AccountDeleted));
+                let refused = matches!(answer, Err(PostError::AccountDeleted(_)));
                 assert!(refused || answer.is_ok(), "{answer:?}");
             }
         };
@@ -219,7 +219,7 @@ async fn a_post_of_an_account_that_was_closed_elsewhere_does_not_stay() {
     let posts = MongoPosts::new(here.clone());
     super::until("the closing is known", async || {
         let answer = posts.create(draft("3"), ada(), None).await;
-        matches!(answer, Err(PostError::AccountDeleted))
+        matches!(answer, Err(PostError::AccountDeleted(_)))
     })
     .await;
 }
