@@ -95,14 +95,20 @@ pub struct Feed {
 
 struct Inner {
     bus: Arc<dyn EventBus>,
-    store: Arc<dyn FeedStore>,
-    consumer: Consumer,
-    outbox: Arc<dyn InspectOutbox>,
-    check: Arc<dyn Check>,
-    background: Vec<Arc<dyn Background>>,
+    parts: Parts,
     /// The newest entries, where this process holds them.
     mirror: Option<Arc<Mirror>>,
     settings: Settings,
+}
+
+/// The parts of the service that belong to a kind of store.
+pub struct Parts {
+    pub store: Arc<dyn FeedStore>,
+    pub consumer: Consumer,
+    /// Holds dead letters.
+    pub outbox: Arc<dyn InspectOutbox>,
+    pub check: Arc<dyn Check>,
+    pub background: Vec<Arc<dyn Background>>,
 }
 
 impl Feed {
@@ -128,18 +134,36 @@ impl Feed {
             garbage,
         );
         let group = SqlConsumer::new(db, consumer::GROUP, consumer::TOPICS, Arc::new(projection));
-        Ok(Self {
-            inner: Arc::new(Inner {
-                bus,
-                store,
-                consumer: group.consumer(),
-                outbox: Arc::clone(&outbox) as _,
-                check: outbox,
-                background: vec![],
-                mirror: Some(mirror),
-                settings,
-            }),
-        })
+        let parts = Parts {
+            store,
+            consumer: group.consumer(),
+            outbox: Arc::clone(&outbox) as _,
+            check: outbox,
+            background: vec![],
+        };
+        Ok(Self::with(parts, bus, Some(mirror), settings))
+    }
+
+    /// The streams in a store of any kind, which the topics of `bus` flow into.
+    pub fn over(parts: Parts, bus: Arc<dyn EventBus>, settings: Settings) -> Self {
+        Self::with(parts, bus, None, settings)
+    }
+
+    fn with(
+        parts: Parts,
+        bus: Arc<dyn EventBus>,
+        mirror: Option<Arc<Mirror>>,
+        settings: Settings,
+    ) -> Self {
+        let inner = Inner {
+            bus,
+            parts,
+            mirror,
+            settings,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The streams in Redis, which the topics of `bus` flow into; other processes may do the same.
@@ -150,23 +174,19 @@ impl Feed {
         settings: Settings,
     ) -> Self {
         let (consumer, watch) = redis.consumer(Arc::clone(&bus));
-        Self {
-            inner: Arc::new(Inner {
-                bus,
-                store: Arc::new(redis.clone()),
-                consumer,
-                outbox: Arc::new(redis.dead_letters()),
-                check: Arc::new(redis.clone()),
-                background: vec![Arc::new(watch)],
-                mirror: None,
-                settings,
-            }),
-        }
+        let parts = Parts {
+            store: Arc::new(redis.clone()),
+            consumer,
+            outbox: Arc::new(redis.dead_letters()),
+            check: Arc::new(redis.clone()),
+            background: vec![Arc::new(watch)],
+        };
+        Self::over(parts, bus, settings)
     }
 
     /// The consumer that follows the topics.
     pub fn consumer(&self) -> &Consumer {
-        &self.inner.consumer
+        &self.inner.parts.consumer
     }
 
     /// Rebuilds all entries from the log. Answers at once: the consumer does it. Until it is
@@ -176,8 +196,7 @@ impl Feed {
     /// # Errors
     /// When bus or store can't be reached.
     pub async fn rebuild(&self) -> Result<(), BoxError> {
-        self.inner
-            .consumer
+        self.consumer()
             .store
             .reset(&[topic::POSTS.name.to_owned()])
             .await
@@ -189,12 +208,11 @@ impl Feed {
     /// When the store can't be reached.
     pub async fn rebuild_progress(&self) -> Result<Option<Progress>, BoxError> {
         let positions = self
-            .inner
-            .consumer
+            .consumer()
             .store
             .stored_positions(topic::POSTS.name)
             .await?;
-        let targets = self.inner.store.targets().await?;
+        let targets = self.store().targets().await?;
         Ok(targets.map(|targets| targets.progress(&positions)))
     }
 
@@ -212,7 +230,7 @@ impl Feed {
     }
 
     pub(crate) fn store(&self) -> &dyn FeedStore {
-        &*self.inner.store
+        &*self.inner.parts.store
     }
 
     pub(crate) fn bus(&self) -> &dyn EventBus {
@@ -273,11 +291,12 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
 
 /// The service over `feed`.
 pub fn service(feed: &Feed) -> Service {
+    let parts = &feed.inner.parts;
     Service {
-        consumers: vec![feed.consumer().clone()],
-        outbox: Some(Arc::clone(&feed.inner.outbox)),
-        checks: vec![Arc::clone(&feed.inner.check)],
-        background: feed.inner.background.clone(),
+        consumers: vec![parts.consumer.clone()],
+        outbox: Some(Arc::clone(&parts.outbox)),
+        checks: vec![Arc::clone(&parts.check)],
+        background: parts.background.clone(),
         ..DEFINITION.service(api::router(feed.clone()))
     }
 }

@@ -85,15 +85,22 @@ pub struct Posts {
 }
 
 struct Inner {
-    store: Arc<dyn PostStore>,
+    parts: Parts,
     cache: Option<Arc<Cache>>,
     clock: Arc<dyn Clock>,
     limits: Limits,
-    removal: Arc<Removal>,
-    consumer: Consumer,
-    outbox: Arc<dyn InspectOutbox>,
-    check: Arc<dyn Check>,
     background: Vec<Arc<dyn Background>>,
+}
+
+/// The parts of the service that belong to a kind of store.
+pub struct Parts {
+    pub store: Arc<dyn PostStore>,
+    /// Deletes the posts of closed accounts there.
+    pub removal: Arc<Removal>,
+    /// Follows the accounts.
+    pub consumer: Consumer,
+    pub outbox: Arc<dyn InspectOutbox>,
+    pub check: Arc<dyn Check>,
 }
 
 impl Posts {
@@ -106,19 +113,38 @@ impl Posts {
         let removal = Arc::new(Removal::new(Arc::new(accounts)));
         let authors = Authors::new(cache.clone(), Arc::clone(&removal));
         let accounts = Arc::new(Accounts(authors));
-        let consumer = SqlConsumer::new(db.clone(), NAME, CONSUMES, accounts).consumer();
+        let parts = Parts {
+            store,
+            removal,
+            consumer: SqlConsumer::new(db.clone(), NAME, CONSUMES, accounts).consumer(),
+            outbox: Arc::new(db.clone()),
+            check: Arc::new(db),
+        };
+        Self::with(parts, cache, clock, settings.limits, None)
+    }
+
+    /// Opens the posts in a store of any kind, without a cache.
+    pub fn over(parts: Parts, clock: Arc<dyn Clock>, limits: Limits) -> Self {
+        Self::with(parts, None, clock, limits, None)
+    }
+
+    fn with(
+        parts: Parts,
+        cache: Option<Arc<Cache>>,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+        upkeep: Option<Arc<dyn Background>>,
+    ) -> Self {
+        let removal = Arc::clone(&parts.removal) as _;
+        let inner = Inner {
+            background: [removal].into_iter().chain(upkeep).collect(),
+            parts,
+            cache,
+            clock,
+            limits,
+        };
         Self {
-            inner: Arc::new(Inner {
-                store,
-                cache,
-                clock,
-                limits: settings.limits,
-                background: vec![Arc::clone(&removal) as _],
-                removal,
-                consumer,
-                outbox: Arc::new(db.clone()),
-                check: Arc::new(db),
-            }),
+            inner: Arc::new(inner),
         }
     }
 
@@ -130,23 +156,18 @@ impl Posts {
         let accounts = mongo::Accounts::new(mongo.clone(), Arc::clone(&removal));
         let consumer = mongo::consumer::MongoConsumer::new(mongo.clone(), NAME, CONSUMES, accounts);
         let upkeep = Arc::new(Upkeep::new(mongo.clone()));
-        Self {
-            inner: Arc::new(Inner {
-                store: Arc::new(MongoPosts::new(mongo.clone())),
-                cache: None,
-                clock,
-                limits,
-                background: vec![Arc::clone(&removal) as _, upkeep],
-                removal,
-                consumer: consumer.consumer(),
-                outbox: Arc::new(mongo.clone()),
-                check: Arc::new(mongo),
-            }),
-        }
+        let parts = Parts {
+            store: Arc::new(MongoPosts::new(mongo.clone())),
+            removal,
+            consumer: consumer.consumer(),
+            outbox: Arc::new(mongo.clone()),
+            check: Arc::new(mongo),
+        };
+        Self::with(parts, None, clock, limits, Some(upkeep))
     }
 
     pub fn store(&self) -> &dyn PostStore {
-        &*self.inner.store
+        &*self.inner.parts.store
     }
 
     pub fn limits(&self) -> &Limits {
@@ -155,7 +176,7 @@ impl Posts {
 
     /// The worker that deletes the posts of closed accounts.
     pub fn removal(&self) -> &Arc<Removal> {
-        &self.inner.removal
+        &self.inner.parts.removal
     }
 
     fn cache(&self) -> Option<&Cache> {
@@ -208,12 +229,14 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
 
 /// The service over `posts`.
 pub fn service(posts: &Posts) -> Service {
-    let inner = &posts.inner;
+    let Inner {
+        parts, background, ..
+    } = &*posts.inner;
     Service {
-        consumers: vec![inner.consumer.clone()],
-        outbox: Some(Arc::clone(&inner.outbox)),
-        checks: vec![Arc::clone(&inner.check)],
-        background: inner.background.clone(),
+        consumers: vec![parts.consumer.clone()],
+        outbox: Some(Arc::clone(&parts.outbox)),
+        checks: vec![Arc::clone(&parts.check)],
+        background: background.clone(),
         ..DEFINITION.service(api::router(posts.clone()))
     }
 }

@@ -18,6 +18,7 @@ pub mod faults;
 pub mod fleet;
 pub mod http;
 pub mod lease;
+pub mod memory;
 pub mod no_events;
 pub mod ports;
 pub mod positions;

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use blocks::Clock;
 use blocks::bus::EventBus;
+use blocks::{Clock, SystemClock};
 use feed_generator::{Feed, MIGRATIONS, Settings};
 use sql::{Faults, StoreError, on};
 use testkit::db::TestDb;
+use testkit::memory::Memory;
 
+use crate::memory::{self, Streams};
 #[cfg(feature = "fleet")]
 use crate::redis::TestRedis;
 use crate::support::SERVICE;
@@ -15,6 +17,7 @@ use crate::support::SERVICE;
 /// A store that nobody else uses.
 pub enum Backend {
     Sql(TestDb),
+    Memory(Memory<Streams>),
     #[cfg(feature = "fleet")]
     Redis(TestRedis),
 }
@@ -38,11 +41,16 @@ impl Backend {
         Self::Sql(testkit::db::postgres(SERVICE, MIGRATIONS).await)
     }
 
+    pub fn memory() -> Self {
+        Self::Memory(Memory::new(SERVICE, Arc::new(SystemClock)))
+    }
+
     /// Another one of the same kind.
     pub async fn again(&self) -> Self {
         match self {
             Self::Sql(db) if db.path().is_some() => Self::sqlite().await,
             Self::Sql(_) => Self::postgres().await,
+            Self::Memory(_) => Self::memory(),
             #[cfg(feature = "fleet")]
             Self::Redis(_) => Self::redis().await,
         }
@@ -51,6 +59,7 @@ impl Backend {
     pub fn clock(&self) -> Arc<dyn Clock> {
         match self {
             Self::Sql(db) => Arc::clone(&db.settings().clock),
+            Self::Memory(memory) => Arc::clone(memory.clock()),
             #[cfg(feature = "fleet")]
             Self::Redis(redis) => Arc::clone(&redis.clock),
         }
@@ -60,6 +69,7 @@ impl Backend {
     pub fn db(&self) -> &TestDb {
         match self {
             Self::Sql(db) => db,
+            Self::Memory(_) => panic!("the streams are not in a database"),
             #[cfg(feature = "fleet")]
             Self::Redis(_) => panic!("the streams are not in a database"),
         }
@@ -69,6 +79,7 @@ impl Backend {
     pub async fn open(&self, bus: Arc<dyn EventBus>, settings: Settings) -> Feed {
         match self {
             Self::Sql(db) => Feed::open(db.db.clone(), bus, settings).await.unwrap(),
+            Self::Memory(memory) => memory::open(memory, bus, settings),
             #[cfg(feature = "fleet")]
             Self::Redis(redis) => redis.open(bus, settings),
         }
@@ -78,6 +89,7 @@ impl Backend {
     pub fn inject(&self, faults: Arc<dyn Faults>) {
         match self {
             Self::Sql(db) => db.inject(faults),
+            Self::Memory(memory) => memory.inject(faults),
             #[cfg(feature = "fleet")]
             Self::Redis(redis) => redis.inject(&faults),
         }
@@ -90,6 +102,7 @@ impl Backend {
                 db.close().await;
                 feed.mirror().unwrap().distrust();
             }
+            Self::Memory(memory) => memory.close(),
             #[cfg(feature = "fleet")]
             Self::Redis(redis) => redis.door.shut().await,
         }
@@ -113,6 +126,17 @@ impl Backend {
                 });
                 spoilt.await.unwrap();
             }
+            Self::Memory(memory) => {
+                let spoilt = memory.write::<_, StoreError>(|tx| {
+                    tx.shown.retain(|_, entry| entry.title != "third");
+                    for entry in tx.shown.values_mut().map(Arc::make_mut) {
+                        "wrong".clone_into(&mut entry.title);
+                        entry.created_at = entry.happened_at;
+                    }
+                    Ok(())
+                });
+                spoilt.await.unwrap();
+            }
             #[cfg(feature = "fleet")]
             Self::Redis(redis) => redis.spoil().await,
         }
@@ -128,6 +152,13 @@ impl Backend {
                     .fetch_one(&mut *conn).await)
                 .unwrap()
             }
+            Self::Memory(memory) => {
+                let names = |streams: &Streams| {
+                    let names = streams.authors.values();
+                    names.filter(|(_, name)| name.is_some()).count()
+                };
+                i64::try_from(memory.read(names).await.unwrap()).unwrap()
+            }
             #[cfg(feature = "fleet")]
             Self::Redis(redis) => redis.names().await,
         }
@@ -142,6 +173,11 @@ macro_rules! on_each_store {
     ($name:ident, $test:expr) => {
         mod $name {
             use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn memory() {
+                ($test)($crate::backend::Backend::memory()).await;
+            }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {

@@ -7,6 +7,7 @@
 mod api;
 mod backend;
 mod garbage;
+mod memory;
 mod model;
 mod outage;
 #[cfg(feature = "fleet")]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use testkit::http::Answer;
 use testkit::service::{NOBODY, user};
 
+use crate::memory;
 use crate::stores::{Store, Within};
 
 pub const ADA: i64 = 1;
@@ -32,7 +33,7 @@ pub fn app(store: &Store) -> App {
     app_with(store, true)
 }
 
-/// MongoDB's posts have no memory, whatever `cache` says.
+/// Only SQL's posts have one: others have none, whatever `cache` says.
 pub fn app_with(store: &Store, cache: bool) -> App {
     let within = store.within();
     let settings = Settings {
@@ -41,6 +42,7 @@ pub fn app_with(store: &Store, cache: bool) -> App {
     };
     let posts = match &within {
         Within::Sql(db) => Posts::open(db.clone(), settings),
+        Within::Memory(memory) => memory::open(memory, settings.limits),
         #[cfg(feature = "fleet")]
         Within::Mongo(mongo) => Posts::open_mongo(mongo.clone(), settings.limits),
     };

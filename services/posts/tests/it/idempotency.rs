@@ -119,6 +119,13 @@ async fn a_key_is_forgotten_after_a_day_in_sqlite() {
 }
 
 #[tokio::test]
+async fn a_key_is_forgotten_after_a_day_in_memory() {
+    let clock = Arc::new(ManualClock::default());
+    let store = Store::memory_at(clock.clone());
+    a_key_is_forgotten_after_a_day(clock, store).await;
+}
+
+#[tokio::test]
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn a_key_is_forgotten_after_a_day_in_postgres() {
     let clock = Arc::new(ManualClock::default());

@@ -14,6 +14,7 @@ mod consumer;
 mod harness;
 mod idempotency;
 mod lists;
+mod memory;
 #[cfg(feature = "fleet")]
 mod mongo;
 mod store;

@@ -6,7 +6,10 @@ use blocks::{Clock, SystemClock};
 use posts::{MIGRATIONS, NAME};
 use sql::{Db, on};
 use testkit::db::{self, TestDb};
+use testkit::memory::Memory;
 use uuid::Uuid;
+
+use crate::memory::State;
 
 #[cfg(feature = "fleet")]
 use {
@@ -17,6 +20,7 @@ use {
 /// A fresh store for one test.
 pub enum Store {
     Sql(TestDb),
+    Memory(Memory<State>),
     #[cfg(feature = "fleet")]
     Mongo(Mongo),
 }
@@ -25,6 +29,7 @@ pub enum Store {
 #[derive(Clone)]
 pub enum Within {
     Sql(Db),
+    Memory(Memory<State>),
     #[cfg(feature = "fleet")]
     Mongo(Mongo),
 }
@@ -46,6 +51,14 @@ impl Store {
         Self::Sql(db::postgres_at(NAME, MIGRATIONS, clock).await)
     }
 
+    pub fn memory() -> Self {
+        Self::memory_at(Arc::new(SystemClock))
+    }
+
+    pub fn memory_at(clock: Arc<dyn Clock>) -> Self {
+        Self::Memory(Memory::new(NAME, clock))
+    }
+
     #[cfg(feature = "fleet")]
     pub async fn mongodb() -> Self {
         Self::mongodb_at(Arc::new(SystemClock)).await
@@ -59,6 +72,7 @@ impl Store {
     pub fn within(&self) -> Within {
         match self {
             Self::Sql(db) => Within::Sql(db.db.clone()),
+            Self::Memory(memory) => Within::Memory(memory.clone()),
             #[cfg(feature = "fleet")]
             Self::Mongo(mongo) => Within::Mongo(mongo.clone()),
         }
@@ -95,6 +109,7 @@ impl Within {
     pub fn clock(&self) -> Arc<dyn Clock> {
         match self {
             Self::Sql(db) => Arc::clone(&db.settings().clock),
+            Self::Memory(memory) => Arc::clone(memory.clock()),
             #[cfg(feature = "fleet")]
             Self::Mongo(mongo) => Arc::clone(&mongo.settings().clock),
         }
@@ -114,6 +129,14 @@ impl Within {
                 .fetch_one(&mut *conn)
                 .await)
                 .unwrap()
+            }
+            Self::Memory(memory) => {
+                let content = |state: &State| {
+                    let tags = state.posts.values().map(|post| post.tags.len());
+                    state.posts.len() + tags.sum::<usize>()
+                };
+                let content = memory.read(content).await.unwrap();
+                i64::try_from(content).unwrap() + self.keys_left().await
             }
             #[cfg(feature = "fleet")]
             Self::Mongo(mongo) => {
@@ -135,6 +158,7 @@ impl Within {
                     .await)
                 .unwrap()
             }
+            Self::Memory(memory) => i64::try_from(memory.keys().await.unwrap()).unwrap(),
             #[cfg(feature = "fleet")]
             Self::Mongo(mongo) => {
                 Upkeep::new(mongo.clone()).forget_keys().await.unwrap();
@@ -153,6 +177,13 @@ impl Within {
                     .fetch_one(&mut *conn)
                     .await)
                 .unwrap()
+            }
+            Self::Memory(memory) => {
+                let version = |state: &State| match state.posts.get(&id) {
+                    Some(post) => post.version,
+                    None => state.deleted[&id],
+                };
+                memory.read(version).await.unwrap()
             }
             #[cfg(feature = "fleet")]
             Self::Mongo(mongo) => {
@@ -173,13 +204,18 @@ async fn count(mongo: &Mongo, collection: &str, wanted: Document) -> i64 {
 
 /// Writes a test once for each store: `on_each_store!(a_name_is_unique, async |store: Store| { … });`
 ///
-/// It becomes a module of that name with the tests `sqlite`, `postgres` and `mongodb`; the latter two
-/// are ignored where no server is named.
+/// It becomes a module of that name with the tests `memory`, `sqlite`, `postgres` and `mongodb`; the latter
+/// two are ignored where no server is named.
 macro_rules! on_each_store {
     ($(#[$meta:meta])* $name:ident, $test:expr) => {
         $(#[$meta])*
         mod $name {
             use super::*;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn memory() {
+                ($test)($crate::stores::Store::memory()).await;
+            }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {
