@@ -9,6 +9,11 @@
     reason = "every function here panics when a promise is broken"
 )]
 
+/// The guide whose code is run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/in-memory-stores.md")]
+mod guide {}
+
 pub mod broker;
 pub mod bus;
 pub mod community;

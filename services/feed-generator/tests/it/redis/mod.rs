@@ -60,7 +60,7 @@ impl Backend {
     pub fn as_redis(&self) -> &TestRedis {
         match self {
             Self::Redis(redis) => redis,
-            Self::Sql(_) => panic!("the streams are not in Redis"),
+            Self::Sql(_) | Self::Memory(_) => panic!("the streams are not in Redis"),
         }
     }
 }
