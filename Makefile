@@ -32,6 +32,7 @@ lint: ## Runs clippy on everything
 doc: ## Builds the documentation and runs its examples
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	cargo test --workspace --doc --locked
+	cargo test -p cache --features redis --doc --locked
 
 shell: ## Runs shellcheck on every shell script
 	scripts/check-scripts

@@ -95,6 +95,10 @@ struct Options<S: ValueEnum + Clone + Send + Sync + 'static> {
     /// Where temporary folders are made; the file system under it is measured, too.
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
+    /// A Redis of which the scenario `cache` asks what it remembers, too.
+    #[cfg(feature = "redis")]
+    #[arg(long, value_name = "URL")]
+    redis: Option<String>,
     /// The binary to measure, if it is not the one beside this.
     #[arg(long, value_name = "FILE")]
     rookery: Option<PathBuf>,
@@ -126,6 +130,8 @@ struct Plan {
     turns: u32,
     runs: u32,
     quick: bool,
+    #[cfg(feature = "redis")]
+    redis: Option<String>,
 }
 
 impl Plan {
@@ -152,6 +158,8 @@ impl Plan {
             turns: if options.quick { 1 } else { 2 },
             runs: if options.quick { 1 } else { options.runs },
             quick: options.quick,
+            #[cfg(feature = "redis")]
+            redis: options.redis.clone(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! The scenarios that are measured.
 
+mod cache;
 mod catch_up;
 mod commands;
 mod create;
@@ -39,6 +40,8 @@ pub enum Scenario {
     Log,
     /// The HTTP client, beside reqwest alone.
     HttpClient,
+    /// A value that a cache remembers.
+    Cache,
 }
 
 impl Scenario {
@@ -55,6 +58,7 @@ impl Scenario {
             Self::CatchUp => catch_up::measure(plan).await,
             Self::Log => log::measure(plan).await,
             Self::HttpClient => http_client::measure(plan).await,
+            Self::Cache => cache::measure(plan).await,
         }
     }
 }

@@ -75,6 +75,7 @@ fn services_share_event_types_and_building_blocks_and_never_each_other() {
                         "sql",
                         "service",
                         "http-client",
+                        "cache",
                         "runtime"
                     ]
                     .contains(&name.as_str()),
@@ -96,6 +97,7 @@ fn what_is_below_does_not_know_what_is_above() {
     assert_eq!(ours("blocks"), ["events"].into());
     assert_eq!(ours("sql"), ["blocks", "events"].into());
     assert_eq!(ours("http-client"), ["blocks", "events"].into());
+    assert_eq!(ours("cache"), ["blocks"].into());
     assert_eq!(ours("service"), ["blocks", "events", "sql"].into());
     let below = ["blocks", "events", "service", "sql"];
     assert_eq!(ours("runtime"), below.into());

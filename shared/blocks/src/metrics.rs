@@ -3,6 +3,7 @@
 //! A caller asks once for a handle ([`Metrics::consumer`], [`Metrics::relay`], [`Metrics::http`]) and keeps
 //! it: recording then costs a few atomic additions.
 
+mod cache;
 mod freshness;
 mod http_client;
 
@@ -21,6 +22,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::consumer::Applied;
 
+pub use cache::CacheMetrics;
 pub use freshness::{Freshness, Quantiles};
 pub use http_client::HttpClientMetrics;
 use http_client::HttpClients;
@@ -48,6 +50,7 @@ const OUTBOX_OLDEST_AGE: Named = (
 );
 const RELAY_PUBLISHED: Named = ("relay_published", "Events handed to the bus and accepted");
 const RELAY_FAILURES: Named = ("relay_failures", "Batches the bus did not accept");
+const CACHE_REQUESTS: Named = ("cache_requests", "What became of what caches were asked");
 const CONSUMER_LAG: Named = (
     "consumer_lag",
     "Records of the topic the group has not applied",
@@ -114,6 +117,7 @@ pub struct Metrics {
     outbox_oldest_age: Family<Labels<1>, Seconds>,
     relay_published: Family<Labels<1>, Counter>,
     relay_failures: Family<Labels<1>, Counter>,
+    cache_requests: Family<Labels<2>, Counter>,
     consumer_lag: Family<Labels<2>, Gauge>,
     consumer_events: Family<Labels<2>, Counter>,
     consumer_blocked: Family<Labels<1>, Gauge>,
@@ -144,6 +148,7 @@ impl Default for Metrics {
             outbox_oldest_age: add(to, OUTBOX_OLDEST_AGE, Family::default()),
             relay_published: add(to, RELAY_PUBLISHED, Family::default()),
             relay_failures: add(to, RELAY_FAILURES, Family::default()),
+            cache_requests: add(to, CACHE_REQUESTS, Family::default()),
             consumer_lag: add(to, CONSUMER_LAG, Family::default()),
             consumer_events: add(to, CONSUMER_EVENTS, Family::default()),
             consumer_blocked: add(to, CONSUMER_BLOCKED, Family::default()),

@@ -16,9 +16,11 @@ mod guide {}
 
 pub mod broker;
 pub mod bus;
+pub mod cache;
 pub mod community;
 pub mod consumer_store;
 pub mod db;
+pub mod door;
 pub mod faults;
 pub mod fleet;
 pub mod http;

@@ -26,7 +26,6 @@ pub mod group;
 pub mod link;
 pub mod outbox;
 mod projection;
-mod reconnecting;
 mod streams;
 
 use std::sync::Arc;

@@ -1,7 +1,6 @@
 //! The feed in a real Redis, each test under a prefix of its own.
 
 mod dead_letters;
-mod door;
 mod lease;
 mod ledger;
 mod outage;
@@ -20,9 +19,9 @@ use redis::AsyncTypedCommands;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use sql::Faults;
+use testkit::door::Door;
 
 use crate::backend::Backend;
-use door::Door;
 
 /// The server that is named.
 #[expect(

@@ -1,4 +1,4 @@
-//! A door to a server, which a test can shut, hold, and open again.
+//! A door to a Redis server, which a test can shut, hold, and open again.
 
 use std::time::Duration;
 

@@ -1,0 +1,12 @@
+-- KEYS: the time in µs at which all is given back. ARGV: µs for one, how many at once, how many are wanted.
+local every, full, wanted = tonumber(ARGV[1]), ARGV[1] * ARGV[2], tonumber(ARGV[3])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local back = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+local next = back + every * wanted
+local early = next - full - now
+if early > 0 then
+  return {0, math.floor((full - (back - now)) / every), early, back - now}
+end
+redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000))
+return {1, math.floor((full - (next - now)) / every), 0, next - now}

@@ -1,0 +1,78 @@
+//! The store in memory.
+
+use std::sync::Arc;
+
+use blocks::metrics::Metrics;
+use blocks::{ManualClock, SystemClock};
+use cache::{Cache, CacheSettings, Limits, MemoryStore, Store, op};
+use chrono::TimeDelta;
+
+fn memory(limits: Limits) -> Store {
+    Store::new(MemoryStore::new(Arc::new(SystemClock), limits), "t:")
+}
+
+testkit::cache_contract!(async { memory(Limits::default()) });
+
+#[tokio::test]
+async fn values_give_way_to_others_and_what_is_kept_does_not() {
+    let store = memory(Limits {
+        bytes: 1 << 20,
+        keys: 100,
+    });
+    store.run(op::increment("n", 1)).await.unwrap();
+    for n in 0..5000 {
+        let value = vec![0; 1024];
+        store
+            .run(op::set(&n.to_string(), value, None))
+            .await
+            .unwrap();
+    }
+    let mut left = 0;
+    for n in 0..5000 {
+        left += usize::from(store.run(op::get(&n.to_string())).await.unwrap().is_some());
+    }
+    assert!((1..1100).contains(&left), "{left}");
+    assert_eq!(store.run(op::increment("n", 1)).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn fencing_tokens_rise_although_the_clock_is_set_back() {
+    let clock = Arc::new(ManualClock::default());
+    let memory = MemoryStore::new(Arc::<ManualClock>::clone(&clock), Limits::default());
+    let store = Store::new(memory, "t:");
+    let lease = std::time::Duration::from_mins(1);
+    let mut last = 0;
+    for step in [0, -1000, 500, 60_000, -60_000] {
+        clock.advance(TimeDelta::milliseconds(step));
+        let lock = store.lock("door", lease).await.unwrap().unwrap();
+        assert!(lock.token() > last);
+        last = lock.token();
+        assert!(lock.release().await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn what_a_cache_was_asked_is_counted() {
+    let (store, metrics) = (memory(Limits::default()), Metrics::new());
+    let names: Cache<u8> = Cache::new(&store, "names", CacheSettings::default(), &metrics);
+    let ok = |value| async move { Ok::<_, std::io::Error>(value) };
+    for key in ["1", "1", "1", "2"] {
+        names.get_or_load(key, || ok(Some(1))).await.unwrap();
+    }
+    for _ in 0..2 {
+        names.get_or_load("3", || ok(None)).await.unwrap();
+    }
+    let fail = async || Err::<Option<u8>, _>(std::io::Error::other("away"));
+    names.get_or_load("4", fail).await.unwrap_err();
+    let page = metrics.encode();
+    for (outcome, times) in [
+        ("hit", 2),
+        ("nothing", 1),
+        ("loaded", 4),
+        ("failed", 1),
+        ("unlocked", 0),
+    ] {
+        let line = format!(r#"cache_requests_total{{cache="names",outcome="{outcome}"}} {times}"#);
+        assert!(page.contains(&line), "{line} is not in\n{page}");
+    }
+}
