@@ -55,7 +55,7 @@ pub use memory::{Atomic, Limits, MemoryStore};
 pub use op::{FromReply, Op};
 pub use port::{CacheStore, Command, Reply, Verb};
 pub use rate::{Rate, Taken};
-pub use script::Script;
+pub use script::{Body, Script};
 pub use store::{Answers, Pipeline, Slot, Store};
 
 /// The examples of the guides, which CI runs.

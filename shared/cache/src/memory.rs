@@ -185,10 +185,8 @@ impl Atomic<'_> {
 
     /// How long what is there will be; `None` if there is nothing.
     pub fn remaining(&mut self, key: &str) -> Option<Duration> {
-        let value = self.values.get(key).map(|value| value.ends);
-        let ends = value.or_else(|| self.kept.ends(key))?;
-        let left = |ends: Instant| ends.saturating_duration_since(Instant::now());
-        Some(ends.map_or(Duration::MAX, left))
+        let value = self.values.get(key).map(|value| kept::left(value.ends));
+        value.or_else(|| self.kept.left(key))
     }
 
     fn expire(&mut self, key: &str, after: Duration) -> bool {

@@ -16,9 +16,12 @@ pub struct Script {
     pub name: &'static str,
     /// For Redis.
     pub lua: &'static str,
-    /// The same for memory: gets the keys and the arguments.
-    pub rust: fn(&mut Atomic<'_>, &[String], &[Bytes]) -> Result<Reply, CacheError>,
+    /// The same for memory.
+    pub rust: Body,
 }
+
+/// What a script does with keys and arguments.
+pub type Body = fn(&mut Atomic<'_>, &[String], &[Bytes]) -> Result<Reply, CacheError>;
 
 /// How long a lock's last fencing token is kept. It is only needed where a server's clock was set back.
 pub(crate) const FENCE_TTL: Duration = Duration::from_hours(24);

@@ -118,6 +118,13 @@ pub struct Slot<R> {
     answer: PhantomData<fn() -> R>,
 }
 
+impl<R> Slot<R> {
+    /// An answer is taken once.
+    fn place(self) -> usize {
+        self.place
+    }
+}
+
 impl Pipeline<'_> {
     /// Adds a command; its answer is taken by what this returns.
     pub fn add<R>(&mut self, op: Op<R>) -> Slot<R> {
@@ -153,7 +160,7 @@ impl Answers {
     /// # Errors
     /// When the store refused the command, or the answer is of another type.
     pub fn take<R: FromReply>(&mut self, slot: Slot<R>) -> Result<R, CacheError> {
-        let answer = self.0.get_mut(slot.place).and_then(Option::take);
+        let answer = self.0.get_mut(slot.place()).and_then(Option::take);
         let missing = || Err(CacheError::unexpected("of this pipeline"));
         R::from_reply(answer.unwrap_or_else(missing)?)
     }

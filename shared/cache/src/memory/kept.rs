@@ -68,6 +68,12 @@ macro_rules! collection {
 }
 collection!(Hash, List, Set);
 
+/// The time until then.
+pub(super) fn left(ends: Option<Instant>) -> Duration {
+    let left = |ends: Instant| ends.saturating_duration_since(Instant::now());
+    ends.map_or(Duration::MAX, left)
+}
+
 fn wrong_kind() -> CacheError {
     CacheError::Refused("the key holds the wrong kind of value".into())
 }
@@ -99,8 +105,8 @@ impl Kept {
         }
     }
 
-    pub(super) fn ends(&mut self, key: &str) -> Option<Option<Instant>> {
-        self.at(key).map(|held| held.ends)
+    pub(super) fn left(&mut self, key: &str) -> Option<Duration> {
+        self.at(key).map(|held| left(held.ends))
     }
 
     pub(super) fn expire(&mut self, key: &str, ends: Option<Instant>) -> bool {

@@ -87,7 +87,7 @@ impl CacheStore for RedisStore {
             },
         ] = &commands[..]
         {
-            let script = self.script(*script)?;
+            let script = self.script(script)?;
             let answer = self.ask(self.connection.call(&script, keys, args)).await;
             return match answer.and_then(reply) {
                 Err(away @ CacheError::Away(_)) => Err(away),

@@ -1,5 +1,6 @@
 //! Get-or-load.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,8 +21,8 @@ fn usual(store: &Store) -> Cache<String> {
     names(store, CacheSettings::default())
 }
 
-fn ok(text: &str) -> Result<Option<String>, std::io::Error> {
-    Ok(Some(text.to_owned()))
+fn ok(text: &str) -> Ready<Result<Option<String>, std::io::Error>> {
+    ready(Ok(Some(text.to_owned())))
 }
 
 fn value(text: &str) -> Found<String> {
@@ -36,7 +37,7 @@ impl Counted {
     async fn load(&self, takes: Duration) -> Result<Option<String>, std::io::Error> {
         self.0.fetch_add(1, Ordering::SeqCst);
         sleep(takes).await;
-        ok("ada")
+        ok("ada").await
     }
 
     fn times(&self) -> usize {
@@ -53,7 +54,7 @@ pub async fn what_was_loaded_is_remembered_and_that_there_is_nothing_too(store: 
     let names = names(store, settings);
     let never = async || -> Result<_, std::io::Error> { panic!("it is remembered") };
     assert_eq!(names.get("7").await.unwrap(), Found::Unknown);
-    let loaded = names.get_or_load("7", async || ok("ada")).await.unwrap();
+    let loaded = names.get_or_load("7", || ok("ada")).await.unwrap();
     assert_eq!(loaded.as_deref(), Some("ada"));
     assert_eq!(names.get_or_load("7", never).await.unwrap(), loaded);
     assert_eq!(names.get("7").await.unwrap(), value("ada"));
@@ -116,7 +117,7 @@ pub async fn a_failed_load_is_everybodys_and_is_forgotten(store: &Store) {
         assert_eq!(why.to_string(), "the database is away");
     }
     assert!(times.load(Ordering::SeqCst) < 20, "nobody shared a failure");
-    let loaded = names.get_or_load("7", async || ok("ada")).await.unwrap();
+    let loaded = names.get_or_load("7", || ok("ada")).await.unwrap();
     assert_eq!(loaded.as_deref(), Some("ada"));
 }
 
@@ -141,7 +142,7 @@ pub async fn a_caller_who_goes_away_in_the_middle_leaves_the_load_to_the_next(st
     began.notified().await;
     let mut others = JoinSet::new();
     for cache in [here.clone(), here, elsewhere] {
-        others.spawn(async move { cache.get_or_load("7", async || ok("ada")).await.unwrap() });
+        others.spawn(async move { cache.get_or_load("7", || ok("ada")).await.unwrap() });
     }
     sleep(SHORT).await;
     assert!(others.try_join_next().is_none(), "the first one is at it");
@@ -157,14 +158,14 @@ pub async fn what_changed_under_a_load_is_not_remembered(store: &Store) {
     let names = usual(store);
     let load = async || {
         names.remove("7").await.unwrap();
-        ok("from before")
+        ok("from before").await
     };
     let loaded = names.get_or_load("7", load).await.unwrap();
     assert_eq!(loaded.as_deref(), Some("from before"));
     assert_eq!(names.get("7").await.unwrap(), Found::Unknown);
     let load = async || {
         names.set("7", Some(&"new".into())).await.unwrap();
-        ok("from before")
+        ok("from before").await
     };
     names.get_or_load("7", load).await.unwrap();
     assert_eq!(names.get("7").await.unwrap(), value("new"));
@@ -177,7 +178,7 @@ pub async fn what_cant_be_read_is_loaded_again(store: &Store) {
         .run(op::set("names:7", "{\"name\":1}", Some(LONG)))
         .await
         .unwrap();
-    let loaded = names.get_or_load("7", async || ok("ada")).await.unwrap();
+    let loaded = names.get_or_load("7", || ok("ada")).await.unwrap();
     assert_eq!(loaded.as_deref(), Some("ada"));
     assert_eq!(names.get("7").await.unwrap(), value("ada"));
 }
@@ -220,10 +221,7 @@ pub async fn a_load_that_takes_longer_than_patience_is_not_waited_for(store: &St
         here.get_or_load("7", load).await
     });
     began.notified().await;
-    let loaded = elsewhere
-        .get_or_load("7", async || ok("ada"))
-        .await
-        .unwrap();
+    let loaded = elsewhere.get_or_load("7", || ok("ada")).await.unwrap();
     assert_eq!(loaded.as_deref(), Some("ada"));
     assert_eq!(elsewhere.get("7").await.unwrap(), Found::Unknown);
     first.shutdown().await;
