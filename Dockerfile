@@ -15,9 +15,9 @@ RUN deploy/docker/only-manifests
 
 # --- dependencies, built again only when a manifest changes; then everything -------------------------
 FROM rust:1-bookworm AS build
-# librdkafka is C and C++.
+# librdkafka is C and C++, over OpenSSL.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends g++ make zlib1g-dev \
+ && apt-get install -y --no-install-recommends g++ make pkg-config libssl-dev zlib1g-dev \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 ARG PROFILE=release
@@ -35,6 +35,9 @@ RUN find gateway services shared examples -name '*.rs' -exec touch {} + \
 
 # --- what is shipped ---------------------------------------------------------------------------------
 FROM debian:bookworm-slim
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates libssl3 \
+ && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin rookery \
  && mkdir /data && chown rookery:rookery /data
 COPY --from=build /out/ /usr/local/bin/

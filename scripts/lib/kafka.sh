@@ -21,19 +21,29 @@ fetch_kafka() {
   echo "$folder"
 }
 
-# start_kafka FOLDER PORT [WHAT ELSE HELPS]: a broker with its data in FOLDER; returns at once. The
-# controller's port is the next one.
+# start_kafka FOLDER PORT [WHAT ELSE HELPS [CERTIFICATES]]: a broker with its data in FOLDER; returns at once. The
+# controller's port is the next one. With CERTIFICATES (a folder of make_certs) it listens on two more: the
+# third wants TLS and a password (rookery, secret), the fourth TLS and a client's certificate.
 start_kafka() {
-  local folder=$1 port=$2 jars
+  local folder=$1 port=$2 certs=${4:-} jars secure=() listeners protocols
   jars=$(fetch_kafka "${3:-}")
   mkdir -p "$folder"
+  listeners=PLAINTEXT://127.0.0.1:$port
+  protocols=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+  if [ -n "$certs" ]; then
+    listeners+=,PASSWORD://127.0.0.1:$((port + 2)),CERTIFICATE://127.0.0.1:$((port + 3))
+    protocols+=,PASSWORD:SASL_SSL,CERTIFICATE:SSL
+    for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+      secure+=(--add-scram "$mechanism=[name=rookery,password=secret]")
+    done
+  fi
   cat >"$folder/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$((port + 1))
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=$listeners,CONTROLLER://127.0.0.1:$((port + 1))
+advertised.listeners=$listeners
+listener.security.protocol.map=$protocols
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$folder/data
@@ -48,10 +58,21 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 PROPERTIES
+  [ -z "$certs" ] || cat >>"$folder/server.properties" <<PROPERTIES
+ssl.keystore.type=PEM
+ssl.keystore.location=$certs/server-and-key.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$certs/ca.pem
+listener.name.certificate.ssl.client.auth=required
+listener.name.password.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.password.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_rookery="secret";
+listener.name.password.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.password.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+PROPERTIES
   if [ ! -e "$folder/data/meta.properties" ]; then
     kafka_java "$jars" -Xmx256m kafka.tools.StorageTool format \
       -t "$(kafka_java "$jars" -Xmx256m kafka.tools.StorageTool random-uuid)" \
-      -c "$folder/server.properties" >"$folder/format.log" 2>&1 || {
+      -c "$folder/server.properties" "${secure[@]}" >"$folder/format.log" 2>&1 || {
       cat "$folder/format.log" >&2
       die "Kafka's folder could not be made"
     }

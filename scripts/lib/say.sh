@@ -7,14 +7,15 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/rookery
 say() { echo "$*" >&2; }
 die() { echo "error: $*" >&2; exit 1; }
 
-# need COMMAND PACKAGE [WHAT ELSE HELPS]: it is there, or it is installed, or we say what is missing.
+# need COMMAND PACKAGE [WHAT ELSE HELPS]: it is there, or it is installed, or we say what is missing. COMMAND may
+# be words for something that is none.
 need() {
   command -v "$1" >/dev/null && return
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     die "'$1' is missing: install your system's package '$2'${3:+, or $3}"
   fi
   install_packages "$2"
-  command -v "$1" >/dev/null || die "the package '$2' was installed and '$1' is still missing"
+  [[ $1 == *" "* ]] || command -v "$1" >/dev/null || die "the package '$2' was installed and '$1' is still missing"
 }
 
 # install_packages PACKAGE...: as root on Debian.

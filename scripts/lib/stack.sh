@@ -284,6 +284,8 @@ build_services() {
   [ -z "${BIN_DIR:-}" ] || return 0
   need cc gcc
   need g++ g++
+  need pkg-config pkg-config
+  pkg-config --exists openssl || need "OpenSSL's headers" libssl-dev
   need make make
   say "building the services"
   # shellcheck disable=SC2086

@@ -189,6 +189,26 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Let a consumer group read its topics again, from their oldest event
+    #[command(after_help = "\
+Examples:
+  rookery events reset notification                        say what would be read again
+  rookery events reset notification --execute              do it
+  rookery events reset notification --topic user.events --execute
+
+Offsets are kept in the group's own store, beside what it made of the events. So kafka-consumer-groups
+--reset-offsets changes nothing, and this does. The group forgets the offsets and which versions it has handled,
+and empties what it can make anew of the topic. Events that the topic no longer keeps do not come again.")]
+    Reset {
+        /// The group; `rookery events topics` prints them
+        group: String,
+        /// Of this topic only
+        #[arg(long)]
+        topic: Option<String>,
+        /// Do it
+        #[arg(long)]
+        execute: bool,
+    },
 }
 
 #[derive(Debug, Clone, Args)]

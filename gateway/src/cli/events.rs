@@ -11,7 +11,7 @@ use super::args::{Operators as Wanted, Tail};
 use super::client::{Endpoint, Operators};
 use super::say;
 use super::table::{Table, or_dash};
-use runtime::operator::view::{RecordView, TopicView};
+use runtime::operator::view::{RecordView, Reset, TopicView};
 
 /// Prints the topics.
 pub(super) async fn topics(operators: &Operators, json: bool) -> anyhow::Result<()> {
@@ -47,6 +47,27 @@ pub(super) async fn topics(operators: &Operators, json: bool) -> anyhow::Result<
     }
     say(table)?;
     answers.complete()
+}
+
+/// Lets a group read its topics again, or says which those would be.
+pub(super) async fn reset(
+    operators: &Operators,
+    group: &str,
+    wanted: &Reset,
+) -> anyhow::Result<()> {
+    let path = format!("/groups/{}/reset", encoded(group));
+    let endpoint = operators.of_group(group).await?;
+    let topics: Vec<TopicView> = endpoint.post(&path, wanted).await?;
+    let mut table = Table::new(["TOPIC", "RECORDS", "KEEPS"]);
+    for topic in topics {
+        table.row([topic.name, topic.records.to_string(), topic.keeps]);
+    }
+    say(table)?;
+    say(if wanted.execute {
+        format!("{group} reads them again, from the oldest.")
+    } else {
+        format!("{group} would read them again, from the oldest; --execute does it.")
+    })
 }
 
 /// Everybody knows all topics, and their own groups.

@@ -25,6 +25,7 @@ use args::{Admin, Command, Events, Feed, Overrides};
 
 use crate::roster;
 use client::Operators;
+use runtime::operator::view::Reset;
 
 /// Runs the command.
 ///
@@ -76,6 +77,11 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 async fn ask(operators: &Operators, command: Command, password: String) -> anyhow::Result<()> {
     match command {
         Command::Events(Events::Topics { json }) => events::topics(operators, json).await,
+        Command::Events(Events::Reset {
+            group,
+            topic,
+            execute,
+        }) => events::reset(operators, &group, &Reset { topic, execute }).await,
         Command::Outbox(outbox) => outbox::run(operators, outbox).await,
         Command::Dlq(dlq) => dlq::run(operators, dlq).await,
         Command::Feed(Feed::Rebuild) => feed::rebuild(operators).await,

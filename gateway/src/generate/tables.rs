@@ -8,7 +8,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::{OpenApi, PathItem};
 
 use super::between::Block;
-use super::templates::passed;
+use super::templates::{of_brokers, passed};
 use crate::roster::{ROSTER, mode_name, routes};
 
 /// `deploy/services`: a line a service, its name, the server that it keeps its state in, and the secrets that
@@ -76,7 +76,8 @@ fn front() -> String {
 
 fn env_example() -> String {
     let own = ROSTER.iter().flat_map(|of| of.settings);
-    let all = passed().chain(own).filter(|setting| !setting.is_secret());
+    let all = passed().chain(own).chain(of_brokers());
+    let all = all.filter(|setting| !setting.is_secret());
     lines(all.map(|setting| {
         let (name, default) = (setting.name(), setting.default());
         format!("# {}\n# {name}={default}", plain(setting.about()))
@@ -85,7 +86,7 @@ fn env_example() -> String {
 
 /// The services' secrets; what may be absent is a comment.
 fn secrets() -> String {
-    let own = ROSTER.iter().flat_map(|of| of.settings);
+    let own = ROSTER.iter().flat_map(|of| of.settings).chain(of_brokers());
     lines(own.filter(|setting| setting.is_secret()).map(|setting| {
         let (name, about) = (setting.name(), plain(setting.about()));
         if setting.is_strong() {

@@ -6,6 +6,7 @@ use anyhow::Context;
 use blocks::config::{AnySetting, PROCESS};
 use minijinja::value::Value;
 use minijinja::{Environment, UndefinedBehavior, context};
+use service::settings::FLEET;
 use service::{Definition, Store};
 
 use super::read;
@@ -47,6 +48,13 @@ pub(super) fn passed() -> impl Iterator<Item = &'static &'static dyn AnySetting>
     PROCESS.iter().filter(|of| !NOT_PASSED.contains(&of.name()))
 }
 
+/// What a process says to the brokers, passed to containers, too.
+pub(super) fn of_brokers() -> impl Iterator<Item = &'static &'static dyn AnySetting> {
+    let of = ["KAFKA_CONSUMER_", "KAFKA_SECURITY_", "KAFKA_SASL_", "KAFKA_SSL_"];
+    let is_one = move |name: &str| of.iter().any(|of| name.starts_with(of));
+    FLEET.iter().filter(move |of| is_one(of.name()))
+}
+
 /// The templates, read.
 pub(super) struct Templates(Environment<'static>);
 
@@ -69,7 +77,11 @@ impl Templates {
             .map(|(number, of)| in_compose(of, number))
             .collect();
         let process: Vec<&str> = passed().map(|of| of.name()).collect();
-        self.render("compose.yml.j2", context! { file, services, process })
+        let brokers: Vec<&str> = of_brokers().map(|of| of.name()).collect();
+        self.render(
+            "compose.yml.j2",
+            context! { file, services, process, brokers },
+        )
     }
 
     /// The manifest of `of`.
@@ -78,6 +90,7 @@ impl Templates {
         let url = of.store.url().name;
         // A URL is said whole: in parts it would be several keys of one secret.
         let own = of.settings.iter().filter(|setting| setting.is_secret());
+        let own = own.chain(of_brokers().filter(|setting| setting.is_secret()));
         let own = own.map(|setting| {
             context! { name => setting.name(), optional => !setting.is_strong() }
         });

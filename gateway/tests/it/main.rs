@@ -8,6 +8,7 @@ mod documentation;
 mod edges;
 mod front;
 mod graph;
+mod groups;
 mod outbox;
 mod process;
 mod traces;

@@ -13,6 +13,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"flag"
 	"fmt"
@@ -33,15 +35,16 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:27017", "where clients connect")
 	data := flag.String("data", "", "the folder of the databases; made when it is missing")
+	certs := flag.String("certs", "", "a folder with ca.pem, server.pem and server.key: clients then need TLS and a certificate")
 	flag.Parse()
 	log.SetFlags(log.LstdFlags | log.Lmsgprefix)
 	log.SetPrefix("mongo: ")
-	if err := run(*listen, *data); err != nil {
+	if err := run(*listen, *data, *certs); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(listen, data string) error {
+func run(listen, data, certs string) error {
 	if data == "" {
 		return fmt.Errorf("-data is missing: the folder of the databases")
 	}
@@ -77,9 +80,32 @@ func run(listen, data string) error {
 	if err != nil {
 		return err
 	}
+	if certs != "" {
+		if listener, err = secured(listener, certs); err != nil {
+			return err
+		}
+	}
 	go accept(listener, backend.Host)
 	log.Printf("listens on %s, keeps its databases in %s", listen, folder)
 	return <-ended
+}
+
+func secured(listener net.Listener, certs string) (net.Listener, error) {
+	certificate, err := tls.LoadX509KeyPair(filepath.Join(certs, "server.pem"), filepath.Join(certs, "server.key"))
+	if err != nil {
+		return nil, err
+	}
+	ca, err := os.ReadFile(filepath.Join(certs, "ca.pem"))
+	if err != nil {
+		return nil, err
+	}
+	clients := x509.NewCertPool()
+	clients.AppendCertsFromPEM(ca)
+	return tls.NewListener(listener, &tls.Config{
+		Certificates: []tls.Certificate{certificate},
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+		ClientCAs:    clients,
+	}), nil
 }
 
 func accept(listener net.Listener, backend string) {

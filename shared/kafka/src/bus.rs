@@ -167,7 +167,7 @@ impl EventBus for KafkaBus {
         let poller = Poller {
             holdings: Arc::clone(&holdings),
             settings: self.0.settings.clone(),
-            group: group.to_owned(),
+            group: self.0.settings.group(group),
             topics: topics.to_vec(),
             stop: stop.clone(),
             tasks: self.0.tasks.clone(),

@@ -10,6 +10,8 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
+use crate::security::Security;
+
 /// The settings by which a process reaches its brokers.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -18,6 +20,10 @@ pub struct Settings {
     /// A replica's name that it keeps across restarts, if any: its partitions then wait ten seconds for it,
     /// instead of moving to the others and back. No two running replicas may share it.
     pub instance: Option<String>,
+    /// Stands before the name of every group, with a dash behind it: for brokers that several sites share.
+    pub group_prefix: Option<String>,
+    /// How brokers and this process prove who they are.
+    pub security: Security,
     /// Time that a publish may take before the broker counts as away.
     pub patience: Duration,
     /// Time that a group waits for a member that still has records in hand. After that its store refuses
@@ -31,6 +37,8 @@ impl Settings {
         Self {
             servers: servers.into(),
             instance: None,
+            group_prefix: None,
+            security: Security::default(),
             patience: Duration::from_secs(10),
             hold: Duration::from_secs(30),
         }
@@ -57,6 +65,12 @@ impl Settings {
         }
     }
 
+    /// The name that `group` has at the brokers.
+    pub(crate) fn group(&self, group: &str) -> String {
+        let prefix = self.group_prefix.as_ref();
+        prefix.map_or_else(|| group.to_owned(), |prefix| format!("{prefix}-{group}"))
+    }
+
     /// Hears what one client reports.
     pub(crate) fn ear(&self) -> Ear {
         Ear {
@@ -79,6 +93,7 @@ impl Settings {
             // Topics are created on purpose, with their partitions, and not by a mention.
             .set("allow.auto.create.topics", "false")
             .set_log_level(RDKafkaLogLevel::Info);
+        self.security.apply(&mut config);
         config
     }
 

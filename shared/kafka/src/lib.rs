@@ -29,7 +29,9 @@ mod producer;
 mod reader;
 mod rebalance;
 mod records;
+mod security;
 
 pub use bus::KafkaBus;
 pub use check::KafkaCheck;
 pub use client::Settings;
+pub use security::{Sasl, Security, Tls};

@@ -14,11 +14,56 @@ pub const KAFKA_BOOTSTRAP_SERVERS: Setting<Option<String>> = Setting {
         "the Kafka brokers, as `127.0.0.1:9092`",
     )
 };
+/// The first part of the names of all consumer groups.
+pub const KAFKA_CONSUMER_GROUP: Setting<Option<String>> = Setting::text(
+    "KAFKA_CONSUMER_GROUP",
+    "stands before the name of every consumer group, as `site-a` in `site-a-notification`",
+);
 /// The name of a replica that keeps one across restarts.
 pub const KAFKA_GROUP_INSTANCE_ID: Setting<Option<String>> = Setting::text(
     "KAFKA_GROUP_INSTANCE_ID",
     "the name of this replica, where it keeps one across restarts",
 );
+/// The way to the brokers, by the names that Kafka's own clients have for it.
+pub const KAFKA_SECURITY_PROTOCOL: Setting<&'static str> = Setting::new(
+    "KAFKA_SECURITY_PROTOCOL",
+    "PLAINTEXT",
+    "the way to the brokers: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`",
+    "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+    |text| one_of(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], text),
+);
+/// How the password is shown: the names of RFC 4616 and RFC 5802, with the hashes that Kafka has.
+pub const KAFKA_SASL_MECHANISM: Setting<&'static str> = Setting::new(
+    "KAFKA_SASL_MECHANISM",
+    "SCRAM-SHA-512",
+    "how the password is shown: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`",
+    "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+    |text| one_of(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], text),
+);
+/// The user.
+pub const KAFKA_SASL_USERNAME: Setting<Option<String>> =
+    Setting::text("KAFKA_SASL_USERNAME", "who this process is to the brokers");
+/// That user's password.
+pub const KAFKA_SASL_PASSWORD: Setting<Option<Secret>> =
+    Setting::secret("KAFKA_SASL_PASSWORD", "the password of `KAFKA_SASL_USERNAME`");
+/// The authorities that brokers' certificates may come from.
+pub const KAFKA_SSL_CA_LOCATION: Setting<Option<String>> = Setting::text(
+    "KAFKA_SSL_CA_LOCATION",
+    "who signed the brokers' certificates: a file in PEM; else whom the system trusts",
+);
+/// The certificate of this process.
+pub const KAFKA_SSL_CERTIFICATE_LOCATION: Setting<Option<String>> = Setting::text(
+    "KAFKA_SSL_CERTIFICATE_LOCATION",
+    "a certificate to show to the brokers: a file in PEM",
+);
+/// The key of that certificate.
+pub const KAFKA_SSL_KEY_LOCATION: Setting<Option<String>> = Setting::text(
+    "KAFKA_SSL_KEY_LOCATION",
+    "the key of that certificate: a file in PEM",
+);
+/// The password of that key.
+pub const KAFKA_SSL_KEY_PASSWORD: Setting<Option<Secret>> =
+    Setting::secret("KAFKA_SSL_KEY_PASSWORD", "the password of that key");
 /// The auth service, which has the public keys of identities.
 pub const AUTH_URL: Setting<Option<String>> = Setting::text(
     "AUTH_URL",
@@ -81,7 +126,16 @@ const CONSUL_HOST: Setting<Option<String>> = Setting::text(
 pub const FLEET: Settings = &[
     &KAFKA_BOOTSTRAP_SERVERS,
     &KAFKA_HOST,
+    &KAFKA_CONSUMER_GROUP,
     &KAFKA_GROUP_INSTANCE_ID,
+    &KAFKA_SECURITY_PROTOCOL,
+    &KAFKA_SASL_MECHANISM,
+    &KAFKA_SASL_USERNAME,
+    &KAFKA_SASL_PASSWORD,
+    &KAFKA_SSL_CA_LOCATION,
+    &KAFKA_SSL_CERTIFICATE_LOCATION,
+    &KAFKA_SSL_KEY_LOCATION,
+    &KAFKA_SSL_KEY_PASSWORD,
     &AUTH_URL,
     &CONSUL_HTTP_ADDR,
     &CONSUL_HOST,
@@ -160,6 +214,12 @@ const REDIS_PORT: Setting<Option<String>> =
 
 /// Of a service that keeps its state in Redis.
 pub const REDIS: Settings = &[&REDIS_URL, &REDIS_HOST, &REDIS_PORT];
+
+/// The one of `names` that `text` is, in any case.
+fn one_of(names: &[&'static str], text: &str) -> Option<&'static str> {
+    let mut names = names.iter();
+    names.find(|name| name.eq_ignore_ascii_case(text)).copied()
+}
 
 /// All but what RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC

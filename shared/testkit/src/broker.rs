@@ -1,17 +1,14 @@
 //! A Kafka broker of a test's own, which may be stopped, frozen and started again. It takes
 //! `scripts/kafka`, so Java.
 
-use std::path::PathBuf;
 use std::process::Command;
 
-use tempfile::TempDir;
-
-use crate::ports::free_ports;
+use crate::own::Own;
 
 /// A broker's process; see the module. It ends with the value.
 pub struct Broker {
-    folder: TempDir,
-    port: u16,
+    /// Its files and ports.
+    pub own: Own,
     /// Its address, as `host:port`.
     pub address: String,
 }
@@ -19,24 +16,36 @@ pub struct Broker {
 impl Broker {
     /// Starts one on ports that are free now.
     pub fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut broker = Self {
-            folder,
-            port: free_ports(2),
-            address: String::new(),
-        };
-        broker.address = broker.up();
-        broker
+        let own = Own::new("kafka", 2);
+        let address = own.run(&["up"]);
+        Self { own, address }
+    }
+
+    /// Starts one that has two more ports, see [`Self::with_password`] and [`Self::with_certificate`].
+    pub fn start_secure() -> Self {
+        let own = Own::new("kafka", 4);
+        let address = own.run(&["up", "--tls"]);
+        Self { own, address }
+    }
+
+    /// Where it wants TLS and a password: that of `rookery` is `secret`.
+    pub fn with_password(&self) -> String {
+        format!("127.0.0.1:{}", self.own.port + 2)
+    }
+
+    /// Where it wants TLS and a client's certificate.
+    pub fn with_certificate(&self) -> String {
+        format!("127.0.0.1:{}", self.own.port + 3)
     }
 
     /// Starts it again, on its stored data.
     pub fn up(&self) -> String {
-        self.script("up")
+        self.own.run(&["up"])
     }
 
     /// Stops the broker in order.
     pub fn stop(&self) {
-        self.script("stop");
+        self.own.run(&["stop"]);
     }
 
     /// Kills the broker.
@@ -57,34 +66,8 @@ impl Broker {
     }
 
     fn signal(&self, signal: &str) {
-        let pid = self.script("pid");
+        let pid = self.own.run(&["pid"]);
         let done = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(done.success(), "kill {signal} {pid}");
-    }
-
-    fn script(&self, command: &str) -> String {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scripts/kafka");
-        // Files that this process has open (a lock that it runs under) are closed for the broker, which may
-        // outlive it.
-        let close = r#"for fd in /proc/$$/fd/*; do
-            fd=${fd##*/}; [ "$fd" -le 2 ] || eval "exec $fd>&-"
-        done; exec "$0" "$@""#;
-        let done = Command::new("bash")
-            .args(["-c", close])
-            .arg(script)
-            .arg(command)
-            .env("KAFKA_TEST_DIR", self.folder.path().join("kafka"))
-            .env("KAFKA_TEST_PORT", self.port.to_string())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "scripts/kafka {command}: {said}");
-        String::from_utf8(done.stdout).unwrap().trim().to_owned()
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.script("down");
     }
 }

@@ -27,6 +27,7 @@ pub mod http;
 pub mod lease;
 pub mod memory;
 pub mod no_events;
+pub mod own;
 pub mod ports;
 pub mod positions;
 pub mod service;

@@ -40,7 +40,11 @@ async fn committed(group: &str, topic: &str, partition: i32) -> Option<i64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs TEST_KAFKA"]
 async fn a_lag_tool_sees_what_was_committed_also_just_before_a_member_left() {
-    let bus = bus();
+    let settings = Settings {
+        group_prefix: Some("site-a".to_owned()),
+        ..Settings::new(servers())
+    };
+    let bus = KafkaBus::new(settings).unwrap();
     let topic = fresh_topic(&bus, 1).await;
     bus.publish(&messages(&topic, &["a"], 5)).await.unwrap();
     let group = fresh_group();
@@ -53,7 +57,7 @@ async fn a_lag_tool_sees_what_was_committed_also_just_before_a_member_left() {
     reader.commit(&BTreeMap::from([(place, 5)])).await.unwrap();
     drop(reader);
     bus.close().await;
-    assert_eq!(committed(&group, &topic, 0).await, Some(5));
+    assert_eq!(committed(&format!("site-a-{group}"), &topic, 0).await, Some(5));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

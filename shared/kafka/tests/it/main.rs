@@ -12,5 +12,6 @@ mod groups;
 mod nobody;
 mod outage;
 mod refusals;
+mod security;
 mod topics;
 mod wire;

@@ -6,6 +6,7 @@
 //!                  └─ open: servers (waited for) ─▶ the service ─▶ Process
 //! ```
 
+mod brokers;
 mod jwks;
 mod standalone;
 mod startup;
@@ -23,9 +24,7 @@ use blocks::health;
 use futures::future::BoxFuture;
 use kafka::KafkaBus;
 use parking_lot::Mutex;
-use service::settings::{
-    DATABASE_DIRECT_URL, DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS, KAFKA_GROUP_INSTANCE_ID,
-};
+use service::settings::{DATABASE_DIRECT_URL, DATABASE_URL, KAFKA_BOOTSTRAP_SERVERS};
 use service::{Close, Definition, Place, Role};
 use sql::Db;
 
@@ -54,17 +53,7 @@ impl Fleet {
         role: Role,
         patience: Patience,
     ) -> anyhow::Result<Self> {
-        let servers = config.get(&KAFKA_BOOTSTRAP_SERVERS).context(
-            "KAFKA_BOOTSTRAP_SERVERS is not set: it names the Kafka brokers, as 127.0.0.1:9092",
-        )?;
-        let settings = kafka::Settings {
-            instance: config.get(&KAFKA_GROUP_INSTANCE_ID),
-            ..kafka::Settings::new(servers)
-        };
-        settings
-            .check()
-            .map_err(|why| anyhow::anyhow!("KAFKA_BOOTSTRAP_SERVERS {why}"))?;
-        let bus = KafkaBus::new(settings)
+        let bus = KafkaBus::new(brokers::settings(&config)?)
             .map_err(|error| anyhow::anyhow!("{}", chain(&error)))
             .context("KAFKA_BOOTSTRAP_SERVERS can't be used")?;
         Ok(Self {

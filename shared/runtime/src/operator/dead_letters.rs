@@ -18,11 +18,6 @@ const SHOWN: usize = 20;
 /// Time that an answer waits for the consumer's attempt: one in another process polls every five seconds.
 const TRY_TIME: Duration = Duration::from_secs(12);
 
-/// The names of the groups here.
-pub(super) async fn groups(State(operator): State<Operator>) -> Json<Vec<&'static str>> {
-    Json(operator.consumers.iter().map(|of| of.group).collect())
-}
-
 pub(super) async fn list(
     State(operator): State<Operator>,
     ValidQuery(selection): ValidQuery<Selection>,
@@ -88,19 +83,6 @@ pub(super) async fn replay_all(
 }
 
 impl Operator {
-    fn group(&self, name: &str) -> Result<&Consumer, Failed> {
-        let mut known = self.consumers.iter();
-        let found = known.find(|known| known.group == name);
-        found.ok_or_else(|| {
-            let names = self.consumers.iter().map(|consumer| consumer.group);
-            unknown(
-                "group_not_found",
-                &format!("there is no consumer group {name:?}"),
-                names,
-            )
-        })
-    }
-
     async fn blocked(&self, selection: &Selection) -> Result<Vec<Blocked>, Failed> {
         let consumers = match &selection.group {
             Some(name) => vec![self.group(name)?],

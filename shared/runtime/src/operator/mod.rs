@@ -10,6 +10,7 @@
 //! Lists are JSON; streams are a line of JSON each (`ndjson`).
 
 mod dead_letters;
+mod groups;
 mod outbox;
 #[cfg(feature = "fleet")]
 pub mod port;
@@ -78,7 +79,8 @@ impl Operator {
             .route("/topics/{topic}/records", get(records::read))
             .route("/outboxes", get(outbox::list))
             .route("/outboxes/republish", post(outbox::republish))
-            .route("/groups", get(dead_letters::groups))
+            .route("/groups", get(groups::list))
+            .route("/groups/{group}/reset", post(groups::reset))
             .route("/dead-letters", get(dead_letters::list))
             .route("/dead-letters/replay", post(dead_letters::replay_all))
             .route("/dead-letters/{group}/{id}", get(dead_letters::show))

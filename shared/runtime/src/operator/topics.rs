@@ -14,13 +14,22 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
 pub(super) async fn list(State(operator): State<Operator>) -> Result<Json<Vec<TopicView>>, Failed> {
+    views(&operator, |_| true).await.map(Json)
+}
+
+/// The topics whose names `wanted` takes, by name.
+pub(super) async fn views(
+    operator: &Operator,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<TopicView>, Failed> {
     let mut specs = operator.bus.topics().await?;
+    specs.retain(|spec| wanted(&spec.name));
     specs.sort_by(|one, other| one.name.cmp(&other.name));
-    let mut topics = Vec::with_capacity(specs.len());
+    let mut views = Vec::with_capacity(specs.len());
     for spec in specs {
-        topics.push(view(&operator, spec).await?);
+        views.push(view(operator, spec).await?);
     }
-    Ok(Json(topics))
+    Ok(views)
 }
 
 async fn view(operator: &Operator, spec: TopicSpec) -> Result<TopicView, BoxError> {

@@ -31,6 +31,16 @@ pub struct GroupView {
     pub blocked: usize,
 }
 
+/// What a group is to read again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reset {
+    /// This topic, or all that it reads.
+    pub topic: Option<String>,
+    /// Do it; otherwise only say what would be read.
+    pub execute: bool,
+}
+
 /// A record of a topic.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RecordView {

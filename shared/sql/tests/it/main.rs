@@ -14,6 +14,7 @@ mod republish;
 mod retention;
 mod schema;
 mod tables;
+mod tls;
 
 use events::posts::PostDeleted;
 use sql::{Migration, StoreError, Tx, on};

@@ -7,6 +7,7 @@ mod inspect;
 mod lease;
 mod outbox;
 mod processes;
+mod tls;
 
 use std::path::Path;
 use std::sync::Arc;
