@@ -3,11 +3,12 @@
 //! | what | how |
 //! |---|---|
 //! | compose files, Kubernetes manifests of services | templates in `deploy/templates` |
-//! | Traefik's routers, `deploy/services`, `docs/openapi.json` | whole files |
+//! | Traefik's routers, `deploy/services`, `docs/openapi.json`, the services' READMEs | whole files |
 //! | lists and tables in other files | the lines between two markers (`between.rs`) |
 
 mod between;
 mod openapi;
+mod readme;
 mod tables;
 mod templates;
 
@@ -57,6 +58,10 @@ async fn files(root: &Path) -> anyhow::Result<Vec<File>> {
         files.push(File {
             path: format!("{MANIFESTS}/{}.yaml", of.name),
             text: templates.kubernetes(of)?,
+        });
+        files.push(File {
+            path: format!("services/{}/README.md", of.name),
+            text: readme::text(of, &openapi),
         });
     }
     for Block { path, name, text } in tables::blocks(&openapi) {

@@ -1,9 +1,10 @@
 //! Lists and tables in files that are otherwise written by hand.
 
 use blocks::Mode;
-use blocks::config::{AnySetting, PROCESS};
+use blocks::config::{AnySetting, PROCESS, Settings};
 use http_client::external_api;
-use service::{Definition, Store, settings};
+use service::settings::{FLEET, MONGO, POSTGRES, REDIS};
+use service::{Definition, Store};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{OpenApi, PathItem};
 
@@ -42,7 +43,7 @@ pub(super) fn blocks(openapi: &OpenApi) -> Vec<Block> {
         ),
         block(".env.example", "settings", env_example()),
         block(".env.example", "ports", ports()),
-        block("README.md", "endpoints", endpoints(openapi)),
+        block("README.md", "endpoints", endpoints(openapi, |_| true)),
         block("README.md", "settings", of_one_process()),
         block("docs/fleet.md", "services", processes()),
         block("docs/fleet.md", "settings", of_the_fleet()),
@@ -113,9 +114,11 @@ fn ports() -> String {
     lines(ports.map(|(port, of)| format!("{}_PORT={port}", of.variable())))
 }
 
-fn endpoints(openapi: &OpenApi) -> String {
+/// The endpoints of the services whose names `wanted` takes.
+pub(super) fn endpoints(openapi: &OpenApi, wanted: impl Fn(&str) -> bool) -> String {
     let head = "| endpoint | token | what |\n|---|---|---|".to_owned();
-    let rows = routes().map(|(_, method, path, mode)| {
+    let routes = routes().filter(|(of, ..)| wanted(of));
+    let rows = routes.map(|(_, method, path, mode)| {
         let token = match mode {
             Mode::Strip => "no",
             mode => mode_name(mode),
@@ -143,19 +146,25 @@ fn operation<'a>(item: &'a PathItem, method: &str) -> Option<&'a Operation> {
     operation.as_ref()
 }
 
+/// The settings that one service reads itself.
+pub(super) fn settings(own: Settings) -> String {
+    let head = "| name | default | what |\n|---|---|---|".to_owned();
+    lines([head].into_iter().chain(own.iter().map(|of| row(of))))
+}
+
+/// A setting's row, open for more columns.
+fn row(setting: &&dyn AnySetting) -> String {
+    let default = match setting.default() {
+        "" => "none".to_owned(),
+        default => format!("`{default}`"),
+    };
+    let (name, about) = (setting.name(), setting.about());
+    format!("| `{name}` | {default} | {about} |")
+}
+
 fn table<'a>(settings: impl Iterator<Item = (&'a str, &'a &'static dyn AnySetting)>) -> String {
     let head = "| name | default | what | read by |\n|---|---|---|---|".to_owned();
-    let rows = settings.map(|(by, setting)| {
-        let default = match setting.default() {
-            "" => "none".to_owned(),
-            default => format!("`{default}`"),
-        };
-        format!(
-            "| `{}` | {default} | {} | {by} |",
-            setting.name(),
-            setting.about()
-        )
-    });
+    let rows = settings.map(|(by, setting)| format!("{} {by} |", row(setting)));
     lines([head].into_iter().chain(rows))
 }
 
@@ -179,13 +188,13 @@ fn of_an_api() -> String {
 }
 
 fn of_the_fleet() -> String {
-    let fleet = settings::FLEET
+    let fleet = FLEET
         .iter()
         .map(|setting| ("every service", setting));
     let stores = [
-        ("services in PostgreSQL", settings::POSTGRES),
-        ("services in MongoDB", settings::MONGO),
-        ("services in Redis", settings::REDIS),
+        ("services in PostgreSQL", POSTGRES),
+        ("services in MongoDB", MONGO),
+        ("services in Redis", REDIS),
     ];
     let stores = stores
         .into_iter()
@@ -203,7 +212,7 @@ fn processes() -> String {
     lines([head.to_owned()].into_iter().chain(rows))
 }
 
-fn kept_in(of: &Definition) -> String {
+pub(super) fn kept_in(of: &Definition) -> String {
     match of.store {
         Store::Postgres => format!("PostgreSQL, schema `{}`", of.name),
         Store::Mongo => "MongoDB".to_owned(),

@@ -41,6 +41,11 @@
 #[macro_use]
 mod named;
 
+/// The guides whose code is run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guides/errors.md")]
+mod guides {}
+
 pub mod backoff;
 pub mod bus;
 pub mod caller;

@@ -52,6 +52,7 @@
 /// The guides whose code is run as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guides/commands.md")]
+#[doc = include_str!("../../../docs/guides/outbox-and-inbox.md")]
 mod guides {}
 
 pub mod accounts;
