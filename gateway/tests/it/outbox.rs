@@ -7,6 +7,8 @@ use sql::{Db, StoreError};
 use testkit::db::TestDb;
 use uuid::Uuid;
 
+use crate::world::Folder;
+
 async fn publish(db: &Db, user_id: i64) {
     let published: Result<(), StoreError> = db
         .write(move |tx| {
@@ -48,3 +50,18 @@ testkit::on_each_database!(
         assert!(db.lease(Uuid::nil()).await.unwrap().is_some());
     }
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_an_outbox_what_happens_is_seen_all_the_same_and_the_log_says_what_is_at_stake() {
+    let folder = Folder::new();
+    let off = [("KAFKA_ENABLE_OUTBOX", "false")];
+    let rookery = folder.serve_with(&off).await;
+    let (_, token) = rookery.join("ada").await;
+    rookery.publish(&token, "first").await;
+    rookery.shows(&["first"]).await;
+    let said = folder.run(&["outbox", "--list", "--json"]).await.well();
+    assert!(!said.contains("post.created"), "{said}");
+    rookery.stop().await;
+    let log = folder.output();
+    assert!(log.contains("KAFKA_ENABLE_OUTBOX is false"), "{log}");
+}

@@ -117,7 +117,7 @@ impl Posts {
             store,
             removal,
             consumer: SqlConsumer::new(db.clone(), NAME, CONSUMES, accounts).consumer(),
-            outbox: Arc::new(db.clone()),
+            outbox: db.outbox(),
             check: Arc::new(db),
         };
         Self::with(parts, cache, clock, settings.limits, None)
@@ -160,7 +160,7 @@ impl Posts {
             store: Arc::new(MongoPosts::new(mongo.clone())),
             removal,
             consumer: consumer.consumer(),
-            outbox: Arc::new(mongo.clone()),
+            outbox: mongo.outbox(),
             check: Arc::new(mongo),
         };
         Self::with(parts, None, clock, limits, Some(upkeep))

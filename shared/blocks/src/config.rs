@@ -193,15 +193,21 @@ impl Config {
         &self.unknown
     }
 
-    /// Refuses keys that could be guessed, in production. Called where they are used: a command that
-    /// encrypts nothing should not need the secret.
+    /// Refuses, in production, keys that could be guessed, and a process that may lose events. Called where they
+    /// are used: a command that encrypts nothing should not need the secret.
     ///
     /// # Errors
     /// Names the first one.
     pub fn judge(&self) -> Result<(), ConfigError> {
+        let production = self.environment == Environment::Production;
+        let mut all = self.values.iter();
+        let outbox = all.find(|value| value.of.name() == "KAFKA_ENABLE_OUTBOX");
+        if let Some(off) = outbox.filter(|_| production && !self.kafka_enable_outbox) {
+            return Err(off.refuse("true when ENVIRONMENT is production: no event may be lost"));
+        }
         let mut keys = self.values.iter().filter(|value| value.of.is_strong());
         match keys.find(|value| !is_strong(value.said.expose())) {
-            Some(weak) if self.environment == Environment::Production => {
+            Some(weak) if production => {
                 Err(weak.refuse(weak.of.expected()))
             }
             _ => Ok(()),

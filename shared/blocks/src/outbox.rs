@@ -1,5 +1,6 @@
 //! The port to a service's outbox: events that were committed and may not have been published.
 
+mod direct;
 mod hand_over;
 mod inspect;
 
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 use crate::error::BoxError;
 
+pub use self::direct::Direct;
 pub use self::hand_over::HandOver;
 pub use self::inspect::{InspectOutbox, OutboxRow};
 

@@ -123,6 +123,7 @@ impl Place for Embedded {
         };
         let settings = Settings {
             keep_inbox: self.config.kafka_enable_inbox,
+            keep_outbox: self.config.kafka_enable_outbox,
             migrate: self.role == Role::Serves,
             ..Settings::new(of.name, Arc::clone(&self.clock))
         };

@@ -44,6 +44,12 @@ pub fn say_what_was_read(config: &blocks::config::Config) {
     for row in config.composed() {
         tracing::info!("{} is said by {}", row.name, row.source);
     }
+    if !config.kafka_enable_outbox {
+        tracing::warn!(
+            "KAFKA_ENABLE_OUTBOX is false: events are published directly after the commit, and those that a crash \
+             keeps from it are lost; events that wait in an outbox from before stay there"
+        );
+    }
     for unknown in config.unknown() {
         let hint = match &*unknown.meant {
             [] => "rookery --help lists them".to_owned(),

@@ -108,7 +108,7 @@ impl Definition {
     /// The service behind `router` whose state is in `db`: outbox and check are the database's.
     pub fn over(&self, db: &Db, router: OpenApiRouter) -> Service {
         Service {
-            outbox: Some(Arc::new(db.clone())),
+            outbox: Some(db.outbox()),
             checks: vec![Arc::new(db.clone())],
             ..self.service(router)
         }

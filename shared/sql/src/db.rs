@@ -7,7 +7,7 @@ use std::time::Duration;
 use blocks::Clock;
 use blocks::context;
 use blocks::error::BoxError;
-use blocks::outbox::{HandOver, Pending};
+use blocks::outbox::{Direct, HandOver, InspectOutbox, Pending};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use sqlx::pool::PoolConnection;
@@ -59,6 +59,9 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
     /// True if `inbox_messages` keeps processed rows, for people to read.
     pub keep_inbox: bool,
+    /// True if events are written with what they tell of; otherwise memory alone keeps them until they are
+    /// published.
+    pub keep_outbox: bool,
     /// True if the tables of the delivery are wanted (the topic log's file has none).
     pub delivery: bool,
     /// True if the schema is brought up to date; otherwise an outdated one is refused.
@@ -75,6 +78,7 @@ impl Settings {
             service,
             clock,
             keep_inbox: true,
+            keep_outbox: true,
             delivery: true,
             migrate: true,
             direct_url: None,
@@ -92,6 +96,7 @@ struct Inner {
     engine: Pools,
     shared: Arc<Shared>,
     committed: Mutex<Option<mpsc::Receiver<Vec<Pending>>>>,
+    direct: Option<Arc<Direct>>,
 }
 
 /// State of a database that its writes need, too.
@@ -234,7 +239,13 @@ impl Db {
     }
 
     fn assemble(settings: Settings, engine: impl FnOnce(&Arc<Shared>) -> Pools) -> Self {
-        let (hand_over, committed) = HandOver::channel();
+        let (hand_over, committed, direct) = if settings.keep_outbox {
+            let (hand_over, committed) = HandOver::channel();
+            (hand_over, Some(committed), None)
+        } else {
+            let (hand_over, direct) = Direct::new(settings.service);
+            (hand_over, None, Some(direct))
+        };
         let shared = Arc::new(Shared {
             settings,
             hand_over,
@@ -245,8 +256,17 @@ impl Db {
             inner: Arc::new(Inner {
                 engine: engine(&shared),
                 shared,
-                committed: Mutex::new(Some(committed)),
+                committed: Mutex::new(committed),
+                direct,
             }),
+        }
+    }
+
+    /// The outbox of its events.
+    pub fn outbox(&self) -> Arc<dyn InspectOutbox> {
+        match &self.inner.direct {
+            Some(direct) => Arc::clone(direct) as _,
+            None => Arc::new(self.clone()),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use blocks::outbox::{Pending, Place};
 use events::Message;
+use uuid::Uuid;
 
 use crate::dialect::Dialect;
 use crate::error::StoreError;
@@ -57,6 +58,17 @@ fn statement(dialect: Dialect, rows: usize) -> String {
          values {} returning position, event_id",
         values.join(", ")
     )
+}
+
+/// `enqueued` for a hand-over that keeps it: an event's id is its place.
+pub(crate) fn without_rows(enqueued: Vec<Enqueued>) -> Result<Vec<Pending>, StoreError> {
+    let pending = enqueued.into_iter().map(|row| {
+        let id = Uuid::parse_str(&row.event_id)
+            .map_err(|error| StoreError::Unavailable(error.into()))?;
+        let (place, message) = (Place::from(id), row.message);
+        Ok(Pending { place, message })
+    });
+    pending.collect()
 }
 
 /// Inserts `enqueued` in this write; answers it in the same order, with its places. With

@@ -130,14 +130,22 @@ impl Tx {
     /// Inserts the enqueued messages; answers them for the hand-over.
     pub(crate) async fn insert_outbox(&mut self) -> Result<Vec<Pending>, StoreError> {
         let enqueued = std::mem::take(&mut self.enqueued);
+        if !self.shared.settings.keep_outbox {
+            return outbox_insert::without_rows(enqueued);
+        }
         outbox_insert::insert(self, enqueued, false).await
     }
 
     /// Inserts the enqueued messages and commits a SQLite file, if anything was written to it.
     pub(crate) async fn commit_with_outbox(&mut self) -> Result<Vec<Pending>, StoreError> {
         let enqueued = std::mem::take(&mut self.enqueued);
-        let commits = !enqueued.is_empty();
-        let committed = outbox_insert::insert(self, enqueued, true).await?;
+        let keeps = self.shared.settings.keep_outbox;
+        let commits = keeps && !enqueued.is_empty();
+        let committed = if keeps {
+            outbox_insert::insert(self, enqueued, true).await?
+        } else {
+            outbox_insert::without_rows(enqueued)?
+        };
         // Nothing was written where the BEGIN still is ahead.
         if !commits && !self.is_ahead() {
             self.run("commit").await?;

@@ -60,11 +60,16 @@ pub async fn sqlite_at(
     migrations: &[Migration],
     clock: Arc<dyn Clock>,
 ) -> TestDb {
+    sqlite_with(Settings::new(service, clock), migrations).await
+}
+
+/// A fresh SQLite file by these settings.
+pub async fn sqlite_with(settings: Settings, migrations: &[Migration]) -> TestDb {
     let folder = tempfile::tempdir().unwrap();
     let db = Db::open_sqlite(
-        &folder.path().join(format!("{service}.db")),
+        &folder.path().join(format!("{}.db", settings.service)),
         Durability::Process,
-        Settings::new(service, clock),
+        settings,
         migrations,
     )
     .await
@@ -87,23 +92,31 @@ pub async fn postgres(service: &'static str, migrations: &[Migration]) -> TestDb
 ///
 /// # Panics
 /// When [`TEST_DATABASE_URL`] is absent.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the harness is told where the server is"
-)]
 pub async fn postgres_at(
     service: &'static str,
     migrations: &[Migration],
     clock: Arc<dyn Clock>,
 ) -> TestDb {
+    postgres_with(Settings::new(service, clock), migrations).await
+}
+
+/// A fresh schema by these settings.
+///
+/// # Panics
+/// When [`TEST_DATABASE_URL`] is absent.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the harness is told where the server is"
+)]
+pub async fn postgres_with(settings: Settings, migrations: &[Migration]) -> TestDb {
     let url = std::env::var(TEST_DATABASE_URL)
         .expect("TEST_DATABASE_URL names a PostgreSQL server for this test");
     let schema = format!(
         "t_{}_{}",
-        service.replace('-', "_"),
+        settings.service.replace('-', "_"),
         SystemClock.id().simple()
     );
-    let db = Db::connect_postgres(&url, &schema, Settings::new(service, clock), migrations)
+    let db = Db::connect_postgres(&url, &schema, settings, migrations)
         .await
         .unwrap();
     TestDb { db, folder: None }

@@ -100,6 +100,7 @@ pub async fn connect(url: &str, clock: Arc<dyn Clock>) -> Mongo {
         service: NAME,
         clock,
         keep_inbox: true,
+        keep_outbox: true,
         makes_indexes: true,
     };
     Mongo::connect(url, settings).await.unwrap()

@@ -110,6 +110,11 @@ settings! {
     pub kafka_enable_inbox: bool = Setting::switch(
         "KAFKA_ENABLE_INBOX", "true", "readers list what they processed in `inbox_messages`",
     );
+    /// `KAFKA_ENABLE_OUTBOX`.
+    pub kafka_enable_outbox: bool = Setting::switch(
+        "KAFKA_ENABLE_OUTBOX", "true",
+        "events are written with what they tell of; `false` publishes them directly after, and a crash between loses them",
+    );
     /// `APP_NAME`.
     pub app_name: String = Setting::new(
         "APP_NAME", "rookery", "the name in log lines and at `/`", "a name", non_empty,

@@ -110,6 +110,14 @@ fn a_malformed_value_is_refused_by_name_with_what_was_expected() {
 }
 
 #[test]
+fn production_refuses_to_lose_events() {
+    let off = ("KAFKA_ENABLE_OUTBOX", "false");
+    assert!(!load("", &[off]).unwrap().kafka_enable_outbox);
+    let said = load("", &[off, ("ENVIRONMENT", "production")]).unwrap_err();
+    assert!(said.starts_with("KAFKA_ENABLE_OUTBOX"), "{said}");
+}
+
+#[test]
 fn production_refuses_a_weak_secret_and_no_secret_is_shown() {
     let production = |key: &str| load("", &[("ENVIRONMENT", "production"), ("SECRET_KEY", key)]);
     let blanks = format!("hunter2{}", " ".repeat(40));

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 
 use super::Pending;
+use super::direct::Waiting;
 
 /// Number of commits that may wait for the relay; on SQLite up to 256 writes share one.
 const CAPACITY: usize = 4096;
@@ -15,6 +16,8 @@ const CAPACITY: usize = 4096;
 pub struct HandOver {
     to: mpsc::Sender<Vec<Pending>>,
     fell_behind: Arc<AtomicBool>,
+    /// Where events are kept that no store has.
+    waiting: Option<Waiting>,
 }
 
 impl HandOver {
@@ -25,14 +28,23 @@ impl HandOver {
             Self {
                 to,
                 fell_behind: Arc::default(),
+                waiting: None,
             },
             from,
         )
     }
 
+    pub(super) fn keep_in(&mut self, waiting: Waiting) {
+        self.waiting = Some(waiting);
+    }
+
     /// Hands over the events of a commit. A relay that waits for its bus lets the channel fill: the rest
     /// stays in the outbox and is read from there.
     pub fn give(&self, events: Vec<Pending>) {
+        if let Some(waiting) = &self.waiting {
+            let kept = events.iter().map(|event| (event.place, event.clone()));
+            waiting.lock().extend(kept);
+        }
         if !events.is_empty() && self.to.try_send(events).is_err() {
             self.fell_behind.store(true, Ordering::Release);
         }

@@ -134,6 +134,7 @@ impl Place for Fleet {
             let url = url.clone();
             let settings = sql::Settings {
                 keep_inbox: self.config.kafka_enable_inbox,
+                keep_outbox: self.config.kafka_enable_outbox,
                 migrate: self.role == Role::Serves,
                 direct_url: direct.as_ref().map(|url| url.expose().to_owned()),
                 ..sql::Settings::new(service, Arc::clone(&self.clock))

@@ -1,13 +1,15 @@
 //! The outbox: committed events wait there until they are published.
 
+use std::sync::Arc;
+
 use blocks::outbox::{Outbox, Place, Published};
 use blocks::{Clock, SystemClock, context};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::posts::PostDeleted;
 use events::{Context, Traceparent, header};
 use futures::future::join_all;
-use sql::{Db, StoreError};
-use testkit::db::TestDb;
+use sql::{Db, Settings, StoreError};
+use testkit::db::{TestDb, postgres_with, sqlite_with};
 use testkit::on_each_database;
 use uuid::Uuid;
 
@@ -60,6 +62,44 @@ on_each_database!(
         assert!(!db.fell_behind());
     }
 );
+
+fn direct() -> Settings {
+    Settings {
+        keep_outbox: false,
+        ..Settings::new("notes", Arc::new(SystemClock))
+    }
+}
+
+#[tokio::test]
+async fn without_an_outbox_events_wait_in_memory_and_no_row_is_written() {
+    events_wait_in_memory(&sqlite_with(direct(), NOTES).await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_DATABASE_URL"]
+async fn without_an_outbox_events_wait_in_memory_and_no_row_is_written_to_postgres() {
+    events_wait_in_memory(&postgres_with(direct(), NOTES).await).await;
+}
+
+async fn events_wait_in_memory(db: &Db) {
+    publish(db, 1).await;
+    let refused = db.write::<(), StoreError, _>(|tx| {
+        Box::pin(async move {
+            tx.publish(&event(2), 2).await?;
+            Err(StoreError::Panicked)
+        })
+    });
+    refused.await.unwrap_err();
+    assert_eq!(places(db).await, [], "rows");
+    let outbox = db.outbox();
+    let waiting = outbox.pending(None, Place::START, 10).await.unwrap();
+    let handed_over = outbox.committed().unwrap().try_recv().unwrap();
+    assert_eq!(handed_over, waiting);
+    let published: Vec<Published> = waiting.iter().map(Published::from).collect();
+    assert_eq!(published.len(), 1);
+    outbox.mark_published(&published).await.unwrap();
+    assert_eq!(outbox.depth().await.unwrap().pending, 0);
+}
 
 /// Only there: PostgreSQL commits side by side, and a row's version decides for its consumers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

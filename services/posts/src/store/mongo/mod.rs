@@ -47,7 +47,7 @@ use async_trait::async_trait;
 use blocks::Clock;
 use blocks::error::{BoxError, chain};
 use blocks::health;
-use blocks::outbox::{HandOver, Pending};
+use blocks::outbox::{Direct, HandOver, InspectOutbox, Pending};
 use blocks::service::Check;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{
@@ -67,6 +67,7 @@ pub use self::posts::MongoPosts;
 pub use self::upkeep::Upkeep;
 
 use self::error::failed;
+use self::events::EventDoc;
 use self::inserts::Inserts;
 use self::names::Names;
 use crate::domain::Limits;
@@ -88,6 +89,9 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
     /// True if `inbox_messages` keeps processed events, for people to read.
     pub keep_inbox: bool,
+    /// True if events are written with what they tell of; otherwise memory alone keeps them until they are
+    /// published.
+    pub keep_outbox: bool,
     /// True if missing indexes are made: not by a process that only looks.
     pub makes_indexes: bool,
 }
@@ -103,6 +107,7 @@ struct Inner {
     settings: Settings,
     hand_over: HandOver,
     committed: Mutex<Option<mpsc::Receiver<Vec<Pending>>>>,
+    direct: Option<Arc<Direct>>,
     names: Names,
     inserts: Mutex<Inserts>,
     /// The tasks that write them.
@@ -134,7 +139,8 @@ async fn connect(on: &dyn Place) -> anyhow::Result<Mongo> {
     let servers = servers_of(url.expose())
         .map_err(|why| anyhow::anyhow!("MONGODB_URL can't be used: {}", chain(&*why)))?;
     let what = format!("MongoDB at {servers} (MONGODB_URL)");
-    let (clock, keep_inbox) = (Arc::clone(on.clock()), on.config().kafka_enable_inbox);
+    let (clock, config) = (Arc::clone(on.clock()), on.config());
+    let (keep_inbox, keep_outbox) = (config.kafka_enable_inbox, config.kafka_enable_outbox);
     let makes_indexes = on.role() == Role::Serves;
     let connect = || {
         let (url, clock) = (url.clone(), Arc::clone(&clock));
@@ -142,6 +148,7 @@ async fn connect(on: &dyn Place) -> anyhow::Result<Mongo> {
             service: NAME,
             clock,
             keep_inbox,
+            keep_outbox,
             makes_indexes,
         };
         async move { Ok(Mongo::connect(url.expose(), settings).await?) }
@@ -175,13 +182,20 @@ impl Mongo {
             .read_concern(ReadConcern::majority())
             .build();
         let database = client.database_with_options(&name, options);
-        let (hand_over, committed) = HandOver::channel();
+        let (hand_over, committed, direct) = if settings.keep_outbox {
+            let (hand_over, committed) = HandOver::channel();
+            (hand_over, Some(committed), None)
+        } else {
+            let (hand_over, direct) = Direct::new(settings.service);
+            (hand_over, None, Some(direct))
+        };
         let mongo = Self {
             inner: Arc::new(Inner {
                 database,
                 settings,
                 hand_over,
-                committed: Mutex::new(Some(committed)),
+                committed: Mutex::new(committed),
+                direct,
                 names: Names::default(),
                 inserts: Mutex::default(),
                 writing: TaskTracker::new(),
@@ -249,6 +263,14 @@ impl Mongo {
         self.inner.database.client().clone().shutdown().await;
     }
 
+    /// The outbox of its events.
+    pub fn outbox(&self) -> Arc<dyn InspectOutbox> {
+        match &self.inner.direct {
+            Some(direct) => Arc::clone(direct) as _,
+            None => Arc::new(self.clone()),
+        }
+    }
+
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
     }
@@ -273,6 +295,11 @@ impl Mongo {
     }
 
     /// Gives the events of a write to the relay.
+    /// What a document keeps of an event until it is published.
+    fn kept(&self, event: EventDoc) -> Vec<EventDoc> {
+        self.inner.direct.is_none().then_some(event).into_iter().collect()
+    }
+
     fn hand_over(&self, events: Vec<Pending>) {
         self.inner.hand_over.give(events);
     }

@@ -117,7 +117,7 @@ impl PostStore for MongoPosts {
             created_at: date(now),
             updated_at: date(now),
             deleted: false,
-            pending: vec![event],
+            pending: self.0.kept(event),
             request: request
                 .as_ref()
                 .zip(request_id.clone())
@@ -161,7 +161,7 @@ impl PostStore for MongoPosts {
                 "title": &post.title, "content": &post.content, "tags": Tag::texts(&post.tags),
                 "updated_at": date(post.updated_at), "version": post.version,
             },
-            "$push": {"pending": to_bson(&event).map_err(unwritable)?},
+            "$push": {"pending": {"$each": to_bson(&self.0.kept(event)).map_err(unwritable)?}},
         };
         let of = version_of(post.id, post.version - 1);
         change_one(&self.0, of, change, pending).await
@@ -258,7 +258,7 @@ pub(super) async fn bury(
             "deleted": true, "version": version + 1,
             "updated_at": date(now),
         },
-        "$push": {"pending": to_bson(&event).map_err(unwritable)?},
+        "$push": {"pending": {"$each": to_bson(&mongo.kept(event)).map_err(unwritable)?}},
     };
     change_one(mongo, version_of(id, version), change, pending).await
 }

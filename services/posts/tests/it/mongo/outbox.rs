@@ -1,6 +1,7 @@
 //! Events in documents: none is lost, and those of a post keep their order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use blocks::outbox::{Depth, Outbox, Pending, Place, Published};
@@ -8,11 +9,13 @@ use blocks::{Clock, SystemClock};
 use chrono::TimeDelta;
 use events::header;
 use posts::store::PostStore;
-use posts::store::mongo::{Mongo, MongoPosts};
+use posts::NAME;
+use posts::store::mongo::{Mongo, MongoPosts, Settings};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{PATIENCE, ada, create, document, draft, fresh, retitle, update};
+use crate::stores::fresh_url;
 
 async fn pending(mongo: &Mongo) -> Vec<Pending> {
     mongo.pending(None, Place::START, 1000).await.unwrap()
@@ -180,4 +183,25 @@ async fn a_refused_event_is_kept_aside_and_the_others_go_on() {
     assert_eq!(event.get_str("id").unwrap(), place.to_string());
     mongo.mark_published(&published(&rest)).await.unwrap();
     assert_eq!(mongo.depth().await.unwrap().pending, 0);
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_MONGODB_URL"]
+async fn without_an_outbox_documents_keep_no_events_and_memory_does() {
+    let settings = Settings {
+        service: NAME,
+        clock: Arc::new(SystemClock),
+        keep_inbox: true,
+        keep_outbox: false,
+        makes_indexes: true,
+    };
+    let mongo = Mongo::connect(&fresh_url(), settings).await.unwrap();
+    let post = create(&mongo, "first").await;
+    update(&mongo, &post, "second").await;
+    assert_eq!(pending(&mongo).await, [], "in documents");
+    let outbox = mongo.outbox();
+    let waiting = outbox.pending(None, Place::START, 10).await.unwrap();
+    assert_eq!(waiting.iter().map(version).collect::<Vec<_>>(), [1, 2]);
+    outbox.mark_published(&published(&waiting)).await.unwrap();
+    assert_eq!(outbox.depth().await.unwrap(), Depth::default());
 }

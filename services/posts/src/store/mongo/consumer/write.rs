@@ -80,8 +80,11 @@ impl<H: Handler> Batch<'_, H> {
         for (event_type, message) in std::mem::take(&mut self.plan.dead_letters) {
             let id = mongo.settings().clock.id();
             let event = EventDoc::new(mongo, id, &event_type, 0, &message);
-            let pending = [to_bson(&event).map_err(unwritable)?];
-            documents.push(doc! {"_id": event.id, "pending": pending.to_vec()});
+            let of = event.id.clone();
+            for event in mongo.kept(event) {
+                let pending = [to_bson(&event).map_err(unwritable)?];
+                documents.push(doc! {"_id": &of, "pending": pending.to_vec()});
+            }
             let place = Place::from(id);
             dead_letters.push(Pending { place, message });
         }
