@@ -18,13 +18,12 @@ pub(super) fn text(of: &Definition, openapi: &OpenApi) -> String {
         own => settings(own),
     };
     let strong = of.settings.iter().filter(|setting| setting.is_strong());
-    let keys: String = strong
-        .map(|setting| {
-            let key = setting.name();
-            let file = key.trim_end_matches("_KEY").to_lowercase();
-            format!("{key}=$(cat target/stack/{file}.key) ")
-        })
-        .collect();
+    let keys = strong.map(|setting| {
+        let key = setting.name();
+        let file = key.trim_end_matches("_KEY").to_lowercase();
+        format!("{key}=$(cat target/stack/{file}.key) ")
+    });
+    let keys = keys.collect::<Vec<_>>().concat();
     format!(
         "<!-- Made by `rookery generate` of the definition in src/lib.rs: do not edit. -->
 # {name}

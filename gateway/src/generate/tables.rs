@@ -149,7 +149,7 @@ fn operation<'a>(item: &'a PathItem, method: &str) -> Option<&'a Operation> {
 /// The settings that one service reads itself.
 pub(super) fn settings(own: Settings) -> String {
     let head = "| name | default | what |\n|---|---|---|".to_owned();
-    lines([head].into_iter().chain(own.iter().map(|of| row(of))))
+    lines([head].into_iter().chain(own.iter().map(row)))
 }
 
 /// A setting's row, open for more columns.
@@ -188,9 +188,7 @@ fn of_an_api() -> String {
 }
 
 fn of_the_fleet() -> String {
-    let fleet = FLEET
-        .iter()
-        .map(|setting| ("every service", setting));
+    let fleet = FLEET.iter().map(|setting| ("every service", setting));
     let stores = [
         ("services in PostgreSQL", POSTGRES),
         ("services in MongoDB", MONGO),

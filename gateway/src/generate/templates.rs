@@ -50,7 +50,12 @@ pub(super) fn passed() -> impl Iterator<Item = &'static &'static dyn AnySetting>
 
 /// What a process says to the brokers, passed to containers, too.
 pub(super) fn of_brokers() -> impl Iterator<Item = &'static &'static dyn AnySetting> {
-    let of = ["KAFKA_CONSUMER_", "KAFKA_SECURITY_", "KAFKA_SASL_", "KAFKA_SSL_"];
+    let of = [
+        "KAFKA_CONSUMER_",
+        "KAFKA_SECURITY_",
+        "KAFKA_SASL_",
+        "KAFKA_SSL_",
+    ];
     let is_one = move |name: &str| of.iter().any(|of| name.starts_with(of));
     FLEET.iter().filter(move |of| is_one(of.name()))
 }

@@ -125,7 +125,7 @@ impl Feed {
         let garbage = Arc::new(Garbage::open(&db).await?);
         let rebuild = Rebuild::open(&db, Arc::clone(&mirror), Arc::clone(&garbage)).await?;
         let store = Arc::new(SqlFeed::open(db.clone(), Arc::clone(&mirror)).await?);
-        let outbox = Arc::new(db.clone());
+        let (outbox, check) = (db.outbox(), Arc::new(db.clone()));
         let projection = Projection::new(
             db.clone(),
             Arc::clone(&bus),
@@ -137,8 +137,8 @@ impl Feed {
         let parts = Parts {
             store,
             consumer: group.consumer(),
-            outbox: Arc::clone(&outbox) as _,
-            check: outbox,
+            outbox,
+            check,
             background: vec![],
         };
         Ok(Self::with(parts, bus, Some(mirror), settings))

@@ -207,9 +207,7 @@ impl Config {
         }
         let mut keys = self.values.iter().filter(|value| value.of.is_strong());
         match keys.find(|value| !is_strong(value.said.expose())) {
-            Some(weak) if production => {
-                Err(weak.refuse(weak.of.expected()))
-            }
+            Some(weak) if production => Err(weak.refuse(weak.of.expected())),
             _ => Ok(()),
         }
     }

@@ -44,8 +44,10 @@ pub const KAFKA_SASL_MECHANISM: Setting<&'static str> = Setting::new(
 pub const KAFKA_SASL_USERNAME: Setting<Option<String>> =
     Setting::text("KAFKA_SASL_USERNAME", "who this process is to the brokers");
 /// That user's password.
-pub const KAFKA_SASL_PASSWORD: Setting<Option<Secret>> =
-    Setting::secret("KAFKA_SASL_PASSWORD", "the password of `KAFKA_SASL_USERNAME`");
+pub const KAFKA_SASL_PASSWORD: Setting<Option<Secret>> = Setting::secret(
+    "KAFKA_SASL_PASSWORD",
+    "the password of `KAFKA_SASL_USERNAME`",
+);
 /// The authorities that brokers' certificates may come from.
 pub const KAFKA_SSL_CA_LOCATION: Setting<Option<String>> = Setting::text(
     "KAFKA_SSL_CA_LOCATION",

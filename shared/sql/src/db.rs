@@ -52,6 +52,10 @@ pub enum Durability {
 }
 
 /// A service's settings for its database.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches that have nothing to do with each other"
+)]
 pub struct Settings {
     /// The service's name: its schema, and the source of its events.
     pub service: &'static str,

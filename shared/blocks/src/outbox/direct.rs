@@ -11,9 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::{
-    Depth, HandOver, InspectOutbox, Lease, Outbox, OutboxRow, Pending, Place, Published,
-};
+use super::{Depth, HandOver, InspectOutbox, Lease, Outbox, OutboxRow, Pending, Place, Published};
 use crate::error::BoxError;
 
 /// The events that are not published yet.
@@ -133,7 +131,9 @@ impl InspectOutbox for Direct {
             let message = &event.message;
             let of = |wanted: &str| {
                 let mut headers = message.headers.iter();
-                headers.find(|(name, _)| name == wanted).map_or("", |(_, value)| value)
+                headers
+                    .find(|(name, _)| name == wanted)
+                    .map_or("", |(_, value)| value)
             };
             OutboxRow {
                 position: place.to_string(),
@@ -169,7 +169,7 @@ mod tests {
         let message = Message {
             topic: "t".to_owned(),
             key: format!("key {number}"),
-            headers: Default::default(),
+            headers: Vec::new(),
             value: Vec::new(),
             time: DateTime::from_timestamp(number, 0).unwrap(),
         };
@@ -191,12 +191,24 @@ mod tests {
         let before = DateTime::from_timestamp(3, 0);
         let old = outbox.pending(before, Place::START, 9).await.unwrap();
         assert_eq!(old, [event(1), event(2)]);
-        assert_eq!(outbox.keys_pending_before(before.unwrap()).await.unwrap(), 2);
+        assert_eq!(
+            outbox.keys_pending_before(before.unwrap()).await.unwrap(),
+            2
+        );
 
-        outbox.mark_published(&[Published::from(&event(1))]).await.unwrap();
-        outbox.mark_refused(Place::row(2), "too large").await.unwrap();
+        outbox
+            .mark_published(&[Published::from(&event(1))])
+            .await
+            .unwrap();
+        outbox
+            .mark_refused(Place::row(2), "too large")
+            .await
+            .unwrap();
         let rest = outbox.pending(None, Place::START, 1).await.unwrap();
         assert_eq!(rest, [event(3)]);
-        assert_eq!(outbox.latest(1).await.unwrap()[0].key, format!("key {many}"));
+        assert_eq!(
+            outbox.latest(1).await.unwrap()[0].key,
+            format!("key {many}")
+        );
     }
 }

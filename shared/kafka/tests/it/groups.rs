@@ -57,7 +57,10 @@ async fn a_lag_tool_sees_what_was_committed_also_just_before_a_member_left() {
     reader.commit(&BTreeMap::from([(place, 5)])).await.unwrap();
     drop(reader);
     bus.close().await;
-    assert_eq!(committed(&format!("site-a-{group}"), &topic, 0).await, Some(5));
+    assert_eq!(
+        committed(&format!("site-a-{group}"), &topic, 0).await,
+        Some(5)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,30 +10,36 @@ use testkit::broker::Broker;
 use testkit::bus::{fresh_group, fresh_topic, member, messages, take};
 use testkit::positions::MemoryPositions;
 
-fn sasl(mechanism: &'static str, password: &str) -> Option<Sasl> {
-    Some(Sasl {
-        mechanism,
-        username: "rookery".to_owned(),
-        password: Secret::new(password),
-    })
+/// Shows a password, to brokers whose certificates come from `authority`.
+fn password(broker: &Broker, mechanism: &'static str, authority: &str, password: &str) -> Security {
+    Security {
+        tls: Some(Tls {
+            ca: Some(broker.own.certificate(authority)),
+            ..Tls::default()
+        }),
+        sasl: Some(Sasl {
+            mechanism,
+            username: "rookery".to_owned(),
+            password: Secret::new(password),
+        }),
+    }
 }
 
-fn trusting(broker: &Broker, authority: &str) -> Option<Tls> {
-    Some(Tls {
-        ca: Some(broker.own.certificate(authority)),
-        ..Tls::default()
-    })
-}
-
-fn shown(broker: &Broker, certificate: &str) -> Option<Tls> {
-    Some(Tls {
+/// Shows a certificate, if any.
+fn certificate(broker: &Broker, name: Option<&str>) -> Security {
+    let files = name.map(|name| {
+        let file = |kind| broker.own.certificate(&format!("{name}.{kind}"));
+        (file("pem"), file("key"))
+    });
+    let tls = Tls {
         ca: Some(broker.own.certificate("ca.pem")),
-        certificate: Some((
-            broker.own.certificate(&format!("{certificate}.pem")),
-            broker.own.certificate(&format!("{certificate}.key")),
-        )),
+        certificate: files,
         ..Tls::default()
-    })
+    };
+    Security {
+        tls: Some(tls),
+        sasl: None,
+    }
 }
 
 fn bus(address: String, security: Security) -> KafkaBus {
@@ -49,10 +55,13 @@ fn bus(address: String, security: Security) -> KafkaBus {
 async fn works(address: String, security: Security) {
     let bus = bus(address, security);
     let topic = fresh_topic(&bus, 2).await;
-    bus.publish(&messages(&topic, &["a", "b"], 3)).await.unwrap();
+    bus.publish(&messages(&topic, &["a", "b"], 3))
+        .await
+        .unwrap();
     let positions = Arc::new(MemoryPositions::default());
     let mut reader = member(&bus, &fresh_group(), &topic, &positions).await;
     assert_eq!(take(&mut *reader, 6).await.len(), 6);
+    drop(reader);
     bus.close().await;
 }
 
@@ -70,24 +79,21 @@ async fn is_refused(address: String, security: Security) -> String {
 async fn whoever_has_the_password_or_the_certificate_gets_in_and_nobody_else() {
     let broker = Broker::start_secure();
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        let tls = trusting(&broker, "ca.pem");
-        let sasl = sasl(mechanism, "secret");
-        works(broker.with_password(), Security { tls, sasl }).await;
-
-        let tls = trusting(&broker, "ca.pem");
-        let sasl = self::sasl(mechanism, "wrong");
-        let said = is_refused(broker.with_password(), Security { tls, sasl }).await;
+        let good = password(&broker, mechanism, "ca.pem", "secret");
+        works(broker.with_password(), good).await;
+        let wrong = password(&broker, mechanism, "ca.pem", "wrong");
+        let said = is_refused(broker.with_password(), wrong).await;
         assert!(said.contains("uthentication"), "{mechanism}: {said}");
         assert!(!said.contains("wrong"), "{said}");
     }
-    let tls = shown(&broker, "client");
-    works(broker.with_certificate(), Security { tls, sasl: None }).await;
+    let good = certificate(&broker, Some("client"));
+    works(broker.with_certificate(), good).await;
 
-    let tls = trusting(&broker, "stranger.pem");
-    let sasl = sasl("PLAIN", "secret");
-    let said = is_refused(broker.with_password(), Security { tls, sasl }).await;
+    let stranger = password(&broker, "PLAIN", "stranger.pem", "secret");
+    let said = is_refused(broker.with_password(), stranger).await;
     assert!(said.contains("certificate"), "{said}");
-    for tls in [trusting(&broker, "ca.pem"), shown(&broker, "stranger"), None] {
-        is_refused(broker.with_certificate(), Security { tls, sasl: None }).await;
+    for name in [Some("stranger"), None] {
+        is_refused(broker.with_certificate(), certificate(&broker, name)).await;
     }
+    is_refused(broker.with_certificate(), Security::default()).await;
 }

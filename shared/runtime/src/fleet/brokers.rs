@@ -6,8 +6,8 @@ use anyhow::{Context, bail, ensure};
 use blocks::config::{AnySetting, Config};
 use kafka::{Sasl, Security, Settings, Tls};
 use service::settings::{
-    KAFKA_BOOTSTRAP_SERVERS, KAFKA_CONSUMER_GROUP, KAFKA_GROUP_INSTANCE_ID, KAFKA_SASL_MECHANISM, KAFKA_SASL_PASSWORD,
-    KAFKA_SASL_USERNAME, KAFKA_SECURITY_PROTOCOL, KAFKA_SSL_CA_LOCATION,
+    KAFKA_BOOTSTRAP_SERVERS, KAFKA_CONSUMER_GROUP, KAFKA_GROUP_INSTANCE_ID, KAFKA_SASL_MECHANISM,
+    KAFKA_SASL_PASSWORD, KAFKA_SASL_USERNAME, KAFKA_SECURITY_PROTOCOL, KAFKA_SSL_CA_LOCATION,
     KAFKA_SSL_CERTIFICATE_LOCATION, KAFKA_SSL_KEY_LOCATION, KAFKA_SSL_KEY_PASSWORD,
 };
 
@@ -61,7 +61,10 @@ fn security(config: &Config) -> anyhow::Result<Security> {
 fn sasl(config: &Config) -> anyhow::Result<Sasl> {
     let needs = |of: &dyn AnySetting| {
         let protocol = config.get(&KAFKA_SECURITY_PROTOCOL);
-        format!("{} is not set: KAFKA_SECURITY_PROTOCOL is {protocol}", of.name())
+        format!(
+            "{} is not set: KAFKA_SECURITY_PROTOCOL is {protocol}",
+            of.name()
+        )
     };
     Ok(Sasl {
         mechanism: config.get(&KAFKA_SASL_MECHANISM),
@@ -107,8 +110,13 @@ mod tests {
     use super::*;
 
     fn read(said: &[(&str, &str)]) -> anyhow::Result<Settings> {
-        let said = said.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let said = said.chain([("KAFKA_BOOTSTRAP_SERVERS".to_owned(), "kafka:9093".to_owned())]);
+        let said = said
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let said = said.chain([(
+            "KAFKA_BOOTSTRAP_SERVERS".to_owned(),
+            "kafka:9093".to_owned(),
+        )]);
         settings(&Config::from_sources(None, said, service::settings::FLEET)?)
     }
 
@@ -143,17 +151,26 @@ mod tests {
                 "KAFKA_SSL_CA_LOCATION is set, and KAFKA_SECURITY_PROTOCOL is PLAINTEXT",
             ),
             (
-                &[("KAFKA_SECURITY_PROTOCOL", "SASL_SSL"), ("KAFKA_SASL_USERNAME", "ada")],
+                &[
+                    ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
+                    ("KAFKA_SASL_USERNAME", "ada"),
+                ],
                 "KAFKA_SASL_PASSWORD is not set",
             ),
             (
-                &[("KAFKA_SECURITY_PROTOCOL", "SSL"), ("KAFKA_SSL_CA_LOCATION", "/no/file")],
+                &[
+                    ("KAFKA_SECURITY_PROTOCOL", "SSL"),
+                    ("KAFKA_SSL_CA_LOCATION", "/no/file"),
+                ],
                 "KAFKA_SSL_CA_LOCATION is /no/file, which can't be read",
             ),
             (
                 &[
                     ("KAFKA_SECURITY_PROTOCOL", "SSL"),
-                    ("KAFKA_SSL_KEY_LOCATION", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
+                    (
+                        "KAFKA_SSL_KEY_LOCATION",
+                        concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+                    ),
                 ],
                 "go together",
             ),

@@ -72,13 +72,13 @@ fn direct() -> Settings {
 
 #[tokio::test]
 async fn without_an_outbox_events_wait_in_memory_and_no_row_is_written() {
-    events_wait_in_memory(&sqlite_with(direct(), NOTES).await).await;
+    events_wait_in_memory(&sqlite_with(direct(), NOTES).await.db).await;
 }
 
 #[tokio::test]
 #[ignore = "needs TEST_DATABASE_URL"]
 async fn without_an_outbox_events_wait_in_memory_and_no_row_is_written_to_postgres() {
-    events_wait_in_memory(&postgres_with(direct(), NOTES).await).await;
+    events_wait_in_memory(&postgres_with(direct(), NOTES).await.db).await;
 }
 
 async fn events_wait_in_memory(db: &Db) {

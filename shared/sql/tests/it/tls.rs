@@ -20,8 +20,14 @@ async fn the_url_says_whom_to_trust_and_what_to_show() {
     let url = server.run(&["up", "--tls"]);
     let file = |name| server.certificate(name).display().to_string();
     let trusting = |authority| format!("{url}?sslmode=verify-full&sslrootcert={}", file(authority));
-    let showing = format!("sslcert={}&sslkey={}", file("client.pem"), file("client.key"));
-    let db = open(&format!("{}&{showing}", trusting("ca.pem"))).await.unwrap();
+    let showing = format!(
+        "sslcert={}&sslkey={}",
+        file("client.pem"),
+        file("client.key")
+    );
+    let db = open(&format!("{}&{showing}", trusting("ca.pem")))
+        .await
+        .unwrap();
     let mut reader = db.read().await.unwrap();
     let client: String = fetch_one!(reader, scalar
         "select client_dn from pg_stat_ssl where ssl and pid = pg_backend_pid()")

@@ -297,7 +297,12 @@ impl Mongo {
     /// Gives the events of a write to the relay.
     /// What a document keeps of an event until it is published.
     fn kept(&self, event: EventDoc) -> Vec<EventDoc> {
-        self.inner.direct.is_none().then_some(event).into_iter().collect()
+        self.inner
+            .direct
+            .is_none()
+            .then_some(event)
+            .into_iter()
+            .collect()
     }
 
     fn hand_over(&self, events: Vec<Pending>) {

@@ -32,7 +32,7 @@ async fn the_url_says_whom_to_trust_and_what_to_show() {
             service: NAME,
             clock: Arc::new(SystemClock),
             keep_inbox: true,
-        keep_outbox: true,
+            keep_outbox: true,
             makes_indexes: true,
         };
         assert!(Mongo::connect(&refused, settings).await.is_err());
