@@ -42,10 +42,10 @@ fn certificate(broker: &Broker, name: Option<&str>) -> Security {
     }
 }
 
-fn bus(address: String, security: Security) -> KafkaBus {
+fn bus(address: String, security: Security, patience: Duration) -> KafkaBus {
     let settings = Settings {
         security,
-        patience: Duration::from_secs(3),
+        patience,
         ..Settings::new(address)
     };
     KafkaBus::new(settings).unwrap()
@@ -53,7 +53,7 @@ fn bus(address: String, security: Security) -> KafkaBus {
 
 /// All clients of a bus do their work: of topics, the producer, a member and a reader.
 async fn works(address: String, security: Security) {
-    let bus = bus(address, security);
+    let bus = bus(address, security, Duration::from_secs(10));
     let topic = fresh_topic(&bus, 2).await;
     bus.publish(&messages(&topic, &["a", "b"], 3))
         .await
@@ -66,7 +66,7 @@ async fn works(address: String, security: Security) {
 }
 
 async fn is_refused(address: String, security: Security) -> String {
-    let bus = bus(address, security);
+    let bus = bus(address, security, Duration::from_secs(1));
     let refused = bus.topics().await.unwrap_err();
     let batch = messages("nowhere", &["a"], 1);
     bus.publish(&batch).await.unwrap_err();
