@@ -87,7 +87,7 @@ pub(super) enum Command {
     /// Serve all services in this process (what happens when no command is given)
     #[command(after_help = "\
 It prints where it listens and three commands to try. Ctrl-C or SIGTERM stop it: requests that are
-under endpoint are finished within GRACE_SECONDS. With --port 0 the address is in DATA_DIR/rookery.addr.")]
+under way are finished within GRACE_SECONDS. With --port 0 the address is in DATA_DIR/rookery.addr.")]
     Serve,
     /// Look at topics and the events on them
     #[command(subcommand)]
@@ -198,7 +198,9 @@ Examples:
 
 Offsets are kept in the group's own store, beside what it made of the events. So kafka-consumer-groups
 --reset-offsets changes nothing, and this does. The group forgets the offsets and which versions it has handled,
-and empties what it can make anew of the topic. Events that the topic no longer keeps do not come again.")]
+and empties what it can make anew of the topic. Events that the topic no longer keeps do not come again.
+Other replicas of the service notice at their next event. The activity streams have `rookery feed rebuild`,
+which keeps the names that the log forgets.")]
     Reset {
         /// The group; `rookery events topics` prints them
         group: String,

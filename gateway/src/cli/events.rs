@@ -55,6 +55,10 @@ pub(super) async fn reset(
     group: &str,
     wanted: &Reset,
 ) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        group != feed_generator::NAME,
+        "`rookery feed rebuild` makes the streams anew, and keeps the names that the log forgets"
+    );
     let path = format!("/groups/{}/reset", encoded(group));
     let endpoint = operators.of_group(group).await?;
     let topics: Vec<TopicView> = endpoint.post(&path, wanted).await?;

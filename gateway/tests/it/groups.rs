@@ -52,6 +52,9 @@ async fn a_group_reads_its_topics_again_and_notifies_nobody_twice() {
     let other = [&reset[..], &["--topic", "posts-events"]].concat();
     let said = folder.run(&other).await.badly(1);
     assert!(said.contains("user.events"), "{said}");
+    let streams = ["events", "reset", "feed-generator", "--execute"];
+    let said = folder.run(&streams).await.badly(1);
+    assert!(said.contains("rookery feed rebuild"), "{said}");
     rookery.stop().await;
 
     let offline = [&reset[..], &["--topic", "user.events", "--execute"]].concat();

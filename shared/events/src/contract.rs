@@ -45,8 +45,8 @@ pub trait Event: Serialize + DeserializeOwned {
     fn subject(&self) -> String;
 }
 
-/// The events of one topic, whose key is one of their fields, or of several where an event says so. It makes the structs and their [`Event`], the
-/// list `CONTRACT`, and the test that holds each to its golden file. The recipe is at the top of the crate.
+/// The events of one topic, whose key is one of their fields, or of several where an event says so. It makes the
+/// structs and their [`Event`], the list `CONTRACT`, and the test that holds each to its golden file. The recipe is at the top of the crate.
 macro_rules! events {
     (@key $event:ident, $key:ident) => {
         $event.$key.to_string()

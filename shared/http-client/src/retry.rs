@@ -137,14 +137,19 @@ fn is_passing(kind: &Kind, is_repeatable: bool) -> bool {
     }
 }
 
+/// Nobody waits longer in a call. A greater number could not be added to a time.
+const LONGEST_WISH: Duration = Duration::from_hours(24);
+
 /// The time that the server wants to be left alone: a number of seconds, or a date.
 pub(crate) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let said = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = said.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let then = DateTime::<Utc>::from(httpdate::parse_http_date(said).ok()?);
-    Some((then - now).to_std().unwrap_or_default())
+    let wish = if let Ok(seconds) = said.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let then = DateTime::<Utc>::from(httpdate::parse_http_date(said).ok()?);
+        (then - now).to_std().unwrap_or_default()
+    };
+    Some(wish.min(LONGEST_WISH))
 }
 
 #[cfg(test)]
@@ -207,7 +212,9 @@ mod tests {
         for (said, seconds) in [
             ("120", 120),
             ("0", 0),
+            ("18446744073709551615", 86_400),
             ("Thu, 01 Jan 2026 12:00:30 GMT", 30),
+            ("Thu, 01 Jan 2099 12:00:30 GMT", 86_400),
             ("Thursday, 01-Jan-26 12:00:30 GMT", 30),
             ("Thu, 01 Jan 2026 11:00:00 GMT", 0),
             ("soon", 0),

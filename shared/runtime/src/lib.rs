@@ -46,8 +46,9 @@ pub fn say_what_was_read(config: &blocks::config::Config) {
     }
     if !config.kafka_enable_outbox {
         tracing::warn!(
-            "KAFKA_ENABLE_OUTBOX is false: events are published directly after the commit, and those that a crash \
-             keeps from it are lost; events that wait in an outbox from before stay there"
+            "KAFKA_ENABLE_OUTBOX is false: events are published directly after the commit, and those that a crash, \
+             or a stop while the bus is away, keeps from it are lost; what waits in an outbox from before stays \
+             there, and holds back its keys"
         );
     }
     for unknown in config.unknown() {

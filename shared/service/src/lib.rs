@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! services/NAME: DEFINITION ─┬─ open(place) ─▶ Opened ─┬─ all in one process   gateway
-//!                            │                         └─ alone, in a fleet    runtime::alone
+//!                            │                         └─ alone, in a fleet    runtime::standalone
 //!                            └─ name, routes, topics, settings, store, size ─▶ `rookery generate`
 //! ```
 //!

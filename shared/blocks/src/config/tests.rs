@@ -232,7 +232,10 @@ fn a_variable_that_is_nearly_a_setting_is_named_with_the_one_that_was_meant() {
             ("ROOKERY_PORT", "PORT"),
             ("ROOKERY_CONFIGS", "ROOKERY_CONFIG"),
             ("ROOKERY_COLOUR", ""),
-            ("KAFKA_GROUP", "KAFKA_BOOTSTRAP_SERVERS KAFKA_ENABLE_INBOX"),
+            (
+                "KAFKA_GROUP",
+                "KAFKA_BOOTSTRAP_SERVERS KAFKA_ENABLE_INBOX KAFKA_ENABLE_OUTBOX"
+            ),
         ]
     );
 }

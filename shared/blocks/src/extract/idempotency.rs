@@ -1,7 +1,5 @@
 //! A request that may be sent twice and is done once: the header `Idempotency-Key`.
 
-use std::fmt::Write;
-
 use axum::extract::FromRequestParts;
 use chrono::TimeDelta;
 use http::StatusCode;
@@ -86,10 +84,7 @@ impl KeyedRequest {
     /// When `what` can't be written as JSON: a programmer's mistake, as it came as JSON.
     pub fn new(key: String, what: &impl Serialize) -> Self {
         let json = serde_json::to_vec(what).expect("what came as JSON can be written as JSON");
-        let mut fingerprint = String::with_capacity(64);
-        for byte in digest(&SHA256, &json).as_ref() {
-            write!(fingerprint, "{byte:02x}").expect("a String takes everything");
-        }
+        let fingerprint = hex::encode(digest(&SHA256, &json));
         Self { key, fingerprint }
     }
 }

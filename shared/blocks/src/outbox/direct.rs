@@ -1,7 +1,8 @@
 //! An outbox in memory, of a process that publishes directly after each commit (`KAFKA_ENABLE_OUTBOX=false`).
-//! An event that is committed and not published yet is lost when the process ends.
+//! An event that is committed and not published yet is lost when the process ends, by a crash or in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -76,7 +77,7 @@ impl Outbox for Direct {
         max: usize,
     ) -> Result<Vec<Pending>, BoxError> {
         let waiting = self.waiting.lock();
-        let later = waiting.iter().filter(|(place, _)| **place > after);
+        let later = waiting.range((Bound::Excluded(after), Bound::Unbounded));
         let events = later.map(|(_, event)| event);
         let is_due = |event: &&Pending| before.is_none_or(|before| event.message.time < before);
         Ok(events.filter(is_due).take(max).cloned().collect())
@@ -106,10 +107,10 @@ impl Outbox for Direct {
     }
 
     async fn keys_pending_before(&self, time: DateTime<Utc>) -> Result<i64, BoxError> {
-        let events = self.pending(Some(time), Place::START, usize::MAX).await?;
-        let mut keys: Vec<String> = events.into_iter().map(|event| event.message.key).collect();
-        keys.sort_unstable();
-        keys.dedup();
+        let waiting = self.waiting.lock();
+        let messages = waiting.values().map(|event| &event.message);
+        let older = messages.filter(|message| message.time < time);
+        let keys: HashSet<&str> = older.map(|message| &*message.key).collect();
         Ok(i64::try_from(keys.len())?)
     }
 

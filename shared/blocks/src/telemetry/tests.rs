@@ -1,5 +1,5 @@
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
 use tracing::Instrument;
@@ -23,6 +23,11 @@ impl Write for Sink {
     }
 }
 
+/// Where a thread's subscriber is the only one, tracing asks another thread, which has none, whether a line that it
+/// meets first is wanted, and believes that for all.
+static BESIDE: LazyLock<tracing::Dispatch> =
+    LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
+
 fn log(format: Format, redacts: bool, work: impl FnOnce()) -> String {
     let sink = Sink::default();
     let (writer, guard) = Writer::start(sink.clone()).unwrap();
@@ -32,6 +37,7 @@ fn log(format: Format, redacts: bool, work: impl FnOnce()) -> String {
         redacts,
         writer,
     };
+    LazyLock::force(&BESIDE);
     tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), work);
     drop(guard);
     String::from_utf8(sink.0.lock().clone()).unwrap()
