@@ -243,13 +243,7 @@ impl Db {
     }
 
     fn assemble(settings: Settings, engine: impl FnOnce(&Arc<Shared>) -> Pools) -> Self {
-        let (hand_over, committed, direct) = if settings.keep_outbox {
-            let (hand_over, committed) = HandOver::channel();
-            (hand_over, Some(committed), None)
-        } else {
-            let (hand_over, direct) = Direct::new(settings.service);
-            (hand_over, None, Some(direct))
-        };
+        let (hand_over, committed, direct) = HandOver::of(settings.service, settings.keep_outbox);
         let shared = Arc::new(Shared {
             settings,
             hand_over,

@@ -6,10 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 
 use super::Pending;
-use super::direct::Waiting;
+use super::direct::{Direct, Waiting};
 
 /// Number of commits that may wait for the relay; on SQLite up to 256 writes share one.
 const CAPACITY: usize = 4096;
+
+/// The writing side's end, the relay's end, and the outbox in memory that has the latter in its place.
+type Ways = (
+    HandOver,
+    Option<mpsc::Receiver<Vec<Pending>>>,
+    Option<Arc<Direct>>,
+);
 
 /// The writing side's end of [`super::Outbox::committed`].
 #[derive(Clone)]
@@ -32,6 +39,16 @@ impl HandOver {
             },
             from,
         )
+    }
+
+    /// The way of a store's events. Where the store keeps no outbox, [`Direct`] has its far end.
+    pub fn of(service: &'static str, keeps_outbox: bool) -> Ways {
+        if keeps_outbox {
+            let (hand_over, committed) = Self::channel();
+            return (hand_over, Some(committed), None);
+        }
+        let (hand_over, direct) = Direct::new(service);
+        (hand_over, None, Some(direct))
     }
 
     pub(super) fn keep_in(&mut self, waiting: Waiting) {

@@ -182,13 +182,7 @@ impl Mongo {
             .read_concern(ReadConcern::majority())
             .build();
         let database = client.database_with_options(&name, options);
-        let (hand_over, committed, direct) = if settings.keep_outbox {
-            let (hand_over, committed) = HandOver::channel();
-            (hand_over, Some(committed), None)
-        } else {
-            let (hand_over, direct) = Direct::new(settings.service);
-            (hand_over, None, Some(direct))
-        };
+        let (hand_over, committed, direct) = HandOver::of(settings.service, settings.keep_outbox);
         let mongo = Self {
             inner: Arc::new(Inner {
                 database,
