@@ -130,6 +130,11 @@ pub trait Outbox: Send + Sync {
         false
     }
 
+    /// True if what is pending goes with the process: no next start would find it.
+    fn ends_with_the_process(&self) -> bool {
+        false
+    }
+
     /// Marks events as published. Unknown places are passed over.
     ///
     /// # Errors

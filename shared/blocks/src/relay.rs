@@ -378,6 +378,9 @@ impl Relay {
     /// Publishes and acknowledges the rest of the hand-over at a stop. It is one attempt: the next start
     /// reads the remainder from the outbox.
     async fn finish(&mut self, committed: &mut mpsc::Receiver<Vec<Pending>>) {
+        if self.outbox.ends_with_the_process() {
+            return drop(self.finish_for_good().await);
+        }
         let mut events = Vec::new();
         while let Ok(more) = committed.try_recv() {
             events.extend(more);
@@ -389,6 +392,20 @@ impl Relay {
         }
         let done = self.acknowledgements.all().await;
         drop(self.outcome(&ACKNOWLEDGE, done));
+    }
+
+    /// Publishes all that is pending, as long as the bus takes it.
+    async fn finish_for_good(&mut self) -> Result<(), Interrupted> {
+        loop {
+            let done = self.acknowledgements.all().await;
+            self.outcome(&ACKNOWLEDGE, done)?;
+            let events = self.outbox.pending(None, Place::START, BATCH).await;
+            let events = self.outcome(&READ, events)?;
+            if events.is_empty() {
+                return Ok(());
+            }
+            self.publish(events).await?;
+        }
     }
 }
 

@@ -86,6 +86,8 @@ pub struct ConsumerLoop {
     /// The last batch found the store elsewhere than believed.
     moved: bool,
     next: BTreeMap<TopicPartition, i64>,
+    /// The offsets that this member has stored, since it last asked where to begin.
+    stored: BTreeMap<TopicPartition, i64>,
     reported: Option<Instant>,
 }
 
@@ -109,6 +111,7 @@ impl ConsumerLoop {
             caught_up_since: None,
             moved: false,
             next: BTreeMap::new(),
+            stored: BTreeMap::new(),
             reported: None,
         }
     }
@@ -141,6 +144,9 @@ impl ConsumerLoop {
                 () = at(look_at) => {
                     self.report(&mut *subscription).await;
                     self.plan().await;
+                    if self.is_behind().await {
+                        self.rewind(&mut *subscription, &stop).await;
+                    }
                 }
                 () = at(report_at) => self.report(&mut *subscription).await,
                 () = at(works_at) => self.works(),
@@ -197,7 +203,9 @@ impl ConsumerLoop {
                 Ok(applied) => {
                     spans::taken_in(self.consumer.group, records);
                     self.moved = false;
-                    self.next.extend(next_offsets(records));
+                    let next = next_offsets(records);
+                    self.stored.extend(next.clone());
+                    self.next.extend(next);
                     self.applied(applied).await;
                     if self.reported.is_none_or(|at| Instant::now() >= at) {
                         self.report(subscription).await;
@@ -230,6 +238,7 @@ impl ConsumerLoop {
     }
 
     async fn rewind(&mut self, subscription: &mut dyn Subscription, stop: &CancellationToken) {
+        self.stored.clear();
         while !stop.is_cancelled() {
             self.consumer.store.starts_over();
             match subscription.rewind().await {
@@ -275,6 +284,21 @@ impl ConsumerLoop {
                 self.look_at = Some(Instant::now() + self.backoff.pause());
             }
         }
+    }
+
+    /// True if the store is behind what this member stored: another process let the group begin again, or the store
+    /// was emptied or rolled back. Where nothing comes to be read, no write would notice.
+    async fn is_behind(&self) -> bool {
+        for topic in &self.consumer.topics {
+            let Ok(stored) = self.consumer.store.stored_positions(topic).await else {
+                return false;
+            };
+            let mut own = self.stored.iter().filter(|(of, _)| of.topic == *topic);
+            if own.any(|(of, next)| stored.get(&of.partition).is_none_or(|at| at < next)) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Ends the wait for versions that retention removed. This member must first have had nothing left to

@@ -83,6 +83,10 @@ impl Outbox for Direct {
         Ok(events.filter(is_due).take(max).cloned().collect())
     }
 
+    fn ends_with_the_process(&self) -> bool {
+        true
+    }
+
     async fn mark_published(&self, events: &[Published]) -> Result<(), BoxError> {
         for event in events {
             self.forget(event.place);

@@ -133,3 +133,39 @@ async fn a_replay_that_another_process_asked_for_is_run_by_a_member_that_saw_not
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_group_that_another_process_reset_reads_again_although_nothing_new_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let settings = Settings::new("ledger", Arc::clone(&clock));
+    let path = folder.path().join("ledger.db");
+    let db = Db::open_sqlite(&path, Durability::Process, settings, MIGRATIONS)
+        .await
+        .unwrap();
+    let log = log(folder.path(), "log.db").await;
+    record(&log).await;
+    let reader = member(&db, Arc::new(Ledger::default()));
+    let (stop, mut loops) = (CancellationToken::new(), JoinSet::new());
+    let looping = ConsumerLoop::new(reader, Arc::new(log), clock, &Metrics::new());
+    loops.spawn(looping.run(stop.clone()));
+    let reads = async || {
+        let end = Instant::now() + PATIENCE;
+        while ledger::ledger(&db).await.is_empty() {
+            assert!(Instant::now() < end, "nobody reads");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    reads().await;
+    // An operator's command is one more process: it rings nobody here.
+    let operator = member(&db, Arc::new(Ledger::default()));
+    operator
+        .store
+        .reset(&[STEPS.name.to_owned()])
+        .await
+        .unwrap();
+    assert!(ledger::ledger(&db).await.is_empty());
+    reads().await;
+    stop.cancel();
+    loops.join_all().await;
+}

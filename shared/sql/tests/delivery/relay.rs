@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use blocks::SystemClock;
 use blocks::bus::{BusError, EventBus, Positions, Record, Subscription, TopicSpec, Watermarks};
 use blocks::consumer::HandlerError;
 use blocks::metrics::Metrics;
-use blocks::outbox::{InspectOutbox, Outbox};
+use blocks::outbox::{Direct, InspectOutbox, Outbox, Pending, Place};
 use blocks::relay::Relay;
-use events::{Envelope, Event, Message, Topic, header};
+use blocks::{Clock, SystemClock};
+use events::{Context, Envelope, Event, Message, Topic, header};
 use parking_lot::Mutex;
 use sql::{Db, FaultPoint, Handler, SqlConsumer, StoreError, Tx, on};
 use testkit::faults::Fails;
@@ -338,4 +338,41 @@ fn record(key: &str, version: i64, offset: i64) -> Record {
         value: version,
     };
     testkit::service::record(&SystemClock, offset, version, &event)
+}
+
+fn in_memory(value: i64) -> Pending {
+    let step = Stepped {
+        counter: "c".into(),
+        value,
+    };
+    let (id, now) = (SystemClock.id(), SystemClock.now());
+    let event = Envelope::new(id, "counters", now, value, Context::default(), &step);
+    Pending {
+        place: Place::row(value),
+        message: event.unwrap().message(),
+    }
+}
+
+#[tokio::test]
+async fn what_memory_alone_has_is_published_at_a_stop_as_long_as_the_bus_takes_it() {
+    // More than wait in the hand-over.
+    let count = 5000;
+    for away in [false, true] {
+        let bus = Arc::new(Bus {
+            away: AtomicBool::new(away),
+            ..Bus::default()
+        });
+        let (hand_over, outbox) = Direct::new("counters");
+        for value in 1..=count {
+            hand_over.give(vec![in_memory(value)]);
+        }
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let clock = Arc::new(SystemClock);
+        let relay = Relay::new(outbox.clone(), bus.clone(), clock, Metrics::new());
+        relay.run(stop).await.unwrap();
+        let lost = if away { count } else { 0 };
+        assert_eq!(outbox.depth().await.unwrap().pending, lost);
+        assert_eq!(bus.count(), usize::try_from(count - lost).unwrap());
+    }
 }

@@ -170,21 +170,14 @@ impl Group {
         self.run(&[], args).await.map(drop)
     }
 
-    /// Wakes the consumer if the store is behind what this member knows, or if a key is long overdue.
-    /// The store may have been emptied, rolled back or reset by another process. A member with nothing
-    /// to write would not notice.
+    /// Wakes the consumer if a key is long overdue.
     ///
     /// # Errors
     /// When the store can't be reached.
     pub async fn look_around(&self) -> Result<(), BoxError> {
-        let offsets = offsets(self.link.ask(&self.offsets_query()).await?)?;
-        let is_behind = self.member.offsets().iter().any(|(of, next)| {
-            let stored = offsets.get(of).copied();
-            stored.unwrap_or_default() < *next
-        });
         let overdue = self.settings.clock.now() - OVERDUE;
         let next_due = operator::pulse(self).await?.next_due;
-        if is_behind || next_due.is_some_and(|due| due < overdue) {
+        if next_due.is_some_and(|due| due < overdue) {
             self.member.due.notify_one();
         }
         Ok(())
