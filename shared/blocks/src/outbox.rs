@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::error::BoxError;
 
 pub use self::direct::Direct;
-pub use self::hand_over::HandOver;
+pub use self::hand_over::{HandOver, MOST_IN_MEMORY};
 pub use self::inspect::{InspectOutbox, OutboxRow};
 
 /// An event's place in its outbox; later commits have greater ones. It is a row's number, or the event's
@@ -171,6 +171,23 @@ pub trait Outbox: Send + Sync {
     /// # Errors
     /// When the store can't be reached.
     async fn remove_published(&self, before: DateTime<Utc>) -> Result<u64, BoxError>;
+}
+
+/// Fails where events wait in `outbox`, which a process that keeps none would leave there: later events of their
+/// keys would wait for them.
+///
+/// # Errors
+/// When the store can't be reached, or with the number of the events.
+pub async fn ensure_drained(outbox: &dyn Outbox) -> Result<(), BoxError> {
+    let (service, waiting) = (outbox.service(), outbox.depth().await?.pending);
+    if waiting == 0 {
+        return Ok(());
+    }
+    let why = format!(
+        "KAFKA_ENABLE_OUTBOX is false, and {waiting} events wait in the outbox of {service}: \
+         start once with true, until they are published"
+    );
+    Err(why.into())
 }
 
 /// Lifetime of a lease without renewal, in ms.

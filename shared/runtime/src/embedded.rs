@@ -11,6 +11,7 @@ use blocks::bus::EventBus;
 use blocks::config::{Config, Durability as Wanted, Secret};
 use blocks::error::BoxError;
 use blocks::health;
+use blocks::outbox::ensure_drained;
 use blocks::service::Check;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -131,6 +132,10 @@ impl Place for Embedded {
         let db = Db::open_sqlite(&path, durability, settings, of.migrations)
             .await
             .with_context(|| format!("could not open {}", path.display()))?;
+        if self.role == Role::Serves && !self.config.kafka_enable_outbox {
+            let drained = ensure_drained(&db).await;
+            drained.map_err(anyhow::Error::from_boxed)?;
+        }
         self.closes(close(&db));
         self.databases.lock().push(db.clone());
         Ok(db)

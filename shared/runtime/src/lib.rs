@@ -47,8 +47,7 @@ pub fn say_what_was_read(config: &blocks::config::Config) {
     if !config.kafka_enable_outbox {
         tracing::warn!(
             "KAFKA_ENABLE_OUTBOX is false: events are published directly after the commit, and those that a crash, \
-             or a stop while the bus is away, keeps from it are lost; what waits in an outbox from before stays \
-             there, and holds back its keys"
+             or a stop while the bus is away, keeps from it are lost"
         );
     }
     for unknown in config.unknown() {

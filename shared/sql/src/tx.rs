@@ -98,6 +98,9 @@ impl Tx {
         reason = "callers are written for a store that waits here"
     )]
     pub async fn publish<E: Event>(&mut self, event: &E, version: i64) -> Result<(), StoreError> {
+        if self.shared.hand_over.is_full() {
+            return Err(StoreError::unavailable("too many events wait for the bus"));
+        }
         let envelope = Envelope::new(
             self.id(),
             self.shared.settings.service,

@@ -168,6 +168,7 @@ impl InspectOutbox for Direct {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbox::MOST_IN_MEMORY;
     use events::Message;
 
     fn event(number: i64) -> Pending {
@@ -180,6 +181,21 @@ mod tests {
         };
         let place = Place::row(number);
         Pending { place, message }
+    }
+
+    #[tokio::test]
+    async fn memory_admits_so_many_events_and_no_more_until_some_are_published() {
+        let (hand_over, outbox) = Direct::new("posts");
+        let most = i64::try_from(MOST_IN_MEMORY).unwrap();
+        hand_over.give((1..most).map(event).collect());
+        assert!(!hand_over.is_full());
+        hand_over.give(vec![event(most)]);
+        assert!(hand_over.is_full());
+        outbox
+            .mark_published(&[Published::from(&event(1))])
+            .await
+            .unwrap();
+        assert!(!hand_over.is_full());
     }
 
     #[tokio::test]

@@ -11,6 +11,9 @@ use super::direct::{Direct, Waiting};
 /// Number of commits that may wait for the relay; on SQLite up to 256 writes share one.
 const CAPACITY: usize = 4096;
 
+/// The events that [`super::Direct`] keeps at most, give or take the writes under way.
+pub const MOST_IN_MEMORY: usize = 100_000;
+
 /// The writing side's end, the relay's end, and the outbox in memory that has the latter in its place.
 type Ways = (
     HandOver,
@@ -53,6 +56,12 @@ impl HandOver {
 
     pub(super) fn keep_in(&mut self, waiting: Waiting) {
         self.waiting = Some(waiting);
+    }
+
+    /// True if so many events are in memory alone that no more may be committed.
+    pub fn is_full(&self) -> bool {
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.lock().len() >= MOST_IN_MEMORY)
     }
 
     /// Hands over the events of a commit. A relay that waits for its bus lets the channel fill: the rest

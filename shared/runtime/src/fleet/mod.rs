@@ -21,6 +21,7 @@ use blocks::bus::EventBus;
 use blocks::config::{AnySetting, Config, Secret};
 use blocks::error::{BoxError, chain};
 use blocks::health;
+use blocks::outbox::ensure_drained;
 use futures::future::BoxFuture;
 use kafka::KafkaBus;
 use parking_lot::Mutex;
@@ -143,6 +144,10 @@ impl Place for Fleet {
         };
         let what = format!("PostgreSQL at {server} (DATABASE_URL)");
         let db = place.wait_for(health::DATABASE, what, open).await?;
+        if self.role == Role::Serves && !self.config.kafka_enable_outbox {
+            let drained = ensure_drained(&db).await;
+            drained.map_err(anyhow::Error::from_boxed)?;
+        }
         self.closes(close(&db));
         Ok(db)
     }

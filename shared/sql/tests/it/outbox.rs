@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blocks::outbox::{Outbox, Place, Published};
+use blocks::outbox::{Outbox, Place, Published, ensure_drained};
 use blocks::{Clock, SystemClock, context};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::posts::PostDeleted;
@@ -258,3 +258,18 @@ on_each_database!(
         assert_eq!(db.remove_published(far()).await.unwrap(), 0);
     }
 );
+
+#[tokio::test]
+async fn a_process_without_an_outbox_is_told_of_events_that_it_would_leave_there() {
+    let db = testkit::db::sqlite("notes", NOTES).await;
+    ensure_drained(&*db).await.unwrap();
+    publish(&db, 1).await;
+    let why = ensure_drained(&*db).await.unwrap_err().to_string();
+    assert!(
+        why.contains("1 events wait in the outbox of notes"),
+        "{why}"
+    );
+    let waiting = places(&db).await;
+    db.mark_published(&published(&waiting)).await.unwrap();
+    ensure_drained(&*db).await.unwrap();
+}

@@ -100,6 +100,7 @@ pub(super) fn enclose<E: Event>(
     context: Context,
     at: DateTime<Utc>,
 ) -> Result<(EventDoc, Pending), StoreError> {
+    mongo.admits_events()?;
     let id = mongo.settings().clock.id();
     let service = mongo.settings().service;
     let envelope = Envelope::new(id, service, at, version, context, event)?;

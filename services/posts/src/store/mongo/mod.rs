@@ -47,7 +47,7 @@ use async_trait::async_trait;
 use blocks::Clock;
 use blocks::error::{BoxError, chain};
 use blocks::health;
-use blocks::outbox::{Direct, HandOver, InspectOutbox, Pending};
+use blocks::outbox::{Direct, HandOver, InspectOutbox, Pending, ensure_drained};
 use blocks::service::Check;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{
@@ -154,6 +154,10 @@ async fn connect(on: &dyn Place) -> anyhow::Result<Mongo> {
         async move { Ok(Mongo::connect(url.expose(), settings).await?) }
     };
     let mongo = on.wait_for(health::DATABASE, what, connect).await?;
+    if !keep_outbox && makes_indexes {
+        let drained = ensure_drained(&mongo).await;
+        drained.map_err(anyhow::Error::from_boxed)?;
+    }
     let closing = mongo.clone();
     on.closes(Box::new(move || {
         Box::pin(async move { closing.close().await })
@@ -289,6 +293,15 @@ impl Mongo {
     }
 
     /// Gives the events of a write to the relay.
+    fn admits_events(&self) -> Result<(), StoreError> {
+        if self.inner.hand_over.is_full() {
+            return Err(StoreError::Unavailable(
+                "too many events wait for the bus".into(),
+            ));
+        }
+        Ok(())
+    }
+
     /// What a document keeps of an event until it is published.
     fn kept(&self, event: EventDoc) -> Vec<EventDoc> {
         self.inner
