@@ -97,9 +97,7 @@ impl Username {
 /// A request for an account, not yet checked.
 #[derive(Clone)]
 pub struct Registration {
-    /// The mail address.
     pub email: String,
-    /// The username.
     pub username: String,
     /// The password: 8 to 1,024 bytes, all of which count.
     pub password: String,

@@ -164,7 +164,7 @@ impl<V: Serialize + DeserializeOwned + Clone + Send + Sync> Cache<V> {
     /// is none.
     ///
     /// However many ask at once, in however many processes, one loads. Others of this process share what it
-    /// found, its error too; other processes wait for the value, and load themselves when there is none or it
+    /// found, its error too. Other processes wait for the value. They load themselves when there is none, or it
     /// takes longer than their patience. Without the store a process loads each key once at a time, and so
     /// many keys at once as [`CacheSettings::unlocked_loads`]. A load must not ask for its own key.
     ///

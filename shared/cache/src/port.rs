@@ -10,8 +10,8 @@ use crate::script::Script;
 
 /// A store of values, counters, hashes, lists and sets under keys, which end by themselves if told to.
 ///
-/// Whatever the adapter, these hold, and `testkit::cache` checks them: commands of one run take place in their
-/// order, and one that fails does not keep the rest from it; a script runs alone; a key that ended is as one
+/// Whatever the adapter, these hold, and `testkit::cache` checks them. Commands of one run take place in their
+/// order, and one that fails does not keep the rest from it. A script runs alone. A key that ended is as one
 /// that never was. A run is no transaction: others may see its middle.
 #[async_trait]
 pub trait CacheStore: Send + Sync {

@@ -88,7 +88,7 @@ impl From<ProfileRequest> for Request {
 /// A profile as its owner sees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProfileView {
-    /// The profile.
+    /// The profile's own number.
     pub id: i64,
     /// The account that it belongs to.
     pub user_id: i64,
@@ -128,7 +128,7 @@ pub struct ProfileView {
 /// preferences.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PublicProfileView {
-    /// The profile.
+    /// The profile's own number.
     pub id: i64,
     /// The account that it belongs to.
     pub user_id: i64,
