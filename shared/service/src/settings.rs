@@ -205,7 +205,10 @@ pub const REDIS_URL: Setting<Option<Secret>> = Setting {
             Ok(server.map(|server| format!("redis://{server}")))
         },
     }),
-    ..Setting::secret("REDIS_URL", "Redis, as `redis://:password@127.0.0.1:6379`")
+    ..Setting::secret(
+        "REDIS_URL",
+        "Redis, as `redis://user:password@127.0.0.1:6379`, or `rediss://` over TLS",
+    )
 };
 const REDIS_HOST: Setting<Option<String>> = Setting::text(
     "REDIS_HOST",

@@ -5,6 +5,7 @@
 //! a server that evicts at all wants `maxmemory-policy volatile-lru` or `noeviction`.
 
 mod breaker;
+mod client;
 mod connection;
 
 use std::collections::HashMap;
@@ -15,13 +16,14 @@ use async_trait::async_trait;
 use blocks::error::BoxError;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use redis::{Client, Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
 use crate::error::CacheError;
 use crate::port::{CacheStore, Command, Reply, Verb};
 use crate::script::Script;
 
 pub use breaker::{Breaker, BreakerOpen};
+pub use client::client;
 pub use connection::Connection;
 
 /// Time limit of an answer: whoever waits for a cache has something else to do.
@@ -42,13 +44,13 @@ impl std::fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// The store in the server of `url`, which need not be up yet.
+    /// The store in the server of `url`, as [`client`] reads it.
     ///
     /// # Errors
-    /// When the URL is malformed.
+    /// As there.
     pub fn new(url: &str) -> Result<Self, BoxError> {
         Ok(Self {
-            connection: Connection::new(&Client::open(url)?, PATIENCE)?,
+            connection: Connection::new(&client(url)?, PATIENCE)?,
             breaker: Breaker::default(),
             scripts: Mutex::default(),
         })

@@ -7,3 +7,5 @@ mod memory;
     reason = "a test that can't be set up should say where"
 )]
 mod redis;
+#[cfg(feature = "redis")]
+mod tls;

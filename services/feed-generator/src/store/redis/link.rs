@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blocks::error::BoxError;
-use cache::redis::{Breaker, Connection, is_mistake};
+use cache::redis::{Breaker, Connection, client, is_mistake};
 use parking_lot::Mutex;
-use redis::{Client, FromRedisValue, Pipeline, RedisError, RedisResult, Script};
+use redis::{FromRedisValue, Pipeline, RedisError, RedisResult, Script};
 use sql::{FaultPoint, Faults};
 
 use super::args::Args;
@@ -38,7 +38,7 @@ impl Link {
     /// # Errors
     /// When the URL is malformed.
     pub fn new(url: &str) -> Result<Self, BoxError> {
-        let client = Client::open(url)?;
+        let client = client(url)?;
         // Without the secrets of the URL.
         let server = client.get_connection_info().addr().to_string();
         Ok(Self {
