@@ -15,7 +15,7 @@ async fn asked(url: &str) -> Result<(), String> {
 async fn the_url_says_whom_to_trust_what_to_show_and_who_we_are() {
     let server = Own::new("redis", 1);
     server.run(&["up", "--tls"]);
-    let file = |name| server.certificate(name).display().to_string();
+    let file = |name: &str| server.certificate(name).display().to_string();
     let url = |user: &str, authority: &str| {
         let (port, authority) = (server.port, file(authority));
         format!("rediss://{user}127.0.0.1:{port}?ssl_ca_certs={authority}")
