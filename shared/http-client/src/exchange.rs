@@ -92,6 +92,8 @@ impl Client {
                 if answer.status == StatusCode::UNAUTHORIZED
                     && progress.refused.is_none()
                     && let Some(token) = token
+                    // A client that was revoked would otherwise triple its load for ever.
+                    && client.budget.withdraw()
                 {
                     progress.refused = Some(token.number);
                     continue;

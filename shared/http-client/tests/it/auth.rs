@@ -137,6 +137,20 @@ async fn a_refused_token_is_replaced_once_even_for_a_post() {
 }
 
 #[tokio::test]
+async fn a_lasting_refusal_fetches_no_more_tokens_than_the_budget_has() {
+    let issuer = Server::doing([token("t", "3600")]).await;
+    let api = Server::doing([answer(401, &[], "")]).await;
+    let client = with_tokens(&api, &issuer, "oauth2");
+    let calls = 1000;
+    for _ in 0..calls {
+        assert_eq!(client.get("/").send().await.unwrap().status, 401);
+    }
+    let (asked, fetched) = (api.heard().len(), issuer.heard().len());
+    assert!(fetched < calls / 2, "{fetched} tokens");
+    assert!(asked < calls + calls / 2, "{asked} requests");
+}
+
+#[tokio::test]
 async fn many_whose_token_was_refused_fetch_one_new_token() {
     let issuer = Server::doing([token("t1", "3600"), token("t2", "3600")]).await;
     let api = Server::doing([Does::Wants("Bearer t2")]).await;
