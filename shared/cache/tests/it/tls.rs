@@ -30,7 +30,10 @@ async fn the_url_says_whom_to_trust_what_to_show_and_who_we_are() {
 
     for (refused, why) in [
         (url(user, "stranger.pem") + &showing, "certificate"),
-        (url("rookery:wrong@", "ca.pem") + &showing, "authentication failed"),
+        (
+            url("rookery:wrong@", "ca.pem") + &showing,
+            "authentication failed",
+        ),
         (url("", "ca.pem") + &showing, "NOAUTH"),
     ] {
         let said = asked(&refused).await.unwrap_err();
