@@ -142,7 +142,7 @@ impl From<PostRow> for PostDoc {
 
 fn posts(db: &Db) -> Box<dyn Side> {
     let statement = "with r as materialized (
-            select user_id, key, fingerprint, created_at,
+            select user_id, key, fingerprint, answer ->> 'created_at' as created_at,
                 answer ->> 'post_id' as post_id, answer ->> 'username' as username
             from idempotency_keys where operation = 'posts.create')
          select p.id, p.user_id, a.username, p.title, p.content, p.tags, p.version,
@@ -191,4 +191,76 @@ fn authors(db: &Db) -> Box<dyn Side> {
          ) as has_posts
          from accounts order by cast(user_id as text)";
     sql::query(db, statement, |author: AuthorRow| row(author.document()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use blocks::extract::KeyedRequest;
+    use blocks::{Clock, ManualClock};
+    use chrono::TimeDelta;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::domain::{Author, Draft, Limits};
+    use crate::{MIGRATIONS, Posts, Settings};
+
+    /// A clock that goes on each time that it is read.
+    #[derive(Default)]
+    struct Ticking(ManualClock);
+
+    impl Clock for Ticking {
+        fn now(&self) -> DateTime<Utc> {
+            self.0.advance(TimeDelta::milliseconds(1));
+            self.0.now()
+        }
+
+        fn id(&self) -> Uuid {
+            self.0.id()
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Collected(Arc<Mutex<Vec<Row>>>);
+
+    #[async_trait]
+    impl Side for Collected {
+        async fn read(&self, _: &Rows) -> Result<(), BoxError> {
+            Ok(())
+        }
+    }
+
+    #[async_trait]
+    impl Target for Collected {
+        async fn insert(&self, rows: Vec<Row>) -> Result<(), BoxError> {
+            self.0.lock().extend(rows);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_under_a_key_is_answered_after_the_migration_as_before() {
+        let db = testkit::db::sqlite_at(NAME, MIGRATIONS, Arc::new(Ticking::default())).await;
+        let posts = Posts::open(db.db.clone(), Settings::default());
+        let draft = Draft::new("once", "c".into(), &[], &Limits::default()).unwrap();
+        let request = KeyedRequest::new("key".into(), &draft.parts());
+        let ada = Author {
+            id: 1,
+            name: "ada".into(),
+        };
+        let answered = posts.store().create(draft, ada, Some(request)).await;
+        let collected = Collected::default();
+        let part = Part {
+            name: "posts".into(),
+            source: super::posts(&db.db),
+            target: Box::new(collected.clone()),
+        };
+        part.copy(&|| ()).await.unwrap();
+        let rows = collected.0.lock();
+        let document = document(&rows[0]).unwrap();
+        let request = document.get_document("request").unwrap();
+        let at = request.get_datetime("created_at").unwrap();
+        assert_eq!(*at, date(answered.unwrap().created_at));
+    }
 }
