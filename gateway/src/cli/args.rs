@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use blocks::Role;
 use blocks::config::help;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -18,6 +19,7 @@ Examples:
   rookery dlq list                                 events that a reader gave up on
   rookery dlq replay --all                         try them again
   rookery admin create --email root@example.org --username root
+  rookery users list --q ada                       accounts, by the beginning of a name or an address
   rookery migrate                                  move the folder into the servers of a fleet
   rookery config                                   what is in force, and where it came from
 
@@ -108,6 +110,12 @@ Examples:
     /// Accounts that may do everything
     #[command(subcommand)]
     Admin(Admin),
+    /// All accounts
+    #[command(subcommand)]
+    Users(Users),
+    /// What services still hold of closed accounts
+    #[command(subcommand)]
+    Erasure(Erasure),
     /// Move the data folder into the servers of a fleet
     #[command(after_help = "\
 Example, with the servers of `scripts/stack up --servers`:
@@ -331,6 +339,114 @@ pub(super) struct Create {
     /// Read the password from standard input instead of asking for it
     #[arg(long)]
     pub password_stdin: bool,
+}
+
+/// `USER` is an id, an e-mail address or a username.
+#[derive(Debug, Subcommand)]
+pub(super) enum Users {
+    /// Print accounts, by id
+    #[command(after_help = "\
+Examples:
+  rookery users list --q ada                       whose address, username or name begins with it
+  rookery users list --role admin
+  rookery users list --inactive --json")]
+    List {
+        /// The beginning of an address, a username or a name, whatever the case
+        #[arg(long)]
+        q: Option<String>,
+        /// Only those with this role
+        #[arg(long)]
+        role: Option<RoleName>,
+        /// Only those that nobody can log in to
+        #[arg(long)]
+        inactive: bool,
+        /// At most so many; all where it is absent
+        #[arg(long, short = 'n', value_name = "N")]
+        limit: Option<usize>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print an account
+    Show {
+        /// An id, an e-mail address or a username
+        user: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Open an account
+    #[command(after_help = "\
+Examples:
+  rookery users create --email ada@example.org --username ada
+  printf %s \"$PASSWORD\" | rookery users create --email ada@example.org --role guest --password-stdin")]
+    Create {
+        /// Its address
+        #[arg(long)]
+        email: String,
+        /// Its name; without one it is made of the address
+        #[arg(long)]
+        username: Option<String>,
+        #[arg(long, default_value = "user")]
+        role: RoleName,
+        /// Read the password from standard input instead of asking for it
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Give an account another role
+    SetRole {
+        /// An id, an e-mail address or a username
+        user: String,
+        role: RoleName,
+    },
+    /// End an account's sessions, and let nobody log in to it
+    Deactivate {
+        /// An id, an e-mail address or a username
+        user: String,
+    },
+    /// Let its owner log in again
+    Activate {
+        /// An id, an e-mail address or a username
+        user: String,
+    },
+    /// Close an account for ever; all services erase what they hold of it
+    Delete {
+        /// An id, an e-mail address or a username
+        user: String,
+        /// Do it; otherwise only say what would be deleted
+        #[arg(long)]
+        execute: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Erasure {
+    /// Print which services hold nothing of a closed account any more
+    Status {
+        /// Its id, which `users delete` printed
+        id: i64,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// A role by its name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RoleName(pub Role);
+
+impl std::str::FromStr for RoleName {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let role = Role::parse(text).ok_or("is none of admin, user and guest")?;
+        Ok(Self(role))
+    }
+}
+
+impl fmt::Display for RoleName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
 }
 
 /// A blocked key: the group, and its number there.

@@ -1,6 +1,5 @@
 //! The command line: its arguments, and the end of each command.
 
-mod admin;
 mod args;
 mod client;
 mod config;
@@ -11,17 +10,20 @@ mod lines;
 mod migrate;
 mod offline;
 mod outbox;
+mod password;
 mod table;
+mod users;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use blocks::Role;
 use blocks::config::Config;
 use blocks::telemetry;
 
 pub use args::Cli;
-use args::{Admin, Command, Events, Feed, Overrides};
+use args::{Admin, Command, Create, Events, Feed, Overrides, RoleName, Users};
 
 use crate::roster;
 use client::Operators;
@@ -62,7 +64,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Migrate { dry_run } => migrate::run(&config, dry_run).await,
         command => {
             let password = match &command {
-                Command::Admin(Admin::Create(new)) => admin::password(new.password_stdin)?,
+                Command::Admin(Admin::Create(Create { password_stdin, .. }))
+                | Command::Users(Users::Create { password_stdin, .. }) => {
+                    password::read(*password_stdin)?
+                }
                 _ => String::new(),
             };
             let operators = Operators::reach(&config, wanted).await?;
@@ -85,7 +90,17 @@ async fn ask(operators: &Operators, command: Command, password: String) -> anyho
         Command::Outbox(outbox) => outbox::run(operators, outbox).await,
         Command::Dlq(dlq) => dlq::run(operators, dlq).await,
         Command::Feed(Feed::Rebuild) => feed::rebuild(operators).await,
-        Command::Admin(Admin::Create(new)) => admin::create(operators, new, password).await,
+        Command::Admin(Admin::Create(new)) => {
+            let new = Users::Create {
+                email: new.email,
+                username: Some(new.username),
+                role: RoleName(Role::Admin),
+                password_stdin: new.password_stdin,
+            };
+            users::run(operators, new, password).await
+        }
+        Command::Users(command) => users::run(operators, command, password).await,
+        Command::Erasure(command) => users::erasure(operators, command).await,
         other => anyhow::bail!("{other:?} asks nobody"),
     }
 }

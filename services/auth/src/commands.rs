@@ -1,45 +1,24 @@
 //! The commands of auth. Each is one write of the state and its event.
 
+mod accounts;
+
+pub use accounts::{ChangeAccount, CloseAccount, OpenAccount};
+
 use blocks::identity::AccessClaims;
-use blocks::{Caller, Command, Role};
-use sql::StoreError;
+use blocks::{Caller, Command};
 use uuid::Uuid;
 
 use crate::attempts::TooMany;
-use crate::domain::{Account, AccountChange, AccountEvent, Login, NewAccount, check_attempt};
+use crate::domain::{AccountEvent, Login, check_attempt};
 use crate::error::AuthError;
 use crate::integration::publish;
 use crate::memory::advance;
 use crate::revocations::Change;
 use crate::store::Credentials;
-use crate::{AUDIENCE, Auth, queries, store};
+use crate::{AUDIENCE, Auth, store};
 
 /// Live sessions of an account. A login beyond them ends the oldest.
 const MAX_SESSIONS: i64 = 100;
-
-/// Opens an account. [`AuthError::Taken`] when another account has the address or the name, whatever its case.
-pub struct OpenAccount {
-    pub new: NewAccount,
-    pub role: Role,
-}
-blocks::operation!(OpenAccount -> Result<Account, AuthError>, "auth.register");
-
-impl Command<Auth> for OpenAccount {
-    async fn run(self, on: &Auth) -> Result<Account, AuthError> {
-        let Self { new, role } = self;
-        let hash = on.passwords.hash(new.password.clone()).await?;
-        let write = on.db.write(move |tx| {
-            Box::pin(async move {
-                let account = store::add_account(tx, &new, &hash, role)
-                    .await
-                    .map_err(taken)?;
-                publish(tx, AccountEvent::Opened(&account), 1).await?;
-                Ok(account)
-            })
-        });
-        write.await
-    }
-}
 
 /// A login: the token and its lifetime.
 pub struct LoggedIn {
@@ -81,7 +60,9 @@ impl Command<Auth> for LogIn {
         let (user_id, user_agent) = (account.id, self.user_agent);
         on.write_account(user_id, move |tx, account| {
             Box::pin(async move {
-                let version = advance(tx, user_id, 1).await?;
+                // The account may have been deactivated or closed since its password was checked.
+                let version = store::note_login(tx, user_id).await?;
+                let version = version.ok_or(AuthError::Inactive)?;
                 let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1).await?;
                 store::add_session(tx, session, user_id, user_agent.as_deref(), expires).await?;
                 let began = AccountEvent::LoggedIn { user_id, session };
@@ -109,7 +90,7 @@ async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Credentia
         .map_err(|TooMany(retry_after)| AuthError::TooManyAttempts { retry_after })?;
     let checked = async {
         let found = store::credentials(&mut auth.db.read().await?, login).await?;
-        let stored = found.as_ref().map(|account| account.password_hash.clone());
+        let stored = found.as_ref().and_then(Credentials::password_hash);
         let right = auth.passwords.check(password, stored).await?;
         Ok::<_, AuthError>(found.filter(|_| right))
     }
@@ -120,43 +101,17 @@ async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Credentia
             auth.attempts.clear(&Login::Email(account.email.clone()));
             auth.attempts
                 .clear(&Login::Username(account.username.clone()));
-            Ok(account)
+            if account.is_active {
+                Ok(account)
+            } else {
+                Err(AuthError::Inactive)
+            }
         }
         Ok(None) => Err(AuthError::BadCredentials),
         Err(error) => {
             attempt.not_wrong();
             Err(error)
         }
-    }
-}
-
-/// Changes name and age of the caller's account. From the answer on, every token of the account answers the
-/// new name. [`AuthError::Taken`] when another account has the name.
-pub struct ChangeAccount {
-    pub by: Caller,
-    pub change: AccountChange,
-}
-blocks::operation!(ChangeAccount -> Result<Account, AuthError>, "auth.change_me", |it| user.id = it.by.id);
-
-impl Command<Auth> for ChangeAccount {
-    async fn run(self, on: &Auth) -> Result<Account, AuthError> {
-        let (user_id, change) = (self.by.id, self.change);
-        if change.is_empty() {
-            return queries::account(on, user_id).await;
-        }
-        let write = on.write_account(user_id, move |tx, account| {
-            Box::pin(async move {
-                let (changed, version) = store::change_account(tx, user_id, &change)
-                    .await
-                    .map_err(taken)?
-                    .ok_or(AuthError::NoAccount)?;
-                publish(tx, AccountEvent::Changed(&changed), version).await?;
-                let change = account.changed(version);
-                account.tell(tx, version, vec![change]).await?;
-                Ok(changed)
-            })
-        });
-        write.await
     }
 }
 
@@ -227,15 +182,5 @@ impl Command<Auth> for EndSessions {
             })
         });
         write.await
-    }
-}
-
-fn taken(error: StoreError) -> AuthError {
-    if error.is_unique("users", "email_key") {
-        AuthError::Taken("email")
-    } else if error.is_unique("users", "username_key") {
-        AuthError::Taken("username")
-    } else {
-        AuthError::Store(error)
     }
 }

@@ -1,21 +1,25 @@
 //! Accounts and the rules for names, addresses and passwords. No I/O.
 
+use std::collections::BTreeSet;
+
 use blocks::extract::{Patch, filled};
 use blocks::{FieldErrors, Role};
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 const USERNAME: std::ops::RangeInclusive<usize> = 3..=32;
 const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1024;
 const AGE: std::ops::RangeInclusive<i64> = 0..=150;
-const MAX_FULL_NAME: usize = 200;
+/// The longest first, last or full name, in characters.
+const MAX_NAME: usize = 200;
 /// The longest address that fits in a mail command (RFC 5321).
 const MAX_EMAIL: usize = 254;
 const MAX_LOCAL_PART: usize = 64;
 const MAX_LABEL: usize = 63;
 
 /// An account as it is stored, without its password.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// The account's number, never used twice.
     pub id: i64,
@@ -23,16 +27,36 @@ pub struct Account {
     pub email: String,
     /// The username, as its owner writes it.
     pub username: String,
+    /// The first name, as its owner writes it.
+    pub first_name: Option<String>,
+    /// The last name, as its owner writes it.
+    pub last_name: Option<String>,
     /// The full name, as its owner writes it.
     pub full_name: Option<String>,
     /// The age in years.
     pub age: Option<i64>,
     /// The role, which says what it may do.
     pub role: Role,
+    /// False for an account that nobody can log in to.
+    pub is_active: bool,
+    /// True once its owner has shown that mail to the address arrives.
+    pub email_verified: bool,
     /// When the account was opened.
     pub created_at: DateTime<Utc>,
-    /// When a name or the age last changed.
+    /// When one of the fields above last changed.
     pub updated_at: DateTime<Utc>,
+    /// When somebody last logged in to it.
+    pub last_login_at: Option<DateTime<Utc>>,
+}
+
+impl Account {
+    /// The texts by whose beginning it is found, in small letters.
+    pub fn terms(&self) -> BTreeSet<String> {
+        let names = [&self.first_name, &self.last_name, &self.full_name];
+        let names = names.into_iter().flatten().map(|name| name.to_lowercase());
+        let keys = [key(&self.email), key(&self.username)];
+        names.chain(keys).collect()
+    }
 }
 
 /// What happened to an account.
@@ -40,6 +64,7 @@ pub struct Account {
 pub enum AccountEvent<'a> {
     Opened(&'a Account),
     Changed(&'a Account),
+    Closed { user_id: i64 },
     LoggedIn { user_id: i64, session: Uuid },
     SessionEnded { user_id: i64, session: Uuid },
 }
@@ -88,6 +113,27 @@ impl Username {
         ))
     }
 
+    /// A name made of the part of `address` before the `@`. `number` tells it from those that are taken; 0 is
+    /// the name alone.
+    pub fn of_address(address: &EmailAddress, number: u32) -> Self {
+        let local = address.0.split('@').next().unwrap_or_default();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        let name: String = local
+            .chars()
+            .map(|c| if allowed(c) { c } else { '-' })
+            .collect();
+        let number = match number {
+            0 => String::new(),
+            number => format!("-{number}"),
+        };
+        let room = USERNAME.end() - number.len();
+        let mut name = name[..name.len().min(room)].to_owned() + &number;
+        while name.len() < *USERNAME.start() {
+            name.push('_');
+        }
+        Self(name)
+    }
+
     /// As its owner writes it.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -97,27 +143,78 @@ impl Username {
 /// A request for an account, not yet checked.
 #[derive(Clone)]
 pub struct Registration {
+    /// The address; blanks around it are dropped.
     pub email: String,
-    pub username: String,
-    /// The password: 8 to 1,024 bytes, all of which count.
-    pub password: String,
-    /// The full name: up to 200 characters.
+    /// Without one it is made of the address.
+    pub username: Option<String>,
+    /// 8 to 1,024 bytes, all of which count. Nobody logs in to an account without one.
+    pub password: Option<String>,
+    /// Up to 200 characters; a blank one is none.
+    pub first_name: Option<String>,
+    /// Up to 200 characters; a blank one is none.
+    pub last_name: Option<String>,
+    /// Up to 200 characters; a blank one is none.
     pub full_name: Option<String>,
     /// The age in years, 0 to 150.
     pub age: Option<i64>,
+    pub role: Role,
+    /// False for an account that nobody can log in to yet.
+    pub is_active: bool,
 }
 
 /// An account to open, checked against the rules.
 #[derive(Clone)]
 pub struct NewAccount {
     pub email: EmailAddress,
-    pub username: Username,
-    pub password: String,
+    pub username: Option<Username>,
+    pub password: Option<String>,
+    pub first_name: Option<String>,
+    pub last_name: Option<String>,
     pub full_name: Option<String>,
     pub age: Option<i64>,
+    pub role: Role,
+    pub is_active: bool,
+}
+
+impl NewAccount {
+    /// All but the password, of which no quick hash may be kept: to tell one request from another.
+    pub fn parts(&self) -> impl Serialize + '_ {
+        let names = (&self.first_name, &self.last_name, &self.full_name);
+        let username = self.username.as_ref().map(Username::as_str);
+        let email = self.email.as_str();
+        (email, username, names, self.age, self.role, self.is_active)
+    }
 }
 
 impl Registration {
+    /// A request for an account at an address, with nothing else.
+    pub fn at(email: impl Into<String>) -> Self {
+        Self {
+            email: email.into(),
+            username: None,
+            password: None,
+            first_name: None,
+            last_name: None,
+            full_name: None,
+            age: None,
+            role: Role::User,
+            is_active: true,
+        }
+    }
+
+    /// The request of somebody who wants to log in to it.
+    pub fn new(
+        email: impl Into<String>,
+        username: impl Into<String>,
+        password: impl Into<String>,
+    ) -> Self {
+        Self {
+            username: Some(username.into()),
+            password: Some(password.into()),
+            ..Self::at(email)
+        }
+    }
+
     /// Checks and normalises the fields: no blanks around the address, no blank name.
     ///
     /// # Errors
@@ -125,13 +222,19 @@ impl Registration {
     pub fn check(self) -> Result<NewAccount, FieldErrors> {
         let mut errors = FieldErrors::default();
         let email = errors.take("email", EmailAddress::parse(&self.email));
-        let username = errors.take("username", Username::parse(&self.username));
-        if !PASSWORD_BYTES.contains(&self.password.len()) {
-            let (least, most) = (PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
-            errors.add("password", format!("must have {least} to {most} bytes"));
+        let username = self.username.as_deref().map(Username::parse).transpose();
+        let username = errors.take("username", username);
+        if let Some(password) = &self.password {
+            check_password(password, &mut errors);
         }
-        if let Some(name) = &self.full_name {
-            check_full_name(name, &mut errors);
+        for (field, name) in [
+            ("first_name", &self.first_name),
+            ("last_name", &self.last_name),
+            ("full_name", &self.full_name),
+        ] {
+            if let Some(name) = name {
+                check_name(field, name, &mut errors);
+            }
         }
         if let Some(age) = self.age {
             check_age(age, &mut errors);
@@ -141,55 +244,106 @@ impl Registration {
                 email,
                 username,
                 password: self.password,
+                first_name: self.first_name.and_then(filled),
+                last_name: self.last_name.and_then(filled),
                 full_name: self.full_name.and_then(filled),
                 age: self.age,
+                role: self.role,
+                is_active: self.is_active,
             }),
             _ => Err(errors),
         }
     }
 }
 
-/// The owner's changes of an account.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AccountChange {
-    /// The username, which can't be cleared.
-    pub username: Option<Username>,
-    /// The full name; null or a blank one clears it.
+/// Changes of an account, as they were asked for.
+#[derive(Default)]
+pub struct WantedChange {
+    pub email: Patch<String>,
+    pub username: Patch<String>,
+    pub first_name: Patch<String>,
+    pub last_name: Patch<String>,
     pub full_name: Patch<String>,
-    /// The age; null clears it.
     pub age: Patch<i64>,
+    pub role: Patch<Role>,
+    pub is_active: Patch<bool>,
 }
 
-impl AccountChange {
-    /// Checks requested changes.
+/// Changes of an account, checked against the rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountChange {
+    /// The address, which can't be cleared.
+    pub email: Option<EmailAddress>,
+    /// The username, which can't be cleared.
+    pub username: Option<Username>,
+    /// Null or a blank one clears it.
+    pub first_name: Patch<String>,
+    /// Null or a blank one clears it.
+    pub last_name: Patch<String>,
+    /// Null or a blank one clears it.
+    pub full_name: Patch<String>,
+    /// Null clears it.
+    pub age: Patch<i64>,
+    /// For admins alone.
+    pub role: Option<Role>,
+    /// For admins alone.
+    pub is_active: Option<bool>,
+}
+
+impl WantedChange {
+    /// Checks the changes.
     ///
     /// # Errors
     /// Names every field that breaks a rule.
-    pub fn check(
-        username: Patch<String>,
-        full_name: Patch<String>,
-        age: Patch<i64>,
-    ) -> Result<Self, FieldErrors> {
+    pub fn check(self) -> Result<AccountChange, FieldErrors> {
         let mut errors = FieldErrors::default();
-        let username = username.required("username", &mut errors);
+        let email = self.email.required("email", &mut errors);
+        let email = email.and_then(|email| errors.take("email", EmailAddress::parse(&email)));
+        let username = self.username.required("username", &mut errors);
         let username = username.and_then(|name| errors.take("username", Username::parse(&name)));
-        if let Patch::Set(name) = &full_name {
-            check_full_name(name, &mut errors);
+        for (field, name) in [
+            ("first_name", &self.first_name),
+            ("last_name", &self.last_name),
+            ("full_name", &self.full_name),
+        ] {
+            if let Patch::Set(name) = name {
+                check_name(field, name, &mut errors);
+            }
         }
-        if let Patch::Set(age) = age {
+        if let Patch::Set(age) = self.age {
             check_age(age, &mut errors);
         }
+        let role = self.role.required("role", &mut errors);
+        let is_active = self.is_active.required("is_active", &mut errors);
         errors.into_result()?;
-        Ok(Self {
+        Ok(AccountChange {
+            email,
             username,
-            full_name: full_name.filled(),
-            age,
+            first_name: self.first_name.filled(),
+            last_name: self.last_name.filled(),
+            full_name: self.full_name.filled(),
+            age: self.age,
+            role,
+            is_active,
         })
     }
+}
 
+impl AccountChange {
     /// True if no field is named.
     pub fn is_empty(&self) -> bool {
-        self.username.is_none() && self.full_name.is_absent() && self.age.is_absent()
+        *self == Self::default()
+    }
+
+    /// The fields that only an admin may change.
+    pub fn of_admins(&self) -> impl Iterator<Item = &'static str> {
+        let role = self.role.map(|_| "role");
+        role.into_iter().chain(self.is_active.map(|_| "is_active"))
+    }
+
+    /// True if nobody may be an admin by this account after it.
+    pub fn takes_admin(&self) -> bool {
+        self.role.is_some_and(|role| role != Role::Admin) || self.is_active == Some(false)
     }
 }
 
@@ -242,12 +396,16 @@ pub fn key(text: &str) -> String {
     text.to_ascii_lowercase()
 }
 
-fn check_full_name(name: &str, errors: &mut FieldErrors) {
-    if name.chars().count() > MAX_FULL_NAME {
-        errors.add(
-            "full_name",
-            format!("must have at most {MAX_FULL_NAME} characters"),
-        );
+fn check_password(password: &str, errors: &mut FieldErrors) {
+    if !PASSWORD_BYTES.contains(&password.len()) {
+        let (least, most) = (PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
+        errors.add("password", format!("must have {least} to {most} bytes"));
+    }
+}
+
+fn check_name(field: &str, name: &str, errors: &mut FieldErrors) {
+    if name.chars().count() > MAX_NAME {
+        errors.add(field, format!("must have at most {MAX_NAME} characters"));
     }
 }
 

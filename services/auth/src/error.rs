@@ -1,5 +1,6 @@
 //! The errors of auth, and the problems that clients get for them.
 
+use blocks::extract::KeyRefused;
 use blocks::{AsProblem, FieldErrors, Problem};
 use http::StatusCode;
 use sql::StoreError;
@@ -24,6 +25,24 @@ pub enum AuthError {
         /// Seconds until the next try.
         retry_after: u32,
     },
+    /// The account can't be logged in to.
+    #[error("the account is not active")]
+    Inactive,
+    /// No such account, or not for the caller to see.
+    #[error("no such user")]
+    NoUser,
+    /// Only an admin may change this field.
+    #[error("only an admin may change {0}")]
+    OfAdmins(&'static str),
+    /// There would be no admin any more.
+    #[error("the last admin")]
+    LastAdmin,
+    /// The password that a change asks for is wrong.
+    #[error("wrong password")]
+    WrongPassword,
+    /// The idempotency key is taken.
+    #[error(transparent)]
+    Key(#[from] KeyRefused),
     /// The session is not live, or not the caller's.
     #[error("no such session")]
     NoSession,
@@ -55,6 +74,22 @@ impl AsProblem for AuthError {
                 "too many wrong passwords for this account; try again later",
             )
             .retry_after(*retry_after),
+            Self::Inactive => Problem::forbidden(
+                "account_inactive",
+                "this account was deactivated; an admin can activate it",
+            ),
+            Self::NoUser => Problem::not_found("user_not_found", "there is no such user"),
+            Self::OfAdmins(field) => {
+                Problem::forbidden("forbidden", "only an admin may change this")
+                    .with_errors(FieldErrors::one(field, "is for admins to change"))
+            }
+            Self::LastAdmin => Problem::conflict(
+                "last_admin",
+                "this is the last active admin; make another account one before",
+            ),
+            Self::WrongPassword => Problem::forbidden("wrong_password", "the password is wrong")
+                .with_errors(FieldErrors::one("password", "is wrong")),
+            Self::Key(refused) => refused.problem(),
             Self::NoSession => Problem::not_found("session_not_found", "you have no such session"),
             Self::NoAccount => Problem::unauthorized("invalid_token", "the account is closed"),
             Self::Password(PasswordError::Busy) => Problem::new(

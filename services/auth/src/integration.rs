@@ -1,6 +1,6 @@
 //! What others are told of accounts: the one place where what happened becomes an event on a topic.
 
-use events::users::{UserAuthenticated, UserCreated, UserSessionRevoked, UserUpdated};
+use events::users::{UserAuthenticated, UserCreated, UserDeleted, UserSessionRevoked, UserUpdated};
 use sql::{StoreError, Tx};
 
 use crate::domain::AccountEvent;
@@ -28,6 +28,7 @@ pub async fn publish(tx: &mut Tx, event: AccountEvent<'_>, version: i64) -> Resu
             };
             tx.publish(&event, version).await
         }
+        AccountEvent::Closed { user_id } => tx.publish(&UserDeleted { user_id }, version).await,
         AccountEvent::LoggedIn { user_id, session } => {
             let event = UserAuthenticated {
                 user_id,

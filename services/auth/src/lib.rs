@@ -7,8 +7,8 @@
 //! ```
 //!
 //! | owns      | accounts, sessions, signing keys |
-//! | publishes | `user.created`, `user.updated`, `user.authenticated`, `user.session_revoked` |
-//! | consumes  | nothing |
+//! | publishes | `user.created`, `user.updated`, `user.deleted`, `user.authenticated`, `user.session_revoked` |
+//! | consumes  | `user.erased` |
 //!
 //! Invariants: an address or a name belongs to one account, whatever its case (the database decides).
 //! A session is refused from the answer on that ended it. Passwords are hashed on threads of their
@@ -17,6 +17,7 @@
 mod api;
 mod attempts;
 pub mod commands;
+mod consumer;
 pub mod domain;
 pub mod error;
 mod hasher;
@@ -67,6 +68,7 @@ pub const MIGRATIONS: &[Migration] = &[
         "0001_accounts.sql"
     ),
     sql::migration!(1002, "changes for other replicas", "0002_changes.sql"),
+    sql::migration!(1003, "managing people", "0003_people.sql"),
 ];
 
 /// The gateway's rule for each endpoint.
@@ -75,10 +77,14 @@ pub const ROUTES: &[Route] = &[
     Route::strip(&["POST"], "/api/auth/login"),
     // This endpoint reads the token itself.
     Route::strip(&["GET"], "/api/auth/validate"),
-    Route::required(&["GET", "PUT"], "/api/auth/me"),
+    Route::required(&["GET", "PUT", "DELETE"], "/api/auth/me"),
     Route::required(&["POST"], "/api/auth/logout"),
     Route::required(&["GET"], "/api/auth/sessions"),
     Route::required(&["DELETE"], "/api/auth/sessions/{id}"),
+    Route::required(&["GET", "POST"], "/api/v1/users"),
+    Route::required(&["GET", "PUT", "DELETE"], "/api/v1/users/{id}"),
+    Route::required(&["GET"], "/api/v1/users/{id}/erasure"),
+    Route::required(&["GET"], "/api/v1/users/email/{email}"),
     Route::strip(&["GET"], "/.well-known/jwks.json"),
 ];
 
@@ -281,9 +287,11 @@ pub static DEFINITION: Definition = Definition {
     publishes: &[
         "user.created",
         "user.updated",
+        "user.deleted",
         "user.authenticated",
         "user.session_revoked",
     ],
+    consumes: &[topic::USERS],
     migrations: MIGRATIONS,
     settings: &[&SECRET_KEY, &ACCESS_TOKEN_SECONDS],
     signs_with: Some(&SECRET_KEY),
@@ -316,6 +324,7 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
 pub fn service(auth: &Auth) -> Service {
     let replicas = auth.replicas.iter();
     Service {
+        consumers: vec![consumer::group(&auth.db)],
         background: replicas.map(|of| Arc::clone(of) as _).collect(),
         ..DEFINITION.over(&auth.db, api::router(auth.clone()))
     }

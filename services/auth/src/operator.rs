@@ -1,58 +1,120 @@
 //! The operators' routes of auth.
 
 use axum::extract::State;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::{Json, Router};
-use blocks::extract::ValidJson;
+use blocks::extract::{Page, ValidJson, ValidPath, ValidQuery};
 use blocks::{Mediator, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::commands::OpenAccount;
-use crate::{Auth, AuthError, Registration};
+use crate::api::Wanted;
+use crate::commands::{ChangeAccount, CloseAccount, OpenAccount};
+use crate::domain::{Account, AccountChange, Registration};
+use crate::queries::{Erasure, ListUsers, ReadErasure, ReadUser, Which};
+use crate::{Auth, AuthError};
 
-/// An account to be opened, as at `POST /admins`.
+/// An account to be opened, as at `POST /users`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NewAdmin {
+pub struct NewUser {
     /// The mail address, unique whatever its case.
     pub email: String,
-    /// The username, unique whatever its case.
-    pub username: String,
-    /// The password: 8 to 1,024 bytes.
-    pub password: String,
+    /// The username, unique whatever its case. Without one it is made of the address.
+    pub username: Option<String>,
+    /// 8 to 1,024 bytes. Nobody logs in to an account without one.
+    pub password: Option<String>,
+    /// The role, which says what it may do.
+    pub role: Role,
 }
 
-/// An account that was opened.
+/// A change of an account, as at `POST /users/{id}`. An absent field stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserChange {
+    /// The new role.
+    pub role: Option<Role>,
+    /// False ends the account's sessions, and nobody can log in to it.
+    pub is_active: Option<bool>,
+}
+
+/// A part of the list of accounts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct AdminView {
-    /// The account's number.
-    pub id: i64,
-    /// The account's name.
-    pub username: String,
+pub struct Users {
+    /// The accounts, by id.
+    pub items: Vec<Account>,
+    /// Where the next part begins; `None` on the last one.
+    pub next_cursor: Option<String>,
 }
 
 pub(crate) fn router(auth: Auth) -> Router {
     Router::new()
-        .route("/admins", post(create_admin))
+        .route("/users", get(list).post(create))
+        .route("/users/{id}", get(show).post(change))
+        .route("/users/{id}/close", post(close))
+        .route("/users/{id}/erasure", get(erasure))
         .with_state(auth)
 }
 
-async fn create_admin(
+async fn list(
     State(auth): State<Auth>,
-    ValidJson(new): ValidJson<NewAdmin>,
-) -> Result<Json<AdminView>, AuthError> {
-    let account = Registration {
-        email: new.email,
+    ValidQuery(wanted): ValidQuery<Wanted>,
+    page: Page,
+) -> Result<Json<Users>, AuthError> {
+    let (filter, sort) = wanted.parts();
+    let found = auth.ask(ListUsers { filter, sort, page }).await?;
+    Ok(Json(Users {
+        items: found.items,
+        next_cursor: found.next_cursor,
+    }))
+}
+
+async fn create(
+    State(auth): State<Auth>,
+    ValidJson(new): ValidJson<NewUser>,
+) -> Result<Json<Account>, AuthError> {
+    let new = Registration {
         username: new.username,
         password: new.password,
-        full_name: None,
-        age: None,
+        role: new.role,
+        ..Registration::at(new.email)
     };
-    let new = account.check()?;
-    let role = Role::Admin;
-    let opened = auth.send(OpenAccount { new, role }).await?;
-    Ok(Json(AdminView {
-        id: opened.id,
-        username: opened.username,
-    }))
+    let (new, once) = (new.check()?, None);
+    Ok(Json(auth.send(OpenAccount { new, once }).await?))
+}
+
+/// The account with an id, an address or a username.
+async fn show(
+    State(auth): State<Auth>,
+    ValidPath(name): ValidPath<String>,
+) -> Result<Json<Account>, AuthError> {
+    let which = Which::parse(name);
+    Ok(Json(auth.ask(ReadUser { by: None, which }).await?))
+}
+
+async fn change(
+    State(auth): State<Auth>,
+    ValidPath(id): ValidPath<i64>,
+    ValidJson(UserChange { role, is_active }): ValidJson<UserChange>,
+) -> Result<Json<Account>, AuthError> {
+    let change = AccountChange {
+        role,
+        is_active,
+        ..AccountChange::default()
+    };
+    let by = None;
+    Ok(Json(auth.send(ChangeAccount { by, id, change }).await?))
+}
+
+async fn close(
+    State(auth): State<Auth>,
+    ValidPath(id): ValidPath<i64>,
+) -> Result<Json<()>, AuthError> {
+    Ok(Json(auth.send(CloseAccount { id, proof: None }).await?))
+}
+
+async fn erasure(
+    State(auth): State<Auth>,
+    ValidPath(id): ValidPath<i64>,
+) -> Result<Json<Erasure>, AuthError> {
+    Ok(Json(auth.ask(ReadErasure { id }).await?))
 }

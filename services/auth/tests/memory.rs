@@ -8,7 +8,7 @@ use std::sync::Arc;
 use auth::commands::{LogIn, OpenAccount};
 use auth::domain::Login;
 use auth::{Auth, MIGRATIONS, Registration, Settings};
-use blocks::{Mediator, Role, SystemClock};
+use blocks::{Mediator, SystemClock};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -29,15 +29,9 @@ async fn thirty_logins_take_no_more_memory_than_one() {
         ..Settings::new("a secret key for tests only")
     };
     let auth = Auth::open(db.db.clone(), settings, clock).await.unwrap();
-    let new = Registration {
-        email: "ada@example.org".into(),
-        username: "ada".into(),
-        password: PASSWORD.into(),
-        full_name: None,
-        age: None,
-    };
-    let (new, role) = (new.check().unwrap(), Role::User);
-    auth.send(OpenAccount { new, role }).await.unwrap();
+    let new = Registration::new("ada@example.org", "ada", PASSWORD);
+    let (new, once) = (new.check().unwrap(), None);
+    auth.send(OpenAccount { new, once }).await.unwrap();
     let login = async || {
         let login = LogIn {
             login: Login::Username("ada".into()),

@@ -49,8 +49,16 @@ impl Dialect {
         }
     }
 
+    /// Compares and sorts the text before it by its bytes, whatever the language of the database.
+    pub fn binary(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " collate \"C\"",
+        }
+    }
+
     /// Locks the selected rows until the end of the write; SQLite's one writer needs no lock.
-    pub(crate) fn for_update(self) -> &'static str {
+    pub fn for_update(self) -> &'static str {
         match self {
             Self::Sqlite => "",
             Self::Postgres => " for update",

@@ -3,15 +3,17 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use blocks::extract::{IfNoneMatch, Patch, Tagged, ValidJson, Whole};
-use blocks::{Caller, Mediator, Role};
+use blocks::extract::{IfNoneMatch, Tagged, ValidJson, Whole};
+use blocks::{Caller, Mediator};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::Done;
+use super::users::{AccountView, UserChange};
 use crate::Auth;
-use crate::commands::{ChangeAccount, OpenAccount};
-use crate::domain::{Account, AccountChange, Registration};
+use crate::commands::{ChangeAccount, CloseAccount, OpenAccount};
+use crate::domain::{Registration, WantedChange};
 use crate::error::AuthError;
 use crate::queries::ReadAccount;
 
@@ -51,64 +53,17 @@ pub(super) struct Register {
     age: Option<Whole>,
 }
 
-/// A change of one's own account: any subset; absent fields stay.
+/// The password of one's own account, which is to be closed.
 #[derive(Deserialize, ToSchema)]
-pub(super) struct ChangeMe {
-    /// The new name; it can't be cleared.
-    #[serde(default)]
+pub(super) struct CloseMe {
+    /// The account's password.
     #[schema(
-        value_type = String,
-        min_length = 3,
-        max_length = 32,
-        pattern = "^[A-Za-z0-9_.-]+$"
+        min_length = 1,
+        max_length = 1024,
+        // A character has up to four bytes.
+        extensions(("x-schema" = json!({"anyOf": [{"maxLength": 256}, {"pattern": "^[\\u0001-\\u007f]*$"}]})))
     )]
-    username: Patch<String>,
-    /// The new full name; null or a blank one clears it.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, max_length = 200)]
-    full_name: Patch<String>,
-    /// The new age; null clears it.
-    #[serde(default)]
-    #[schema(value_type = Option<i64>, minimum = 0, maximum = 150)]
-    age: Patch<Whole>,
-}
-
-/// An account.
-#[derive(Serialize, ToSchema)]
-pub(super) struct AccountView {
-    /// Never used twice.
-    id: i64,
-    /// The mail address.
-    email: String,
-    /// As its owner writes it.
-    username: String,
-    /// Any name.
-    full_name: Option<String>,
-    /// In years.
-    age: Option<i64>,
-    /// The role, which decides about permissions.
-    role: Role,
-    /// When it was opened: RFC 3339.
-    #[schema(format = DateTime)]
-    created_at: String,
-    /// When name or age last changed: RFC 3339.
-    #[schema(format = DateTime)]
-    updated_at: String,
-}
-
-impl From<Account> for AccountView {
-    fn from(account: Account) -> Self {
-        Self {
-            id: account.id,
-            email: account.email,
-            username: account.username,
-            full_name: account.full_name,
-            age: account.age,
-            role: account.role,
-            created_at: events::timestamp(account.created_at),
-            updated_at: events::timestamp(account.updated_at),
-        }
-    }
+    password: String,
 }
 
 /// Opens an account.
@@ -126,14 +81,12 @@ pub(super) async fn register(
     ValidJson(new): ValidJson<Register>,
 ) -> Result<(StatusCode, Json<AccountView>), AuthError> {
     let new = Registration {
-        email: new.email,
-        username: new.username,
-        password: new.password,
         full_name: new.full_name,
         age: new.age.map(|Whole(age)| age),
+        ..Registration::new(new.email, new.username, new.password)
     };
-    let (new, role) = (new.check()?, Role::User);
-    let account = auth.send(OpenAccount { new, role }).await?;
+    let new = new.check()?;
+    let account = auth.send(OpenAccount { new, once: None }).await?;
     Ok((StatusCode::CREATED, Json(account.into())))
 }
 
@@ -154,22 +107,49 @@ pub(super) async fn me(
     Ok(seen.answer(Tagged::json(&AccountView::from(account))))
 }
 
-/// Changes the caller's name, full name or age.
+/// Changes the caller's account: any subset of its fields.
 #[utoipa::path(
     put, path = "/api/auth/me", operation_id = "auth.change_me", tag = "auth",
-    request_body = ChangeMe,
+    request_body = UserChange,
     responses(
         (status = 200, description = "the account after the change", body = AccountView),
-        (status = 400, description = "`user_exists`: the name is taken"),
+        (status = 400, description = "`user_exists`: the e-mail address or the name is taken"),
+        (status = 403, description = "`forbidden`: the field that is for admins to change"),
+        (status = 409, description = "`last_admin`: there would be no admin any more"),
     )
 )]
 pub(super) async fn change_me(
     State(auth): State<Auth>,
     by: Caller,
-    ValidJson(change): ValidJson<ChangeMe>,
+    ValidJson(change): ValidJson<UserChange>,
 ) -> Result<Json<AccountView>, AuthError> {
-    let age = change.age.map(|Whole(age)| age);
-    let change = AccountChange::check(change.username, change.full_name, age)?;
-    let account = auth.send(ChangeAccount { by, change }).await?;
+    let (id, change) = (by.id, WantedChange::from(change).check()?);
+    let by = Some(by);
+    let account = auth.send(ChangeAccount { by, id, change }).await?;
     Ok(Json(account.into()))
+}
+
+/// Closes the caller's account for ever. Its posts and all that services hold of it are erased.
+#[utoipa::path(
+    delete, path = "/api/auth/me", operation_id = "auth.close_me", tag = "auth",
+    request_body = CloseMe,
+    responses(
+        (status = 200, description = "closed", body = Done),
+        (status = 403, description = "`wrong_password`"),
+        (status = 409, description = "`last_admin`: there would be no admin any more"),
+        (status = 429, description = "`too_many_attempts`: too many wrong passwords for this account"),
+        (status = 503, description = "`busy`: too many at once"),
+    )
+)]
+pub(super) async fn close_me(
+    State(auth): State<Auth>,
+    by: Caller,
+    ValidJson(CloseMe { password }): ValidJson<CloseMe>,
+) -> Result<Json<Done>, AuthError> {
+    let id = by.id;
+    let proof = Some((by, password));
+    auth.send(CloseAccount { id, proof }).await?;
+    Ok(Json(Done {
+        message: "Account deleted successfully",
+    }))
 }

@@ -5,13 +5,7 @@ fn complaints(errors: &FieldErrors) -> Vec<&str> {
 }
 
 fn new(email: &str, username: &str, password: &str) -> Registration {
-    Registration {
-        email: email.into(),
-        username: username.into(),
-        password: password.into(),
-        full_name: None,
-        age: None,
-    }
+    Registration::new(email, username, password)
 }
 
 #[test]
@@ -132,19 +126,61 @@ fn every_wrong_field_is_named_at_once() {
         complaints(&errors),
         ["age", "email", "full_name", "password", "username"]
     );
-    let errors = AccountChange::check(Patch::Null, Patch::Set("x".repeat(201)), Patch::Set(151))
-        .unwrap_err();
-    assert_eq!(complaints(&errors), ["age", "full_name", "username"]);
-    assert!(
-        AccountChange::check(Patch::Absent, Patch::Absent, Patch::Absent)
-            .unwrap()
-            .is_empty()
+    let long = || Patch::Set("x".repeat(201));
+    let wanted = WantedChange {
+        email: Patch::Set("nowhere".into()),
+        username: Patch::Null,
+        first_name: long(),
+        last_name: long(),
+        full_name: long(),
+        age: Patch::Set(151),
+        role: Patch::Null,
+        is_active: Patch::Null,
+    };
+    assert_eq!(
+        complaints(&wanted.check().unwrap_err()),
+        [
+            "age",
+            "email",
+            "first_name",
+            "full_name",
+            "is_active",
+            "last_name",
+            "role",
+            "username"
+        ]
     );
-    assert!(
-        !AccountChange::check(Patch::Absent, Patch::Null, Patch::Absent)
-            .unwrap()
-            .is_empty()
-    );
+    assert!(WantedChange::default().check().unwrap().is_empty());
+    let clears = WantedChange {
+        full_name: Patch::Null,
+        ..WantedChange::default()
+    };
+    assert!(!clears.check().unwrap().is_empty());
+}
+
+#[test]
+fn a_name_made_of_an_address_is_one_that_may_be_chosen() {
+    for (address, number, name) in [
+        ("ada@example.org", 0, "ada"),
+        ("ada+news@example.org", 0, "ada-news"),
+        ("a@example.org", 0, "a__"),
+        ("a@example.org", 7, "a-7"),
+        (
+            "a.very.long.name.of.a.mail.box@example.org",
+            0,
+            "a.very.long.name.of.a.mail.box",
+        ),
+        (
+            "a.very.long.name.of.a.mail.box.here@example.org",
+            4711,
+            "a.very.long.name.of.a.mail.-4711",
+        ),
+    ] {
+        let address = EmailAddress::parse(address).unwrap();
+        let made = Username::of_address(&address, number);
+        assert_eq!(made.as_str(), name);
+        assert_eq!(Username::parse(name).unwrap(), made);
+    }
 }
 
 #[test]
@@ -158,8 +194,11 @@ fn blanks_around_an_address_are_dropped_and_a_blank_name_is_none() {
         (account.email.as_str(), account.full_name),
         ("ada@example.org", None)
     );
-    let change = AccountChange::check(Patch::Absent, Patch::Set(" ".into()), Patch::Absent);
-    assert_eq!(change.unwrap().full_name, Patch::Null);
+    let change = WantedChange {
+        full_name: Patch::Set(" ".into()),
+        ..WantedChange::default()
+    };
+    assert_eq!(change.check().unwrap().full_name, Patch::Null);
 }
 
 #[test]

@@ -2,15 +2,19 @@
 
 mod accounts;
 mod changes;
+mod erasures;
 mod keys;
 mod sessions;
+mod users;
 
 use blocks::Role;
 
 pub use accounts::*;
 pub use changes::*;
+pub use erasures::*;
 pub use keys::*;
 pub use sessions::*;
+pub use users::*;
 
 fn role(text: &str) -> Role {
     Role::parse(text).expect("the column has a check constraint")

@@ -23,8 +23,9 @@ on_both!(
         let id = answer["id"].as_i64().unwrap();
         assert_eq!(
             answer,
-            json!({"id": id, "email": "Ada@Example.org", "username": "Ada_1",
-            "full_name": "Ada Lovelace", "age": 36, "role": "user",
+            json!({"id": id, "email": "Ada@Example.org", "username": "Ada_1", "first_name": null,
+            "last_name": null, "full_name": "Ada Lovelace", "age": 36, "role": "user",
+            "is_active": true, "email_verified": false, "last_login_at": null,
             "created_at": "2026-01-01T12:00:00.000Z", "updated_at": "2026-01-01T12:00:00.000Z"}),
             "as it was written, and nothing of the password"
         );
@@ -264,9 +265,13 @@ on_both!(
         taken.problem(400, "user_exists");
         assert_eq!(taken.json()["errors"]["username"][0], "is taken");
         // Fields that are not the owner's to change are named, and nothing is changed.
-        let theirs = json!({"role": "admin", "email": "x@y.org", "id": 1, "age": 38});
+        let theirs = json!({"id": 1, "created_at": "2026-01-01T12:00:00.000Z", "age": 38});
         let named = put(theirs).await.problem(400, "validation_failed");
-        assert_eq!(named, ["email", "id", "role"]);
+        assert_eq!(named, ["created_at", "id"]);
+        for (field, value) in [("role", json!("admin")), ("is_active", json!(true))] {
+            let theirs = json!({field: value, "age": 38});
+            assert_eq!(put(theirs).await.problem(403, "forbidden"), [field]);
+        }
         // A form sends an omitted field as an empty text, which clears it like null.
         put(json!({"age": 37, "full_name": ""})).await.ok();
         let me = world.get("/api/auth/me", &token).await.json();
@@ -332,16 +337,13 @@ on_both!(
 async fn an_admin_is_created_by_the_command_line_and_by_nobody_else() {
     let world = World::fresh().await;
     let new = auth::Registration {
-        email: "root@example.org".into(),
-        username: "root".into(),
-        password: PASSWORD.into(),
-        full_name: None,
-        age: None,
+        role: blocks::Role::Admin,
+        ..auth::Registration::new("root@example.org", "root", PASSWORD)
     };
-    let (new, role) = (new.check().unwrap(), blocks::Role::Admin);
+    let new = new.check().unwrap();
     let create = async || {
-        let new = new.clone();
-        world.auth.send(OpenAccount { new, role }).await
+        let (new, once) = (new.clone(), None);
+        world.auth.send(OpenAccount { new, once }).await
     };
     let admin = create().await.unwrap();
     assert_eq!(admin.role, blocks::Role::Admin);
@@ -362,7 +364,7 @@ async fn the_documentation_says_what_can_be_sent_and_what_is_answered() {
     let world = World::fresh().await;
     let api = auth::service(&world.auth).router.split_for_parts().1;
     let api = serde_json::to_value(api).unwrap();
-    let change = &api["components"]["schemas"]["ChangeMe"];
+    let change = &api["components"]["schemas"]["UserChange"];
     assert_eq!(change["properties"]["username"]["type"], "string");
     assert_eq!(
         change["properties"]["full_name"]["type"],
@@ -378,6 +380,6 @@ async fn the_documentation_says_what_can_be_sent_and_what_is_answered() {
     assert_eq!(validate, ["200", "400", "401", "403", "503"]);
     assert_eq!(
         answers("/api/auth/login", "post"),
-        ["200", "401", "429", "503"]
+        ["200", "401", "403", "429", "503"]
     );
 }

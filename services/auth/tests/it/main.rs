@@ -6,5 +6,6 @@ mod forward;
 mod keys;
 mod replicas;
 mod sessions;
+mod users;
 mod validate;
 mod world;

@@ -45,15 +45,9 @@ fn hears(auth: &Auth) -> CancellationToken {
 }
 
 async fn login(auth: &Auth, name: &str) -> String {
-    let new = auth::Registration {
-        email: format!("{name}@example.org"),
-        username: name.to_owned(),
-        password: crate::world::PASSWORD.to_owned(),
-        full_name: None,
-        age: None,
-    };
-    let (new, role) = (new.check().unwrap(), blocks::Role::User);
-    auth.send(OpenAccount { new, role }).await.unwrap();
+    let new = auth::Registration::new(format!("{name}@example.org"), name, crate::world::PASSWORD);
+    let (new, once) = (new.check().unwrap(), None);
+    auth.send(OpenAccount { new, once }).await.unwrap();
     let login = LogIn {
         login: auth::domain::Login::Username(name.to_owned()),
         password: crate::world::PASSWORD.to_owned(),
@@ -98,8 +92,8 @@ async fn what_one_replica_ends_or_renames_the_others_hear_of() {
         username: auth::domain::Username::parse("ada-l").ok(),
         ..auth::domain::AccountChange::default()
     };
-    let by = caller.clone();
-    one.send(ChangeAccount { by, change }).await.unwrap();
+    let (by, id) = (Some(caller.clone()), caller.id);
+    one.send(ChangeAccount { by, id, change }).await.unwrap();
     eventually("the other answers the new name", async || {
         let caller = other.authenticate(&token).await.unwrap();
         (&*caller.name == "ada-l").then_some(())

@@ -121,14 +121,11 @@ impl World {
     /// An account with `role`, logged in.
     pub async fn with_role(&self, name: &str, role: Role) -> String {
         let new = Registration {
-            email: format!("{name}@example.org"),
-            username: name.into(),
-            password: PASSWORD.into(),
-            full_name: None,
-            age: None,
+            role,
+            ..Registration::new(format!("{name}@example.org"), name, PASSWORD)
         };
-        let new = new.check().unwrap();
-        self.auth.send(OpenAccount { new, role }).await.unwrap();
+        let (new, once) = (new.check().unwrap(), None);
+        self.auth.send(OpenAccount { new, once }).await.unwrap();
         self.login(name).await
     }
 

@@ -1,19 +1,14 @@
-//! `rookery admin`.
+//! The password of an account to be opened.
 
 use std::io::{self, IsTerminal, Read};
 
 use anyhow::{Context, bail};
 
-use super::args::Create;
-use super::client::Operators;
-use super::say;
-use auth::operator::{AdminView, NewAdmin};
-
 /// More than a password can have.
 const LONGEST: u64 = 4096;
 
-/// The password for a new account: typed twice without echo, or all of standard input.
-pub(super) fn password(from_stdin: bool) -> anyhow::Result<String> {
+/// It is typed twice without echo, or all of standard input.
+pub(super) fn read(from_stdin: bool) -> anyhow::Result<String> {
     if from_stdin {
         let mut text = String::new();
         io::stdin()
@@ -32,22 +27,4 @@ pub(super) fn password(from_stdin: bool) -> anyhow::Result<String> {
         bail!("the two passwords differ");
     }
     Ok(first)
-}
-
-pub(super) async fn create(
-    operators: &Operators,
-    new: Create,
-    password: String,
-) -> anyhow::Result<()> {
-    let new = NewAdmin {
-        email: new.email,
-        username: new.username,
-        password,
-    };
-    let path = format!("/{}/admins", auth::NAME);
-    let made: AdminView = operators.of_service(auth::NAME)?.post(&path, &new).await?;
-    say(format!(
-        "{} is an admin now, with the id {}.",
-        made.username, made.id
-    ))
 }

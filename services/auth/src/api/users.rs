@@ -1,0 +1,414 @@
+//! The endpoints for managing accounts: for admins, and in part for their owners.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use blocks::extract::{
+    Admin, IdempotencyKey, IfNoneMatch, Listing, NoBody, Page, Patch, Tagged, ValidJson, ValidPath,
+    ValidQuery, Whole, filled,
+};
+use blocks::{Caller, Mediator, Role};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Done;
+use crate::Auth;
+use crate::commands::{ChangeAccount, CloseAccount, OpenAccount};
+use crate::domain::{Account, Registration, WantedChange};
+use crate::error::AuthError;
+use crate::queries::{Erasure, ListUsers, ReadErasure, ReadUser, Which};
+use crate::store::{Sort, UserFilter};
+
+/// An account.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AccountView {
+    /// Never used twice.
+    id: i64,
+    /// The mail address.
+    email: String,
+    /// As its owner writes it.
+    username: String,
+    first_name: Option<String>,
+    last_name: Option<String>,
+    /// Any name.
+    full_name: Option<String>,
+    /// In years.
+    age: Option<i64>,
+    /// The role, which decides about permissions.
+    role: Role,
+    /// False for an account that nobody can log in to.
+    is_active: bool,
+    /// True once its owner has shown that mail to the address arrives.
+    email_verified: bool,
+    /// When it was opened: RFC 3339.
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// When one of the fields above last changed: RFC 3339.
+    #[schema(format = DateTime)]
+    updated_at: String,
+    /// When somebody last logged in to it: RFC 3339.
+    #[schema(format = DateTime)]
+    last_login_at: Option<String>,
+}
+
+impl From<Account> for AccountView {
+    fn from(account: Account) -> Self {
+        Self {
+            id: account.id,
+            email: account.email,
+            username: account.username,
+            first_name: account.first_name,
+            last_name: account.last_name,
+            full_name: account.full_name,
+            age: account.age,
+            role: account.role,
+            is_active: account.is_active,
+            email_verified: account.email_verified,
+            created_at: events::timestamp(account.created_at),
+            updated_at: events::timestamp(account.updated_at),
+            last_login_at: account.last_login_at.map(events::timestamp),
+        }
+    }
+}
+
+/// An account that an admin opens.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct NewUser {
+    /// The mail address, unique in any case. Blanks around it are dropped.
+    #[schema(
+        example = "ada@example.org",
+        format = "email",
+        max_length = 254,
+        pattern = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
+    )]
+    email: String,
+    /// Letters, digits, `_`, `.` and `-`; unique in any case. Without one it is made of the address.
+    #[schema(min_length = 3, max_length = 32, pattern = "^[A-Za-z0-9_.-]+$")]
+    username: Option<String>,
+    /// 8 to 1,024 bytes, all of which count. Nobody logs in to an account without one.
+    #[schema(
+        min_length = 8,
+        max_length = 1024,
+        // A character has up to four bytes.
+        extensions(("x-schema" = json!({"anyOf": [{"maxLength": 256}, {"pattern": "^[\\u0001-\\u007f]*$"}]})))
+    )]
+    password: Option<String>,
+    /// A blank one is none.
+    #[schema(max_length = 200)]
+    first_name: Option<String>,
+    /// A blank one is none.
+    #[schema(max_length = 200)]
+    last_name: Option<String>,
+    /// A blank one is none.
+    #[schema(max_length = 200)]
+    full_name: Option<String>,
+    /// In years.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 150)]
+    age: Option<Whole>,
+    /// `user` where it is absent.
+    role: Option<Role>,
+    /// True where it is absent.
+    is_active: Option<bool>,
+}
+
+impl From<NewUser> for Registration {
+    fn from(new: NewUser) -> Self {
+        Self {
+            email: new.email,
+            username: new.username,
+            password: new.password,
+            first_name: new.first_name,
+            last_name: new.last_name,
+            full_name: new.full_name,
+            age: new.age.map(|Whole(age)| age),
+            role: new.role.unwrap_or(Role::User),
+            is_active: new.is_active.unwrap_or(true),
+        }
+    }
+}
+
+/// A change of an account: any subset; absent fields stay.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct UserChange {
+    /// The new address; it can't be cleared. Blanks around it are dropped.
+    #[serde(default)]
+    #[schema(
+        value_type = String,
+        format = "email",
+        max_length = 254,
+        pattern = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"
+    )]
+    email: Patch<String>,
+    /// The new name; it can't be cleared.
+    #[serde(default)]
+    #[schema(
+        value_type = String,
+        min_length = 3,
+        max_length = 32,
+        pattern = "^[A-Za-z0-9_.-]+$"
+    )]
+    username: Patch<String>,
+    /// Null or a blank one clears it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200)]
+    first_name: Patch<String>,
+    /// Null or a blank one clears it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200)]
+    last_name: Patch<String>,
+    /// Null or a blank one clears it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 200)]
+    full_name: Patch<String>,
+    /// Null clears it.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 150)]
+    age: Patch<Whole>,
+    /// For admins alone.
+    #[serde(default)]
+    #[schema(value_type = Role)]
+    role: Patch<Role>,
+    /// For admins alone. False ends the account's sessions.
+    #[serde(default)]
+    #[schema(value_type = bool)]
+    is_active: Patch<bool>,
+}
+
+impl From<UserChange> for WantedChange {
+    fn from(change: UserChange) -> Self {
+        Self {
+            email: change.email,
+            username: change.username,
+            first_name: change.first_name,
+            last_name: change.last_name,
+            full_name: change.full_name,
+            age: change.age.map(|Whole(age)| age),
+            role: change.role,
+            is_active: change.is_active,
+        }
+    }
+}
+
+/// Which accounts, and in which order.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Wanted {
+    /// Only those whose address, username or name begins so, whatever the case; a blank one is none.
+    #[param(max_length = 200)]
+    q: Option<String>,
+    /// Only those with this role.
+    #[param(inline)]
+    role: Option<Role>,
+    /// Only active ones, or only others.
+    is_active: Option<bool>,
+    /// The order.
+    #[param(inline)]
+    sort: Option<Sort>,
+}
+
+impl Wanted {
+    pub(crate) fn parts(self) -> (UserFilter, Sort) {
+        let filter = UserFilter {
+            q: self.q.and_then(filled),
+            role: self.role,
+            is_active: self.is_active,
+        };
+        (filter, self.sort.unwrap_or_default())
+    }
+}
+
+/// How far the erasure of a closed account is.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErasureView {
+    user_id: i64,
+    /// When the account was closed: RFC 3339.
+    #[schema(format = DateTime)]
+    closed_at: String,
+    /// The services that hold nothing of it any more.
+    services: Vec<ErasedView>,
+}
+
+/// A service's answer that it holds nothing of an account any more.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErasedView {
+    service: String,
+    /// How many records it erased.
+    records: i64,
+    /// When it answered: RFC 3339.
+    #[schema(format = DateTime)]
+    erased_at: String,
+}
+
+impl From<Erasure> for ErasureView {
+    fn from(erasure: Erasure) -> Self {
+        let answers = erasure.answers.into_iter();
+        Self {
+            user_id: erasure.user_id,
+            closed_at: events::timestamp(erasure.closed_at),
+            services: answers
+                .map(|answer| ErasedView {
+                    service: answer.service,
+                    records: answer.records,
+                    erased_at: events::timestamp(answer.erased_at),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Lists accounts.
+#[utoipa::path(
+    get, path = "/api/v1/users", operation_id = "users.list", tag = "users",
+    params(Wanted, Page),
+    responses(
+        (status = 200, description = "a page of accounts", body = Listing<AccountView>),
+        (status = 403, description = "`forbidden`: for admins"),
+    )
+)]
+pub(super) async fn list(
+    State(auth): State<Auth>,
+    _: Admin,
+    ValidQuery(wanted): ValidQuery<Wanted>,
+    page: Page,
+) -> Result<Json<Listing<AccountView>>, AuthError> {
+    let (filter, sort) = wanted.parts();
+    let found = auth.ask(ListUsers { filter, sort, page }).await?;
+    Ok(Json(found.map(AccountView::from)))
+}
+
+/// Opens an account for somebody.
+#[utoipa::path(
+    post, path = "/api/v1/users", operation_id = "users.create", tag = "users",
+    request_body = NewUser,
+    params(IdempotencyKey),
+    responses(
+        (status = 201, description = "opened", body = AccountView),
+        (status = 400, description = "`user_exists`: the e-mail address or the name is taken"),
+        (status = 403, description = "`forbidden`: for admins"),
+        (status = 503, description = "`busy`: too many at once"),
+    )
+)]
+pub(super) async fn create(
+    State(auth): State<Auth>,
+    Admin(by): Admin,
+    key: IdempotencyKey,
+    ValidJson(new): ValidJson<NewUser>,
+) -> Result<(StatusCode, Json<AccountView>), AuthError> {
+    let new = Registration::from(new).check()?;
+    let once = Some((by, key));
+    let account = auth.send(OpenAccount { new, once }).await?;
+    Ok((StatusCode::CREATED, Json(account.into())))
+}
+
+/// Shows an account to an admin or its owner.
+#[utoipa::path(
+    get, path = "/api/v1/users/{id}", operation_id = "users.get", tag = "users",
+    params(("id" = i64, Path, description = "the account"), IfNoneMatch),
+    responses(
+        (status = 200, description = "the account", body = AccountView),
+        (status = 404, description = "`user_not_found`: none, or not for the caller to see"),
+    )
+)]
+pub(super) async fn get(
+    State(auth): State<Auth>,
+    by: Caller,
+    ValidPath(id): ValidPath<i64>,
+    seen: IfNoneMatch,
+) -> Result<Response, AuthError> {
+    show(&auth, by, Which::Id(id), seen).await
+}
+
+/// Shows the account with an e-mail address to an admin or its owner.
+#[utoipa::path(
+    get, path = "/api/v1/users/email/{email}", operation_id = "users.get_by_email", tag = "users",
+    params(("email" = String, Path, description = "the address, in any case"), IfNoneMatch),
+    responses(
+        (status = 200, description = "the account", body = AccountView),
+        (status = 404, description = "`user_not_found`: none, or not for the caller to see"),
+    )
+)]
+pub(super) async fn by_email(
+    State(auth): State<Auth>,
+    by: Caller,
+    ValidPath(email): ValidPath<String>,
+    seen: IfNoneMatch,
+) -> Result<Response, AuthError> {
+    show(&auth, by, Which::Email(email), seen).await
+}
+
+async fn show(
+    auth: &Auth,
+    by: Caller,
+    which: Which,
+    seen: IfNoneMatch,
+) -> Result<Response, AuthError> {
+    let by = Some(by);
+    let account = auth.ask(ReadUser { by, which }).await?;
+    Ok(seen.answer(Tagged::json(&AccountView::from(account))))
+}
+
+/// Changes an account: any subset of its fields. Role and state are for admins to change.
+#[utoipa::path(
+    put, path = "/api/v1/users/{id}", operation_id = "users.update", tag = "users",
+    params(("id" = i64, Path, description = "the account")),
+    request_body = UserChange,
+    responses(
+        (status = 200, description = "the account after the change", body = AccountView),
+        (status = 400, description = "`user_exists`: the e-mail address or the name is taken"),
+        (status = 403, description = "`forbidden`: the field that is for admins to change"),
+        (status = 404, description = "`user_not_found`: none, or not for the caller to see"),
+        (status = 409, description = "`last_admin`: there would be no admin any more"),
+    )
+)]
+pub(super) async fn change(
+    State(auth): State<Auth>,
+    by: Caller,
+    ValidPath(id): ValidPath<i64>,
+    ValidJson(change): ValidJson<UserChange>,
+) -> Result<Json<AccountView>, AuthError> {
+    let (by, change) = (Some(by), WantedChange::from(change).check()?);
+    let account = auth.send(ChangeAccount { by, id, change }).await?;
+    Ok(Json(account.into()))
+}
+
+/// Closes an account for ever. Its posts and all that services hold of it are erased.
+#[utoipa::path(
+    delete, path = "/api/v1/users/{id}", operation_id = "users.delete", tag = "users",
+    params(("id" = i64, Path, description = "the account")),
+    responses(
+        (status = 200, description = "closed", body = Done),
+        (status = 403, description = "`forbidden`: for admins"),
+        (status = 404, description = "`user_not_found`"),
+        (status = 409, description = "`last_admin`: there would be no admin any more"),
+    )
+)]
+pub(super) async fn delete(
+    State(auth): State<Auth>,
+    _: Admin,
+    ValidPath(id): ValidPath<i64>,
+    _: NoBody,
+) -> Result<Json<Done>, AuthError> {
+    auth.send(CloseAccount { id, proof: None }).await?;
+    Ok(Json(Done {
+        message: "Account deleted successfully",
+    }))
+}
+
+/// Tells which services hold nothing of a closed account any more.
+#[utoipa::path(
+    get, path = "/api/v1/users/{id}/erasure", operation_id = "users.erasure", tag = "users",
+    params(("id" = i64, Path, description = "the closed account")),
+    responses(
+        (status = 200, description = "the services' answers so far", body = ErasureView),
+        (status = 403, description = "`forbidden`: for admins"),
+        (status = 404, description = "`user_not_found`: no closed account"),
+    )
+)]
+pub(super) async fn erasure(
+    State(auth): State<Auth>,
+    _: Admin,
+    ValidPath(id): ValidPath<i64>,
+) -> Result<Json<ErasureView>, AuthError> {
+    Ok(Json(auth.ask(ReadErasure { id }).await?.into()))
+}

@@ -1,0 +1,174 @@
+//! Opening, changing and closing accounts.
+
+use blocks::extract::IdempotencyKey;
+use blocks::{Caller, Command, Role};
+use sql::StoreError;
+
+use super::prove;
+use crate::domain::{
+    Account, AccountChange, AccountEvent, Login, NewAccount, Username, check_attempt,
+};
+use crate::error::AuthError;
+use crate::integration::publish;
+use crate::revocations::Change;
+use crate::{Auth, queries, store};
+
+/// Most names that are made of an address, where others have them.
+const MADE_NAMES: usize = 8;
+
+/// Opens an account. [`AuthError::Taken`] when another account has the address or the name, whatever its case.
+pub struct OpenAccount {
+    pub new: NewAccount,
+    /// With a key of this caller only once, however often it is sent.
+    pub once: Option<(Caller, IdempotencyKey)>,
+}
+blocks::operation!(OpenAccount -> Result<Account, AuthError>, "auth.register");
+
+impl Command<Auth> for OpenAccount {
+    async fn run(self, on: &Auth) -> Result<Account, AuthError> {
+        let Self { new, once } = self;
+        let hash = match &new.password {
+            Some(password) => Some(on.passwords.hash(password.clone()).await?),
+            None => None,
+        };
+        let once = once.map(|(by, key)| (by.id, key.request(&new.parts())));
+        for name in names(on, &new) {
+            let (new, hash) = (new.clone(), hash.clone());
+            let (of, request) = once.clone().unwrap_or_default();
+            let is_made = new.username.is_none();
+            let write = on.db.write_once(("open_account", of), request, move |tx| {
+                Box::pin(async move {
+                    let account = store::add_account(tx, &new, &name, hash.as_deref())
+                        .await
+                        .map_err(taken)?;
+                    publish(tx, AccountEvent::Opened(&account), 1).await?;
+                    Ok(account)
+                })
+            });
+            match write.await {
+                Err(AuthError::Taken("username")) if is_made => {}
+                opened => return opened,
+            }
+        }
+        Err(AuthError::Taken("username"))
+    }
+}
+
+/// The name that `new` asks for; without one those that are made of its address, the bare one first.
+fn names(on: &Auth, new: &NewAccount) -> Vec<Username> {
+    if let Some(name) = &new.username {
+        return vec![name.clone()];
+    }
+    let random = || u32::try_from(on.clock.id().as_u128() % 9_000).unwrap_or_default() + 1_000;
+    let numbers = (0..MADE_NAMES).map(|at| if at == 0 { 0 } else { random() });
+    let made = numbers.map(|number| Username::of_address(&new.email, number));
+    made.collect()
+}
+
+/// Changes an account: everything for an admin or an operator, all but role and state for its owner. From the
+/// answer on, every token of the account answers the new name and role. An account that is deactivated loses
+/// its sessions.
+pub struct ChangeAccount {
+    /// `None` is an operator.
+    pub by: Option<Caller>,
+    pub id: i64,
+    pub change: AccountChange,
+}
+blocks::operation!(ChangeAccount -> Result<Account, AuthError>, "auth.change_account", |it| user.id = it.id);
+
+impl Command<Auth> for ChangeAccount {
+    fn authorize(&self, _: &Auth) -> Result<(), AuthError> {
+        let Some(by) = &self.by else {
+            return Ok(());
+        };
+        if !by.may_act_for(self.id) {
+            return Err(AuthError::NoUser);
+        }
+        match self.change.of_admins().next() {
+            Some(field) if by.role != Role::Admin => Err(AuthError::OfAdmins(field)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn run(self, on: &Auth) -> Result<Account, AuthError> {
+        let Self { by, id, change } = self;
+        let gone = move || match &by {
+            Some(by) if by.id == id => AuthError::NoAccount,
+            _ => AuthError::NoUser,
+        };
+        if change.is_empty() {
+            return queries::account(on, id).await?.ok_or_else(gone);
+        }
+        let write = on.write_account(id, move |tx, account| {
+            Box::pin(async move {
+                if change.takes_admin() && store::is_last_admin(tx, id).await? {
+                    return Err(AuthError::LastAdmin);
+                }
+                let changed = store::change_account(tx, id, &change).await;
+                let (changed, version) = changed.map_err(taken)?.ok_or_else(gone)?;
+                publish(tx, AccountEvent::Changed(&changed), version).await?;
+                if changed.is_active {
+                    let change = account.changed(version);
+                    account.tell(tx, version, vec![change]).await?;
+                } else {
+                    let ended = store::end_sessions(tx, id).await?;
+                    let earlier = Change::SessionsBefore {
+                        user_id: id,
+                        time: tx.now(),
+                        until: account.until(),
+                    };
+                    account.end(tx, version, &ended, Some(earlier)).await?;
+                }
+                Ok(changed)
+            })
+        });
+        write.await
+    }
+}
+
+/// Closes an account for ever. Its tokens are refused from the answer on; the services erase what they hold of
+/// it, and answer that ([`queries::ReadErasure`]).
+pub struct CloseAccount {
+    pub id: i64,
+    /// The owner with the password; `None` for an admin or an operator.
+    pub proof: Option<(Caller, String)>,
+}
+blocks::operation!(CloseAccount -> Result<(), AuthError>, "auth.close_account", |it| user.id = it.id);
+
+impl Command<Auth> for CloseAccount {
+    async fn run(self, on: &Auth) -> Result<(), AuthError> {
+        let Self { id, proof } = self;
+        if let Some((owner, password)) = proof {
+            check_attempt(&password)?;
+            let login = Login::Username(owner.name.as_ref().to_owned());
+            match prove(on, &login, password).await {
+                Ok(proven) if proven.id == id => {}
+                Ok(_) | Err(AuthError::BadCredentials) => return Err(AuthError::WrongPassword),
+                Err(error) => return Err(error),
+            }
+        }
+        let write = on.write_account(id, move |tx, account| {
+            Box::pin(async move {
+                if store::is_last_admin(tx, id).await? {
+                    return Err(AuthError::LastAdmin);
+                }
+                let closed = store::remove_account(tx, id).await?;
+                let version = closed.ok_or(AuthError::NoUser)?;
+                publish(tx, AccountEvent::Closed { user_id: id }, version).await?;
+                let change = account.changed(version);
+                account.tell(tx, version, vec![change]).await
+            })
+        });
+        write.await
+    }
+}
+
+fn taken(error: StoreError) -> AuthError {
+    if error.is_unique("users", "email_key") {
+        AuthError::Taken("email")
+    } else if error.is_unique("users", "username_key") {
+        AuthError::Taken("username")
+    } else {
+        AuthError::Store(error)
+    }
+}
