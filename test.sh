@@ -304,9 +304,10 @@ if [ ${#CLI[@]} -gt 0 ]; then
   printf '%s\n' "$PASSWORD" | "${CLI[@]}" admin create --email "root-$RUN@example.org" \
     --username "root-$RUN" --password-stdin >"$TMP/body" 2>&1 || fail "an admin" "exit code $?"
   login username "root-$RUN"
-  AS=$TOKEN call GET /api/auth/me
+  ROOT=$TOKEN
+  AS=$ROOT call GET /api/auth/me
   holds '.role == "admin"'
-  AS=$TOKEN call PUT "/api/posts/${POST[1]}" '{"tags":["edited"]}'
+  AS=$ROOT call PUT "/api/posts/${POST[1]}" '{"tags":["edited"]}'
   status 200
   holds '.tags == ["edited"] and .user_id == $id' --argjson id "$ADA_ID"
   tick "an admin (rookery admin create) may edit"
@@ -394,6 +395,61 @@ status 200
 same walk-1 "$(header x-correlation-id)"
 [ -n "$(header x-request-id)" ] || fail "an X-Request-ID" "none"
 tick "a slash at the end is fine, a correlation id comes back"
+
+# ------------------------------------------------------------------------------------------------
+chapter "People"
+
+for user in "$BOB_ID" "email/$BOB@example.org"; do
+  AS=$BOB_TOKEN call GET "/api/v1/users/$user"
+  status 200
+  holds '.id == $id and .is_active' --argjson id "$BOB_ID"
+  AS=$ADA_TOKEN call GET "/api/v1/users/$user"
+  problem 404 user_not_found
+done
+AS=$BOB_TOKEN call GET /api/v1/users/
+problem 403 forbidden
+AS=$BOB_TOKEN call PUT "/api/v1/users/$BOB_ID" '{"role":"admin"}'
+problem 403 forbidden
+tick "everybody sees the own account alone, and makes nobody an admin"
+if [ -n "${ROOT:-}" ]; then
+  EVE="eve-$RUN"
+  AS=$ROOT call POST /api/v1/users "$(json --arg name "$EVE" --arg password "$PASSWORD" \
+    '{email: ($name + "@example.org"), password: $password, first_name: "Eve"}')"
+  status 201
+  holds '.username == $name and .role == "user" and .is_active' --arg name "$EVE"
+  EVE_ID=$(field .id)
+  AS=$ROOT call GET "/api/v1/users/?q=EVE-$RUN&sort=-id"
+  status 200
+  holds '.total == 1 and .items[0].id == $id' --argjson id "$EVE_ID"
+  login username "$EVE"
+  EVE_TOKEN=$TOKEN
+  AS=$ROOT call PUT "/api/v1/users/$EVE_ID" '{"is_active":false}'
+  status 200
+  AS=$EVE_TOKEN call GET /api/auth/me
+  problem 401 invalid_token
+  call POST /api/auth/login "$(json --arg name "$EVE" --arg password "$PASSWORD" '{username: $name, password: $password}')"
+  problem 403 account_inactive
+  AS=$ROOT call PUT "/api/v1/users/$EVE_ID" '{"is_active":true}'
+  status 200
+  tick "an admin opens, finds and deactivates accounts"
+  login username "$EVE"
+  EVE_TOKEN=$TOKEN
+  AS=$EVE_TOKEN call POST /api/profile '{"bio":"here and gone"}'
+  status 201
+  AS=$EVE_TOKEN call DELETE /api/auth/me '{"password":"not hers"}'
+  problem 403 wrong_password
+  AS=$EVE_TOKEN call DELETE /api/auth/me "$(json --arg password "$PASSWORD" '{password: $password}')"
+  status 200
+  AS=$EVE_TOKEN call GET /api/auth/me
+  problem 401 invalid_token
+  AS=$ROOT eventually '[.services[].service] | contains(["auth", "notification", "user-profile"])' \
+    GET "/api/v1/users/$EVE_ID/erasure"
+  AS=$ADA_TOKEN call GET "/api/profile/$EVE_ID"
+  problem 404 profile_not_found
+  tick "a deleted account is erased, and an admin sees by whom"
+else
+  left_out "an admin manages accounts: left out, it takes the server's command line to make one"
+fi
 
 # ------------------------------------------------------------------------------------------------
 chapter "Sessions"
