@@ -6,6 +6,7 @@
 //! | is `required`, `optional` or `strip` | of that name |
 //! | only reads | `reads`: may be sent once more when a service can't be reached |
 //! | lets strangers write (`strip`: login, register) | `strangers`, and the service by way of the door |
+//! | lets strangers write, and others as whom they are (`optional`) | `optional-few` |
 //!
 //! The door lets fewer requests a second pass from one address. It is asked first and its answer thrown
 //! away when that is the door's 418; only then the service is asked. So Traefik's own 429 and that of
@@ -60,7 +61,8 @@ pub fn routers(services: &[&Definition]) -> String {
             let (behind, middlewares) = match mode {
                 _ if reads => (service.to_owned(), format!("{name}, reads")),
                 Mode::Strip => (format!("{service}-for-strangers"), "strangers".to_owned()),
-                _ => (service.to_owned(), name.to_owned()),
+                Mode::Optional => (service.to_owned(), "optional-few".to_owned()),
+                Mode::Required => (service.to_owned(), name.to_owned()),
             };
             if behind != service && !doors.contains(&behind) {
                 doors += &door(service);

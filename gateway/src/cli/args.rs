@@ -26,7 +26,8 @@ Examples:
 Commands ask the server that runs on the data folder, or the services of a fleet where
 OPERATOR_SERVICES says where they take operators, with OPERATOR_KEY. With --offline they open the
 folder, or the servers of a fleet that runs nothing, themselves (feature `fleet`).
-Settings are read from the environment, then from a TOML file, then there are defaults.";
+Settings are read from the environment, then from .env in the working folder, then from a TOML file, then
+there are defaults.";
 
 /// A backend for a community: accounts, profiles, posts, activity streams and notifications.
 #[derive(Debug, Parser)]

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::world::{Folder, PASSWORD, Said};
 
-async fn create_admin(folder: &Folder, name: &str, how: &[&str]) -> Said {
+pub(crate) async fn create_admin(folder: &Folder, name: &str, how: &[&str]) -> Said {
     let email = format!("{name}@example.org");
     let mut child = folder
         .command(
@@ -338,4 +338,55 @@ async fn a_rookery_that_knows_no_server_says_how_to_get_one_that_moves() {
         error.contains("cargo build") && error.contains("--features fleet"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn accounts_are_managed_beside_a_server_and_without_one() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    create_admin(&folder, "root", &[]).await.well();
+    let (ada, token) = rookery.join("ada").await;
+    let run = async |args: &[&str]| folder.run(args).await;
+    let listed = run(&["users", "list", "--q", "AD"]).await.well();
+    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert!(listed.contains("ada@example.org"), "{listed}");
+    let json = run(&["users", "list", "--json", "-n", "1"]).await.well();
+    let first: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(first["username"], "root");
+    assert!(json.find("password").is_none());
+    let id = ada.to_string();
+    for user in [&*id, "Ada@example.org", "ADA"] {
+        let shown = run(&["users", "show", user]).await.well();
+        assert!(shown.contains("ada@example.org"), "{shown}");
+    }
+    run(&["users", "set-role", "ada", "admin"]).await.well();
+    rookery.get("/api/v1/users", Some(&token)).await.expect(200);
+    run(&["users", "deactivate", "ada"]).await.well();
+    rookery.get("/api/v1/users", Some(&token)).await.expect(401);
+    let listed = run(&["users", "list", "--inactive"]).await.well();
+    assert!(
+        listed.contains("ada") && !listed.contains("root"),
+        "{listed}"
+    );
+    let refused = run(&["users", "set-role", "root", "user"]).await.badly(1);
+    assert!(refused.contains("last active admin"), "{refused}");
+    run(&["users", "activate", "ada"]).await.well();
+    rookery.login("ada").await;
+    rookery.stop().await;
+
+    let offline = async |args: &[&str]| folder.run(&[args, &["--offline"]].concat()).await;
+    let only_said = offline(&["users", "delete", "ada"]).await.well();
+    assert!(only_said.contains("--execute"), "{only_said}");
+    offline(&["users", "delete", "ada", "--execute"])
+        .await
+        .well();
+    let refused = offline(&["users", "show", "ada"]).await.badly(1);
+    assert!(refused.contains("no such user"), "{refused}");
+    let rookery = folder.serve().await;
+    eventually("the services have erased what they held", async || {
+        let status = run(&["erasure", "status", &id]).await.well();
+        (status.contains("notification") && status.contains("user-profile")).then_some(())
+    })
+    .await;
+    rookery.stop().await;
 }

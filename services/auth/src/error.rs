@@ -31,8 +31,11 @@ pub enum AuthError {
     /// No such account, or not for the caller to see.
     #[error("no such user")]
     NoUser,
-    /// Only an admin may change this field.
-    #[error("only an admin may change {0}")]
+    /// Only an admin may do this.
+    #[error("only an admin may do this")]
+    AdminsOnly,
+    /// Only an admin may set this field.
+    #[error("only an admin may set {0}")]
     OfAdmins(&'static str),
     /// There would be no admin any more.
     #[error("the last admin")]
@@ -40,6 +43,12 @@ pub enum AuthError {
     /// The password that a change asks for is wrong.
     #[error("wrong password")]
     WrongPassword,
+    /// Such a password was wrong too often. 403, because Traefik answers 429 itself where it asks for a token.
+    #[error("too many wrong passwords")]
+    PasswordsUsedUp {
+        /// Seconds until the next try.
+        retry_after: u32,
+    },
     /// The idempotency key is taken.
     #[error(transparent)]
     Key(#[from] KeyRefused),
@@ -79,16 +88,20 @@ impl AsProblem for AuthError {
                 "this account was deactivated; an admin can activate it",
             ),
             Self::NoUser => Problem::not_found("user_not_found", "there is no such user"),
-            Self::OfAdmins(field) => {
-                Problem::forbidden("forbidden", "only an admin may change this")
-                    .with_errors(FieldErrors::one(field, "is for admins to change"))
-            }
+            Self::AdminsOnly => Problem::forbidden("forbidden", "only an admin may do this"),
+            Self::OfAdmins(field) => Problem::forbidden("forbidden", "only an admin may set this")
+                .with_errors(FieldErrors::one(field, "is for admins to set")),
             Self::LastAdmin => Problem::conflict(
                 "last_admin",
                 "this is the last active admin; make another account one before",
             ),
             Self::WrongPassword => Problem::forbidden("wrong_password", "the password is wrong")
                 .with_errors(FieldErrors::one("password", "is wrong")),
+            Self::PasswordsUsedUp { retry_after } => Problem::forbidden(
+                "too_many_attempts",
+                "too many wrong passwords for this account; try again later",
+            )
+            .retry_after(*retry_after),
             Self::Key(refused) => refused.problem(),
             Self::NoSession => Problem::not_found("session_not_found", "you have no such session"),
             Self::NoAccount => Problem::unauthorized("invalid_token", "the account is closed"),

@@ -85,6 +85,10 @@ pub const ROUTES: &[Route] = &[
     Route::required(&["GET", "PUT", "DELETE"], "/api/v1/users/{id}"),
     Route::required(&["GET"], "/api/v1/users/{id}/erasure"),
     Route::required(&["GET"], "/api/v1/users/email/{email}"),
+    Route::required(&["GET"], "/users"),
+    Route::optional(&["POST"], "/users"),
+    Route::required(&["GET", "PUT", "DELETE"], "/users/{id}"),
+    Route::strip(&["POST"], "/users/login"),
     Route::strip(&["GET"], "/.well-known/jwks.json"),
 ];
 

@@ -1,5 +1,5 @@
-//! Configuration: the environment over an optional TOML file over defaults. This is the only reader
-//! of the environment.
+//! Configuration: the environment over `.env`, over an optional TOML file, over defaults. This is the only
+//! reader of the environment.
 //!
 //! A [`Setting`] belongs to its reader: the process's own are in [`process`], those of a service in its
 //! definition. A process loads its own and those of its services.
@@ -114,8 +114,9 @@ const SECRET_BYTES: usize = 32;
 const SECRET_DISTINCT: usize = 8;
 
 impl Config {
-    /// Reads the environment over the file at `path` (or at `ROOKERY_CONFIG`) over the defaults, for the
-    /// process's settings and `more`. An empty variable counts as absent.
+    /// Reads the environment over the file `.env` of the working folder, over the file at `path` (or at
+    /// `ROOKERY_CONFIG`), over the defaults, for the process's settings and `more`. An empty variable counts
+    /// as absent.
     ///
     /// # Errors
     /// When the file can't be read, has an unknown key, or a value is wrong. The message names the setting,
@@ -132,7 +133,7 @@ impl Config {
             .map(Path::to_owned)
             .or_else(|| named.map(|(_, path)| path.into()));
         let file = path.map(|path| source::read(&path)).transpose()?;
-        Self::from_sources(file, environment, more)
+        Self::merged(file, source::dot_env()?, environment, more)
     }
 
     /// Puts a file (its name and text) and variables together, as [`Config::load`] does.
@@ -144,8 +145,17 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         more: &[&'static dyn AnySetting],
     ) -> Result<Self, ConfigError> {
+        Self::merged(file, None, environment, more)
+    }
+
+    fn merged(
+        file: Option<Given>,
+        dot_env: Option<Given>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        more: &[&'static dyn AnySetting],
+    ) -> Result<Self, ConfigError> {
         let settings = PROCESS.iter().chain(more).copied();
-        let (values, unknown) = source::merge(file, environment, settings)?;
+        let (values, unknown) = source::merge(file, dot_env, environment, settings)?;
         let mut all = values.iter();
         match all.find(|value| !value.of.accepts(value.said.expose())) {
             Some(wrong) => Err(wrong.refuse(wrong.of.expected())),
@@ -160,10 +170,17 @@ impl Config {
 
     /// The settings of this process's log.
     pub fn telemetry(&self) -> telemetry::Settings {
+        let said = self.show().find(|row| row.name == "LOG_LEVEL");
+        let by_default = said.is_some_and(|row| row.source == source::DEFAULT);
+        let level = if self.debug && by_default {
+            "debug"
+        } else {
+            &self.log_level
+        };
         telemetry::Settings {
             name: self.app_name.clone(),
             enabled: self.logging_enabled,
-            level: self.log_level.clone(),
+            level: level.to_owned(),
             json: self.log_format == LogFormat::Json,
             redacts: self.log_redaction_enabled,
         }

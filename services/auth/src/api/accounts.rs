@@ -135,9 +135,8 @@ pub(super) async fn change_me(
     request_body = CloseMe,
     responses(
         (status = 200, description = "closed", body = Done),
-        (status = 403, description = "`wrong_password`"),
+        (status = 403, description = "`wrong_password`, or `too_many_attempts` after many of them"),
         (status = 409, description = "`last_admin`: there would be no admin any more"),
-        (status = 429, description = "`too_many_attempts`: too many wrong passwords for this account"),
         (status = 503, description = "`busy`: too many at once"),
     )
 )]

@@ -5,7 +5,8 @@ mod sessions;
 mod users;
 mod validate;
 
-use utoipa_axum::router::OpenApiRouter;
+use utoipa::openapi::PathItem;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use crate::Auth;
@@ -18,7 +19,7 @@ struct Done {
     message: &'static str,
 }
 
-/// All endpoints.
+/// All endpoints. Those of accounts are there a second time, under the short paths of an older system.
 pub fn router(auth: Auth) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(accounts::register))
@@ -31,11 +32,40 @@ pub fn router(auth: Auth) -> OpenApiRouter {
         .routes(routes!(users::get, users::change, users::delete))
         .routes(routes!(users::by_email))
         .routes(routes!(users::erasure))
+        .routes(under("/users", routes!(users::list)))
+        .routes(routes!(users::join))
+        .routes(under(
+            "/users/{id}",
+            routes!(users::get, users::change, users::delete),
+        ))
         .routes(routes!(sessions::login))
+        .routes(under("/users/login", routes!(sessions::login)))
         .routes(routes!(sessions::logout))
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::end))
         .routes(routes!(validate::validate))
         .routes(routes!(validate::jwks))
         .with_state(auth)
+}
+
+/// The same endpoints under another path.
+fn under(
+    path: &str,
+    (schemas, mut paths, methods): UtoipaMethodRouter<Auth>,
+) -> UtoipaMethodRouter<Auth> {
+    let named = |mut item: PathItem| {
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.put,
+            &mut item.delete,
+        ];
+        for operation in operations.into_iter().flatten() {
+            let id = operation.operation_id.take();
+            operation.operation_id = id.map(|id| id + "_short");
+        }
+        (path.to_owned(), item)
+    };
+    paths.paths = paths.paths.into_values().map(named).collect();
+    (schemas, paths, methods)
 }

@@ -7,7 +7,7 @@ use blocks::extract::{
     Admin, IdempotencyKey, IfNoneMatch, Listing, NoBody, Page, Patch, Tagged, ValidJson, ValidPath,
     ValidQuery, Whole, filled,
 };
-use blocks::{Caller, Mediator, Role};
+use blocks::{Caller, FieldErrors, Mediator, Role};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -110,6 +110,22 @@ pub(super) struct NewUser {
     role: Option<Role>,
     /// True where it is absent.
     is_active: Option<bool>,
+}
+
+impl NewUser {
+    /// Refuses what nobody may open for themselves.
+    fn check_own(&self) -> Result<(), AuthError> {
+        if self.role.is_some_and(|role| role != Role::User) {
+            return Err(AuthError::OfAdmins("role"));
+        }
+        if self.is_active == Some(false) {
+            return Err(AuthError::OfAdmins("is_active"));
+        }
+        if self.password.is_none() {
+            return Err(FieldErrors::one("password", "is required").into());
+        }
+        Ok(())
+    }
 }
 
 impl From<NewUser> for Registration {
@@ -297,6 +313,37 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<AccountView>), AuthError> {
     let new = Registration::from(new).check()?;
     let once = Some((by, key));
+    let account = auth.send(OpenAccount { new, once }).await?;
+    Ok((StatusCode::CREATED, Json(account.into())))
+}
+
+/// Opens an account: one's own, or with an admin's token one for somebody.
+#[utoipa::path(
+    post, path = "/users", operation_id = "users.join", tag = "users",
+    request_body = NewUser,
+    params(IdempotencyKey),
+    responses(
+        (status = 201, description = "opened", body = AccountView),
+        (status = 400, description = "`user_exists`: the e-mail address or the name is taken"),
+        (status = 403, description = "`forbidden`: the field that is for admins; or a token that is no admin's"),
+        (status = 503, description = "`busy`: too many at once"),
+    )
+)]
+pub(super) async fn join(
+    State(auth): State<Auth>,
+    by: Option<Caller>,
+    key: IdempotencyKey,
+    ValidJson(new): ValidJson<NewUser>,
+) -> Result<(StatusCode, Json<AccountView>), AuthError> {
+    let once = match by {
+        Some(by) if by.role == Role::Admin => Some((by, key)),
+        Some(_) => return Err(AuthError::AdminsOnly),
+        None => {
+            new.check_own()?;
+            None
+        }
+    };
+    let new = Registration::from(new).check()?;
     let account = auth.send(OpenAccount { new, once }).await?;
     Ok((StatusCode::CREATED, Json(account.into())))
 }

@@ -144,6 +144,9 @@ impl Command<Auth> for CloseAccount {
             match prove(on, &login, password).await {
                 Ok(proven) if proven.id == id => {}
                 Ok(_) | Err(AuthError::BadCredentials) => return Err(AuthError::WrongPassword),
+                Err(AuthError::TooManyAttempts { retry_after }) => {
+                    return Err(AuthError::PasswordsUsedUp { retry_after });
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -446,6 +446,15 @@ on_both!(
             ["password"]
         );
         assert!(world.accepts(&token).await);
+        for _ in 1..10 {
+            close(json!({"password": "wrong horse"}))
+                .await
+                .problem(403, "wrong_password");
+        }
+        let late = close(json!({"password": PASSWORD})).await;
+        late.problem(403, "too_many_attempts");
+        assert!(late.headers.contains_key("retry-after"));
+        world.clock.advance(TimeDelta::seconds(31));
         close(json!({"password": PASSWORD})).await.ok();
         assert!(!world.accepts(&token).await);
         assert_eq!(world.events(ada).await.last().unwrap().0, "user.deleted");
@@ -474,5 +483,40 @@ on_both!(
                 _ => drop(answer.problem(403, "account_inactive")),
             }
         }
+    }
+);
+
+on_both!(
+    accounts_have_short_paths_too_and_anybody_opens_an_own_one,
+    |world: World| async move {
+        let root = world.with_role("root", Role::Admin).await;
+        let join = async |token: Option<&str>, body: Value| {
+            world.send("POST", "/users", token, &body).await
+        };
+        let own = json!({"email": "ada@example.org", "username": "ada", "password": PASSWORD, "role": "user"});
+        let ada = join(None, own).await.expect(201);
+        let body = json!({"username": "ada", "password": PASSWORD});
+        let token = world.send("POST", "/users/login", None, &body).await.ok();
+        let token = token["access_token"].as_str().unwrap();
+        for (field, value) in [("role", json!("admin")), ("is_active", json!(false))] {
+            let body = json!({"email": "b@example.org", "password": PASSWORD, field: value});
+            assert_eq!(join(None, body).await.problem(403, "forbidden"), [field]);
+        }
+        let without = join(None, json!({"email": "b@example.org"})).await;
+        assert_eq!(without.problem(400, "validation_failed"), ["password"]);
+        let bob = json!({"email": "bob@example.org", "role": "guest"});
+        join(Some(token), bob.clone())
+            .await
+            .problem(403, "forbidden");
+        assert_eq!(join(Some(&root), bob).await.expect(201)["role"], "guest");
+        let path = format!("/users/{}", ada["id"]);
+        assert_eq!(world.get(&path, token).await.ok()["username"], "ada");
+        assert_eq!(world.get("/users?q=ada", &root).await.ok()["total"], 1);
+        world.get("/users", token).await.problem(403, "forbidden");
+        let older = json!({"age": 37});
+        let changed = world.send("PUT", &path, Some(token), &older).await;
+        assert_eq!(changed.ok()["age"], 37);
+        let gone = world.send("DELETE", &path, Some(&root), &Value::Null).await;
+        gone.ok();
     }
 );

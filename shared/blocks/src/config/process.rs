@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::setting::{Setting, Settings};
-use super::values::{Durability, Environment, LogFormat, at_least_one, non_empty, origins};
+use super::values::{Durability, Environment, LogFormat, at_least_one, non_empty, origins, switch};
 use super::{Unknown, Value, read};
 
 /// Declares each setting once: as a field of [`Config`], and in [`PROCESS`].
@@ -88,6 +88,12 @@ settings! {
         "LOG_LEVEL", "info", "a level, or directives as `info,posts=debug`",
         "error, warn, info, debug, trace or off, or directives as info,posts=debug",
         |text| crate::telemetry::is_level(text).then(|| text.to_owned()),
+    );
+    /// `DEBUG`. Many programs read this variable, each its own way: what is no yes here may be meant for another.
+    pub debug: bool = Setting::new(
+        "DEBUG", "false", "logs at level `debug` where `LOG_LEVEL` is absent",
+        "true or false; another program's value, as `app:*`, counts as false",
+        |text| Some(switch(text).unwrap_or(false)),
     );
     /// `LOG_FORMAT`.
     pub log_format: LogFormat = Setting::new(

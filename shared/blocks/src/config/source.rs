@@ -18,7 +18,7 @@ pub struct Row {
     pub name: &'static str,
     /// Its value; masked when it is a secret, empty when absent.
     pub value: String,
-    /// `default`, `environment`, or the file's name.
+    /// `default`, `environment`, or the name of a file.
     pub source: String,
 }
 
@@ -30,6 +30,10 @@ const ALIKE: f64 = 0.9;
 pub(super) const FILE_VARIABLE: &str = "ROOKERY_CONFIG";
 /// Names the image that compose takes.
 const IMAGE_VARIABLE: &str = "ROOKERY_TAG";
+/// The source of a value that nobody gave.
+pub(super) const DEFAULT: &str = "default";
+/// Holds variables, below those of the environment.
+const DOT_ENV: &str = ".env";
 /// A file's name and text.
 pub(super) type Given = (String, String);
 
@@ -50,6 +54,33 @@ fn is_said((_, value): &(String, String)) -> bool {
     !value.trim().is_empty()
 }
 
+/// The file of variables in the working folder, where there is one.
+pub(super) fn dot_env() -> Result<Option<Given>, ConfigError> {
+    let path = Path::new(DOT_ENV);
+    path.is_file().then(|| read(path)).transpose()
+}
+
+/// The variables of a `.env` file, as dotenvy reads them: `$NAME` outside of single quotes is another variable.
+fn read_dot_env(path: &str, text: &str) -> Result<Vec<(String, String)>, ConfigError> {
+    let read = |pair: dotenvy::Result<(String, String)>| match pair {
+        Ok((name, value)) => Ok((name.to_ascii_uppercase(), value)),
+        Err(error) => Err(ConfigError::File {
+            path: path.to_owned(),
+            reason: match error {
+                // The line itself is not shown, since a secret may stand there.
+                dotenvy::Error::LineParse(line, _) => {
+                    let number = text.lines().position(|of| of.contains(line.trim()));
+                    let number =
+                        number.map_or_else(|| "a line".into(), |at| format!("line {}", at + 1));
+                    format!("{number} is not NAME=VALUE")
+                }
+                other => other.to_string(),
+            },
+        }),
+    };
+    dotenvy::from_read_iter(text.as_bytes()).map(read).collect()
+}
+
 /// A file's name and text.
 pub(super) fn read(path: &Path) -> Result<Given, ConfigError> {
     let name = path.display().to_string();
@@ -65,6 +96,7 @@ pub(super) fn read(path: &Path) -> Result<Given, ConfigError> {
 /// The values of `settings` from all sources, and the variables that look like settings but are none.
 pub(super) fn merge(
     file: Option<Given>,
+    dot_env: Option<Given>,
     environment: impl IntoIterator<Item = (String, String)>,
     settings: impl Iterator<Item = &'static dyn AnySetting>,
 ) -> Result<(Vec<Value>, Vec<Unknown>), ConfigError> {
@@ -73,7 +105,7 @@ pub(super) fn merge(
     let by_default = |of: &'static dyn AnySetting| Value {
         of,
         said: Secret::new(of.default()),
-        source: "default".into(),
+        source: DEFAULT.into(),
     };
     let mut values: Vec<Value> = settings.map(by_default).collect();
     let mut set = |name: &str, said: &str, source: &str| {
@@ -88,6 +120,20 @@ pub(super) fn merge(
         }
     }
     let mut unknown = Vec::new();
+    if let Some((path, text)) = dot_env {
+        let said = read_dot_env(&path, &text)?;
+        for (name, said) in said.into_iter().filter(is_said) {
+            if names.contains(name.as_str()) {
+                set(&name, &said, &path);
+            } else if let Some(meant) = typo(&name, &names) {
+                // It has variables of compose files, too, which begin like settings.
+                unknown.push(Unknown {
+                    name,
+                    meant: vec![meant],
+                });
+            }
+        }
+    }
     for (name, said) in environment.into_iter().filter(is_said) {
         if names.contains(name.as_str()) {
             set(&name, &said, "environment");
@@ -195,9 +241,7 @@ fn mistyped(name: &str, names: &BTreeSet<&'static str>) -> Option<Vec<&'static s
         let is_known = [FILE_VARIABLE, IMAGE_VARIABLE].contains(&name);
         return (!is_known).then(|| near.into_iter().collect());
     }
-    let of_several = || names.iter().copied().filter(|known| known.contains('_'));
-    let near = nearest(name, of_several()).filter(|known| levenshtein(known, name) <= TYPOS);
-    if let Some(near) = near {
+    if let Some(near) = typo(name, names) {
         return Some(vec![near]);
     }
     // Kubernetes puts the addresses of its services into the environment by such names.
@@ -205,7 +249,7 @@ fn mistyped(name: &str, names: &BTreeSet<&'static str>) -> Option<Vec<&'static s
         return None;
     }
     let (first, _) = name.split_once('_')?;
-    let begin = of_several().filter(|known| known.split('_').next() == Some(first));
+    let begin = of_several(names).filter(|known| known.split('_').next() == Some(first));
     let begin: Vec<&str> = begin.collect();
     let likeness = |known: &&&str| jaro_winkler(known, name);
     let best = begin
@@ -216,4 +260,13 @@ fn mistyped(name: &str, names: &BTreeSet<&'static str>) -> Option<Vec<&'static s
     } else {
         vec![best]
     })
+}
+
+/// The setting of several words that `name` nearly is.
+fn typo(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
+    nearest(name, of_several(names)).filter(|known| levenshtein(known, name) <= TYPOS)
+}
+
+fn of_several(names: &BTreeSet<&'static str>) -> impl Iterator<Item = &'static str> {
+    names.iter().copied().filter(|known| known.contains('_'))
 }

@@ -39,6 +39,67 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!(source("DATA_DIR"), "default");
 }
 
+fn with_dot_env(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    let file = Some((
+        "rookery.toml".to_owned(),
+        "port = 9000\ngrace_seconds = 3".to_owned(),
+    ));
+    let dot_env = Some((".env".to_owned(), text.to_owned()));
+    let environment = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::merged(file, dot_env, environment, OTHERS).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_file_of_variables_is_below_the_environment_and_above_the_toml_file() {
+    let text = "# ours\nPORT=9001\nexport HOST='0.0.0.0' # all\nSECRET_KEY='a$b#c'\nAPP_NAME=\n\
+        KAFKA_PORT=9094\nDATABSE_URL=x\n";
+    let config = with_dot_env(text, &[("HOST", "127.0.0.2")]).unwrap();
+    assert_eq!((config.port, &*config.host), (9001, "127.0.0.2"));
+    assert_eq!((config.grace.as_secs(), &*config.app_name), (3, "rookery"));
+    assert_eq!(config.get(&SECRET_KEY).unwrap().expose(), "a$b#c");
+    let port = config.show().find(|row| row.name == "PORT").unwrap();
+    assert_eq!(port.source, ".env");
+    let unknown: Vec<&str> = config.unknown().iter().map(|of| &*of.name).collect();
+    assert_eq!(
+        unknown,
+        ["DATABSE_URL"],
+        "a compose file's own variables are not"
+    );
+}
+
+#[test]
+fn a_broken_file_of_variables_is_told_by_its_line_and_without_it() {
+    for (text, reason) in [
+        (
+            "PORT=1\n\nSECRET_KEY hunter2\n",
+            "could not read .env: line 3 is not NAME=VALUE",
+        ),
+        (
+            "PORT=no\n",
+            "PORT is \"no\" (from .env), expected a port number, 0 to 65535",
+        ),
+    ] {
+        assert_eq!(with_dot_env(text, &[]).unwrap_err(), reason);
+    }
+}
+
+#[test]
+fn debug_sets_the_level_that_nobody_said() {
+    let level = |said: &[(&str, &str)]| load("", said).unwrap().telemetry().level;
+    assert_eq!(level(&[]), "info");
+    for (yes, wanted) in [
+        ("true", "debug"),
+        ("1", "debug"),
+        ("False", "info"),
+        ("app:*", "info"),
+    ] {
+        assert_eq!(level(&[("DEBUG", yes)]), wanted, "{yes}");
+    }
+    assert_eq!(level(&[("DEBUG", "true"), ("LOG_LEVEL", "warn")]), "warn");
+}
+
 #[test]
 fn the_defaults_are_valid_and_every_setting_is_shown() {
     let config = Config::default();
