@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Done;
-use super::users::{AccountView, UserChange};
+use super::bodies::{AccountView, UserChange};
 use crate::Auth;
 use crate::commands::{ChangeAccount, CloseAccount, OpenAccount};
 use crate::domain::{Registration, WantedChange};

@@ -1,6 +1,7 @@
 //! Auth over HTTP.
 
 mod accounts;
+mod bodies;
 mod sessions;
 mod users;
 mod validate;

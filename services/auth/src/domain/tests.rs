@@ -1,3 +1,4 @@
+use super::names::is_email;
 use super::*;
 
 fn complaints(errors: &FieldErrors) -> Vec<&str> {
