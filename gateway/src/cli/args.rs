@@ -400,6 +400,14 @@ Examples:
         user: String,
         role: RoleName,
     },
+    /// Give an account another password, and end its sessions
+    SetPassword {
+        /// An id, an e-mail address or a username
+        user: String,
+        /// Read the password from standard input instead of asking for it
+        #[arg(long)]
+        password_stdin: bool,
+    },
     /// End an account's sessions, and let nobody log in to it
     Deactivate {
         /// An id, an e-mail address or a username

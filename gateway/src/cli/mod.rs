@@ -65,9 +65,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         command => {
             let password = match &command {
                 Command::Admin(Admin::Create(Create { password_stdin, .. }))
-                | Command::Users(Users::Create { password_stdin, .. }) => {
-                    password::read(*password_stdin)?
-                }
+                | Command::Users(
+                    Users::Create { password_stdin, .. }
+                    | Users::SetPassword { password_stdin, .. },
+                ) => password::read(*password_stdin)?,
                 _ => String::new(),
             };
             let operators = Operators::reach(&config, wanted).await?;

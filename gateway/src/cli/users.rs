@@ -1,7 +1,7 @@
 //! `rookery users`, `rookery admin` and `rookery erasure`.
 
 use auth::Account;
-use auth::operator::{self, NewUser, UserChange};
+use auth::operator::{self, NewPassword, NewUser, UserChange};
 use auth::queries;
 use blocks::extract::MAX_LIMIT;
 use events::timestamp;
@@ -64,6 +64,18 @@ pub(super) async fn run(
             let changed = set(auth, &user, &change).await?;
             let role = with_article(changed.role.as_str());
             say(format!("{} is {role} now.", changed.username))
+        }
+        Users::SetPassword { user, .. } => {
+            let account = find(auth, &user).await?;
+            let new = NewPassword {
+                new_password: password,
+            };
+            let to = path(&format!("/users/{}/password", account.id));
+            let ended: usize = auth.post(&to, &new).await?;
+            say(format!(
+                "{} has a new password. Sessions ended: {ended}.",
+                account.username
+            ))
         }
         Users::Deactivate { user } => {
             let changed = set(auth, &user, &active(false)).await?;

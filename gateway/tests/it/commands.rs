@@ -9,15 +9,14 @@ use crate::world::{Folder, PASSWORD, Said};
 
 pub(crate) async fn create_admin(folder: &Folder, name: &str, how: &[&str]) -> Said {
     let email = format!("{name}@example.org");
+    let args = ["admin", "create", "--email", &email, "--username", name];
+    with_password(folder, &[&args, how].concat(), PASSWORD).await
+}
+
+/// Runs a command that reads a password.
+async fn with_password(folder: &Folder, args: &[&str], password: &str) -> Said {
     let mut child = folder
-        .command(
-            &[
-                &["admin", "create", "--email", &email, "--username", name][..],
-                &["--password-stdin"],
-                how,
-            ]
-            .concat(),
-        )
+        .command(&[args, &["--password-stdin"]].concat())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -25,7 +24,7 @@ pub(crate) async fn create_admin(folder: &Folder, name: &str, how: &[&str]) -> S
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin
-        .write_all(format!("{PASSWORD}\n").as_bytes())
+        .write_all(format!("{password}\n").as_bytes())
         .await
         .unwrap();
     drop(stdin);
@@ -371,7 +370,16 @@ async fn accounts_are_managed_beside_a_server_and_without_one() {
     let refused = run(&["users", "set-role", "root", "user"]).await.badly(1);
     assert!(refused.contains("last active admin"), "{refused}");
     run(&["users", "activate", "ada"]).await.well();
-    rookery.login("ada").await;
+    let token = rookery.login("ada").await;
+    let weak = with_password(&folder, &["users", "set-password", "ada"], "password").await;
+    assert!(weak.badly(1).contains("password"));
+    let set = with_password(
+        &folder,
+        &["users", "set-password", "ada"],
+        "a new long password",
+    );
+    assert!(set.await.well().contains("ended: 1"));
+    rookery.get("/api/auth/me", Some(&token)).await.expect(401);
     rookery.stop().await;
 
     let offline = async |args: &[&str]| folder.run(&[args, &["--offline"]].concat()).await;

@@ -116,6 +116,7 @@ async fn what_is_sent_is_closed_and_what_is_answered_is_all_there() {
     let sent = [
         "Register",
         "CloseMe",
+        "NewPassword",
         "NewUser",
         "UserChange",
         "LoginRequest",

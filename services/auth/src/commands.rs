@@ -1,8 +1,10 @@
 //! The commands of auth. Each is one write of the state and its event.
 
 mod accounts;
+mod passwords;
 
 pub use accounts::{ChangeAccount, CloseAccount, OpenAccount};
+pub use passwords::ChangePassword;
 
 use blocks::identity::AccessClaims;
 use blocks::{Caller, Command};
@@ -13,7 +15,6 @@ use crate::domain::{AccountEvent, Login, check_attempt};
 use crate::error::AuthError;
 use crate::integration::publish;
 use crate::memory::advance;
-use crate::revocations::Change;
 use crate::store::Credentials;
 use crate::{AUDIENCE, Auth, store};
 
@@ -57,12 +58,12 @@ impl Command<Auth> for LogIn {
             exp: expires.timestamp(),
             jti: on.clock.id(),
         };
-        let (user_id, user_agent) = (account.id, self.user_agent);
+        let (user_id, user_agent, proven) = (account.id, self.user_agent, account);
         on.write_account(user_id, move |tx, account| {
             Box::pin(async move {
-                // The account may have been deactivated or closed since its password was checked.
-                let version = store::note_login(tx, user_id).await?;
-                let version = version.ok_or(AuthError::Inactive)?;
+                // Since its password was checked, the account may have got another one, or have been closed.
+                let version = store::note_login(tx, &proven).await?;
+                let version = version.ok_or(AuthError::BadCredentials)?;
                 let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1).await?;
                 store::add_session(tx, session, user_id, user_agent.as_deref(), expires).await?;
                 let began = AccountEvent::LoggedIn { user_id, session };
@@ -79,6 +80,20 @@ impl Command<Auth> for LogIn {
             access_token: claims.sign(on.keyring.signing()),
             expires_in: on.token_ttl.num_seconds(),
         })
+    }
+}
+
+/// Holds the caller to the own password, for what can't be undone.
+async fn prove_own(auth: &Auth, by: &Caller, password: String) -> Result<(), AuthError> {
+    check_attempt(&password)?;
+    let login = Login::Username(by.name.as_ref().to_owned());
+    match prove(auth, &login, password).await {
+        Ok(proven) if proven.id == by.id => Ok(()),
+        Ok(_) | Err(AuthError::BadCredentials) => Err(AuthError::WrongPassword),
+        Err(AuthError::TooManyAttempts { retry_after }) => {
+            Err(AuthError::PasswordsUsedUp { retry_after })
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -159,26 +174,21 @@ async fn end_session(auth: &Auth, user_id: i64, session: Uuid) -> Result<(), Aut
     .await
 }
 
-/// Ends all sessions of an account; returns the number of live ones.
+/// Ends the sessions of an account; returns the number of live ones.
 pub struct EndSessions {
     pub user_id: i64,
+    /// The one that stays.
+    pub but: Option<Uuid>,
 }
 blocks::operation!(EndSessions -> Result<usize, AuthError>, "auth.end_sessions", |it| user.id = it.user_id);
 
 impl Command<Auth> for EndSessions {
     async fn run(self, on: &Auth) -> Result<usize, AuthError> {
-        let user_id = self.user_id;
+        let Self { user_id, but } = self;
         let write = on.write_account(user_id, move |tx, account| {
             Box::pin(async move {
                 let before = advance(tx, user_id, 0).await?;
-                let ended = store::end_sessions(tx, user_id).await?;
-                let earlier = Change::SessionsBefore {
-                    user_id,
-                    time: tx.now(),
-                    until: account.until(),
-                };
-                account.end(tx, before, &ended, Some(earlier)).await?;
-                Ok(ended.len())
+                account.end_all(tx, before, but).await
             })
         });
         write.await

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 pub use names::{EmailAddress, Username, key};
 
-const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1024;
+/// The length of a password in bytes.
+pub(crate) const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1024;
 const AGE: std::ops::RangeInclusive<i64> = 0..=150;
 /// The longest first, last or full name, in characters.
 const MAX_NAME: usize = 200;
@@ -105,6 +106,16 @@ pub struct NewAccount {
 }
 
 impl NewAccount {
+    /// What is known of its owner: bad guesses for a password.
+    pub fn terms(&self) -> Vec<String> {
+        let email = self.email.as_str();
+        let username = self.username.as_ref().map(Username::as_str);
+        let names = [&self.first_name, &self.last_name, &self.full_name];
+        let names = names.into_iter().filter_map(Option::as_deref);
+        let known = email.split('@').take(1).chain([email]).chain(username);
+        known.chain(names).map(str::to_owned).collect()
+    }
+
     /// All but the password, of which no quick hash may be kept: to tell one request from another.
     pub fn parts(&self) -> impl Serialize + '_ {
         let names = (&self.first_name, &self.last_name, &self.full_name);
@@ -153,7 +164,7 @@ impl Registration {
         let username = self.username.as_deref().map(Username::parse).transpose();
         let username = errors.take("username", username);
         if let Some(password) = &self.password {
-            check_password(password, &mut errors);
+            check_length("password", password, &mut errors);
         }
         for (field, name) in [
             ("first_name", &self.first_name),
@@ -319,10 +330,20 @@ pub fn check_attempt(password: &str) -> Result<(), FieldErrors> {
     Ok(())
 }
 
-fn check_password(password: &str, errors: &mut FieldErrors) {
+/// Checks the length of a password that is to replace another.
+///
+/// # Errors
+/// Names the field `new_password`.
+pub fn check_new_password(password: &str) -> Result<(), FieldErrors> {
+    let mut errors = FieldErrors::default();
+    check_length("new_password", password, &mut errors);
+    errors.into_result()
+}
+
+fn check_length(field: &str, password: &str, errors: &mut FieldErrors) {
     if !PASSWORD_BYTES.contains(&password.len()) {
         let (least, most) = (PASSWORD_BYTES.start(), PASSWORD_BYTES.end());
-        errors.add("password", format!("must have {least} to {most} bytes"));
+        errors.add(field, format!("must have {least} to {most} bytes"));
     }
 }
 

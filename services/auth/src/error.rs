@@ -58,9 +58,12 @@ pub enum AuthError {
     /// The account was closed while its token was still valid.
     #[error("the account is gone")]
     NoAccount,
-    /// The password could not be hashed or checked.
+    /// The password could not be checked.
     #[error(transparent)]
     Password(#[from] PasswordError),
+    /// The new password in this field is refused, or could not be hashed.
+    #[error("{0}: {1}")]
+    NewPassword(&'static str, #[source] PasswordError),
     /// The store failed.
     #[error("auth store failed")]
     Store(#[from] StoreError),
@@ -105,13 +108,22 @@ impl AsProblem for AuthError {
             Self::Key(refused) => refused.problem(),
             Self::NoSession => Problem::not_found("session_not_found", "you have no such session"),
             Self::NoAccount => Problem::unauthorized("invalid_token", "the account is closed"),
-            Self::Password(PasswordError::Busy) => Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "busy",
-                "too many logins at once; try again shortly",
-            )
-            .retry_after(1),
-            Self::Password(PasswordError::Hash(_)) => Problem::internal(),
+            Self::NewPassword(field, PasswordError::Weak(weak)) => {
+                Problem::bad_request("password_too_weak", weak.advice.clone())
+                    .with_errors(FieldErrors::one(field, weak.advice.clone()))
+            }
+            Self::NewPassword(field, PasswordError::Short(least)) => Problem::validation(
+                FieldErrors::one(field, format!("must have at least {least} bytes")),
+            ),
+            Self::Password(PasswordError::Busy) | Self::NewPassword(_, PasswordError::Busy) => {
+                Problem::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "busy",
+                    "too many logins at once; try again shortly",
+                )
+                .retry_after(1)
+            }
+            Self::Password(_) | Self::NewPassword(..) => Problem::internal(),
             Self::Store(error) => error.problem(),
         }
     }
@@ -119,7 +131,7 @@ impl AsProblem for AuthError {
     /// True for errors to log. A full queue is logged by the queue: a flood of logins must not
     /// flood the log.
     fn is_fault(&self) -> bool {
-        !matches!(self, Self::Password(PasswordError::Busy))
+        !matches!(self, Self::Password(of) | Self::NewPassword(_, of) if matches!(of, PasswordError::Busy))
     }
 }
 

@@ -31,6 +31,7 @@ pub mod queries;
 mod replicas;
 pub mod revocations;
 mod store;
+mod strength;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub use domain::{Account, NewAccount, Registration};
 pub use error::{AuthError, OpenError};
 
 use attempts::Attempts;
+use domain::PASSWORD_BYTES;
 use identities::Identities;
 use keyring::Keyring;
 use passwords::{Cost, Passwords};
@@ -79,7 +81,9 @@ pub const ROUTES: &[Route] = &[
     Route::strip(&["GET"], "/api/auth/validate"),
     Route::required(&["GET", "PUT", "DELETE"], "/api/auth/me"),
     Route::required(&["POST"], "/api/auth/logout"),
+    Route::required(&["PUT"], "/api/auth/password"),
     Route::required(&["GET"], "/api/auth/sessions"),
+    Route::required(&["POST"], "/api/auth/sessions/revoke-others"),
     Route::required(&["DELETE"], "/api/auth/sessions/{id}"),
     Route::required(&["GET", "POST"], "/api/v1/users"),
     Route::required(&["GET", "PUT", "DELETE"], "/api/v1/users/{id}"),
@@ -109,6 +113,8 @@ pub struct Settings {
     pub hash_threads: usize,
     /// Most passwords that may wait for these threads.
     pub hash_queue: usize,
+    /// The fewest bytes of a new password: 8 or more.
+    pub password_min_bytes: usize,
     /// The PostgreSQL server, reached past any pooler, if other replicas run. `None` if this is the
     /// only process.
     pub replicas: Option<String>,
@@ -127,6 +133,7 @@ impl Settings {
             password_cost: Cost::default(),
             hash_threads: if cores <= 2 { 1 } else { 2 },
             hash_queue: 64,
+            password_min_bytes: 8,
             replicas: None,
             makes_keys: true,
         }
@@ -153,6 +160,7 @@ impl Settings {
                 .context("ACCESS_TOKEN_SECONDS is out of range")?,
             replicas: replicas.map(|url| url.expose().to_owned()),
             makes_keys: on.role() == Role::Serves,
+            password_min_bytes: on.config().get(&PASSWORD_MIN_BYTES),
             ..Self::new(secret.expose())
         })
     }
@@ -206,6 +214,7 @@ impl Auth {
             settings.password_cost,
             settings.hash_threads,
             settings.hash_queue,
+            settings.password_min_bytes,
         )?;
         let now = clock.now();
         let revocations = Arc::new(Revocations::default());
@@ -283,6 +292,18 @@ const ACCESS_TOKEN_SECONDS: Setting<Duration> = Setting::seconds(
     "how long an access token holds",
 );
 
+const PASSWORD_MIN_BYTES: Setting<usize> = Setting::new(
+    "PASSWORD_MIN_BYTES",
+    "8",
+    "the fewest bytes of a new password",
+    "a number of bytes, 8 to 1024",
+    |text| {
+        text.parse()
+            .ok()
+            .filter(|least| PASSWORD_BYTES.contains(least))
+    },
+);
+
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "Accounts, sessions, and whose a token is.",
@@ -297,7 +318,7 @@ pub static DEFINITION: Definition = Definition {
     ],
     consumes: &[topic::USERS],
     migrations: MIGRATIONS,
-    settings: &[&SECRET_KEY, &ACCESS_TOKEN_SECONDS],
+    settings: &[&SECRET_KEY, &ACCESS_TOKEN_SECONDS, &PASSWORD_MIN_BYTES],
     signs_with: Some(&SECRET_KEY),
     // Password hashes take 19 MiB each while they are made.
     size: Size {

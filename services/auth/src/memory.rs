@@ -79,6 +79,26 @@ impl AccountWrite {
         self.tell(tx, version, changes).await
     }
 
+    /// Ends all sessions but one, as versions after `before`; returns how many lived. Without `but` a session that
+    /// begins in this moment has ended, too.
+    pub async fn end_all(
+        self,
+        tx: &mut Tx,
+        before: i64,
+        but: Option<Uuid>,
+    ) -> Result<usize, AuthError> {
+        let user_id = self.user_id;
+        let ended = store::end_sessions(tx, user_id, but).await?;
+        let earlier = Change::SessionsBefore {
+            user_id,
+            time: tx.now(),
+            until: self.until(),
+        };
+        let earlier = but.is_none().then_some(earlier);
+        self.end(tx, before, &ended, earlier).await?;
+        Ok(ended.len())
+    }
+
     /// Passes `changes` on that give the account `version`: to other replicas with the commit, to this
     /// process's memory after it.
     pub async fn tell(

@@ -8,7 +8,7 @@ use blocks::{Mediator, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::api::Wanted;
-use crate::commands::{ChangeAccount, CloseAccount, OpenAccount};
+use crate::commands::{ChangeAccount, ChangePassword, CloseAccount, OpenAccount};
 use crate::domain::{Account, AccountChange, Registration};
 use crate::queries::{Erasure, ListUsers, ReadErasure, ReadUser, Which};
 use crate::{Auth, AuthError};
@@ -37,6 +37,14 @@ pub struct UserChange {
     pub is_active: Option<bool>,
 }
 
+/// A new password, as at `POST /users/{id}/password`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewPassword {
+    /// 8 to 1,024 bytes.
+    pub new_password: String,
+}
+
 /// A part of the list of accounts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Users {
@@ -50,6 +58,7 @@ pub(crate) fn router(auth: Auth) -> Router {
     Router::new()
         .route("/users", get(list).post(create))
         .route("/users/{id}", get(show).post(change))
+        .route("/users/{id}/password", post(set_password))
         .route("/users/{id}/close", post(close))
         .route("/users/{id}/erasure", get(erasure))
         .with_state(auth)
@@ -103,6 +112,16 @@ async fn change(
     };
     let by = None;
     Ok(Json(auth.send(ChangeAccount { by, id, change }).await?))
+}
+
+/// Sets a password and answers how many sessions that ended.
+async fn set_password(
+    State(auth): State<Auth>,
+    ValidPath(id): ValidPath<i64>,
+    ValidJson(NewPassword { new_password: new }): ValidJson<NewPassword>,
+) -> Result<Json<usize>, AuthError> {
+    let proof = None;
+    Ok(Json(auth.send(ChangePassword { id, proof, new }).await?))
 }
 
 async fn close(

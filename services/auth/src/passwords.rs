@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::hasher::Hasher;
+use crate::strength::{Weak, judge};
 
 /// Shortest time between two log lines about passwords turned away.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -43,6 +44,12 @@ pub enum PasswordError {
     /// Too many passwords wait already.
     #[error("too many passwords wait to be hashed")]
     Busy,
+    /// A new password has fewer bytes than this.
+    #[error("the password has under {0} bytes")]
+    Short(usize),
+    /// A new password is too easy to guess.
+    #[error(transparent)]
+    Weak(#[from] Weak),
     /// The password can't be hashed, or the stored hash can't be read.
     #[error("could not hash a password: {0}")]
     Hash(String),
@@ -65,6 +72,8 @@ pub struct Passwords {
     queue: SyncSender<Job>,
     /// A hash of no password: unknown accounts are checked against it, so that they take as long.
     nobodys: Arc<str>,
+    /// The fewest bytes of a new password.
+    min_bytes: usize,
     turned_away: Mutex<TurnedAway>,
 }
 
@@ -79,11 +88,16 @@ struct TurnedAway {
 type Job = Box<dyn FnOnce(&mut Hasher) + Send>;
 
 impl Passwords {
-    /// Starts `threads` threads with room for `waiting` passwords before them.
+    /// Starts `threads` threads with room for `waiting` passwords before them. New ones have `min_bytes` or more.
     ///
     /// # Errors
     /// When argon2 does not take `cost`, or the system gives no thread.
-    pub fn start(cost: Cost, threads: usize, waiting: usize) -> Result<Self, crate::OpenError> {
+    pub fn start(
+        cost: Cost,
+        threads: usize,
+        waiting: usize,
+        min_bytes: usize,
+    ) -> Result<Self, crate::OpenError> {
         let nobodys = Hasher::new(cost)?.nobodys()?.into();
         let (queue, jobs) = sync_channel(waiting);
         let jobs = Arc::new(Mutex::new(jobs));
@@ -97,16 +111,29 @@ impl Passwords {
         Ok(Self {
             queue,
             nobodys,
+            min_bytes,
             turned_away: Mutex::default(),
         })
     }
 
-    /// The PHC string to store for `password`.
+    /// The PHC string to store for a new `password`, for which `known` about its owner are bad guesses.
     ///
     /// # Errors
-    /// [`PasswordError::Busy`] when too many wait.
-    pub async fn hash(&self, password: String) -> Result<String, PasswordError> {
-        self.ask(move |hasher| hasher.hash(&password)).await
+    /// [`PasswordError::Short`] or [`PasswordError::Weak`] when it is guessed early, [`PasswordError::Busy`] when
+    /// too many wait.
+    pub async fn hash(
+        &self,
+        password: String,
+        known: Vec<String>,
+    ) -> Result<String, PasswordError> {
+        if password.len() < self.min_bytes {
+            return Err(PasswordError::Short(self.min_bytes));
+        }
+        let work = move |hasher: &mut Hasher| {
+            judge(&password, &known)?;
+            hasher.hash(&password)
+        };
+        self.ask(work).await
     }
 
     /// True if `password` is the one of `stored`; without a hash, false after as much work.
@@ -180,13 +207,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_is_argon2id_at_owasp_parameters_and_salted() {
-        let passwords = Passwords::start(Cost::default(), 1, 4).unwrap();
-        let hash = passwords.hash("correct horse".into()).await.unwrap();
+        let passwords = Passwords::start(Cost::default(), 1, 4, 8).unwrap();
+        let hash = passwords
+            .hash("correct horse".into(), Vec::new())
+            .await
+            .unwrap();
         assert!(
             hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
             "{hash}"
         );
-        assert_ne!(passwords.hash("correct horse".into()).await.unwrap(), hash);
+        assert_ne!(
+            passwords
+                .hash("correct horse".into(), Vec::new())
+                .await
+                .unwrap(),
+            hash
+        );
         assert!(
             passwords
                 .check("correct horse".into(), Some(hash.clone()))
@@ -209,9 +245,12 @@ mod tests {
 
     #[tokio::test]
     async fn all_1024_bytes_count_and_an_unknown_account_never_matches() {
-        let passwords = Passwords::start(CHEAP, 1, 4).unwrap();
-        let long = "p".repeat(1023);
-        let hash = passwords.hash(format!("{long}a")).await.unwrap();
+        let passwords = Passwords::start(CHEAP, 1, 4, 8).unwrap();
+        let long = format!("{:x<1023}", "correct horse battery");
+        let hash = passwords
+            .hash(format!("{long}a"), Vec::new())
+            .await
+            .unwrap();
         assert!(
             !passwords
                 .check(format!("{long}b"), Some(hash.clone()))
@@ -245,16 +284,17 @@ mod tests {
         let passwords = Arc::new(Passwords {
             queue,
             nobodys: "".into(),
+            min_bytes: 8,
             turned_away: Mutex::default(),
         });
         let mut waiting = Vec::new();
         for _ in 0..2 {
-            let mut request = Box::pin(passwords.hash("12345678".into()));
+            let mut request = Box::pin(passwords.hash("x7 Q!z 19".into(), Vec::new()));
             assert!(still_waits(&mut request).await, "it waits in the queue");
             waiting.push(request);
         }
         assert!(matches!(
-            passwords.hash("12345678".into()).await,
+            passwords.hash("x7 Q!z 19".into(), Vec::new()).await,
             Err(PasswordError::Busy)
         ));
         // An unknown account is work, too: it waits in the same queue.

@@ -9,10 +9,10 @@ use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::Done;
 use super::bodies::{AccountView, UserChange};
+use super::{Done, Ended};
 use crate::Auth;
-use crate::commands::{ChangeAccount, CloseAccount, OpenAccount};
+use crate::commands::{ChangeAccount, ChangePassword, CloseAccount, OpenAccount};
 use crate::domain::{Registration, WantedChange};
 use crate::error::AuthError;
 use crate::queries::ReadAccount;
@@ -66,13 +66,34 @@ pub(super) struct CloseMe {
     password: String,
 }
 
+/// A new password for the own account.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct NewPassword {
+    /// The password so far.
+    #[schema(
+        min_length = 1,
+        max_length = 1024,
+        // A character has up to four bytes.
+        extensions(("x-schema" = json!({"anyOf": [{"maxLength": 256}, {"pattern": "^[\\u0001-\\u007f]*$"}]})))
+    )]
+    current_password: String,
+    /// 8 to 1,024 bytes, all of which count, and not easy to guess.
+    #[schema(
+        min_length = 8,
+        max_length = 1024,
+        // A character has up to four bytes.
+        extensions(("x-schema" = json!({"anyOf": [{"maxLength": 256}, {"pattern": "^[\\u0001-\\u007f]*$"}]})))
+    )]
+    new_password: String,
+}
+
 /// Opens an account.
 #[utoipa::path(
     post, path = "/api/auth/register", operation_id = "auth.register", tag = "auth",
     request_body = Register,
     responses(
         (status = 201, description = "opened", body = AccountView),
-        (status = 400, description = "`user_exists`: the e-mail address or the name is taken"),
+        (status = 400, description = "`user_exists`: the e-mail address or the name is taken; `password_too_weak`: with advice"),
         (status = 503, description = "`busy`: too many at once"),
     )
 )]
@@ -127,6 +148,34 @@ pub(super) async fn change_me(
     let by = Some(by);
     let account = auth.send(ChangeAccount { by, id, change }).await?;
     Ok(Json(account.into()))
+}
+
+/// Changes the caller's password, and ends all other sessions.
+#[utoipa::path(
+    put, path = "/api/auth/password", operation_id = "auth.change_password", tag = "auth",
+    request_body = NewPassword,
+    responses(
+        (status = 200, description = "changed", body = Ended),
+        (status = 400, description = "`password_too_weak`: with advice"),
+        (status = 403, description = "`wrong_password`, or `too_many_attempts` after many of them"),
+        (status = 503, description = "`busy`: too many at once"),
+    )
+)]
+pub(super) async fn change_password(
+    State(auth): State<Auth>,
+    by: Caller,
+    ValidJson(passwords): ValidJson<NewPassword>,
+) -> Result<Json<Ended>, AuthError> {
+    let command = ChangePassword {
+        id: by.id,
+        proof: Some((by, passwords.current_password)),
+        new: passwords.new_password,
+    };
+    let ended = auth.send(command).await?;
+    Ok(Json(Ended {
+        message: "Password changed successfully",
+        ended,
+    }))
 }
 
 /// Closes the caller's account for ever. Its posts and all that services hold of it are erased.

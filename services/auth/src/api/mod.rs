@@ -20,6 +20,15 @@ struct Done {
     message: &'static str,
 }
 
+/// The answer to an action that ends sessions.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+struct Ended {
+    /// The action, for people.
+    message: &'static str,
+    /// The number of sessions that lived until then.
+    ended: usize,
+}
+
 /// All endpoints. Those of accounts are there a second time, under the short paths of an older system.
 pub fn router(auth: Auth) -> OpenApiRouter {
     OpenApiRouter::new()
@@ -42,7 +51,9 @@ pub fn router(auth: Auth) -> OpenApiRouter {
         .routes(routes!(sessions::login))
         .routes(under("/users/login", routes!(sessions::login)))
         .routes(routes!(sessions::logout))
+        .routes(routes!(accounts::change_password))
         .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end_others))
         .routes(routes!(sessions::end))
         .routes(routes!(validate::validate))
         .routes(routes!(validate::jwks))

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Done;
+use super::{Done, Ended};
 use crate::Auth;
-use crate::commands::{EndSession, LogIn, LogOut};
+use crate::commands::{EndSession, EndSessions, LogIn, LogOut};
 use crate::domain::Login;
 use crate::error::AuthError;
 use crate::queries::ListSessions;
@@ -180,5 +180,25 @@ pub(super) async fn end(
     auth.send(EndSession { by, session }).await?;
     Ok(Json(Done {
         message: "Session ended successfully",
+    }))
+}
+
+/// Ends the caller's sessions but that of this request.
+#[utoipa::path(
+    post, path = "/api/auth/sessions/revoke-others", operation_id = "auth.end_other_sessions", tag = "auth",
+    responses(
+        (status = 200, description = "ended", body = Ended),
+    )
+)]
+pub(super) async fn end_others(
+    State(auth): State<Auth>,
+    by: Caller,
+    _: NoBody,
+) -> Result<Json<Ended>, AuthError> {
+    let (user_id, but) = (by.id, Some(by.session));
+    let ended = auth.send(EndSessions { user_id, but }).await?;
+    Ok(Json(Ended {
+        message: "Other sessions ended successfully",
+        ended,
     }))
 }

@@ -115,7 +115,7 @@ pub(super) async fn list(
     params(IdempotencyKey),
     responses(
         (status = 201, description = "opened", body = AccountView),
-        (status = 400, description = "`user_exists`: the e-mail address or the name is taken"),
+        (status = 400, description = "`user_exists`: the e-mail address or the name is taken; `password_too_weak`: with advice"),
         (status = 403, description = "`forbidden`: for admins"),
         (status = 503, description = "`busy`: too many at once"),
     )
@@ -139,7 +139,7 @@ pub(super) async fn create(
     params(IdempotencyKey),
     responses(
         (status = 201, description = "opened", body = AccountView),
-        (status = 400, description = "`user_exists`: the e-mail address or the name is taken"),
+        (status = 400, description = "`user_exists`: the e-mail address or the name is taken; `password_too_weak`: with advice"),
         (status = 403, description = "`forbidden`: the field that is for admins; or a token that is no admin's"),
         (status = 503, description = "`busy`: too many at once"),
     )

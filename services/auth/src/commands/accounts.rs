@@ -4,13 +4,10 @@ use blocks::extract::IdempotencyKey;
 use blocks::{Caller, Command, Role};
 use sql::StoreError;
 
-use super::prove;
-use crate::domain::{
-    Account, AccountChange, AccountEvent, Login, NewAccount, Username, check_attempt,
-};
+use super::prove_own;
+use crate::domain::{Account, AccountChange, AccountEvent, NewAccount, Username};
 use crate::error::AuthError;
 use crate::integration::publish;
-use crate::revocations::Change;
 use crate::{Auth, queries, store};
 
 /// Most names that are made of an address, where others have them.
@@ -28,7 +25,10 @@ impl Command<Auth> for OpenAccount {
     async fn run(self, on: &Auth) -> Result<Account, AuthError> {
         let Self { new, once } = self;
         let hash = match &new.password {
-            Some(password) => Some(on.passwords.hash(password.clone()).await?),
+            Some(password) => {
+                let hash = on.passwords.hash(password.clone(), new.terms()).await;
+                Some(hash.map_err(|error| AuthError::NewPassword("password", error))?)
+            }
             None => None,
         };
         let once = once.map(|(by, key)| (by.id, key.request(&new.parts())));
@@ -111,13 +111,7 @@ impl Command<Auth> for ChangeAccount {
                     let change = account.changed(version);
                     account.tell(tx, version, vec![change]).await?;
                 } else {
-                    let ended = store::end_sessions(tx, id).await?;
-                    let earlier = Change::SessionsBefore {
-                        user_id: id,
-                        time: tx.now(),
-                        until: account.until(),
-                    };
-                    account.end(tx, version, &ended, Some(earlier)).await?;
+                    account.end_all(tx, version, None).await?;
                 }
                 Ok(changed)
             })
@@ -139,16 +133,7 @@ impl Command<Auth> for CloseAccount {
     async fn run(self, on: &Auth) -> Result<(), AuthError> {
         let Self { id, proof } = self;
         if let Some((owner, password)) = proof {
-            check_attempt(&password)?;
-            let login = Login::Username(owner.name.as_ref().to_owned());
-            match prove(on, &login, password).await {
-                Ok(proven) if proven.id == id => {}
-                Ok(_) | Err(AuthError::BadCredentials) => return Err(AuthError::WrongPassword),
-                Err(AuthError::TooManyAttempts { retry_after }) => {
-                    return Err(AuthError::PasswordsUsedUp { retry_after });
-                }
-                Err(error) => return Err(error),
-            }
+            prove_own(on, &owner, password).await?;
         }
         let write = on.write_account(id, move |tx, account| {
             Box::pin(async move {

@@ -161,12 +161,19 @@ pub async fn change_account(
     Ok(Some((account, version)))
 }
 
-/// Counts a login, as the account's next version; `None` if nobody can log in to it.
-pub async fn note_login(tx: &mut Tx, id: i64) -> Result<Option<i64>, StoreError> {
+/// Counts a login, as the account's next version; `None` if nobody can log in to it any more, or it has got
+/// another password.
+pub async fn note_login(tx: &mut Tx, proven: &Credentials) -> Result<Option<i64>, StoreError> {
     let now = tx.now();
     fetch_optional!(tx, scalar
-        "update users set version = version + 1, last_login_at = $2
-         where id = $1 and is_active returning version" => id, now)
+        "update users set version = version + 1, last_login_at = $3
+         where id = $1 and password_hash = $2 and is_active returning version"
+        => proven.id, &proven.password_hash, now)
+}
+
+/// Stores the hash of a new password, unless the account is gone.
+pub async fn set_password(tx: &mut Tx, id: i64, hash: &str) -> Result<(), StoreError> {
+    execute!(tx, "update users set password_hash = $2 where id = $1" => id, hash)
 }
 
 /// True if this is the only active admin. Others stay admins until the end of the write.

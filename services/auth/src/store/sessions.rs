@@ -125,17 +125,20 @@ pub async fn end_oldest(
          returning id, expires_at" => user_id, now, i64::MAX, keep)
 }
 
-/// Ends all live sessions of an account, and refuses any that began before now.
+/// Ends all live sessions of an account but one. Without `but` any that began before now is refused, too.
 pub async fn end_sessions(
     tx: &mut Tx,
     user_id: i64,
+    but: Option<Uuid>,
 ) -> Result<Vec<(Uuid, DateTime<Utc>)>, StoreError> {
     let now = tx.now();
-    execute!(tx, "update users set not_before = $2 where id = $1" => user_id, now)?;
+    if but.is_none() {
+        execute!(tx, "update users set not_before = $2 where id = $1" => user_id, now)?;
+    }
     fetch_all!(tx,
         "update sessions set revoked_at = $2
-         where user_id = $1 and revoked_at is null and expires_at > $2
-         returning id, expires_at" => user_id, now)
+         where user_id = $1 and revoked_at is null and expires_at > $2 and ($3 is null or id <> $3)
+         returning id, expires_at" => user_id, now, but)
 }
 
 /// Ended sessions with tokens that have not expired, and the expiry of these.

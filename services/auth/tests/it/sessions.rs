@@ -144,7 +144,14 @@ on_both!(
                 .await;
             world.clock.advance(TimeDelta::milliseconds(1));
             assert_eq!(
-                world.auth.send(EndSessions { user_id: bob }).await.unwrap(),
+                world
+                    .auth
+                    .send(EndSessions {
+                        user_id: bob,
+                        but: None
+                    })
+                    .await
+                    .unwrap(),
                 1
             );
             assert!(!world.accepts(&bobs).await);
@@ -157,7 +164,13 @@ on_both!(
                 "a new session of the same account"
             );
             let user_id = ada + bob + 1000;
-            assert!(world.auth.send(EndSessions { user_id }).await.is_err());
+            assert!(
+                world
+                    .auth
+                    .send(EndSessions { user_id, but: None })
+                    .await
+                    .is_err()
+            );
             let versions: Vec<i64> = world
                 .events(bob)
                 .await
@@ -403,7 +416,16 @@ on_both!(
             assert!(!world.accepts(&token).await);
 
             world.db.inject(Fails::always(point));
-            assert!(world.auth.send(EndSessions { user_id: id }).await.is_err());
+            assert!(
+                world
+                    .auth
+                    .send(EndSessions {
+                        user_id: id,
+                        but: None
+                    })
+                    .await
+                    .is_err()
+            );
             world.db.inject(Fails::never());
             assert_eq!(world.accepts(&other).await, !ended, "{point:?}");
         }

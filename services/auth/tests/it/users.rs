@@ -520,3 +520,92 @@ on_both!(
         gone.ok();
     }
 );
+
+on_both!(
+    a_new_password_is_proven_judged_and_ends_other_sessions,
+    |world: World| async move {
+        let (id, here) = world.registered("ada").await;
+        let there = world.login("ada").await;
+        let change = async |current: &str, new: &str| {
+            let body = json!({"current_password": current, "new_password": new});
+            world
+                .send("PUT", "/api/auth/password", Some(&here), &body)
+                .await
+        };
+        let refused = change("wrong horse", "a new long password").await;
+        assert_eq!(refused.problem(403, "wrong_password"), ["password"]);
+        let short = change(PASSWORD, "short").await;
+        assert_eq!(short.problem(400, "validation_failed"), ["new_password"]);
+        for weak in ["password", "12345678", "ada@example.org"] {
+            let weak = change(PASSWORD, weak).await;
+            assert_eq!(weak.problem(400, "password_too_weak"), ["new_password"]);
+            assert!(weak.json()["detail"].as_str().unwrap().len() > 20);
+        }
+        assert!(world.accepts(&there).await);
+        let changed = change(PASSWORD, "a new long password").await.ok();
+        assert_eq!(changed["ended"], 1);
+        assert!(!world.accepts(&there).await);
+        assert!(world.accepts(&here).await);
+        login(&world, "ada", PASSWORD)
+            .await
+            .problem(401, "bad_credentials");
+        login(&world, "ada", "a new long password").await.ok();
+        let types = world.events(id).await.into_iter().map(|(kind, _)| kind);
+        let ended = types.filter(|kind| kind == "user.session_revoked");
+        assert_eq!(ended.count(), 1);
+        let others = "/api/auth/sessions/revoke-others";
+        for ended in [1, 0] {
+            let done = world.send("POST", others, Some(&here), &Value::Null).await;
+            assert_eq!(done.ok()["ended"], ended);
+        }
+        assert!(world.accepts(&here).await);
+    }
+);
+
+#[tokio::test]
+async fn weak_passwords_open_no_account_and_a_site_may_ask_for_longer_ones() {
+    let clock = Arc::new(blocks::ManualClock::default());
+    let db = testkit::db::sqlite_at("auth", auth::MIGRATIONS, clock.clone()).await;
+    let settings = auth::Settings {
+        password_min_bytes: 12,
+        ..crate::world::settings()
+    };
+    let world = World::open_with(db, clock, settings).await;
+    let register = async |password: &str| {
+        let body =
+            json!({"email": "countess@example.org", "username": "lovelace", "password": password});
+        world.send("POST", "/api/auth/register", None, &body).await
+    };
+    for weak in ["countesslovelace", "passwordpassword"] {
+        let weak = register(weak).await;
+        assert_eq!(weak.problem(400, "password_too_weak"), ["password"]);
+    }
+    let short = register("x7 Q!z 19 K").await;
+    assert_eq!(short.problem(400, "validation_failed"), ["password"]);
+    register("x7 Q!z 19 Kl").await.expect(201);
+}
+
+on_both!(
+    logins_that_race_with_a_new_password_leave_no_session_of_the_old_one,
+    |world: World| async move {
+        let (_, token) = world.registered("ada").await;
+        let world = Arc::new(world);
+        let mut racing = JoinSet::new();
+        for _ in 0..4 {
+            let world = world.clone();
+            racing.spawn(async move { login(&world, "ada", PASSWORD).await });
+        }
+        let body = json!({"current_password": PASSWORD, "new_password": "a new long password"});
+        let changed = world.send("PUT", "/api/auth/password", Some(&token), &body);
+        changed.await.ok();
+        for answer in racing.join_all().await {
+            if answer.status == 200 {
+                let token = answer.json()["access_token"].as_str().unwrap().to_owned();
+                assert!(!world.accepts(&token).await);
+            } else {
+                answer.problem(401, "bad_credentials");
+            }
+        }
+        assert!(world.accepts(&token).await);
+    }
+);
