@@ -436,9 +436,22 @@ if [ -n "${ROOT:-}" ]; then
   EVE_TOKEN=$TOKEN
   AS=$EVE_TOKEN call POST /api/profile '{"bio":"here and gone"}'
   status 201
+  AS=$EVE_TOKEN call PUT /api/auth/password '{"current_password":"not hers","new_password":"a new long password"}'
+  problem 403 wrong_password
+  AS=$EVE_TOKEN call PUT /api/auth/password "$(json --arg password "$PASSWORD" \
+    '{current_password: $password, new_password: "password"}')"
+  problem 400 password_too_weak
+  login username "$EVE"
+  AS=$EVE_TOKEN call PUT /api/auth/password "$(json --arg password "$PASSWORD" \
+    '{current_password: $password, new_password: ($password + "!")}')"
+  status 200
+  holds '.ended == 1'
+  AS=$TOKEN call GET /api/auth/me
+  problem 401 invalid_token
+  tick "a new password ends the other sessions; a weak one is refused with advice"
   AS=$EVE_TOKEN call DELETE /api/auth/me '{"password":"not hers"}'
   problem 403 wrong_password
-  AS=$EVE_TOKEN call DELETE /api/auth/me "$(json --arg password "$PASSWORD" '{password: $password}')"
+  AS=$EVE_TOKEN call DELETE /api/auth/me "$(json --arg password "$PASSWORD!" '{password: $password}')"
   status 200
   AS=$EVE_TOKEN call GET /api/auth/me
   problem 401 invalid_token

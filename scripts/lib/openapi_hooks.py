@@ -4,6 +4,7 @@ import datetime
 import itertools
 import json
 import os
+import subprocess
 import urllib.request
 
 import schemathesis
@@ -45,8 +46,24 @@ def register(name):
     return login(name)
 
 
-# One account that stays logged in, and one that logs in and out.
+def stranger():
+    """The id and the token of an account that nothing else is done with."""
+    token = register(f"stranger{next(COUNTER)}")
+    return call("GET", "/api/auth/me", token=token)["id"], token
+
+
+def token_for(path):
+    return ADMIN if path.startswith(("/users", "/api/v1/users")) else TOKEN
+
+
+# One account that stays logged in, one that logs in and out, and an admin.
 TOKEN = register("tester")
+subprocess.run(
+    [os.environ["ROOKERY"], "admin", "create", "--email", "root@example.org", "--username", "root",
+     "--password-stdin"], input=PASSWORD, text=True, check=True, capture_output=True)
+ADMIN = login("root")
+CLOSED = stranger()[0]
+call("DELETE", f"/api/v1/users/{CLOSED}", token=ADMIN)
 register("guest")
 # A profile that stays.
 call("POST", "/api/profile", {"city": "Ulm"}, register("resident"))
@@ -58,8 +75,10 @@ for number in range(3):
 @schemathesis.auth(refresh_interval=None)
 class Bearer:
     def get(self, case, context):
+        if case.operation.label == "DELETE /api/auth/me":
+            return stranger()[1]
         ends = case.operation.path.startswith(("/api/auth/logout", "/api/auth/sessions"))
-        return login("guest") if ends else TOKEN
+        return login("guest") if ends else token_for(case.operation.path)
 
     def set(self, case, data, context):
         case.headers["Authorization"] = f"Bearer {data}"
@@ -71,27 +90,45 @@ def before_call(context, case, kwargs):
     if not case.meta or not case.meta.generation.mode.is_positive:
         return
     operation = case.operation.label
-    if operation == "POST /api/auth/login" and isinstance(case.body, dict):
+    body = case.body if isinstance(case.body, dict) else {}
+    for password in ("password", "current_password", "new_password"):
+        # The account's own, and one that is not weak.
+        if isinstance(body.get(password), str):
+            body[password] = PASSWORD
+    if operation in ("POST /api/auth/login", "POST /users/login"):
         # Of an account that there is.
-        who = "email" if "email" in case.body else "username"
+        who = "email" if "email" in body else "username"
         case.body = {who: GUEST[who], "password": PASSWORD}
     elif operation == "POST /api/profile":
         # There may be one.
         call("DELETE", "/api/profile", token=TOKEN)
-    elif operation == "POST /api/auth/register" and isinstance(case.body, dict):
+    elif operation in ("POST /api/auth/register", "POST /users", "POST /api/v1/users", "PUT /users/{id}",
+                       "PUT /api/v1/users/{id}"):
         # Names and addresses are given away once.
-        case.body["username"] = f"user{next(COUNTER)}"
-        case.body["email"] = f"user{next(COUNTER)}@example.org"
-    elif operation == "PUT /api/auth/me" and isinstance(case.body, dict) and "username" in case.body:
-        case.body["username"] = "tester"
+        for field, end in (("username", ""), ("email", "@example.org")):
+            if isinstance(body.get(field), str):
+                body[field] = f"user{next(COUNTER)}{end}"
+    elif operation == "PUT /api/auth/me":
+        for field, own in (("username", "tester"), ("email", "tester@example.org")):
+            if field in body:
+                body[field] = own
+        # These are for admins.
+        body.pop("role", None)
+        body.pop("is_active", None)
     elif operation == "GET /api/profile/{user_id}":
         case.path_parameters["user_id"] = RESIDENT
+    elif operation == "GET /api/v1/users/{id}/erasure":
+        case.path_parameters["id"] = CLOSED
+    if operation in ("PUT /users/{id}", "PUT /api/v1/users/{id}", "DELETE /users/{id}",
+                     "DELETE /api/v1/users/{id}"):
+        case.path_parameters["id"] = stranger()[0]
     if case.headers and "Idempotency-Key" in case.headers:
         # A key stands for one request.
         case.headers["Idempotency-Key"] += f"-{next(COUNTER)}"[-255:]
     if case.query and "cursor" in case.query:
         # A cursor is one that the list gave, and leads further alone.
-        page = call("GET", case.formatted_path + "?limit=1", token=TOKEN)
+        order = f"&sort={case.query['sort']}" if "sort" in case.query else ""
+        page = call("GET", f"{case.formatted_path}?limit=1{order}", token=token_for(case.operation.path))
         case.query.pop("skip", None)
         case.query["cursor"] = page["next_cursor"] if page else None
         if case.query["cursor"] is None:

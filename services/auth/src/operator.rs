@@ -69,7 +69,7 @@ async fn list(
     ValidQuery(wanted): ValidQuery<Wanted>,
     page: Page,
 ) -> Result<Json<Users>, AuthError> {
-    let (filter, sort) = wanted.parts();
+    let (filter, sort) = wanted.check()?;
     let found = auth.ask(ListUsers { filter, sort, page }).await?;
     Ok(Json(Users {
         items: found.items,

@@ -7,7 +7,7 @@ use blocks::extract::{
     Admin, IdempotencyKey, IfNoneMatch, Listing, NoBody, Page, Tagged, ValidJson, ValidPath,
     ValidQuery, filled,
 };
-use blocks::{Caller, Mediator, Role};
+use blocks::{Caller, FieldErrors, Mediator, Role};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -21,12 +21,15 @@ use crate::error::AuthError;
 use crate::queries::{Erasure, ListUsers, ReadErasure, ReadUser, Which};
 use crate::store::{Sort, UserFilter};
 
+/// The longest text that is looked for, in characters: as long as a name can be.
+const MAX_Q: usize = 200;
+
 /// Which accounts, and in which order.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Wanted {
     /// Only those whose address, username or name begins so, whatever the case; a blank one is none.
-    #[param(max_length = 200)]
+    #[param(max_length = 200)] // `MAX_Q`
     q: Option<String>,
     /// Only those with this role.
     #[param(inline)]
@@ -39,13 +42,17 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    pub(crate) fn parts(self) -> (UserFilter, Sort) {
+    pub(crate) fn check(self) -> Result<(UserFilter, Sort), FieldErrors> {
+        if self.q.as_ref().is_some_and(|q| q.chars().count() > MAX_Q) {
+            let why = format!("must have at most {MAX_Q} characters");
+            return Err(FieldErrors::one("q", why));
+        }
         let filter = UserFilter {
             q: self.q.and_then(filled),
             role: self.role,
             is_active: self.is_active,
         };
-        (filter, self.sort.unwrap_or_default())
+        Ok((filter, self.sort.unwrap_or_default()))
     }
 }
 
@@ -103,7 +110,7 @@ pub(super) async fn list(
     ValidQuery(wanted): ValidQuery<Wanted>,
     page: Page,
 ) -> Result<Json<Listing<AccountView>>, AuthError> {
-    let (filter, sort) = wanted.parts();
+    let (filter, sort) = wanted.check()?;
     let found = auth.ask(ListUsers { filter, sort, page }).await?;
     Ok(Json(found.map(AccountView::from)))
 }

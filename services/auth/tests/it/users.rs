@@ -122,6 +122,7 @@ async fn a_wrong_query_names_the_parameter() {
         ("role=king", "role"),
         ("is_active=maybe", "is_active"),
         ("sort=email", "sort"),
+        (&format!("q={}", "a".repeat(201)), "q"),
         ("cursor=x", "cursor"),
         (&*format!("cursor={cursor}"), "cursor"),
         (&format!("sort=-created_at&cursor={cursor}"), "cursor"),
