@@ -81,8 +81,8 @@ impl Query<Auth> for ListUsers {
         let Self { filter, sort, page } = self;
         let span = (UserPlace::after(&page, sort)?, page.skip, page.rows());
         let mut reader = on.db.read().await?;
-        let rows = store::users(&mut reader, &filter, sort, span).await?;
         let total = store::count_users(&mut reader, &filter).await?;
+        let rows = store::users(&mut reader, &filter, sort, span, total).await?;
         Ok(Listing::of(rows, total, &page, |last| {
             UserPlace::of(last, sort)
         }))

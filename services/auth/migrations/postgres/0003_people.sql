@@ -6,6 +6,7 @@ alter table users add column email_verified boolean not null default false;
 alter table users add column last_login_at timestamptz;
 create index users_created on users (created_at, id);
 create index users_role on users (role, id);
+create index users_inactive on users (id) where not is_active;
 -- In the order of bytes, as on SQLite.
 create index users_username on users (username_key collate "C", id);
 

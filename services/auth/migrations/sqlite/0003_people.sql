@@ -6,6 +6,7 @@ alter table users add column email_verified boolean not null default false;
 alter table users add column last_login_at text;
 create index users_created on users (created_at, id);
 create index users_role on users (role, id);
+create index users_inactive on users (id) where not is_active;
 
 -- The texts by whose beginning an account is found, in small letters.
 create table user_terms (

@@ -11,6 +11,11 @@ use sqlx::AssertSqlSafe;
 use super::accounts::{AccountRow, COLUMNS};
 use crate::domain::{Account, key};
 
+/// So many accounts are many: in a list of them the next ones are never far.
+const MANY: i64 = 2_000;
+
+const EVERYBODY: &str = "true";
+
 /// Which accounts are listed.
 #[derive(Debug, Clone, Default)]
 pub struct UserFilter {
@@ -85,17 +90,19 @@ impl UserPlace {
 }
 
 /// The accounts of a part of the list, in its order: after `after`, without `skip` of them, up to `limit`.
+/// `counted` of the whole list are known.
 pub async fn users(
     reader: &mut Reader,
     filter: &UserFilter,
     sort: Sort,
     (after, skip, limit): (Option<UserPlace>, i64, i64),
+    counted: i64,
 ) -> Result<Vec<Account>, StoreError> {
     let binary = reader.dialect().binary();
     let (sorted_by, first) = match sort {
-        Sort::Id | Sort::IdDown => ("id".to_owned(), "$5"),
-        Sort::Username => (format!("username_key{binary}, id"), "$6, $5"),
-        Sort::CreatedAt | Sort::CreatedAtDown => ("created_at, id".to_owned(), "$7, $5"),
+        Sort::Id | Sort::IdDown => ("id".to_owned(), "$4"),
+        Sort::Username => (format!("username_key{binary}, id"), "$5, $4"),
+        Sort::CreatedAt | Sort::CreatedAtDown => ("created_at, id".to_owned(), "$6, $4"),
     };
     let is_down = matches!(sort, Sort::IdDown | Sort::CreatedAtDown);
     let comes_after = match (&after, is_down) {
@@ -108,8 +115,20 @@ pub async fn users(
     } else {
         sorted_by
     };
+    // Few are looked up and sorted. Of many a page is soon full, whoever is asked for their terms in its order.
+    let found = match &filter.q {
+        None => "",
+        Some(_) if counted < MANY => {
+            " and id in (select user_id from user_terms where term >= $1 and term < $2)"
+        }
+        Some(_) => {
+            " and exists (select 1 from user_terms t
+                where t.user_id = users.id and t.term >= $1 and t.term < $2)"
+        }
+    };
     let statement = format!(
-        "select {COLUMNS} from users where {}{comes_after} order by {order} limit $8 offset $9",
+        "select {COLUMNS} from users where {}{found}{comes_after}
+         order by {order} limit $7 offset $8",
         condition(filter)
     );
     let (begins, ends) = range(filter);
@@ -117,41 +136,49 @@ pub async fn users(
     let username = after.as_ref().and_then(|after| after.username.as_deref());
     let created_at = after.as_ref().and_then(UserPlace::created_at);
     let rows: Vec<AccountRow> = fetch_all!(reader, AssertSqlSafe(statement)
-        => &begins, &ends, filter.role.map(Role::as_str), filter.is_active,
-            id, username, created_at, limit, skip)?;
+        => &begins, &ends, filter.role.map(Role::as_str), id, username, created_at, limit, skip)?;
     Ok(rows.into_iter().map(Account::from).collect())
 }
 
 /// The number of accounts, counted up to [`COUNTED_ROWS`].
 pub async fn count_users(reader: &mut Reader, filter: &UserFilter) -> Result<i64, StoreError> {
-    let statement = format!(
-        "select count(*) from (select 1 as one from users where {} limit $5) counted",
-        condition(filter)
-    );
+    const FOUND: &str = "select distinct user_id from user_terms where term >= $1 and term < $2";
+    let condition = condition(filter);
+    let list = match &filter.q {
+        None => format!("select 1 as one from users where {condition}"),
+        // Without the join it stops where enough are counted.
+        Some(_) if condition == EVERYBODY => FOUND.to_owned(),
+        Some(_) => format!(
+            "select 1 as one from ({FOUND}) found join users on users.id = found.user_id
+             where {condition}"
+        ),
+    };
+    let statement = format!("select count(*) from ({list} limit $4) counted");
     let (begins, ends) = range(filter);
     fetch_one!(reader, scalar AssertSqlSafe(statement)
-        => &begins, &ends, filter.role.map(Role::as_str), filter.is_active, COUNTED_ROWS)
+        => &begins, &ends, filter.role.map(Role::as_str), COUNTED_ROWS)
 }
 
-/// Parameters 1 and 2 are the range of terms, 3 the role, 4 the state.
+/// Parameter 3 is the role.
 fn condition(filter: &UserFilter) -> String {
-    let conditions = [
-        filter
-            .q
-            .as_ref()
-            .map(|_| "id in (select user_id from user_terms where term >= $1 and term < $2)"),
-        filter.role.map(|_| "role = $3"),
-        filter.is_active.map(|_| "is_active = $4"),
-    ];
-    let conditions: Vec<&str> = conditions.into_iter().flatten().collect();
+    let role = filter.role.map(|_| "role = $3");
+    let state = filter.is_active.map(|is_active| {
+        // Said in full, for the index of those who are not.
+        if is_active {
+            "is_active"
+        } else {
+            "not is_active"
+        }
+    });
+    let conditions: Vec<&str> = role.into_iter().chain(state).collect();
     if conditions.is_empty() {
-        "true".to_owned()
+        EVERYBODY.to_owned()
     } else {
         conditions.join(" and ")
     }
 }
 
-/// The terms that begin with the wanted text: from the first to before the second.
+/// Parameters 1 and 2: the terms that begin with the wanted text are from the first to before the second.
 fn range(filter: &UserFilter) -> (Option<String>, Option<String>) {
     let begins = filter.q.as_ref().map(|q| q.to_lowercase());
     let ends = begins
