@@ -14,6 +14,7 @@ use blocks::config::Config;
 use blocks::gateway::{Authenticator, Gateway};
 use blocks::kit::Limits;
 use blocks::metrics::Metrics;
+use blocks::problem::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use blocks::service::Check;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, Method};
@@ -89,6 +90,8 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         .expose_headers([
             ETAG,
             RETRY_AFTER,
+            RATE_LIMIT,
+            RATE_LIMIT_POLICY,
             name("x-correlation-id"),
             name("x-request-id"),
         ])

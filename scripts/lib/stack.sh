@@ -191,15 +191,17 @@ start_part() {
 }
 
 start_service() { # PART FOLDER PORT
-  local settings=() service key
+  local settings=() service server key
   service=$(service_of "$1")
   mkdir -p "$2"
-  case $(store_of "$service") in
-    mongo) settings=(MONGODB_URL="$MONGODB_URL") ;;
-    redis) settings=(REDIS_URL="$REDIS_URL") ;;
-    postgres) settings=(DATABASE_URL="$DATABASE_URL") ;;
-    *) die "deploy/services names no server for $service" ;;
-  esac
+  for server in $(servers_of "$service"); do
+    case $server in
+      mongo) settings+=(MONGODB_URL="$MONGODB_URL") ;;
+      redis) settings+=(REDIS_URL="$REDIS_URL") ;;
+      postgres) settings+=(DATABASE_URL="$DATABASE_URL") ;;
+      *) die "deploy/services names $server for $service, which is no server" ;;
+    esac
+  done
   for key in $(keys_of "$service"); do settings+=("$key=$(secret_key "$key")"); done
   start "$1" "$2" env HOST=127.0.0.1 PORT="$3" LOG_FORMAT="${LOG_FORMAT:-json}" DATA_DIR="$2/data" \
     KAFKA_BOOTSTRAP_SERVERS="$KAFKA_BOOTSTRAP_SERVERS" AUTH_URL="http://127.0.0.1:$AUTH_PORT" \
@@ -207,7 +209,8 @@ start_service() { # PART FOLDER PORT
     "${settings[@]}" "$(executable "$service")"
 }
 
-store_of() { awk -v of="$1" '$1 == of {print $2}' deploy/services; }
+# The servers that a service uses.
+servers_of() { awk -v of="$1" '$1 == of {gsub(",", " ", $2); print $2}' deploy/services; }
 # The secrets that a service must have.
 keys_of() { awk -v of="$1" '$1 == of {$1 = $2 = ""; print}' deploy/services; }
 

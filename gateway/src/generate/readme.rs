@@ -9,6 +9,9 @@ use super::tables::{endpoints, kept_in, settings};
 pub(super) fn text(of: &Definition, openapi: &OpenApi) -> String {
     let (name, about, variable) = (of.name, of.about, of.variable());
     let kept = kept_in(of);
+    let used = of.uses.iter().map(|server| server.url().name);
+    let used = used.map(|url| format!("\n| uses | the server of `{url}`, where it is named |"));
+    let used = used.collect::<String>();
     let publishes = listed(of.publishes);
     let topics = listed(of.topics.iter().map(|topic| &topic.name));
     let consumes = listed(of.consumes.iter().map(|topic| &topic.name));
@@ -32,7 +35,7 @@ pub(super) fn text(of: &Definition, openapi: &OpenApi) -> String {
 
 | | |
 |---|---|
-| keeps its state in | {kept}; in one process a SQLite file |
+| keeps its state in | {kept}; in one process a SQLite file |{used}
 | publishes | {publishes}, to {topics} |
 | consumes | {consumes} |
 

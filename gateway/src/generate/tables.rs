@@ -3,7 +3,7 @@
 use blocks::Mode;
 use blocks::config::{AnySetting, PROCESS, Settings};
 use http_client::external_api;
-use service::settings::{FLEET, MONGO, POSTGRES, REDIS};
+use service::settings::FLEET;
 use service::{Definition, Store};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{OpenApi, PathItem};
@@ -12,12 +12,13 @@ use super::between::Block;
 use super::templates::{of_brokers, passed};
 use crate::roster::{ROSTER, mode_name, routes};
 
-/// `deploy/services`: a line a service, its name, the server that it keeps its state in, and the secrets that
-/// must be strong.
+/// `deploy/services`: a line a service, its name, its servers, that with its state first, and the secrets that must
+/// be strong.
 pub(super) fn services() -> String {
     let line = |of: &Definition| {
         let keys = of.settings.iter().filter(|setting| setting.is_strong());
-        let words = [of.name, of.store.name()].into_iter();
+        let servers = of.servers().map(Store::name).collect::<Vec<_>>().join(",");
+        let words = [of.name, &servers].into_iter();
         let words = words.chain(keys.map(|key| key.name()));
         words.collect::<Vec<_>>().join(" ")
     };
@@ -190,13 +191,18 @@ fn of_an_api() -> String {
 fn of_the_fleet() -> String {
     let fleet = FLEET.iter().map(|setting| ("every service", setting));
     let stores = [
-        ("services in PostgreSQL", POSTGRES),
-        ("services in MongoDB", MONGO),
-        ("services in Redis", REDIS),
-    ];
+        ("services in PostgreSQL", Store::Postgres),
+        ("services in MongoDB", Store::Mongo),
+        ("services in Redis", Store::Redis),
+    ]
+    .map(|(by, store)| {
+        let users = ROSTER.iter().filter(|of| of.uses.contains(&store));
+        let all = [by].into_iter().chain(users.map(|of| of.name));
+        (all.collect::<Vec<_>>().join(", "), store.settings())
+    });
     let stores = stores
-        .into_iter()
-        .flat_map(|(by, settings)| settings.iter().map(move |setting| (by, setting)));
+        .iter()
+        .flat_map(|(by, settings)| settings.iter().map(move |setting| (&**by, setting)));
     table(fleet.chain(stores))
 }
 

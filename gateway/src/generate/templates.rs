@@ -101,6 +101,8 @@ impl Templates {
         });
         let mut secrets: Vec<Value> = own.collect();
         secrets.push(context! { name => url, optional => false });
+        let used = of.uses.iter().map(|server| server.url().name);
+        secrets.extend(used.map(|name| context! { name, optional => true }));
         if of.store == Store::Postgres {
             let direct = service::settings::DATABASE_DIRECT_URL.name;
             secrets.push(context! { name => direct, optional => true });
@@ -137,7 +139,7 @@ fn in_compose(of: &Definition, number: usize) -> Value {
         name => of.name,
         variable => of.variable(),
         about => of.about,
-        store => of.store.name(),
+        servers => of.servers().map(Store::name).collect::<Vec<_>>(),
         server => match of.store {
             Store::Postgres => "postgres-db",
             Store::Mongo => "mongodb",

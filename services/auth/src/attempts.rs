@@ -3,236 +3,242 @@
 //! in the queue for one. So guessing at one account does not keep others out.
 //!
 //! Accounts are counted by the client's name for them, whether or not they exist: an unknown one is
-//! refused like a known one. The counts are in memory and bounded; a restart forgets them.
+//! refused like a known one. The store sees no name, only a keyed hash of it. Replicas count in one
+//! Redis where they have one; while it is away, and in one process, the counts are in memory.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use parking_lot::Mutex;
+use blocks::Clock;
+use cache::{CacheError, Limiter, Limits, MemoryStore, Rate, Store};
+use ring::hmac;
 
 use crate::domain::{Login, key};
+use crate::error::AuthError;
+use crate::keyring;
+use crate::store::Credentials;
 
-/// Wrong passwords, or attempts at once, that are let through.
-const BURST: i32 = 10;
-/// Time after which one wrong password is forgiven.
-const FORGIVEN: TimeDelta = TimeDelta::seconds(30);
-/// Most accounts that are remembered: more than can be tried in half a minute.
+/// Wrong passwords, or attempts at once, for one account.
+const LOGINS: Rate = Rate {
+    name: "login",
+    limit: NonZeroU32::new(10).expect("ten"),
+    period: Duration::from_mins(5),
+};
+/// Most accounts that are remembered in memory: more than can be tried in half a minute.
 const MOST_ACCOUNTS: usize = 16_384;
-
-/// Too many attempts: the seconds after which to try again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooMany(pub u32);
+/// What the keys of auth begin with in a store that others use, too.
+pub(crate) const PREFIX: &str = "auth:";
 
 /// The accounts that were tried lately.
-#[derive(Default)]
 pub(crate) struct Attempts {
-    /// Secret, so that nobody finds two names with one entry.
-    hasher: RandomState,
-    tried: Mutex<HashMap<u64, Tried>>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Tried {
-    /// The time at which all wrong passwords are forgiven.
-    clean: DateTime<Utc>,
-    /// Attempts without an outcome yet.
-    open: i32,
+    /// Made of what all replicas know.
+    key: hmac::Key,
+    limiter: Limiter,
 }
 
 impl Attempts {
+    /// Counts in `shared` where there is one, and by `clock` in memory.
+    pub fn new(secret_key: &str, clock: Arc<dyn Clock>, shared: Option<Store>) -> Self {
+        let limits = Limits {
+            bytes: 0,
+            keys: MOST_ACCOUNTS,
+        };
+        let own = Store::new(MemoryStore::new(clock, limits), PREFIX);
+        Self {
+            key: keyring::attempts_key(secret_key),
+            limiter: Limiter::new(LOGINS, own, shared),
+        }
+    }
+
     /// Begins an attempt at `login`. Without an outcome it counts as a wrong password, so hanging
     /// up before the answer gains nothing.
     ///
     /// # Errors
     /// When there were too many.
-    pub fn begin(&self, login: &Login, now: DateTime<Utc>) -> Result<Attempt<'_>, TooMany> {
-        let key = self.key(login);
-        let mut tried = self.tried.lock();
-        if tried.len() >= MOST_ACCOUNTS && !tried.contains_key(&key) {
-            make_room(&mut tried, now);
+    pub async fn begin(&self, login: &Login) -> Result<Attempt, AuthError> {
+        let attempt = match login {
+            Login::Email(email) => self.by_email(email),
+            Login::Username(name) => self.by_name(name),
+        };
+        let taken = self.limiter.take(&attempt.0, NonZeroU32::MIN).await?;
+        if taken.allowed {
+            Ok(attempt)
+        } else {
+            Err(AuthError::TooManyAttempts(taken.into()))
         }
-        let entry = tried.entry(key).or_insert(Tried {
-            clean: now,
-            open: 0,
-        });
-        let most = now + FORGIVEN * BURST;
-        // The upper bound matters when the clock was set back.
-        entry.clean = entry.clean.clamp(now, most);
-        let over = entry.clean + FORGIVEN - most;
-        if over > TimeDelta::zero() {
-            let seconds = u32::try_from(over.num_seconds()).unwrap_or_default();
-            return Err(TooMany(seconds + 1));
-        }
-        if over + FORGIVEN * entry.open > TimeDelta::zero() {
-            return Err(TooMany(1)); // those before it will have their outcome by then
-        }
-        entry.open += 1;
-        Ok(Attempt {
-            attempts: self,
-            key,
-            now,
-            wrong: true,
-        })
+    }
+
+    /// Ends an attempt without counting it: the password could not be checked.
+    ///
+    /// # Errors
+    /// When this process can't count.
+    pub async fn take_back(&self, attempt: Attempt) -> Result<(), CacheError> {
+        self.limiter.give_back(&attempt.0, NonZeroU32::MIN).await
     }
 
     /// Forgives all wrong passwords of an account.
-    pub fn clear(&self, login: &Login) {
-        let key = self.key(login);
-        let mut tried = self.tried.lock();
-        if let Some(entry) = tried.get_mut(&key) {
-            entry.clean = DateTime::UNIX_EPOCH;
-            if entry.open == 0 {
-                tried.remove(&key);
-            }
-        }
+    ///
+    /// # Errors
+    /// When this process can't count.
+    pub async fn clear(&self, account: &Credentials) -> Result<(), CacheError> {
+        self.forgive(&account.email, &account.username).await
     }
 
-    fn key(&self, login: &Login) -> u64 {
-        self.hasher.hash_one(match login {
-            Login::Email(email) => (0, key(email)),
-            Login::Username(name) => (1, key(name)),
-        })
+    async fn forgive(&self, email: &str, name: &str) -> Result<(), CacheError> {
+        let (email, name) = (self.by_email(email), self.by_name(name));
+        self.limiter.forgive(&[&email.0, &name.0]).await
+    }
+
+    fn by_email(&self, email: &str) -> Attempt {
+        self.attempt("email", email)
+    }
+
+    fn by_name(&self, name: &str) -> Attempt {
+        self.attempt("username", name)
+    }
+
+    fn attempt(&self, kind: &str, name: &str) -> Attempt {
+        let tag = hmac::sign(&self.key, format!("{kind} {}", key(name)).as_bytes());
+        // Half of it tells accounts apart for ever.
+        let half = tag.as_ref().first_chunk().copied().unwrap_or_default();
+        Attempt(format!("{:032x}", u128::from_be_bytes(half)))
     }
 }
 
-/// Drops forgiven entries; if the map is still full, drops the idle account that is forgiven first.
-fn make_room(tried: &mut HashMap<u64, Tried>, now: DateTime<Utc>) {
-    tried.retain(|_, entry| entry.open > 0 || entry.clean > now);
-    if tried.len() < MOST_ACCOUNTS {
-        return;
-    }
-    let idle = tried.iter().filter(|(_, entry)| entry.open == 0);
-    if let Some((key, _)) = idle.min_by_key(|(_, entry)| entry.clean) {
-        let key = *key;
-        tried.remove(&key);
-    }
-}
-
-/// An attempt under way.
-pub(crate) struct Attempt<'a> {
-    attempts: &'a Attempts,
-    key: u64,
-    now: DateTime<Utc>,
-    wrong: bool,
-}
-
-impl Attempt<'_> {
-    /// Ends the attempt without counting it: the password was right, or could not be checked.
-    pub fn not_wrong(mut self) {
-        self.wrong = false;
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        let mut tried = self.attempts.tried.lock();
-        let Some(entry) = tried.get_mut(&self.key) else {
-            return;
-        };
-        entry.open -= 1;
-        if self.wrong {
-            entry.clean = entry.clean.max(self.now) + FORGIVEN;
-        } else if entry.open == 0 && entry.clean <= self.now {
-            tried.remove(&self.key);
-        }
-    }
-}
+/// An attempt under way: the account's name in the store.
+pub(crate) struct Attempt(String);
 
 #[cfg(test)]
 mod tests {
+    use blocks::ManualClock;
+    use chrono::TimeDelta;
+
     use super::*;
 
-    fn at(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(seconds, 0).unwrap()
+    struct World {
+        clock: Arc<ManualClock>,
+        attempts: Attempts,
     }
 
-    fn ada() -> Login {
-        Login::Username("ada".into())
+    fn world() -> World {
+        let clock = Arc::new(ManualClock::default());
+        let attempts = Attempts::new("a secret key for tests only", clock.clone(), None);
+        World { clock, attempts }
     }
 
-    fn wrong(attempts: &Attempts, login: &Login, second: i64) -> Result<(), TooMany> {
-        attempts.begin(login, at(second)).map(drop)
+    fn named(name: &str) -> Login {
+        Login::Username(name.into())
     }
 
-    #[test]
-    fn ten_wrong_ones_are_let_through_and_then_one_every_half_minute() {
-        let attempts = Attempts::default();
-        for _ in 0..10 {
-            wrong(&attempts, &ada(), 1000).unwrap();
+    impl World {
+        async fn wrong(&self, login: &Login) -> Result<(), AuthError> {
+            self.attempts.begin(login).await.map(drop)
         }
-        let TooMany(seconds) = wrong(&attempts, &ada(), 1000).unwrap_err();
-        assert!((30..=31).contains(&seconds), "{seconds}");
+
+        fn pass(&self, seconds: i64) {
+            self.clock.advance(TimeDelta::seconds(seconds));
+        }
+    }
+
+    #[tokio::test]
+    async fn ten_wrong_ones_are_let_through_and_then_one_every_half_minute() {
+        let world = world();
+        let ada = named("ada");
+        for _ in 0..10 {
+            world.wrong(&ada).await.unwrap();
+        }
+        let Err(AuthError::TooManyAttempts(limit)) = world.wrong(&ada).await else {
+            panic!("an eleventh was let through");
+        };
+        assert_eq!((limit.remaining, limit.retry_after), (0, 30));
+        assert_eq!((limit.quota, limit.window), (10, 300));
         // The case does not matter; but the same text as an address is another account.
-        wrong(&attempts, &Login::Username("ADA".into()), 1029).unwrap_err();
-        wrong(&attempts, &Login::Email("ada".into()), 1000).unwrap();
-        wrong(&attempts, &ada(), 1030).unwrap();
-        wrong(&attempts, &ada(), 1030).unwrap_err();
+        world.pass(29);
+        world.wrong(&named("ADA")).await.unwrap_err();
+        world.wrong(&Login::Email("ada".into())).await.unwrap();
+        world.pass(1);
+        world.wrong(&ada).await.unwrap();
+        world.wrong(&ada).await.unwrap_err();
         // After a long wait all ten are free again, and no more.
+        world.pass(9000);
         for _ in 0..10 {
-            wrong(&attempts, &ada(), 9000).unwrap();
+            world.wrong(&ada).await.unwrap();
         }
-        wrong(&attempts, &ada(), 9000).unwrap_err();
+        world.wrong(&ada).await.unwrap_err();
     }
 
-    #[test]
-    fn the_right_one_clears_and_one_without_an_answer_counts() {
-        let attempts = Attempts::default();
+    #[tokio::test]
+    async fn the_right_one_clears_and_one_without_an_answer_counts() {
+        let world = world();
+        let (ada, attempts) = (named("ada"), &world.attempts);
         for _ in 0..9 {
-            wrong(&attempts, &ada(), 0).unwrap();
+            world.wrong(&ada).await.unwrap();
+            world.wrong(&Login::Email("ada@b".into())).await.unwrap();
         }
-        attempts.begin(&ada(), at(0)).unwrap().not_wrong();
-        attempts.clear(&ada());
-        assert!(attempts.tried.lock().is_empty());
+        attempts.forgive("Ada@b", "Ada").await.unwrap();
         for _ in 0..9 {
-            wrong(&attempts, &ada(), 0).unwrap();
+            world.wrong(&ada).await.unwrap();
+            world.wrong(&Login::Email("ada@b".into())).await.unwrap();
         }
         // The password could not be checked: it may be tried again.
         for _ in 0..20 {
-            attempts.begin(&ada(), at(0)).unwrap().not_wrong();
+            let attempt = attempts.begin(&ada).await.unwrap();
+            attempts.take_back(attempt).await.unwrap();
         }
-        drop(attempts.begin(&ada(), at(0)).unwrap());
-        wrong(&attempts, &ada(), 0).unwrap_err();
+        drop(attempts.begin(&ada).await.unwrap());
+        world.wrong(&ada).await.unwrap_err();
     }
 
-    #[test]
-    fn of_many_at_once_no_more_are_let_in_than_may_be_wrong() {
-        let attempts = Attempts::default();
+    #[tokio::test]
+    async fn of_many_at_once_no_more_are_let_in_than_may_be_wrong() {
+        let world = world();
+        let (ada, attempts) = (named("ada"), &world.attempts);
         let mut open = Vec::new();
         for _ in 0..10 {
-            open.push(attempts.begin(&ada(), at(0)).unwrap());
+            open.push(attempts.begin(&ada).await.unwrap());
         }
-        assert_eq!(attempts.begin(&ada(), at(0)).err(), Some(TooMany(1)));
-        open.pop().unwrap().not_wrong();
-        attempts.clear(&ada());
-        open.push(attempts.begin(&ada(), at(0)).unwrap());
+        assert!(attempts.begin(&ada).await.is_err());
+        attempts.take_back(open.remove(0)).await.unwrap();
+        open.push(attempts.begin(&ada).await.unwrap());
         drop(open);
-        wrong(&attempts, &ada(), 0).unwrap_err();
+        world.wrong(&ada).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_keeps_nobody_out_for_long() {
+        let world = world();
+        let ada = named("ada");
+        for _ in 0..10 {
+            world.wrong(&ada).await.unwrap();
+        }
+        world.pass(-1_000_000);
+        world.wrong(&ada).await.unwrap_err();
+        world.pass(30);
+        world.wrong(&ada).await.unwrap();
+        world.wrong(&ada).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn it_is_bounded_and_forgets_those_who_were_tried_least() {
+        let world = world();
+        let ada = named("ada");
+        for _ in 0..10 {
+            world.wrong(&ada).await.unwrap();
+        }
+        for number in 0..20_000 {
+            world.wrong(&named(&number.to_string())).await.unwrap();
+        }
+        world.wrong(&ada).await.unwrap_err();
     }
 
     #[test]
-    fn a_clock_that_is_set_back_keeps_nobody_out_for_long() {
-        let attempts = Attempts::default();
-        for _ in 0..10 {
-            wrong(&attempts, &ada(), 1_000_000).unwrap();
-        }
-        wrong(&attempts, &ada(), 0).unwrap_err();
-        wrong(&attempts, &ada(), 30).unwrap();
-    }
-
-    #[test]
-    fn it_is_bounded_and_forgets_those_who_were_tried_least() {
-        let attempts = Attempts::default();
-        for _ in 0..10 {
-            wrong(&attempts, &ada(), 0).unwrap();
-        }
-        for number in 0..16_500 {
-            wrong(&attempts, &Login::Username(number.to_string()), 0).unwrap();
-        }
-        assert!(attempts.tried.lock().len() <= MOST_ACCOUNTS);
-        wrong(&attempts, &ada(), 0).unwrap_err();
-        // Later they are forgiven.
-        wrong(&attempts, &Login::Username("eve".into()), 10_000).unwrap();
-        assert_eq!(attempts.tried.lock().len(), 1);
+    fn no_name_is_in_the_store_and_replicas_agree_on_what_is() {
+        let clock = || Arc::new(ManualClock::default());
+        let of = |secret| Attempts::new(secret, clock(), None).by_name("Ada").0;
+        let (one, other) = (of("a secret key of a site"), of("a secret key of a site"));
+        assert_eq!(one, other);
+        assert!(one.len() == 32 && !one.contains("ada"), "{one}");
+        assert_ne!(one, of("a secret key of another"));
     }
 }

@@ -10,7 +10,6 @@ use blocks::identity::AccessClaims;
 use blocks::{Caller, Command};
 use uuid::Uuid;
 
-use crate::attempts::TooMany;
 use crate::domain::{AccountEvent, Login, check_attempt};
 use crate::error::AuthError;
 use crate::integration::publish;
@@ -90,19 +89,14 @@ async fn prove_own(auth: &Auth, by: &Caller, password: String) -> Result<(), Aut
     match prove(auth, &login, password).await {
         Ok(proven) if proven.id == by.id => Ok(()),
         Ok(_) | Err(AuthError::BadCredentials) => Err(AuthError::WrongPassword),
-        Err(AuthError::TooManyAttempts { retry_after }) => {
-            Err(AuthError::PasswordsUsedUp { retry_after })
-        }
+        Err(AuthError::TooManyAttempts(limit)) => Err(AuthError::PasswordsUsedUp(limit)),
         Err(error) => Err(error),
     }
 }
 
 /// The account of `login`, if the password is right.
 async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Credentials, AuthError> {
-    let attempt = auth
-        .attempts
-        .begin(login, auth.clock.now())
-        .map_err(|TooMany(retry_after)| AuthError::TooManyAttempts { retry_after })?;
+    let attempt = auth.attempts.begin(login).await?;
     let checked = async {
         let found = store::credentials(&mut auth.db.read().await?, login).await?;
         let stored = found.as_ref().and_then(Credentials::password_hash);
@@ -112,10 +106,7 @@ async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Credentia
     .await;
     match checked {
         Ok(Some(account)) => {
-            attempt.not_wrong();
-            auth.attempts.clear(&Login::Email(account.email.clone()));
-            auth.attempts
-                .clear(&Login::Username(account.username.clone()));
+            auth.attempts.clear(&account).await?;
             if account.is_active {
                 Ok(account)
             } else {
@@ -124,7 +115,7 @@ async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Credentia
         }
         Ok(None) => Err(AuthError::BadCredentials),
         Err(error) => {
-            attempt.not_wrong();
+            auth.attempts.take_back(attempt).await?;
             Err(error)
         }
     }

@@ -1,7 +1,9 @@
 //! The errors of auth, and the problems that clients get for them.
 
 use blocks::extract::KeyRefused;
+use blocks::problem::RateLimit;
 use blocks::{AsProblem, FieldErrors, Problem};
+use cache::CacheError;
 use http::StatusCode;
 use sql::StoreError;
 
@@ -21,10 +23,10 @@ pub enum AuthError {
     BadCredentials,
     /// Too many wrong passwords for one account, whether or not there is such an account.
     #[error("too many attempts")]
-    TooManyAttempts {
-        /// Seconds until the next try.
-        retry_after: u32,
-    },
+    TooManyAttempts(RateLimit),
+    /// Attempts can't be counted in memory.
+    #[error("could not count the attempt")]
+    Uncounted(#[from] CacheError),
     /// The account can't be logged in to.
     #[error("the account is not active")]
     Inactive,
@@ -45,10 +47,7 @@ pub enum AuthError {
     WrongPassword,
     /// Such a password was wrong too often. 403, because Traefik answers 429 itself where it asks for a token.
     #[error("too many wrong passwords")]
-    PasswordsUsedUp {
-        /// Seconds until the next try.
-        retry_after: u32,
-    },
+    PasswordsUsedUp(RateLimit),
     /// The idempotency key is taken.
     #[error(transparent)]
     Key(#[from] KeyRefused),
@@ -80,12 +79,12 @@ impl AsProblem for AuthError {
             Self::BadCredentials => {
                 Problem::unauthorized("bad_credentials", "the account or the password is wrong")
             }
-            Self::TooManyAttempts { retry_after } => Problem::new(
+            Self::TooManyAttempts(limit) => Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_attempts",
                 "too many wrong passwords for this account; try again later",
             )
-            .retry_after(*retry_after),
+            .rate_limit(*limit),
             Self::Inactive => Problem::forbidden(
                 "account_inactive",
                 "this account was deactivated; an admin can activate it",
@@ -100,11 +99,11 @@ impl AsProblem for AuthError {
             ),
             Self::WrongPassword => Problem::forbidden("wrong_password", "the password is wrong")
                 .with_errors(FieldErrors::one("password", "is wrong")),
-            Self::PasswordsUsedUp { retry_after } => Problem::forbidden(
+            Self::PasswordsUsedUp(limit) => Problem::forbidden(
                 "too_many_attempts",
                 "too many wrong passwords for this account; try again later",
             )
-            .retry_after(*retry_after),
+            .rate_limit(*limit),
             Self::Key(refused) => refused.problem(),
             Self::NoSession => Problem::not_found("session_not_found", "you have no such session"),
             Self::NoAccount => Problem::unauthorized("invalid_token", "the account is closed"),
@@ -123,7 +122,7 @@ impl AsProblem for AuthError {
                 )
                 .retry_after(1)
             }
-            Self::Password(_) | Self::NewPassword(..) => Problem::internal(),
+            Self::Uncounted(_) | Self::Password(_) | Self::NewPassword(..) => Problem::internal(),
             Self::Store(error) => error.problem(),
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use blocks::identity::{Jwk, KeySet, SigningKey};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use ring::hkdf::{HKDF_SHA256, Salt};
+use ring::hkdf::{HKDF_SHA256, Prk, Salt};
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use sql::Db;
 
@@ -88,6 +89,17 @@ pub(crate) fn check(secret_key: &str) -> Result<(), OpenError> {
     Seal::of(secret_key).map(drop)
 }
 
+/// The key by which accounts that are tried are counted: no store knows their names.
+pub(crate) fn attempts_key(secret_key: &str) -> hmac::Key {
+    let secret = extract(secret_key);
+    let key = secret.expand(&[b"login attempts"], hmac::HMAC_SHA256);
+    key.expect("32 bytes are within what HKDF gives").into()
+}
+
+fn extract(secret_key: &str) -> Prk {
+    Salt::new(HKDF_SHA256, b"rookery auth").extract(secret_key.as_bytes())
+}
+
 /// Encrypts keys for the database.
 struct Seal(LessSafeKey);
 
@@ -98,7 +110,7 @@ impl Seal {
                 least: LEAST_SECRET_BYTES,
             });
         }
-        let secret = Salt::new(HKDF_SHA256, b"rookery auth").extract(secret_key.as_bytes());
+        let secret = extract(secret_key);
         let key = secret
             .expand(&[b"signing keys"], &CHACHA20_POLY1305)
             .expect("32 bytes are within what HKDF gives");

@@ -45,7 +45,7 @@ use blocks::{Caller, Clock, Mediator, Route, Service};
 use chrono::TimeDelta;
 use events::topic;
 use service::settings::{DATABASE_DIRECT_URL, DATABASE_URL};
-use service::{Definition, Identity, Opened, Place, Role, Size};
+use service::{Definition, Identity, Opened, Place, Role, Size, Store};
 use sql::{Db, Migration};
 
 pub use domain::{Account, NewAccount, Registration};
@@ -118,6 +118,8 @@ pub struct Settings {
     /// The PostgreSQL server, reached past any pooler, if other replicas run. `None` if this is the
     /// only process.
     pub replicas: Option<String>,
+    /// Where all replicas count the attempts at accounts. `None` if each counts by itself.
+    pub attempts: Option<cache::Store>,
     /// True if a signing key is made where there is none. An operator's process makes none.
     pub makes_keys: bool,
 }
@@ -135,6 +137,7 @@ impl Settings {
             hash_queue: 64,
             password_min_bytes: 8,
             replicas: None,
+            attempts: None,
             makes_keys: true,
         }
     }
@@ -159,6 +162,8 @@ impl Settings {
             token_ttl: TimeDelta::from_std(on.config().get(&ACCESS_TOKEN_SECONDS))
                 .context("ACCESS_TOKEN_SECONDS is out of range")?,
             replicas: replicas.map(|url| url.expose().to_owned()),
+            #[cfg(feature = "fleet")]
+            attempts: if has_replicas { counted_at(on)? } else { None },
             makes_keys: on.role() == Role::Serves,
             password_min_bytes: on.config().get(&PASSWORD_MIN_BYTES),
             ..Self::new(secret.expose())
@@ -216,6 +221,7 @@ impl Auth {
             settings.hash_queue,
             settings.password_min_bytes,
         )?;
+        let attempts = Attempts::new(&settings.secret_key, Arc::clone(&clock), settings.attempts);
         let now = clock.now();
         let revocations = Arc::new(Revocations::default());
         // Begun before the loading: changes in between come twice.
@@ -248,7 +254,7 @@ impl Auth {
             token_ttl: settings.token_ttl,
             keyring,
             passwords,
-            attempts: Attempts::default(),
+            attempts,
             revocations,
             identities: Identities::default(),
             replicas,
@@ -319,6 +325,7 @@ pub static DEFINITION: Definition = Definition {
     consumes: &[topic::USERS],
     migrations: MIGRATIONS,
     settings: &[&SECRET_KEY, &ACCESS_TOKEN_SECONDS, &PASSWORD_MIN_BYTES],
+    uses: &[Store::Redis],
     signs_with: Some(&SECRET_KEY),
     // Password hashes take 19 MiB each while they are made.
     size: Size {
@@ -329,6 +336,19 @@ pub static DEFINITION: Definition = Definition {
     },
     ..Definition::new(|on| Box::pin(open(on)))
 };
+
+/// The Redis of `on` in which replicas count, if one is named. It is not waited for.
+#[cfg(feature = "fleet")]
+fn counted_at(on: &dyn Place) -> anyhow::Result<Option<cache::Store>> {
+    let Some(url) = on.config().get(&service::settings::REDIS_URL) else {
+        return Ok(None);
+    };
+    let redis = cache::redis::RedisStore::new(url.expose()).map_err(|why| {
+        let why = blocks::error::chain(&*why);
+        anyhow::anyhow!("REDIS_URL can't be used: {why}: expected redis://:password@host:6379")
+    })?;
+    Ok(Some(cache::Store::new(redis, attempts::PREFIX)))
+}
 
 async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
     let settings = Settings::at(on)?;

@@ -345,6 +345,7 @@ async fn a_setting_that_is_missing_or_malformed_stops_the_start_and_is_named() {
         ("AUTH_URL", "https://auth"),
         ("CONSUL_HTTP_ADDR", "https://consul"),
         ("SECRET_KEY", "short"),
+        ("REDIS_URL", "http://ada:hidden@db:6379"),
         ("ENVIRONMENT", "staging"),
     ];
     AUTH.stops_and_names(&malformed).await;
@@ -372,6 +373,7 @@ async fn it_says_what_it_needs() {
         "DATABASE_DIRECT_URL",
         "KAFKA_BOOTSTRAP_SERVERS",
         "SECRET_KEY",
+        "REDIS_URL",
     ] {
         assert!(said.contains(setting), "{setting} in {said}");
     }

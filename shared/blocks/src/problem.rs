@@ -18,6 +18,10 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::context;
 
+mod rate_limit;
+
+pub use rate_limit::{RATE_LIMIT, RATE_LIMIT_POLICY, RateLimit};
+
 /// The media type of every error.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -134,6 +138,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: FieldErrors,
     retry_after: Option<u32>,
+    rate_limit: Option<Box<RateLimit>>,
 }
 
 impl Problem {
@@ -149,6 +154,7 @@ impl Problem {
             detail: detail.into(),
             errors: FieldErrors::default(),
             retry_after: None,
+            rate_limit: None,
         }
     }
 
@@ -213,6 +219,13 @@ impl Problem {
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Says which limit was reached, and after how many seconds trying again makes sense.
+    #[must_use]
+    pub fn rate_limit(mut self, limit: impl Into<RateLimit>) -> Self {
+        self.rate_limit = Some(Box::new(limit.into()));
         self
     }
 
@@ -284,6 +297,9 @@ impl IntoResponse for Problem {
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(limit) = self.rate_limit {
+            limit.tell(headers);
         }
         response
     }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`CacheStore`] | the port: [`MemoryStore`], and `redis::RedisStore` behind the feature `redis` |
 //! | [`Store`] | a store under a prefix: [`op`]s, pipelines, [`Lock`]s, [`Rate`]s |
+//! | [`Limiter`] | a rate that is held while the store that processes share is away |
 //! | [`Cache`] | values of one type: get-or-load without stampede, negative entries, jitter |
 //! | [`Script`] | what has to run alone, by name |
 //!
@@ -38,6 +39,7 @@
 mod cache;
 mod error;
 mod flight;
+mod limiter;
 mod lock;
 mod memory;
 pub mod op;
@@ -50,6 +52,7 @@ mod store;
 
 pub use cache::{CACHE_TTL_SECONDS, Cache, CacheSettings, Found};
 pub use error::{CacheError, LoadError, SharedError};
+pub use limiter::Limiter;
 pub use lock::Lock;
 pub use memory::{Atomic, Limits, MemoryStore};
 pub use op::{FromReply, Op};

@@ -2,6 +2,7 @@
 //!
 //! Values that were set are evicted when they take too much room, the least used first. Everything else
 //! (counters, locks, hashes, lists, sets) is kept until it ends; when there is too much of it, more is refused.
+//! Only rates give way to it before that: those that are given back first, so least was taken of them.
 
 mod kept;
 
@@ -173,7 +174,30 @@ impl Atomic<'_> {
         ttl: Option<Duration>,
     ) -> Result<(), CacheError> {
         let ends = ttl.and_then(|ttl| Instant::now().checked_add(ttl));
-        self.kept.insert(key, Shape::Value(bytes.into()), ends)?;
+        self.keep_as(key, Shape::Value(bytes.into()), ends)
+    }
+
+    /// Writes a value that is kept until it ends, or until the store is full: then those go that end first.
+    ///
+    /// # Errors
+    /// When the store is full of what does not give way.
+    pub fn keep_while_room(
+        &mut self,
+        key: &str,
+        bytes: impl Into<Bytes>,
+        ttl: Duration,
+    ) -> Result<(), CacheError> {
+        let ends = Instant::now().checked_add(ttl);
+        self.keep_as(key, Shape::WhileRoom(bytes.into()), ends)
+    }
+
+    fn keep_as(
+        &mut self,
+        key: &str,
+        shape: Shape,
+        ends: Option<Instant>,
+    ) -> Result<(), CacheError> {
+        self.kept.insert(key, shape, ends)?;
         self.values.invalidate(key);
         Ok(())
     }

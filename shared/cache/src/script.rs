@@ -90,7 +90,8 @@ pub(crate) static EXTEND: Script = Script {
 /// The generic cell rate algorithm: a key holds the time at which all that was taken is given back.
 ///
 /// Key: that time in µs. Arguments: µs for one, how many at once, how many are wanted. Answers `[1 if taken,
-/// how many are left, µs until it may be tried again, µs until all is given back]`.
+/// how many are left, µs until it may be tried again, µs until all is given back]`. A clock that was set back
+/// leaves a time too far ahead: it is cut to what can have been taken.
 pub(crate) static TAKE: Script = Script {
     name: "cache.take",
     lua: include_str!("lua/take.lua"),
@@ -99,7 +100,9 @@ pub(crate) static TAKE: Script = Script {
         let now = atomic.now_us();
         let full = every.saturating_mul(burst);
         let kept = atomic.get(&keys[0])?;
-        let back = kept.map_or(Ok(now), |back| number(&back))?.max(now);
+        let kept = kept.map_or(Ok(now), |back| number(&back))?;
+        let most = now.saturating_add(full);
+        let back = kept.max(now).min(most);
         let next = back.saturating_add(every.saturating_mul(wanted));
         let early = next - now - full;
         let answer = |taken, back: i64, wait| {
@@ -107,13 +110,54 @@ pub(crate) static TAKE: Script = Script {
             Ok(Reply::Many(answer.map(Reply::Number).into()))
         };
         if early > 0 {
+            if kept > most {
+                keep_rate(atomic, &keys[0], most)?;
+            }
             return answer(0, back, early);
         }
-        let ttl = Duration::from_micros((next - now).unsigned_abs());
-        atomic.keep(&keys[0], next.to_string(), Some(ttl))?;
+        keep_rate(atomic, &keys[0], next)?;
         answer(1, next, 0)
     },
 };
+
+/// Gives back what was taken and not used.
+///
+/// Key: as [`TAKE`] keeps it. Arguments: µs for one, how many. Answers 1, or 0 if nothing was taken.
+pub(crate) static GIVE_BACK: Script = Script {
+    name: "cache.give_back",
+    lua: include_str!("lua/give_back.lua"),
+    rust: |atomic, keys, args| {
+        let Some(kept) = atomic.get(&keys[0])? else {
+            return Ok(Reply::Number(0));
+        };
+        let given = number(&args[0])?.saturating_mul(number(&args[1])?);
+        keep_rate(atomic, &keys[0], number(&kept)?.saturating_sub(given))?;
+        Ok(Reply::Number(1))
+    },
+};
+
+/// Sets how much was taken, by the time in which all of it is given back.
+///
+/// Key: as [`TAKE`] keeps it. Argument: that time in µs.
+pub(crate) static SET_TAKEN: Script = Script {
+    name: "cache.set_taken",
+    lua: include_str!("lua/set_taken.lua"),
+    rust: |atomic, keys, args| {
+        let back = atomic.now_us().saturating_add(number(&args[0])?);
+        keep_rate(atomic, &keys[0], back)?;
+        Ok(Reply::Nothing)
+    },
+};
+
+/// Keeps the time at which all is given back, for as long as it is to come.
+fn keep_rate(atomic: &mut Atomic<'_>, key: &str, back: i64) -> Result<(), CacheError> {
+    let left = u64::try_from(back - atomic.now_us()).unwrap_or_default();
+    if left == 0 {
+        atomic.remove(key);
+        return Ok(());
+    }
+    atomic.keep_while_room(key, back.to_string(), Duration::from_micros(left))
+}
 
 /// Reads a number that is written as text.
 pub(crate) fn number(text: &[u8]) -> Result<i64, CacheError> {

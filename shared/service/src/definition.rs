@@ -53,6 +53,8 @@ pub struct Definition {
     pub signs_with: Option<&'static Setting<Option<Secret>>>,
     /// The kind of its store where it runs alone. In one process that is always a SQLite file.
     pub store: Store,
+    /// The servers that it uses beside that one where it runs alone, if their settings name any.
+    pub uses: &'static [Store],
     /// The durability that its file needs.
     pub kept: Kept,
     /// The resources that it needs.
@@ -87,6 +89,7 @@ impl Definition {
             settings: &[],
             signs_with: None,
             store: Store::Postgres,
+            uses: &[],
             kept: Kept::AsConfigured,
             size: Size::USUAL,
             open,
@@ -143,8 +146,14 @@ impl Definition {
 
     /// The settings of its process where it runs alone, without those that every process has.
     pub fn alone(&self) -> Vec<&'static dyn AnySetting> {
-        let store = self.store.settings();
-        [settings::FLEET, store, self.settings].concat()
+        let servers = self.servers().flat_map(Store::settings);
+        let all = settings::FLEET.iter().chain(servers).chain(self.settings);
+        all.copied().collect()
+    }
+
+    /// Its store, and the servers that it uses beside that.
+    pub fn servers(&self) -> impl Iterator<Item = Store> {
+        [self.store].into_iter().chain(self.uses.iter().copied())
     }
 }
 
@@ -160,9 +169,8 @@ async fn tables(of: &Definition, on: &dyn Place) -> anyhow::Result<DataMigration
 /// All settings of a process with all services of `roster`, and of the command line over their fleet.
 pub fn of_all(roster: &[&Definition]) -> Vec<&'static dyn AnySetting> {
     let services = roster.iter().flat_map(|of| of.settings.iter().copied());
-    let stores = roster
-        .iter()
-        .flat_map(|of| of.store.settings().iter().copied());
+    let servers = roster.iter().flat_map(|of| of.servers());
+    let stores = servers.flat_map(|server| server.settings().iter().copied());
     let mut all: Vec<&'static dyn AnySetting> = PROCESS.to_vec();
     for setting in services
         .chain(stores)

@@ -207,7 +207,8 @@ pub const REDIS_URL: Setting<Option<Secret>> = Setting {
     }),
     ..Setting::secret(
         "REDIS_URL",
-        "Redis, as `redis://user:password@127.0.0.1:6379`, or `rediss://` over TLS",
+        "Redis, as `redis://user:password@127.0.0.1:6379`, or `rediss://` over TLS; behind Sentinel \
+         `redis+sentinel://user:password@one:26379,two:26379/mymaster`",
     )
 };
 const REDIS_HOST: Setting<Option<String>> = Setting::text(

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test says where it broke")]
 
 mod accounts;
+#[cfg(feature = "fleet")]
+mod attempts;
 mod forward;
 mod keys;
 mod replicas;

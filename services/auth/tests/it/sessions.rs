@@ -347,10 +347,15 @@ on_both!(
             let body = json!({"username": name, "password": PASSWORD});
             let answer = world.send("POST", "/api/auth/login", None, &body).await;
             answer.problem(429, "too_many_attempts");
-            answers.push((answer.headers["retry-after"].clone(), answer.json()));
+            let header = |name: &str| answer.headers[name].to_str().unwrap().to_owned();
+            let headers = ["retry-after", "ratelimit", "ratelimit-policy"].map(header);
+            answers.push((headers, answer.json()));
         }
         assert_eq!(answers[0], answers[1], "whether or not it exists");
-        let wait: i64 = answers[0].0.to_str().unwrap().parse().unwrap();
+        let [wait, limit, policy] = &answers[0].0;
+        assert_eq!(limit, &format!(r#""login";r=0;t={wait}"#));
+        assert_eq!(policy, r#""login";q=10;w=300"#);
+        let wait: i64 = wait.parse().unwrap();
         world.register("bob").await;
         world.login("bob").await; // nobody else has to wait
         world.clock.advance(TimeDelta::seconds(wait));

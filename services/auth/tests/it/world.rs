@@ -93,6 +93,13 @@ impl World {
         self.app = app(&self.auth, clock);
     }
 
+    /// Another process on the same database.
+    #[cfg(feature = "fleet")]
+    pub async fn replica(&self, settings: Settings) -> App {
+        let opened = Auth::open(self.db.db.clone(), settings, self.clock.clone()).await;
+        app(&opened.unwrap(), self.clock.clone())
+    }
+
     /// Opens an account named `name` at `<name>@example.org`.
     pub async fn register(&self, name: &str) -> i64 {
         self.register_as(name, &format!("{name}@example.org")).await

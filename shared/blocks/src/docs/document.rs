@@ -5,7 +5,7 @@
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    ContentBuilder, HeaderBuilder, Info, OpenApi, Paths, Ref, RefOr, ResponseBuilder,
+    ContentBuilder, HeaderBuilder, Info, Object, OpenApi, Paths, Ref, RefOr, ResponseBuilder, Type,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -97,6 +97,7 @@ fn is_safe(method: &str) -> bool {
 /// Adds the answers that every operation may give without its handler, and the bodies of all problems.
 fn answers(operation: &mut Operation, method: &str) {
     headers(operation);
+    limits(operation);
     let reads_body = !is_safe(method);
     let takes_json = operation.request_body.is_some();
     for (may, status, description) in [
@@ -179,6 +180,35 @@ fn headers(operation: &mut Operation) {
         add(operation, "409", in_flight);
         let reused = "`idempotency_key_reused`: the key came with another request";
         add(operation, "422", reused);
+    }
+}
+
+/// Adds the headers of an answer that tells of a limit.
+fn limits(operation: &mut Operation) {
+    let answers = &mut operation.responses.responses;
+    let Some(RefOr::T(limited)) = answers.get_mut("429") else {
+        return;
+    };
+    for (name, about, kind) in [
+        (
+            "Retry-After",
+            "The seconds after which to try again.",
+            Type::Integer,
+        ),
+        (
+            "RateLimit",
+            "How many requests are left (`r`), for how many seconds (`t`), by limit.",
+            Type::String,
+        ),
+        (
+            "RateLimit-Policy",
+            "How many requests a limit allows (`q`) in how many seconds (`w`).",
+            Type::String,
+        ),
+    ] {
+        let header = HeaderBuilder::new().schema(Some(Object::with_type(kind)));
+        let header = header.description(Some(about)).build();
+        limited.headers.insert(name.into(), header.into());
     }
 }
 

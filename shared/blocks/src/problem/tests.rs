@@ -87,3 +87,20 @@ fn unauthorized_says_how_to_authenticate() {
     let response = Problem::unauthorized("unauthenticated", "no token").into_response();
     assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
 }
+
+#[test]
+fn who_reached_a_limit_is_told_of_it_in_structured_fields() {
+    let limit = RateLimit {
+        policy: "login",
+        quota: 10,
+        window: 300,
+        remaining: 0,
+        retry_after: 30,
+    };
+    let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many", "wait").rate_limit(limit);
+    let response = problem.into_response();
+    let headers = response.headers();
+    assert_eq!(headers["ratelimit-policy"], r#""login";q=10;w=300"#);
+    assert_eq!(headers["ratelimit"], r#""login";r=0;t=30"#);
+    assert_eq!(headers[RETRY_AFTER], "30");
+}

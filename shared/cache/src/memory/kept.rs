@@ -15,6 +15,8 @@ use crate::script::number;
 const SWEEP_FROM: usize = 1024;
 /// Shortest time between two looks when all room is taken.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+/// The share of what may give way that goes at once: finding them looks at all.
+const GIVES_WAY: usize = 16;
 
 pub(super) struct Kept {
     held: HashMap<String, Held>,
@@ -32,6 +34,8 @@ struct Held {
 /// What is under a key.
 pub(super) enum Shape {
     Value(Bytes),
+    /// A value that gives way when the store is full.
+    WhileRoom(Bytes),
     Hash(Hash),
     List(List),
     Set(Set),
@@ -100,7 +104,7 @@ impl Kept {
     pub(super) fn value(&mut self, key: &str) -> Result<Option<Bytes>, CacheError> {
         match self.at(key).map(|held| &held.shape) {
             None => Ok(None),
-            Some(Shape::Value(bytes)) => Ok(Some(bytes.clone())),
+            Some(Shape::Value(bytes) | Shape::WhileRoom(bytes)) => Ok(Some(bytes.clone())),
             Some(_) => Err(wrong_kind()),
         }
     }
@@ -141,9 +145,28 @@ impl Kept {
             self.sweep_at = (2 * self.held.len()).clamp(SWEEP_FROM, self.most.max(SWEEP_FROM));
         }
         if self.held.len() >= self.most {
+            self.give_way();
+        }
+        if self.held.len() >= self.most {
             return Err(CacheError::Full);
         }
         Ok(())
+    }
+
+    /// Drops those that end first of what may give way.
+    fn give_way(&mut self) {
+        let gives_way = |held: &Held| match held.shape {
+            Shape::WhileRoom(_) => held.ends,
+            _ => None,
+        };
+        let mut ends: Vec<Instant> = self.held.values().filter_map(gives_way).collect();
+        if ends.is_empty() {
+            return;
+        }
+        let last = ends.len() / GIVES_WAY;
+        let (_, last, _) = ends.select_nth_unstable(last);
+        self.held
+            .retain(|_, held| gives_way(held).is_none_or(|ends| ends > *last));
     }
 
     /// Does something with the collection under `key`, an empty one if there is none.
@@ -309,5 +332,29 @@ mod tests {
         assert!(matches!(kept.with("d", push), Err(CacheError::Full)));
         assert_eq!(kept.with("d", |list: &mut List| list.len()).unwrap(), 0);
         assert_eq!(kept.held.len(), 2);
+    }
+
+    #[test]
+    fn what_may_give_way_does_so_in_the_order_of_its_ends() {
+        let mut kept = Kept::new(32);
+        let ends = |second: u64| Instant::now().checked_add(Duration::from_mins(second));
+        let value = || Shape::WhileRoom(Bytes::new());
+        kept.insert("lock", Shape::Value(Bytes::new()), ends(1))
+            .unwrap();
+        kept.insert("last", value(), ends(1000)).unwrap();
+        for n in 0..500 {
+            kept.insert(&n.to_string(), value(), ends(2 + n)).unwrap();
+            assert!(kept.held.len() <= 32);
+        }
+        for stays in ["lock", "last", "499"] {
+            assert!(kept.value(stays).unwrap().is_some(), "{stays}");
+        }
+        assert!(kept.value("0").unwrap().is_none());
+        for n in 0..31 {
+            kept.insert(&format!("lock {n}"), Shape::Value(Bytes::new()), None)
+                .unwrap();
+        }
+        let full = kept.insert("x", value(), ends(5000));
+        assert!(matches!(full, Err(CacheError::Full)));
     }
 }

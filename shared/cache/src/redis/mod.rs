@@ -5,8 +5,9 @@
 //! a server that evicts at all wants `maxmemory-policy volatile-lru` or `noeviction`.
 
 mod breaker;
-mod client;
 mod connection;
+mod sentinels;
+mod server;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,8 +24,9 @@ use crate::port::{CacheStore, Command, Reply, Verb};
 use crate::script::Script;
 
 pub use breaker::{Breaker, BreakerOpen};
-pub use client::client;
 pub use connection::Connection;
+pub use sentinels::Sentinels;
+pub use server::Server;
 
 /// Time limit of an answer: whoever waits for a cache has something else to do.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -44,13 +46,13 @@ impl std::fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// The store in the server of `url`, as [`client`] reads it.
+    /// The store in the server of `url`, as [`Server::of`] reads it.
     ///
     /// # Errors
     /// As there.
     pub fn new(url: &str) -> Result<Self, BoxError> {
         Ok(Self {
-            connection: Connection::new(&client(url)?, PATIENCE)?,
+            connection: Connection::new(&Server::of(url)?, PATIENCE)?,
             breaker: Breaker::default(),
             scripts: Mutex::default(),
         })
@@ -102,6 +104,9 @@ impl CacheStore for RedisStore {
             pipeline.add_command(packed(command));
         }
         let answers: Vec<RedisResult<Value>> = self.ask(self.connection.query(&pipeline)).await?;
+        for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+            self.connection.note(error);
+        }
         let answers = answers.into_iter();
         Ok(answers.map(|answer| reply(answer?)).collect())
     }

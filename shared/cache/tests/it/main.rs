@@ -8,4 +8,10 @@ mod memory;
 )]
 mod redis;
 #[cfg(feature = "redis")]
+#[expect(
+    clippy::unwrap_used,
+    reason = "a test that can't be set up should say where"
+)]
+mod sentinel;
+#[cfg(feature = "redis")]
 mod tls;

@@ -1,6 +1,7 @@
 //! The store in a real Redis, each test under a prefix of its own.
 
 use std::future::{Ready, ready};
+use std::num::NonZeroU32;
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,10 @@ use std::time::Duration;
 use blocks::metrics::Metrics;
 use blocks::{Clock, SystemClock};
 use cache::redis::RedisStore;
-use cache::{Cache, CacheError, CacheSettings, Found, LoadError, Reply, Script, Store, op};
+use cache::{
+    Cache, CacheError, CacheSettings, Found, Limiter, Limits, LoadError, MemoryStore, Rate, Reply,
+    Script, Store, op,
+};
 use redis::aio::MultiplexedConnection;
 use testkit::door::Door;
 use tokio::sync::Notify;
@@ -256,6 +260,60 @@ async fn while_redis_is_away_loads_go_through_and_no_more_than_so_many_at_once()
         };
         timeout(PATIENCE, is_remembered).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs TEST_REDIS_URL"]
+async fn while_redis_is_away_each_process_holds_a_rate_by_itself() {
+    let one_time = NonZeroU32::MIN;
+    let rate = Rate {
+        name: "searches",
+        limit: NonZeroU32::new(4).unwrap(),
+        period: Duration::from_hours(1),
+    };
+    let door = Door::to(&server()).await;
+    let prefix = new_prefix();
+    let limiter = || {
+        let own = MemoryStore::new(Arc::new(SystemClock), Limits::default());
+        let shared = store_at(&door.url(), &prefix);
+        Limiter::new(rate, Store::new(own, "t:"), Some(shared))
+    };
+    let (one, other) = (limiter(), limiter());
+    let left = async |limiter: &Limiter, who: &str| {
+        let taken = limiter.take(who, one_time).await.unwrap();
+        taken.allowed.then_some(taken.remaining)
+    };
+    assert_eq!(left(&one, "ada").await, Some(3));
+    assert_eq!(left(&one, "ada").await, Some(2));
+    assert_eq!(left(&other, "ada").await, Some(1));
+    one.give_back("ada", one_time).await.unwrap();
+    assert_eq!(left(&other, "ada").await, Some(1));
+    door.shut().await;
+    // Each goes on from what it heard last.
+    for (limiter, lefts) in [(&one, vec![2, 1, 0]), (&other, vec![0])] {
+        for expected in lefts {
+            assert_eq!(left(limiter, "ada").await, Some(expected));
+        }
+        assert_eq!(left(limiter, "ada").await, None);
+    }
+    one.forgive(&["ada"]).await.unwrap();
+    assert_eq!(left(&one, "ada").await, Some(3));
+    door.open().await;
+    let are_together = async {
+        loop {
+            let who = SystemClock.id().to_string();
+            left(&one, &who).await;
+            if left(&other, &who).await == Some(2) {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, are_together).await.unwrap();
+    // What Redis knew before counts, what was let through meanwhile does not.
+    assert_eq!(left(&other, "ada").await, Some(0));
+    other.forgive(&["ada", "eve"]).await.unwrap();
+    assert_eq!(left(&one, "ada").await, Some(3));
 }
 
 #[tokio::test]

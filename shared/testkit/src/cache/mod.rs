@@ -41,6 +41,8 @@ macro_rules! cache_contract {
             a_lock_has_one_holder_and_each_a_higher_token,
             a_lock_that_ended_or_was_dropped_is_somebody_elses,
             a_rate_is_given_back_evenly,
+            what_was_taken_at_a_rate_can_be_given_back,
+            a_rate_whose_clock_was_set_back_is_given_back_in_its_period,
             what_was_loaded_is_remembered_and_that_there_is_nothing_too,
             a_thousand_callers_load_once,
             a_failed_load_is_everybodys_and_is_forgotten,

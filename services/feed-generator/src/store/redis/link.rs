@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use blocks::error::BoxError;
-use cache::redis::{Breaker, Connection, client, is_mistake};
+use cache::redis::{Breaker, Connection, Server, is_mistake};
 use parking_lot::Mutex;
 use redis::{FromRedisValue, Pipeline, RedisError, RedisResult, Script};
 use sql::{FaultPoint, Faults};
@@ -20,7 +20,7 @@ const WRITE: Duration = Duration::from_secs(15);
 
 /// A server's reconnecting connections, and the circuit breaker before its reads.
 pub struct Link {
-    server: String,
+    server: Server,
     reads: Connection,
     writes: Connection,
     breaker: Breaker,
@@ -38,20 +38,18 @@ impl Link {
     /// # Errors
     /// When the URL is malformed.
     pub fn new(url: &str) -> Result<Self, BoxError> {
-        let client = client(url)?;
-        // Without the secrets of the URL.
-        let server = client.get_connection_info().addr().to_string();
+        let server = Server::of(url)?;
         Ok(Self {
+            reads: Connection::new(&server, READ)?,
+            writes: Connection::new(&server, WRITE)?,
             server,
-            reads: Connection::new(&client, READ)?,
-            writes: Connection::new(&client, WRITE)?,
             breaker: Breaker::default(),
             faults: Mutex::default(),
         })
     }
 
-    /// The server's address, for log lines.
-    pub(super) fn server(&self) -> &str {
+    /// The server, for log lines.
+    pub(super) fn server(&self) -> &Server {
         &self.server
     }
 
