@@ -44,13 +44,11 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(crate) fn new(client: &Arc<str>, method: Method, mut url: Url) -> Self {
-        url.set_query(None);
-        url.set_fragment(None);
+    pub(crate) fn new(client: &Arc<str>, method: Method, url: Url) -> Self {
         Self {
             client: Arc::clone(client),
             method,
-            url: url.into(),
+            url: bare(url),
         }
     }
 
@@ -60,6 +58,15 @@ impl Asked {
             kind,
         }
     }
+}
+
+/// `url` without the parts in which secrets stand.
+pub(crate) fn bare(mut url: Url) -> String {
+    url.set_query(None);
+    url.set_fragment(None);
+    // These fail for a URL that can have no user, and then has none.
+    let _ = (url.set_username(""), url.set_password(None));
+    url.into()
 }
 
 impl fmt::Display for Asked {
@@ -185,6 +192,11 @@ impl AsProblem for Error {
                 "another service did not answer as expected",
             ),
         }
+    }
+
+    /// The circuit breaker says once for all that it is open.
+    fn is_fault(&self) -> bool {
+        self.kind != Kind::Open
     }
 }
 problem_response!(Error);

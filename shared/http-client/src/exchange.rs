@@ -5,18 +5,18 @@ use std::time::Duration;
 use blocks::backoff::Backoff;
 use blocks::{Clock, SystemClock};
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_LOCATION, LINK, LOCATION, REFERER};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Url;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::auth::Credentials;
 use crate::breaker::Circuit;
 use crate::client::{Client, Inner};
-use crate::error::{Asked, Error, Kind};
+use crate::error::{Asked, Error, Kind, bare};
 use crate::response::Response;
 use crate::retry::least_pause;
-use crate::token::Token;
+use crate::token::{Failed, Token};
 
 /// What is sent at each try.
 pub(crate) struct Call {
@@ -65,6 +65,8 @@ struct Progress {
     backoff: Backoff,
     /// The token that the server refused.
     refused: Option<u64>,
+    /// The time that the token endpoint wanted to be left alone at the last try.
+    least_pause: Duration,
     redirects: u32,
 }
 
@@ -83,10 +85,11 @@ impl Client {
             deadline: Instant::now() + call.timeout,
             backoff: Backoff::default(),
             refused: None,
+            least_pause: Duration::ZERO,
             redirects: 0,
         };
         loop {
-            let (outcome, token) = client.attempt(&call, &progress).await;
+            let (outcome, token) = client.attempt(&call, &mut progress).await;
             if let Ok(answer) = &outcome {
                 // Nothing was done without a good token, so any method may be sent again: once.
                 if answer.status == StatusCode::UNAUTHORIZED
@@ -126,17 +129,19 @@ impl Inner {
     async fn attempt(
         &self,
         call: &Call,
-        progress: &Progress,
+        progress: &mut Progress,
     ) -> (Result<Response, Kind>, Option<Token>) {
         let deadline = progress.deadline;
+        progress.least_pause = Duration::ZERO;
         let late = || Kind::Timeout(call.timeout);
         let token = match &self.credentials {
             Credentials::Tokens(tokens) => {
                 let token = timeout_at(deadline, tokens.get(&self.wire, progress.refused)).await;
-                match token.unwrap_or_else(|_| Err(late())) {
+                match token.unwrap_or_else(|_| Err(late().into())) {
                     Ok(token) => Some(token),
-                    Err(why) => {
-                        let kind = Kind::Token(Box::new(why));
+                    Err(Failed { kind, least_pause }) => {
+                        progress.least_pause = least_pause;
+                        let kind = Kind::Token(Box::new(kind));
                         self.note(call, &Err(kind.clone()), Duration::ZERO);
                         return (Err(kind), None);
                     }
@@ -153,7 +158,9 @@ impl Inner {
         let request = self.request(call, token.as_ref());
         let answer = timeout_at(deadline, self.wire.send(request, self.max_bytes)).await;
         let answer = answer.unwrap_or_else(|_| Err(late()));
-        if let Some(permit) = permit.flatten() {
+        // A caller's own short patience says nothing about the server.
+        let is_hasty = matches!(answer, Err(Kind::Timeout(patience)) if patience < self.timeout);
+        if let Some(permit) = permit.flatten().filter(|_| !is_hasty) {
             permit.end(is_well(&answer));
         }
         let outcome = answer.map(|(status, headers, body)| Response {
@@ -206,7 +213,11 @@ impl Inner {
                 let status = answer.status.as_u16();
                 self.metrics.answered(method, status, took);
                 tracing::debug!(url = answer.asked.url, status, duration_ms, "answered");
-                tracing::trace!(sent = ?call.headers, received = ?shown(&answer.headers), "headers");
+                tracing::trace!(
+                    sent = ?shown(&call.headers, &call.url),
+                    received = ?shown(&answer.headers, &call.url),
+                    "headers"
+                );
             }
             Err(kind) => {
                 self.metrics.failed(kind.name());
@@ -228,7 +239,8 @@ impl Inner {
         }
         let location = answer.headers.get(LOCATION)?.to_str().ok()?;
         let url = call.url.join(location).ok()?;
-        (url.origin() == call.url.origin()).then_some(url)
+        let brings_own = !url.username().is_empty() || url.password().is_some();
+        (url.origin() == call.url.origin() && !brings_own).then_some(url)
     }
 
     /// The pause before another try; `None` if this outcome is the call's.
@@ -244,6 +256,7 @@ impl Inner {
             return None;
         }
         let least = least_pause(outcome, call.is_repeatable, SystemClock.now())?;
+        let least = least.max(progress.least_pause);
         // The server's wish, and then our own: callers that heard the same must not all come at once.
         let pause = least + progress.backoff.pause();
         if Instant::now() + pause >= progress.deadline {
@@ -266,12 +279,19 @@ fn is_well<T>(answer: &Result<(StatusCode, T, Bytes), Kind>) -> bool {
     }
 }
 
-/// Headers to look at, without values that may be secrets.
-fn shown(headers: &HeaderMap) -> HeaderMap {
+/// Headers to look at, without values that may be secrets. `url` is what relative URLs are relative to.
+fn shown(headers: &HeaderMap, url: &Url) -> HeaderMap {
     let mut headers = headers.clone();
     for (name, value) in &mut headers {
-        if blocks::telemetry::is_secret(name.as_str()) {
+        if blocks::telemetry::is_secret(name.as_str()) || *name == LINK {
             value.set_sensitive(true);
+        } else if [LOCATION, CONTENT_LOCATION, REFERER].contains(name) {
+            let leads_to = value.to_str().ok().and_then(|text| url.join(text).ok());
+            let leads_to = leads_to.map(|url| HeaderValue::try_from(bare(url)));
+            match leads_to {
+                Some(Ok(leads_to)) => *value = leads_to,
+                _ => value.set_sensitive(true),
+            }
         }
     }
     headers

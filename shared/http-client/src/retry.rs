@@ -97,7 +97,7 @@ impl Budget {
 }
 
 /// Statuses of servers that may answer better in a while.
-const PASSING: [StatusCode; 4] = [
+pub(crate) const PASSING: [StatusCode; 4] = [
     StatusCode::TOO_MANY_REQUESTS,
     StatusCode::BAD_GATEWAY,
     StatusCode::SERVICE_UNAVAILABLE,

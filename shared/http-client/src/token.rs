@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use blocks::{Clock, SystemClock};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
 use parking_lot::RwLock;
@@ -17,9 +18,15 @@ use tokio::time::Instant;
 use crate::auth::{ClientCredentials, Style, basic, bearer};
 use crate::error::Kind;
 use crate::exchange::Wire;
+use crate::retry::{PASSING, retry_after};
 
-/// The life of a token whose end is not told.
+/// The life of a token whose end is not told, or by no number above 0.
 const USUAL_LIFE: Duration = Duration::from_mins(5);
+/// The longest life. An instant that is too far off can't be kept.
+const LONGEST_LIFE: Duration = Duration::from_hours(365 * 24);
+/// A token is kept for so long after it came, however short its life is: a server that refuses it before gets
+/// another, and the endpoint is not asked for one at each call.
+const LEAST_KEPT: Duration = Duration::from_secs(1);
 /// A token is replaced this long before its end, or a tenth of its life where that is shorter.
 const MARGIN: Duration = Duration::from_secs(30);
 /// Size limit of an answer of the endpoint.
@@ -43,6 +50,23 @@ pub(crate) struct Token {
     until: Instant,
 }
 
+/// A request for a token that failed.
+#[derive(Debug, Clone)]
+pub(crate) struct Failed {
+    pub kind: Kind,
+    /// The time that the endpoint wants to be left alone.
+    pub least_pause: Duration,
+}
+
+impl From<Kind> for Failed {
+    fn from(kind: Kind) -> Self {
+        Self {
+            kind,
+            least_pause: Duration::ZERO,
+        }
+    }
+}
+
 /// The tokens of a client.
 pub(crate) struct Tokens {
     url: Url,
@@ -52,7 +76,7 @@ pub(crate) struct Tokens {
     /// The number of requests that ended.
     rounds: AtomicU64,
     /// Held by the one who asks: the failure of the last request.
-    asking: Mutex<Option<Kind>>,
+    asking: Mutex<Option<Failed>>,
 }
 
 impl fmt::Debug for Tokens {
@@ -105,20 +129,20 @@ impl Tokens {
     }
 
     /// A token that is not the `refused` one.
-    pub(crate) async fn get(&self, wire: &Wire, refused: Option<u64>) -> Result<Token, Kind> {
+    pub(crate) async fn get(&self, wire: &Wire, refused: Option<u64>) -> Result<Token, Failed> {
         if let Some(token) = self.good(refused) {
             return Ok(token);
         }
         let round = self.rounds.load(Ordering::Acquire);
-        let mut failed = self.asking.lock().await;
+        let mut last = self.asking.lock().await;
         if let Some(token) = self.good(refused) {
             return Ok(token);
         }
         // Whoever waited for a request that failed has its failure, and does not ask once more.
         if self.rounds.load(Ordering::Acquire) != round
-            && let Some(kind) = &*failed
+            && let Some(failed) = &*last
         {
-            return Err(kind.clone());
+            return Err(failed.clone());
         }
         let asked = self.ask(wire).await;
         let number = self.rounds.fetch_add(1, Ordering::AcqRel) + 1;
@@ -129,13 +153,13 @@ impl Tokens {
                     number,
                     until,
                 };
-                *failed = None;
+                *last = None;
                 *self.known.write() = Some(token.clone());
                 Ok(token)
             }
-            Err(kind) => {
-                *failed = Some(kind.clone());
-                Err(kind)
+            Err(failed) => {
+                *last = Some(failed.clone());
+                Err(failed)
             }
         }
     }
@@ -148,7 +172,7 @@ impl Tokens {
         good.cloned()
     }
 
-    async fn ask(&self, wire: &Wire) -> Result<(HeaderValue, Instant), Kind> {
+    async fn ask(&self, wire: &Wire) -> Result<(HeaderValue, Instant), Failed> {
         let asked = Instant::now();
         let mut request = reqwest::Request::new(Method::POST, self.url.clone());
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -159,32 +183,75 @@ impl Tokens {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
         *request.body_mut() = Some(self.form.clone().into());
-        let (status, _, body) = wire.send(request, MOST_BYTES).await?;
+        let (status, headers, body) = wire.send(request, MOST_BYTES).await?;
+        if PASSING.contains(&status) {
+            let wish = retry_after(&headers, SystemClock.now());
+            return Err(Failed {
+                kind: Kind::Status(status),
+                least_pause: wish.unwrap_or_default(),
+            });
+        }
         if status != StatusCode::OK {
             let refusal = serde_json::from_slice::<Refusal>(&body).ok();
             let code = refusal.and_then(|said| CODES.into_iter().find(|code| *code == said.error));
-            return Err(code.map_or(Kind::Status(status), Kind::Refused));
+            return Err(code.map_or(Kind::Status(status), Kind::Refused).into());
         }
         let granted: Granted = serde_json::from_slice(&body)
             .map_err(|_| Kind::Body("it grants no token, or is no JSON".into()))?;
         if !granted.token_type.eq_ignore_ascii_case("bearer") {
-            return Err(Kind::Body("the token is no bearer token".into()));
+            return Err(Kind::Body("the token is no bearer token".into()).into());
         }
-        let life = granted.expires_in.as_ref().and_then(seconds);
+        let life = granted.expires_in.as_ref().and_then(life);
         let life = life.unwrap_or(USUAL_LIFE);
         let header = bearer(&granted.access_token).map_err(Kind::Body)?;
-        Ok((header, asked + life - MARGIN.min(life / 10)))
+        let until = asked + life - MARGIN.min(life / 10);
+        Ok((header, until.max(Instant::now() + LEAST_KEPT)))
     }
 }
 
-fn seconds(value: &Value) -> Option<Duration> {
-    let text = value.as_str().and_then(|text| text.parse().ok());
-    // An instant that is too far off can't be kept.
-    let year = 31_536_000;
-    let seconds: Option<u64> = value.as_u64().or(text);
-    seconds.map(|seconds| Duration::from_secs(seconds.min(year)))
+/// The life that `expires_in` tells; `None` where it tells none.
+fn life(expires_in: &Value) -> Option<Duration> {
+    let text = expires_in.as_str().and_then(|text| text.parse().ok());
+    let seconds: f64 = expires_in.as_f64().or(text)?;
+    // Neither is what is not a number.
+    let is_life = seconds > 0.0;
+    is_life.then(|| Duration::from_secs_f64(seconds.min(LONGEST_LIFE.as_secs_f64())))
 }
 
 fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_life_is_a_positive_number_of_seconds_that_an_instant_can_hold() {
+        let year = 31_536_000.0;
+        for (expires_in, seconds) in [
+            (json!(3600), Some(3600.0)),
+            (json!("3600"), Some(3600.0)),
+            (json!(0.5), Some(0.5)),
+            (json!(u64::MAX), Some(year)),
+            (json!(1e300), Some(year)),
+            (json!("inf"), Some(year)),
+            (json!("NaN"), None),
+            (json!(0), None),
+            (json!(-0.0), None),
+            (json!(-1), None),
+            (json!(i64::MIN), None),
+            (json!("soon"), None),
+            (json!(null), None),
+            (json!([3600]), None),
+        ] {
+            assert_eq!(
+                life(&expires_in),
+                seconds.map(Duration::from_secs_f64),
+                "{expires_in}"
+            );
+        }
+    }
 }

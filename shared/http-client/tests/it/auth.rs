@@ -1,7 +1,10 @@
 //! Credentials, and access tokens.
 
+use std::time::Duration;
+
 use http::StatusCode;
-use http_client::{Auth, Client, Kind, Settings};
+use http_client::{Auth, Client, Kind};
+use tokio::time::Instant;
 
 use crate::client;
 use crate::server::{Does, Server, answer, header, ok};
@@ -10,6 +13,10 @@ fn token(token: &str, expires_in: &str) -> Does {
     let body =
         format!(r#"{{"access_token":"{token}","token_type":"bearer","expires_in":{expires_in}}}"#);
     answer(200, &[], &body)
+}
+
+fn tokens_of(issuer: &Server) -> Auth {
+    Auth::parse(&format!("oauth2 a b {}/token", issuer.url())).unwrap()
 }
 
 /// A client of `api` with tokens of `issuer`.
@@ -92,11 +99,12 @@ async fn a_server_that_wants_it_gets_id_and_secret_in_the_body() {
 
 #[tokio::test]
 async fn a_token_that_ends_is_fetched_anew() {
-    let issuer = Server::doing([token("t1", "0"), token("t2", "3600")]).await;
+    let issuer = Server::doing([token("t1", "1"), token("t2", "3600")]).await;
     let api = Server::doing([ok("")]).await;
     let client = with_tokens(&api, &issuer, "oauth2");
-    for _ in 0..3 {
+    for pause in [1100, 0, 0] {
         client.get("/").send().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
     let heard = api.heard();
     let tokens: Vec<_> = heard
@@ -107,6 +115,57 @@ async fn a_token_that_ends_is_fetched_anew() {
         tokens,
         [Some("Bearer t1"), Some("Bearer t2"), Some("Bearer t2")]
     );
+}
+
+#[tokio::test]
+async fn a_life_that_says_nothing_sensible_makes_nobody_fetch_tokens_again_and_again() {
+    for told in [
+        "0",
+        "-1",
+        "null",
+        "\"soon\"",
+        "[]",
+        "18446744073709551615",
+        "1e300",
+    ] {
+        let issuer = Server::doing([token("t1", told)]).await;
+        let api = Server::doing([ok("")]).await;
+        let client = with_tokens(&api, &issuer, "oauth2");
+        for _ in 0..2 {
+            let mut calls = tokio::task::JoinSet::new();
+            for _ in 0..20 {
+                let client = client.clone();
+                calls.spawn(async move { client.get("/").send().await.unwrap().status });
+            }
+            assert!(calls.join_all().await.iter().all(|status| *status == 200));
+        }
+        assert_eq!((issuer.heard().len(), api.heard().len()), (1, 40), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_is_left_alone_for_as_long_as_it_says() {
+    for status in [429, 503] {
+        let busy = answer(
+            status,
+            &[("retry-after", "1")],
+            r#"{"error":"invalid_request"}"#,
+        );
+        let issuer = Server::doing([busy, token("t1", "3600")]).await;
+        let api = Server::doing([ok("good")]).await;
+        let (client, _) = client(&api, |settings| settings.auth = tokens_of(&issuer));
+        let started = Instant::now();
+        assert_eq!(client.post("/").send().await.unwrap().text(), "good");
+        assert!(started.elapsed() >= Duration::from_secs(1));
+    }
+    // Past the end of the call it is not waited for.
+    let issuer = Server::doing([answer(503, &[("retry-after", "3600")], "")]).await;
+    let api = Server::doing([ok("good")]).await;
+    let (client, _) = client(&api, |settings| settings.auth = tokens_of(&issuer));
+    let error = client.get("/").send().await.unwrap_err();
+    let why = Kind::Status(StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(error.kind(), &Kind::Token(Box::new(why)));
+    assert_eq!((issuer.heard().len(), api.heard().len()), (1, 0));
 }
 
 #[tokio::test]
@@ -199,7 +258,7 @@ async fn a_refusal_of_the_issuer_is_named_and_no_secret_is_shown() {
 #[tokio::test]
 async fn those_who_waited_for_a_request_that_failed_share_its_failure() {
     let fails = Does::Late(
-        std::time::Duration::from_millis(300),
+        Duration::from_millis(300),
         "HTTP/1.1 500 x\r\ncontent-length: 0\r\n\r\n".into(),
     );
     let (api, issuer) = (Server::doing([ok("")]).await, Server::doing([fails]).await);
@@ -220,14 +279,11 @@ async fn a_token_that_fails_for_a_while_is_fetched_again_and_a_dead_issuer_ends_
         Server::doing([ok("good")]).await,
         Server::doing([answer(503, &[], ""), token("t1", "3600"), Does::Never]).await,
     );
-    let (client, _) = client(&api, |settings: &mut Settings| {
-        let auth = format!("oauth2 a b {}/token", issuer.url());
-        settings.auth = Auth::parse(&auth).unwrap();
-    });
+    let (client, _) = client(&api, |settings| settings.auth = tokens_of(&issuer));
     assert_eq!(client.post("/").send().await.unwrap().text(), "good");
     let dead = Server::doing([Does::Never]).await;
     let client = with_tokens(&api, &dead, "oauth2");
-    let limit = std::time::Duration::from_millis(200);
+    let limit = Duration::from_millis(200);
     let error = client.get("/").timeout(limit).send().await.unwrap_err();
     assert_eq!(error.kind(), &Kind::Token(Box::new(Kind::Timeout(limit))));
 }

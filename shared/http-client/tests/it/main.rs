@@ -7,6 +7,7 @@ mod redirects;
 mod retries;
 mod secrets;
 mod server;
+mod surplus;
 mod tls;
 
 use std::sync::Arc;

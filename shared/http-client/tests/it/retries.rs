@@ -174,6 +174,47 @@ async fn nobody_asks_a_server_that_fails_until_a_probe_succeeds() {
 }
 
 #[tokio::test]
+async fn a_caller_without_patience_does_not_open_the_breaker_for_others() {
+    let mut script = vec![Does::Never; 8];
+    script.push(ok("good"));
+    let server = Server::doing(script).await;
+    let (client, metrics) = client(&server, |settings| {
+        settings.breaker = Some(Breaker {
+            minimum: 4,
+            ..Breaker::default()
+        });
+    });
+    let soon = Duration::from_millis(20);
+    for _ in 0..8 {
+        let error = client.get("/").timeout(soon).send().await.unwrap_err();
+        assert_eq!(error.kind(), &Kind::Timeout(soon));
+    }
+    assert_eq!(client.get("/").send().await.unwrap().text(), "good");
+    let opened = r#"http_client_breaker_transitions_total{client="test",to="open"}"#;
+    assert!(!metrics.encode().contains(opened));
+}
+
+#[tokio::test]
+async fn a_server_that_takes_longer_than_the_api_may_opens_the_breaker() {
+    let server = Server::doing([Does::Never]).await;
+    let limit = Duration::from_millis(20);
+    let (client, _) = client(&server, |settings| {
+        settings.timeout = limit;
+        settings.breaker = Some(Breaker {
+            minimum: 4,
+            ..Breaker::default()
+        });
+    });
+    // Of those that wait longer, too.
+    for timeout in [limit, limit, limit * 2, limit * 2] {
+        let error = client.get("/").timeout(timeout).send().await.unwrap_err();
+        assert_eq!(error.kind(), &Kind::Timeout(timeout));
+    }
+    let error = client.get("/").send().await.unwrap_err();
+    assert_eq!((error.kind(), server.heard().len()), (&Kind::Open, 4));
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_is_tried_again_whatever_the_method() {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = nobody.local_addr().unwrap();

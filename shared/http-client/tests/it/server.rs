@@ -16,6 +16,8 @@ pub enum Does {
     Answer(String),
     /// It is answered by them after a while.
     Late(Duration, String),
+    /// It is answered by bytes, and after a while by more that nobody asked for.
+    Twice(String, Duration, String),
     /// Never.
     Never,
     /// The connection is closed after these bytes, or without any.
@@ -146,6 +148,11 @@ async fn serve(
             Does::Late(after, text) => {
                 tokio::time::sleep(*after).await;
                 write(&mut stream, text).await
+            }
+            Does::Twice(text, after, more) => {
+                let goes_on = write(&mut stream, text).await;
+                tokio::time::sleep(*after).await;
+                goes_on && write(&mut stream, more).await
             }
             Does::Never => std::future::pending().await,
             Does::Stall(text) => write(&mut stream, text).await && std::future::pending().await,
