@@ -1,6 +1,7 @@
 //! The arguments of the command line.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use blocks::Role;
@@ -363,7 +364,7 @@ Examples:
         inactive: bool,
         /// At most so many; all where it is absent
         #[arg(long, short = 'n', value_name = "N")]
-        limit: Option<usize>,
+        limit: Option<NonZeroUsize>,
         /// One JSON object a line
         #[arg(long)]
         json: bool,

@@ -1,5 +1,7 @@
 //! `rookery users`, `rookery admin` and `rookery erasure`.
 
+use std::num::NonZeroUsize;
+
 use auth::Account;
 use auth::operator::{self, NewPassword, NewUser, UserChange};
 use auth::queries;
@@ -30,7 +32,13 @@ pub(super) async fn run(
             wanted.extend(q.map(|q| ("q", q)));
             wanted.extend(role.map(|role| ("role", role.to_string())));
             wanted.extend(inactive.then(|| ("is_active", "false".to_owned())));
-            list(auth, wanted, limit.unwrap_or(usize::MAX), json).await
+            list(
+                auth,
+                wanted,
+                limit.map_or(usize::MAX, NonZeroUsize::get),
+                json,
+            )
+            .await
         }
         Users::Show { user, json } => show(&find(auth, &user).await?, json),
         Users::Create {
@@ -142,7 +150,7 @@ async fn list(
                 account.username,
                 account.email,
                 account.role.to_string(),
-                if account.is_active { "yes" } else { "no" }.to_owned(),
+                yes(account.is_active),
                 or_dash(account.last_login_at.map(timestamp)),
             ]);
         }

@@ -358,6 +358,21 @@ async fn accounts_are_managed_beside_a_server_and_without_one() {
         let shown = run(&["users", "show", user]).await.well();
         assert!(shown.contains("ada@example.org"), "{shown}");
     }
+    // A number is an id as it is written, and a name otherwise; one that is both is refused.
+    let new = |name: &str| {
+        let email = format!("number-{name}@example.org");
+        serde_json::json!({"email": email, "username": name, "password": PASSWORD})
+    };
+    for name in ["002", "001"] {
+        let made = rookery.post("/api/auth/register", None, new(name)).await;
+        made.expect(201);
+        let shown = run(&["users", "show", name]).await.well();
+        assert!(shown.contains(&format!("number-{name}@")), "{shown}");
+    }
+    let fifth = rookery.post("/api/auth/register", None, new("100")).await;
+    fifth.expect(201);
+    let shown = run(&["users", "show", "100"]).await.well();
+    assert!(shown.contains("number-100@"), "{shown}");
     run(&["users", "set-role", "ada", "admin"]).await.well();
     rookery.get("/api/v1/users", Some(&token)).await.expect(200);
     run(&["users", "deactivate", "ada"]).await.well();

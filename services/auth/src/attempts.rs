@@ -60,6 +60,7 @@ impl Attempts {
         let attempt = match login {
             Login::Email(email) => self.by_email(email),
             Login::Username(name) => self.by_name(name),
+            Login::Id(id) => self.by_id(*id),
         };
         let taken = self.limiter.take(&attempt.0, NonZeroU32::MIN).await?;
         if taken.allowed {
@@ -82,12 +83,13 @@ impl Attempts {
     /// # Errors
     /// When this process can't count.
     pub async fn clear(&self, account: &Credentials) -> Result<(), CacheError> {
-        self.forgive(&account.email, &account.username).await
+        self.forgive(account.id, &account.email, &account.username)
+            .await
     }
 
-    async fn forgive(&self, email: &str, name: &str) -> Result<(), CacheError> {
-        let (email, name) = (self.by_email(email), self.by_name(name));
-        self.limiter.forgive(&[&email.0, &name.0]).await
+    async fn forgive(&self, id: i64, email: &str, name: &str) -> Result<(), CacheError> {
+        let (id, email, name) = (self.by_id(id), self.by_email(email), self.by_name(name));
+        self.limiter.forgive(&[&id.0, &email.0, &name.0]).await
     }
 
     fn by_email(&self, email: &str) -> Attempt {
@@ -96,6 +98,10 @@ impl Attempts {
 
     fn by_name(&self, name: &str) -> Attempt {
         self.attempt("username", name)
+    }
+
+    fn by_id(&self, id: i64) -> Attempt {
+        self.attempt("id", &id.to_string())
     }
 
     fn attempt(&self, kind: &str, name: &str) -> Attempt {
@@ -176,7 +182,7 @@ mod tests {
             world.wrong(&ada).await.unwrap();
             world.wrong(&Login::Email("ada@b".into())).await.unwrap();
         }
-        attempts.forgive("Ada@b", "Ada").await.unwrap();
+        attempts.forgive(1, "Ada@b", "Ada").await.unwrap();
         for _ in 0..9 {
             world.wrong(&ada).await.unwrap();
             world.wrong(&Login::Email("ada@b".into())).await.unwrap();

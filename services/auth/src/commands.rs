@@ -39,7 +39,7 @@ blocks::operation!(LogIn -> Result<LoggedIn, AuthError>, "auth.login");
 
 impl Command<Auth> for LogIn {
     async fn run(self, on: &Auth) -> Result<LoggedIn, AuthError> {
-        check_attempt(&self.password)?;
+        check_attempt("password", &self.password)?;
         let account = prove(on, &self.login, self.password).await?;
         let session = on.clock.id();
         let now = on.clock.now();
@@ -82,15 +82,19 @@ impl Command<Auth> for LogIn {
     }
 }
 
-/// Holds the caller to the own password, for what can't be undone.
-async fn prove_own(auth: &Auth, by: &Caller, password: String) -> Result<(), AuthError> {
-    check_attempt(&password)?;
-    let login = Login::Username(by.name.as_ref().to_owned());
-    match prove(auth, &login, password).await {
-        Ok(proven) if proven.id == by.id => Ok(()),
-        Ok(_) | Err(AuthError::BadCredentials) => Err(AuthError::WrongPassword),
+/// Holds the caller to the own password in `field`, for what can't be undone. It is counted by the account's number:
+/// a new name gives no new attempts.
+async fn prove_own(
+    auth: &Auth,
+    by: &Caller,
+    field: &'static str,
+    password: String,
+) -> Result<Credentials, AuthError> {
+    check_attempt(field, &password)?;
+    match prove(auth, &Login::Id(by.id), password).await {
+        Err(AuthError::BadCredentials) => Err(AuthError::WrongPassword(field)),
         Err(AuthError::TooManyAttempts(limit)) => Err(AuthError::PasswordsUsedUp(limit)),
-        Err(error) => Err(error),
+        proven => proven,
     }
 }
 

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use names::{EmailAddress, Username, key};
+pub use names::{EmailAddress, Username, fold, key};
 
 /// The length of a password in bytes.
 pub(crate) const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=1024;
@@ -53,9 +53,9 @@ impl Account {
     /// The texts by whose beginning it is found, in small letters.
     pub fn terms(&self) -> BTreeSet<String> {
         let names = [&self.first_name, &self.last_name, &self.full_name];
-        let names = names.into_iter().flatten().map(|name| name.to_lowercase());
-        let keys = [key(&self.email), key(&self.username)];
-        names.chain(keys).collect()
+        let names = names.into_iter().flatten().map(String::as_str);
+        let terms = names.chain([&*self.email, &self.username]);
+        terms.map(fold).filter(|term| !term.is_empty()).collect()
     }
 }
 
@@ -292,6 +292,8 @@ pub enum Login {
     /// The account's address.
     Email(String),
     Username(String),
+    /// The account's number: of somebody who is logged in already.
+    Id(i64),
 }
 
 impl Login {
@@ -312,18 +314,18 @@ impl Login {
     }
 }
 
-/// Checks whether a password may be tried. One too short for an account is tried like any other.
+/// Checks whether the password in `field` may be tried. One too short for an account is tried like any other.
 ///
 /// # Errors
 /// When it is empty or too long.
-pub fn check_attempt(password: &str) -> Result<(), FieldErrors> {
+pub fn check_attempt(field: &str, password: &str) -> Result<(), FieldErrors> {
     if password.is_empty() {
-        return Err(FieldErrors::one("password", "must not be empty"));
+        return Err(FieldErrors::one(field, "must not be empty"));
     }
     if password.len() > *PASSWORD_BYTES.end() {
         let most = PASSWORD_BYTES.end();
         return Err(FieldErrors::one(
-            "password",
+            field,
             format!("must have at most {most} bytes"),
         ));
     }

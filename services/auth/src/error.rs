@@ -33,6 +33,9 @@ pub enum AuthError {
     /// No such account, or not for the caller to see.
     #[error("no such user")]
     NoUser,
+    /// A number that is the id of one account and the username of another.
+    #[error("two accounts go by this")]
+    Ambiguous,
     /// Only an admin may do this.
     #[error("only an admin may do this")]
     AdminsOnly,
@@ -43,8 +46,8 @@ pub enum AuthError {
     #[error("the last admin")]
     LastAdmin,
     /// The password that a change asks for is wrong.
-    #[error("wrong password")]
-    WrongPassword,
+    #[error("wrong password in {0}")]
+    WrongPassword(&'static str),
     /// Such a password was wrong too often. 403, because Traefik answers 429 itself where it asks for a token.
     #[error("too many wrong passwords")]
     PasswordsUsedUp(RateLimit),
@@ -97,8 +100,14 @@ impl AsProblem for AuthError {
                 "last_admin",
                 "this is the last active admin; make another account one before",
             ),
-            Self::WrongPassword => Problem::forbidden("wrong_password", "the password is wrong")
-                .with_errors(FieldErrors::one("password", "is wrong")),
+            Self::WrongPassword(field) => {
+                Problem::forbidden("wrong_password", "the password is wrong")
+                    .with_errors(FieldErrors::one(field, "is wrong"))
+            }
+            Self::Ambiguous => Problem::conflict(
+                "user_ambiguous",
+                "this is one account's id and another's username; name it by its e-mail address",
+            ),
             Self::PasswordsUsedUp(limit) => Problem::forbidden(
                 "too_many_attempts",
                 "too many wrong passwords for this account; try again later",

@@ -34,15 +34,17 @@ pub enum Which {
     Email(String),
     /// The one with this name, whatever its case.
     Username(String),
+    /// The one with this id, unless it is another one's name.
+    Number(i64, String),
 }
 
 impl Which {
-    /// What a person means: a number is an id, and no username has an `@`.
+    /// What a person means. No username has an `@`; a number as it is written otherwise is an id, but may be a name.
     pub fn parse(text: String) -> Self {
-        match text.parse() {
-            Ok(id) => Self::Id(id),
-            Err(_) if text.contains('@') => Self::Email(text),
-            Err(_) => Self::Username(text),
+        match text.parse::<i64>() {
+            Ok(id) if id.to_string() == text => Self::Number(id, text),
+            _ if text.contains('@') => Self::Email(text),
+            _ => Self::Username(text),
         }
     }
 }
@@ -62,6 +64,14 @@ impl Query<Auth> for ReadUser {
             Which::Id(id) => store::account(&mut reader, id).await?,
             Which::Email(email) => store::account_at(&mut reader, email.trim()).await?,
             Which::Username(name) => store::account_named(&mut reader, &name).await?,
+            Which::Number(id, name) => {
+                let named = store::account_named(&mut reader, &name).await?;
+                let found = store::account(&mut reader, id).await?;
+                if named.is_some() && found.is_some() && named != found {
+                    return Err(AuthError::Ambiguous);
+                }
+                found.or(named)
+            }
         };
         let may = |account: &Account| self.by.is_none_or(|by| by.may_act_for(account.id));
         found.filter(may).ok_or(AuthError::NoUser)

@@ -5,6 +5,10 @@ use zxcvbn::Score;
 /// The least score of a password: below it there are fewer than a million guesses to try.
 const LEAST: Score = Score::Two;
 
+/// As many characters are judged. More of them cost the estimator more than a hash costs; a password that is strong so
+/// far is strong.
+const JUDGED: usize = 32;
+
 /// A password that is too easy to guess.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the password is too weak: {advice}")]
@@ -15,14 +19,15 @@ pub struct Weak {
     pub advice: String,
 }
 
-/// Judges `password`, for which `known` about its owner are bad guesses. It takes some ms at most: zxcvbn looks
-/// at the first hundred characters.
+/// Judges the first characters of `password`, for which `known` about its owner are bad guesses. It takes up to some
+/// tens of ms, as a hash does.
 ///
 /// # Errors
 /// When it is too weak.
 pub fn judge(password: &str, known: &[String]) -> Result<(), Weak> {
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    let estimate = zxcvbn::zxcvbn(password, &known);
+    let judged: String = password.chars().take(JUDGED).collect();
+    let estimate = zxcvbn::zxcvbn(&judged, &known);
     if estimate.score() >= LEAST {
         return Ok(());
     }
@@ -59,6 +64,8 @@ mod tests {
             assert_eq!(weak.score, score, "{password}");
             assert!(weak.advice.len() > 20, "{}", weak.advice);
         }
+        let late = "password".repeat(4) + "and now something else";
+        judge(&late, &known).unwrap_err();
         for password in [
             "correct horse",
             "battery staple",

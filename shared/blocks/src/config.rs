@@ -126,14 +126,18 @@ impl Config {
         more: &[&'static dyn AnySetting],
     ) -> Result<Self, ConfigError> {
         let environment = source::environment();
-        let named = environment
-            .iter()
-            .find(|(name, _)| name == source::FILE_VARIABLE);
+        let dot_env = source::dot_env()?;
+        let beside = match &dot_env {
+            Some((name, text)) => source::read_dot_env(name, text)?,
+            None => Vec::new(),
+        };
+        let mut variables = environment.iter().chain(&beside);
+        let named = variables.find(|(name, _)| name == source::FILE_VARIABLE);
         let path = path
             .map(Path::to_owned)
             .or_else(|| named.map(|(_, path)| path.into()));
         let file = path.map(|path| source::read(&path)).transpose()?;
-        Self::merged(file, source::dot_env()?, environment, more)
+        Self::merged(file, dot_env, environment, more)
     }
 
     /// Puts a file (its name and text) and variables together, as [`Config::load`] does.

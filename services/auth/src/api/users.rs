@@ -21,15 +21,15 @@ use crate::error::AuthError;
 use crate::queries::{Erasure, ListUsers, ReadErasure, ReadUser, Which};
 use crate::store::{Sort, UserFilter};
 
-/// The longest text that is looked for, in characters: as long as a name can be.
-const MAX_Q: usize = 200;
+/// The longest text that is looked for, in characters: as long as an address can be.
+const MAX_Q: usize = 254;
 
 /// Which accounts, and in which order.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Wanted {
     /// Only those whose address, username or name begins so, whatever the case; a blank one is none.
-    #[param(max_length = 200)] // `MAX_Q`
+    #[param(max_length = 254)] // `MAX_Q`
     q: Option<String>,
     /// Only those with this role.
     #[param(inline)]
@@ -140,6 +140,8 @@ pub(super) async fn create(
 }
 
 /// Opens an account: one's own, or with an admin's token one for somebody.
+///
+/// An `Idempotency-Key` belongs to the caller: without a token it is not read.
 #[utoipa::path(
     post, path = "/users", operation_id = "users.join", tag = "users",
     request_body = NewUser,

@@ -36,7 +36,7 @@ impl Command<Auth> for OpenAccount {
             let (new, hash) = (new.clone(), hash.clone());
             let (of, request) = once.clone().unwrap_or_default();
             let is_made = new.username.is_none();
-            let write = on.db.write_once(("open_account", of), request, move |tx| {
+            let write = on.db.write_once((store::OPENS, of), request, move |tx| {
                 Box::pin(async move {
                     let account = store::add_account(tx, &new, &name, hash.as_deref())
                         .await
@@ -65,8 +65,8 @@ fn names(on: &Auth, new: &NewAccount) -> Vec<Username> {
     made.collect()
 }
 
-/// Changes an account: everything for an admin or an operator, all but role and state for its owner. From the
-/// answer on, every token of the account answers the new name and role. An account that is deactivated loses
+/// Changes an account: everything for an admin or an operator, all but role and state for its owner. Every token of the
+/// account answers the new name and role: here from the answer on, on other replicas within a second. An account that is deactivated loses
 /// its sessions.
 pub struct ChangeAccount {
     /// `None` is an operator.
@@ -120,7 +120,7 @@ impl Command<Auth> for ChangeAccount {
     }
 }
 
-/// Closes an account for ever. Its tokens are refused from the answer on; the services erase what they hold of
+/// Closes an account for ever. Its tokens are refused as those of a deactivated one; the services erase what they hold of
 /// it, and answer that ([`queries::ReadErasure`]).
 pub struct CloseAccount {
     pub id: i64,
@@ -132,16 +132,21 @@ blocks::operation!(CloseAccount -> Result<(), AuthError>, "auth.close_account", 
 impl Command<Auth> for CloseAccount {
     async fn run(self, on: &Auth) -> Result<(), AuthError> {
         let Self { id, proof } = self;
-        if let Some((owner, password)) = proof {
-            prove_own(on, &owner, password).await?;
-        }
+        let proven = match proof {
+            Some((owner, password)) => Some(prove_own(on, &owner, "password", password).await?),
+            None => None,
+        };
         let write = on.write_account(id, move |tx, account| {
             Box::pin(async move {
                 if store::is_last_admin(tx, id).await? {
                     return Err(AuthError::LastAdmin);
                 }
-                let closed = store::remove_account(tx, id).await?;
-                let version = closed.ok_or(AuthError::NoUser)?;
+                let closed = store::remove_account(tx, id, proven.as_ref()).await?;
+                let version = closed.ok_or(match proven {
+                    // Since it was checked, somebody may have set another one.
+                    Some(_) => AuthError::WrongPassword("password"),
+                    None => AuthError::NoUser,
+                })?;
                 publish(tx, AccountEvent::Closed { user_id: id }, version).await?;
                 let change = account.changed(version);
                 account.tell(tx, version, vec![change]).await

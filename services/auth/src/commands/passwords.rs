@@ -23,9 +23,12 @@ impl Command<Auth> for ChangePassword {
         let Self { id, proof, new } = self;
         check_new_password(&new)?;
         let but = proof.as_ref().map(|(owner, _)| owner.session);
-        if let Some((owner, password)) = proof {
-            prove_own(on, &owner, password).await?;
-        }
+        let proven = match proof {
+            Some((owner, password)) => {
+                Some(prove_own(on, &owner, "current_password", password).await?)
+            }
+            None => None,
+        };
         let account = queries::account(on, id).await?.ok_or(AuthError::NoUser)?;
         let known = account.terms().into_iter().collect();
         let hash = on.passwords.hash(new, known).await;
@@ -33,10 +36,50 @@ impl Command<Auth> for ChangePassword {
         let write = on.write_account(id, move |tx, account| {
             Box::pin(async move {
                 let before = advance(tx, id, 0).await?;
-                store::set_password(tx, id, &hash).await?;
+                // Since it was checked, somebody may have set another one.
+                if !store::set_password(tx, id, proven.as_ref(), &hash).await? {
+                    return Err(AuthError::WrongPassword("current_password"));
+                }
                 account.end_all(tx, before, but).await
             })
         });
         write.await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use blocks::{Mediator, SystemClock};
+
+    use super::*;
+    use crate::commands::OpenAccount;
+    use crate::domain::{Login, Registration};
+    use crate::{MIGRATIONS, NAME, Settings};
+
+    /// Its holder is between the check of the password and the write.
+    #[tokio::test]
+    async fn a_proof_holds_no_longer_than_the_password() {
+        let clock = Arc::new(SystemClock);
+        let db = testkit::db::sqlite_at(NAME, MIGRATIONS, clock.clone()).await;
+        let settings = Settings::new("a secret key for tests only");
+        let auth = Auth::open(db.db.clone(), settings, clock).await.unwrap();
+        let new = Registration::new("ada@example.org", "ada", "correct horse battery");
+        let (new, once) = (new.check().unwrap(), None);
+        let id = auth.send(OpenAccount { new, once }).await.unwrap().id;
+        let mut reader = db.db.read().await.unwrap();
+        let proven = store::credentials(&mut reader, &Login::Id(id)).await;
+        let proven = proven.unwrap().unwrap();
+        let late = auth.db.write(move |tx| {
+            Box::pin(async move {
+                assert!(store::set_password(tx, id, Some(&proven), "one").await?);
+                let set = store::set_password(tx, id, Some(&proven), "two").await?;
+                let removed = store::remove_account(tx, id, Some(&proven)).await?;
+                let by_operator = store::set_password(tx, id, None, "three").await?;
+                Ok::<_, AuthError>((set, removed, by_operator))
+            })
+        });
+        assert_eq!(late.await.unwrap(), (false, None, true));
     }
 }

@@ -82,6 +82,13 @@ pub fn key(text: &str) -> String {
     text.to_ascii_lowercase()
 }
 
+/// The form in which a text is looked for: without blanks around it, each character small by itself. So the beginning
+/// of a text has the beginning of its form, which a Greek sigma at an end would not.
+pub fn fold(text: &str) -> String {
+    let small = text.trim().chars().flat_map(char::to_lowercase);
+    small.map(|c| if c == 'ς' { 'σ' } else { c }).collect()
+}
+
 /// True if mail could go there: `local@domain` in ASCII, without quoting and comments, and with a
 /// dot in the domain. Only a mail shows whether it arrives.
 pub(super) fn is_email(email: &str) -> bool {

@@ -2,13 +2,18 @@
 
 use blocks::Role;
 use chrono::{DateTime, Utc};
-use sql::{Reader, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional, idempotency};
+use sql::{
+    Reader, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional, idempotency,
+    rows_affected,
+};
 use sqlx::AssertSqlSafe;
 
 use super::role;
 use crate::NAME;
 use crate::domain::{Account, AccountChange, EmailAddress, Login, NewAccount, Username, key};
 
+/// The name of opening an account for somebody, among requests that may be sent twice.
+pub const OPENS: &str = "open_account";
 /// In the place of a hash, for an account without a password.
 const NO_PASSWORD: &str = "";
 
@@ -171,9 +176,19 @@ pub async fn note_login(tx: &mut Tx, proven: &Credentials) -> Result<Option<i64>
         => proven.id, &proven.password_hash, now)
 }
 
-/// Stores the hash of a new password, unless the account is gone.
-pub async fn set_password(tx: &mut Tx, id: i64, hash: &str) -> Result<(), StoreError> {
-    execute!(tx, "update users set password_hash = $2 where id = $1" => id, hash)
+/// Stores the hash of a new password; false if the account is gone, or no longer has the password that was proven.
+pub async fn set_password(
+    tx: &mut Tx,
+    id: i64,
+    proven: Option<&Credentials>,
+    hash: &str,
+) -> Result<bool, StoreError> {
+    let proven = proven.map(|proven| proven.password_hash.as_str());
+    let set = rows_affected!(tx,
+        "update users set password_hash = $3
+         where id = $1 and ($2 is null or (password_hash = $2 and is_active))"
+        => id, proven, hash)?;
+    Ok(set == 1)
 }
 
 /// True if this is the only active admin. Others stay admins until the end of the write.
@@ -187,16 +202,26 @@ pub async fn is_last_admin(tx: &mut Tx, id: i64) -> Result<bool, StoreError> {
 }
 
 /// Removes an account with all that auth holds of it, and notes that auth has. Returns its last version, or
-/// `None` when it is gone.
-pub async fn remove_account(tx: &mut Tx, id: i64) -> Result<Option<i64>, StoreError> {
+/// `None` when it is gone, or no longer has the password that was proven.
+pub async fn remove_account(
+    tx: &mut Tx,
+    id: i64,
+    proven: Option<&Credentials>,
+) -> Result<Option<i64>, StoreError> {
+    let proven = proven.map(|proven| proven.password_hash.as_str());
     let sessions: i64 = fetch_one!(tx, scalar
         "select count(*) from sessions where user_id = $1" => id)?;
     let version: Option<i64> = fetch_optional!(tx, scalar
-        "delete from users where id = $1 returning version + 1" => id)?;
+        "delete from users
+         where id = $1 and ($2 is null or (password_hash = $2 and is_active))
+         returning version + 1" => id, proven)?;
     if version.is_none() {
         return Ok(None);
     }
     idempotency::forget(tx, id).await?;
+    // The answer to the admin who opened it begins with its id, and has its names.
+    execute!(tx, "delete from idempotency_keys where operation = $1 and answer like $2"
+        => OPENS, format!("{{\"id\":{id},%"))?;
     let now = tx.now();
     execute!(tx, "insert into closed_accounts (user_id, closed_at) values ($1, $2)" => id, now)?;
     super::note_erasure(tx, id, NAME, sessions + 1).await?;
@@ -243,6 +268,11 @@ pub async fn credentials(
     login: &Login,
 ) -> Result<Option<Credentials>, StoreError> {
     let (statement, wanted) = match login {
+        Login::Id(id) => {
+            return fetch_optional!(reader,
+                "select id, email, username, role, is_active, password_hash from users where id = $1"
+                => id);
+        }
         Login::Email(email) => (
             "select id, email, username, role, is_active, password_hash from users where email_key = $1",
             key(email),

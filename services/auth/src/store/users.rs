@@ -2,14 +2,14 @@
 
 use blocks::FieldErrors;
 use blocks::Role;
-use blocks::extract::{COUNTED_ROWS, Cursor, Page};
+use blocks::extract::{COUNTED_ROWS, Cursor, Keyset, Page};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sql::{Reader, StoreError, fetch_all, fetch_one};
 use sqlx::AssertSqlSafe;
 
 use super::accounts::{AccountRow, COLUMNS};
-use crate::domain::{Account, key};
+use crate::domain::{Account, fold, key};
 
 /// So many accounts are many: in a list of them the next ones are never far.
 const MANY: i64 = 2_000;
@@ -85,7 +85,10 @@ impl UserPlace {
     }
 
     fn created_at(&self) -> Option<DateTime<Utc>> {
-        DateTime::from_timestamp_millis(self.created_at?)
+        let ms = self
+            .created_at
+            .filter(|ms| (0..=Keyset::TOP.ms).contains(ms))?;
+        DateTime::from_timestamp_millis(ms)
     }
 }
 
@@ -180,7 +183,7 @@ fn condition(filter: &UserFilter) -> String {
 
 /// Parameters 1 and 2: the terms that begin with the wanted text are from the first to before the second.
 fn range(filter: &UserFilter) -> (Option<String>, Option<String>) {
-    let begins = filter.q.as_ref().map(|q| q.to_lowercase());
+    let begins = filter.q.as_deref().map(fold);
     let ends = begins
         .as_ref()
         .map(|begins| format!("{begins}{}", char::MAX));

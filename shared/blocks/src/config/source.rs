@@ -61,7 +61,7 @@ pub(super) fn dot_env() -> Result<Option<Given>, ConfigError> {
 }
 
 /// The variables of a `.env` file, as dotenvy reads them: `$NAME` outside of single quotes is another variable.
-fn read_dot_env(path: &str, text: &str) -> Result<Vec<(String, String)>, ConfigError> {
+pub(super) fn read_dot_env(path: &str, text: &str) -> Result<Vec<(String, String)>, ConfigError> {
     let read = |pair: dotenvy::Result<(String, String)>| match pair {
         Ok((name, value)) => Ok((name.to_ascii_uppercase(), value)),
         Err(error) => Err(ConfigError::File {
@@ -69,7 +69,7 @@ fn read_dot_env(path: &str, text: &str) -> Result<Vec<(String, String)>, ConfigE
             reason: match error {
                 // The line itself is not shown, since a secret may stand there.
                 dotenvy::Error::LineParse(line, _) => {
-                    let number = text.lines().position(|of| of.contains(line.trim()));
+                    let number = text.lines().position(|of| of.trim() == line.trim());
                     let number =
                         number.map_or_else(|| "a line".into(), |at| format!("line {}", at + 1));
                     format!("{number} is not NAME=VALUE")
@@ -78,6 +78,7 @@ fn read_dot_env(path: &str, text: &str) -> Result<Vec<(String, String)>, ConfigE
             },
         }),
     };
+    let text = text.trim_start_matches('\u{feff}');
     dotenvy::from_read_iter(text.as_bytes()).map(read).collect()
 }
 

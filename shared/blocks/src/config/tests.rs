@@ -73,8 +73,12 @@ fn a_file_of_variables_is_below_the_environment_and_above_the_toml_file() {
 fn a_broken_file_of_variables_is_told_by_its_line_and_without_it() {
     for (text, reason) in [
         (
-            "PORT=1\n\nSECRET_KEY hunter2\n",
+            "PORT=1\n# SECRET_KEY hunter2\nSECRET_KEY hunter2\n",
             "could not read .env: line 3 is not NAME=VALUE",
+        ),
+        (
+            "\u{feff}PORT=no\n",
+            "PORT is \"no\" (from .env), expected a port number, 0 to 65535",
         ),
         (
             "PORT=no\n",
