@@ -34,5 +34,5 @@ pub mod serve;
 pub mod site;
 pub mod traefik;
 
-/// The release.
+/// The version of Rookery, for the banner, the log and the documentation of the API.
 pub use runtime::front::VERSION;

@@ -8,7 +8,6 @@ use uuid::Uuid;
 /// The longest text, in characters.
 pub const MAX_TEXT_CHARS: usize = 1_000;
 
-/// A note.
 #[derive(Debug, Clone, Serialize, Deserialize, sqlx_macros::FromRow)]
 pub struct Note {
     pub id: Uuid,

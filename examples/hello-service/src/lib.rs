@@ -25,7 +25,6 @@ pub const NAME: &str = "hello-service";
 /// Its schema, step by step.
 pub const MIGRATIONS: &[Migration] = &[sql::migration!(1001, "notes", "0001_notes.sql")];
 
-/// The service.
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "Notes that people leave for themselves.",

@@ -31,7 +31,6 @@ impl Offline {
         Ok((Self(Box::new(embedded)), api, failed))
     }
 
-    /// Closes the stores.
     pub(super) async fn close(self) {
         self.0.close().await;
     }

@@ -44,10 +44,8 @@ pub struct Entry {
     pub created_at: DateTime<Utc>,
     /// The type of the latest event.
     pub event_type: String,
-    /// When that happened.
     pub happened_at: DateTime<Utc>,
     pub title: String,
-    /// The post's text.
     pub content: String,
     pub tags: Vec<String>,
 }

@@ -69,7 +69,6 @@ const PUBLIC_ACTIVITY_STREAM: Setting<bool> = Setting::switch(
     "`false`: the streams only for those with a token",
 );
 
-/// The feed's settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// True if the streams are shown without signing in (`PUBLIC_ACTIVITY_STREAM`).

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use crate::domain::Notice;
 use crate::store;
 
-/// The group's name.
 pub const GROUP: &str = "notification";
 
 /// The topics that the group reads.

@@ -30,7 +30,6 @@ pub struct Notice {
     pub about: String,
     /// The title, one line.
     pub title: String,
-    /// The body's text.
     pub body: String,
 }
 
@@ -53,13 +52,10 @@ impl Notice {
 /// A notification in a user's inbox.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx_macros::FromRow)]
 pub struct Notification {
-    /// The notification's id.
     pub id: Uuid,
-    /// The kind's name.
     pub kind: String,
     /// The title, one line.
     pub title: String,
-    /// The body's text.
     pub body: String,
     /// When it came into the inbox.
     pub created_at: DateTime<Utc>,

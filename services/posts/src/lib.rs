@@ -97,7 +97,6 @@ pub struct Parts {
     pub store: Arc<dyn PostStore>,
     /// Deletes the posts of closed accounts there.
     pub removal: Arc<Removal>,
-    /// Follows the accounts.
     pub consumer: Consumer,
     pub outbox: Arc<dyn InspectOutbox>,
     pub check: Arc<dyn Check>,

@@ -29,9 +29,7 @@ pub const EARLIEST_YEAR: i32 = 1900;
 /// The fields of a profile; each may be absent.
 #[derive(Debug, Clone, Default, Serialize, sqlx_macros::FromRow)]
 pub struct Fields<Text = Option<String>, Date = Option<NaiveDate>, Json = Option<Preferences>> {
-    /// Given name.
     pub first_name: Text,
-    /// Family name.
     pub last_name: Text,
     /// Date of birth.
     pub dob: Date,
@@ -99,7 +97,6 @@ pub enum ProfileEvent {
 /// The parts of a new profile besides its fields.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Added {
-    /// The profile's id.
     pub id: i64,
     /// When it was created.
     pub created_at: DateTime<Utc>,

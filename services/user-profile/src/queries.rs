@@ -9,7 +9,6 @@ use crate::{Profiles, store};
 /// The profile of an account.
 pub struct ReadProfile {
     pub by: Caller,
-    /// The account.
     pub user_id: i64,
 }
 blocks::operation!(ReadProfile -> Result<Profile, ProfileError>, "profile.of_user",

@@ -19,7 +19,7 @@ use crate::store::Store;
 const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(100)];
 
 /// A lock that this process took. It ends with its lease, whatever its holder believes: a process that slept
-/// past it works on beside the next one. So **what the lock protects has to check the token**: it keeps the
+/// past it works on beside the next one. So **the token protects only where the resource checks it**: it keeps the
 /// highest that it has seen, and refuses a lower one. The lock alone protects nothing for sure.
 ///
 /// Dropped, it is given back soon; a process that dies leaves it to the end of its lease.

@@ -5,7 +5,6 @@
 pub struct Args(Vec<Vec<u8>>);
 
 impl Args {
-    /// Adds one argument.
     pub fn push(&mut self, argument: impl Into<Vec<u8>>) -> &mut Self {
         self.0.push(argument.into());
         self

@@ -47,7 +47,6 @@ pub(super) struct RequestDoc {
     pub created_at: bson::DateTime,
 }
 
-/// An author.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct AuthorDoc {
     /// The account's number as text: servers look up ids fastest.

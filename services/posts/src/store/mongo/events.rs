@@ -27,7 +27,6 @@ pub(super) struct EventDoc {
     /// Names and values as JSON: one text is cheaper for a server than a list.
     pub headers: String,
     pub value: ValueDoc,
-    /// When it happened.
     pub time: bson::DateTime,
     /// When it was committed.
     pub at: bson::DateTime,

@@ -73,7 +73,6 @@ pub trait Effects: Send + Sync + 'static {
 
 /// A group's name, topics and keys.
 pub struct GroupSettings {
-    /// The group's name.
     pub group: &'static str,
     /// The topics that it reads.
     pub topics: Vec<Topic>,
