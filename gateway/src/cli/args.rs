@@ -209,8 +209,9 @@ Examples:
 Offsets are kept in the group's own store, beside what it made of the events. So kafka-consumer-groups
 --reset-offsets changes nothing, and this does. The group forgets the offsets and which versions it has handled,
 and empties what it can make anew of the topic. Events that the topic no longer keeps do not come again.
-Other replicas of the service notice at their next event. The activity streams have `rookery feed rebuild`,
-which keeps the names that the log forgets.")]
+Other replicas of the service notice at their next event. Names and closed accounts are kept: the topic gives
+them for a week only. For the activity streams this is `rookery feed rebuild` with the names read again, too;
+it does not wait for the outcome.")]
     Reset {
         /// The group; `rookery events topics` prints them
         group: String,

@@ -13,7 +13,6 @@ use super::say;
 use super::table::{Table, or_dash};
 use runtime::operator::view::{RecordView, Reset, TopicView};
 
-/// Prints the topics.
 pub(super) async fn topics(operators: &Operators, json: bool) -> anyhow::Result<()> {
     let answers = operators.all().get("/topics").await;
     let topics = merged(&answers.given);
@@ -55,10 +54,6 @@ pub(super) async fn reset(
     group: &str,
     wanted: &Reset,
 ) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        group != feed_generator::NAME,
-        "`rookery feed rebuild` makes the streams anew, and keeps the names that the log forgets"
-    );
     let path = format!("/groups/{}/reset", encoded(group));
     let endpoint = operators.of_group(group).await?;
     let topics: Vec<TopicView> = endpoint.post(&path, wanted).await?;

@@ -11,12 +11,10 @@ use events::{Envelope, Topic, topic};
 use sql::{Handler, StoreError, Tx, execute};
 
 use crate::domain::Change;
-use crate::mirror::Mirror;
 use crate::projection::Projection;
 use crate::rebuild::Targets;
 use crate::store::newest;
 
-/// The group's name.
 pub const GROUP: &str = "feed-generator";
 
 /// The topics that the group reads.
@@ -47,15 +45,14 @@ impl Handler for Projection {
         Ok(true)
     }
 
+    /// Begins a rebuild, and takes the names from the log anew. Known ones stay until the log changes them,
+    /// since it forgets after a week; closed accounts stay closed.
     async fn reset(&self, tx: &mut Tx, topics: &[String]) -> Result<(), StoreError> {
         if topics.iter().any(|name| name == topic::USERS.name) {
-            // Without the closed accounts' marks, nothing hides their remaining rows.
             execute!(
                 tx,
-                "delete from entries where user_id in (select user_id from authors where deleted)"
+                "update authors set version = 0 where username is not null"
             )?;
-            execute!(tx, "delete from authors")?;
-            self.follow(tx, Mirror::distrust);
         }
         if topics.iter().any(|name| name == topic::POSTS.name) {
             self.rebuild.begin(tx).await?;

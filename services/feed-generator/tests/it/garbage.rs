@@ -115,7 +115,7 @@ async fn many_more(world: &World, user: i64) -> Vec<Post> {
 }
 
 testkit::on_each_database!(
-    what_is_left_of_a_closed_account_stays_hidden_when_the_names_are_forgotten,
+    what_is_left_of_a_closed_account_stays_hidden_when_accounts_are_read_again,
     SERVICE,
     MIGRATIONS,
     |db: TestDb| async move {

@@ -187,7 +187,11 @@ impl Handler<Streams> for Projection {
 
     fn reset(&self, tx: &mut Tx<Streams>, topics: &[String]) {
         if topics.iter().any(|name| name == topic::USERS.name) {
-            tx.authors.clear();
+            for (version, name) in tx.authors.values_mut() {
+                if name.is_some() {
+                    *version = 0;
+                }
+            }
         }
         if topics.iter().any(|name| name == topic::POSTS.name) {
             let started_at = tx.now();

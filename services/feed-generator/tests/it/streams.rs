@@ -1,7 +1,9 @@
 //! The streams after sequences of events, on each database.
 
 use chrono::TimeDelta;
+use events::topic;
 use feed_generator::Settings;
+use feed_generator::consumer::TOPICS;
 use feed_generator::mirror::Bounds;
 use feed_generator::rebuild::Progress;
 use sql::FaultPoint;
@@ -324,6 +326,49 @@ on_each_store!(
             assert_eq!(world.titles(STREAM).await, ["two"]);
             world.assert_mirror_is_true().await;
         }
+    }
+);
+
+on_each_store!(
+    a_group_that_reads_all_again_keeps_names_and_goes_on_hiding_closed_accounts,
+    |store: Backend| async move {
+        let mut world = World::new(store, Settings::default()).await;
+        let now = world.clock.now();
+        let posts = [(1, 7, "hers"), (2, 8, "his"), (3, 9, "gone")];
+        let posts = posts.map(|(id, user, title)| Post::new(id, user, title, now));
+        world.publish(&posts.each_ref().map(Post::message)).await;
+        let named = [user_created(7, "anna", now), user_created(9, "zoe", now)];
+        world.publish(&named).await;
+        world.publish(&[user_deleted(9, 2, now)]).await;
+        world.settle().await;
+        let before = world.page(STREAM).await;
+        assert_eq!(before["total"], 2);
+
+        let topics: Vec<String> = TOPICS.iter().map(|topic| topic.name.to_owned()).collect();
+        world.feed.consumer().store.reset(&topics).await.unwrap();
+        world.rewind().await;
+        assert_eq!(world.page(STREAM).await, before, "it goes on being shown");
+        // As if the log had no event of an account any more.
+        let late = Post::new(4, 9, "late", now + TimeDelta::seconds(1));
+        world.publish(&[late.message()]).await;
+        while world
+            .deliver(100, 0, |of| of.topic == topic::POSTS.name)
+            .await
+            > 0
+        {}
+        assert_eq!(world.feed.rebuild_progress().await.unwrap(), None);
+        assert_eq!(world.page(STREAM).await, before);
+        world.assert_mirror_is_true().await;
+
+        // What the log has of them changes nothing, and new events do.
+        world.settle().await;
+        assert_eq!(world.page(STREAM).await, before);
+        assert_eq!(world.backend.names().await, 1, "a closed account has none");
+        world.publish(&[user_renamed(7, "anne", 2, now)]).await;
+        world.settle().await;
+        let of_her = world.page("/api/activity-stream/user/7").await;
+        assert_eq!(of_her["items"][0]["username"], "anne");
+        world.assert_mirror_is_true().await;
     }
 );
 

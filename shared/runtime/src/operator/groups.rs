@@ -31,9 +31,33 @@ pub(super) async fn reset(
     };
     let views = topics::views(&operator, |name| names.iter().any(|of| of == name)).await?;
     if wanted.execute {
+        let (from, to) = ways(&operator, consumer, &names).await?;
         consumer.store.reset(&names).await?;
+        // Nothing that an operator signs says who it is.
+        tracing::info!(group, from, to, "a group reads again by an operator's word");
     }
     Ok(Json(views))
+}
+
+/// For the log: the next offsets of the group, and those that it goes back to, as `topic/partition:offset`.
+async fn ways(
+    operator: &Operator,
+    consumer: &Consumer,
+    topics: &[String],
+) -> Result<(String, String), Failed> {
+    let (mut from, mut to) = (Vec::new(), Vec::new());
+    for topic in topics {
+        let next = consumer.store.stored_positions(topic).await?;
+        let place = |partition, offset| format!("{topic}/{partition}:{offset}");
+        from.extend(
+            next.into_iter()
+                .map(|(partition, next)| place(partition, next)),
+        );
+        let oldest = operator.bus.watermarks(topic).await?.into_iter();
+        let oldest = (0..).zip(oldest.map(|of| of.oldest));
+        to.extend(oldest.map(|(partition, oldest)| place(partition, oldest)));
+    }
+    Ok((from.join(" "), to.join(" ")))
 }
 
 impl Operator {

@@ -113,14 +113,11 @@ impl FeedEffects {
         Ok(())
     }
 
-    /// The arguments that drop what `topics` made. Unless `before` is empty, the versions of posts are kept
-    /// under that key.
+    /// The arguments that begin a rebuild if posts are among `topics`. Names and closed accounts stay, since
+    /// the log forgets them after a week. Unless `before` is empty, the versions of posts are kept under it.
     async fn rebuild_args(&self, topics: &[String], before: &str) -> Result<Args, BoxError> {
         let clock = &self.feed.inner.settings.clock;
         let mut args = Args::default();
-        if topics.iter().any(|name| name == topic::USERS.name) {
-            args.push("forget_names").push(clock.id().to_string());
-        }
         if topics.iter().any(|name| name == topic::POSTS.name) {
             let targets = Targets::of(&self.bus.watermarks(topic::POSTS.name).await?);
             args.push("rebuild").push(clock.id().to_string());

@@ -60,11 +60,13 @@ function commands.remove(i)
   return i + 2
 end
 
--- Names an account: its id, its name, and a mark for readers who remember names.
+-- Names an account: its id, its name, and a mark for readers who remember names. A closed one stays closed:
+-- its older names come again when the group reads its topics again.
 function commands.name(i)
+  if closed_any and is_closed(ARGV[i]) then
+    return i + 3
+  end
   redis.call('HSET', projection .. 'names', ARGV[i], ARGV[i + 1])
-  redis.call('SREM', projection .. 'closed', ARGV[i])
-  closed[ARGV[i]] = false
   redis.call('HSET', projection .. 'state', 'names', ARGV[i + 2])
   return i + 3
 end
@@ -101,14 +103,6 @@ function commands.close(i)
     end
   end
   return i + 2
-end
-
--- Forgets all names and closed accounts.
-function commands.forget_names(i)
-  redis.call('UNLINK', projection .. 'names', projection .. 'closed')
-  redis.call('HSET', projection .. 'state', 'names', ARGV[i])
-  closed_any, closed = false, {}
-  return i + 1
 end
 
 -- Begins a rebuild beside the shown streams: its name, its beginning, its targets, and the key of the posts'
