@@ -394,9 +394,10 @@ where
     let committed = tx.insert_outbox().await?;
     shared.fault(FaultPoint::BeforeCommit)?;
     if let Engine::Postgres(transaction) = tx.engine {
-        transaction.commit().await.map_err(StoreError::from)?;
+        let done = transaction.commit().await.map_err(StoreError::from);
+        let done = done.and_then(|()| shared.fault(FaultPoint::AfterCommit));
+        shared.answered(done, &committed)?;
     }
-    shared.fault(FaultPoint::AfterCommit)?;
     writer::run_hooks(tx.hooks);
     shared.hand_over.give(committed);
     Ok(value)

@@ -59,6 +59,20 @@ impl StoreError {
             if error.code().as_deref() == Some("55P03"))
     }
 
+    /// True if a commit that failed so may be done: not where the database answered that it is not.
+    ///
+    /// PostgreSQL's classes 08 and 57 are the answers of a pooler that lost its server, and of a server on its
+    /// way down. SQLite's IOERR may come after the frames were written.
+    pub(crate) fn leaves_in_doubt(&self) -> bool {
+        let Self::Unavailable(error) = self else {
+            return false;
+        };
+        let Some(sqlx::Error::Database(error)) = error.downcast_ref() else {
+            return true;
+        };
+        error.code().is_some_and(|code| in_doubt_code(&code))
+    }
+
     /// Says that the store is away, for a reason of our own.
     pub(crate) fn unavailable(why: &'static str) -> Self {
         Self::Unavailable(why.into())
@@ -130,9 +144,29 @@ fn passing_code(code: &str) -> bool {
         .is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 5..=11 | 13..=15 | 26))
 }
 
+fn in_doubt_code(code: &str) -> bool {
+    if code.len() == 5 {
+        return ["08", "57"].contains(&&code[..2]);
+    }
+    code.parse::<i32>().is_ok_and(|code| code & 0xff == 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_commit_is_in_doubt_unless_the_database_answered_that_it_was_not_done() {
+        for code in ["08006", "57P01", "57P02", "10", "1034"] {
+            assert!(in_doubt_code(code), "{code}");
+        }
+        for code in ["40001", "23505", "53100", "5", "13", "2067"] {
+            assert!(!in_doubt_code(code), "{code}");
+        }
+        let lost = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        assert!(StoreError::from(lost()).leaves_in_doubt());
+        assert!(!StoreError::Rejected(lost().into()).leaves_in_doubt());
+    }
 
     #[test]
     fn outages_are_told_from_refusals() {

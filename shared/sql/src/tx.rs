@@ -151,7 +151,8 @@ impl Tx {
         };
         // Nothing was written where the BEGIN still is ahead.
         if !commits && !self.is_ahead() {
-            self.run("commit").await?;
+            let done = self.run("commit").await;
+            self.shared.answered(done, &committed)?;
         }
         Ok(committed)
     }

@@ -85,6 +85,21 @@ pub(crate) fn run_hooks(hooks: Vec<Box<dyn FnOnce() + Send>>) {
     }
 }
 
+impl Shared {
+    /// Passes on the answer to the commit of a write that has `events`.
+    pub(crate) fn answered(
+        &self,
+        done: Result<(), StoreError>,
+        events: &[Pending],
+    ) -> Result<(), StoreError> {
+        done.inspect_err(|error| {
+            if error.leaves_in_doubt() {
+                self.hand_over.answer_lost(events, error);
+            }
+        })
+    }
+}
+
 /// A write on its way through the writer, without its types.
 #[async_trait]
 trait Job: Send {
@@ -262,7 +277,8 @@ impl WriterTask {
         self.shared.fault(FaultPoint::BeforeCommit)?;
         let committed = tx.commit_with_outbox().await?;
         tx.put_ahead(None);
-        self.shared.fault(FaultPoint::AfterCommit)?;
+        let done = self.shared.fault(FaultPoint::AfterCommit);
+        self.shared.answered(done, &committed)?;
         Ok(committed)
     }
 }

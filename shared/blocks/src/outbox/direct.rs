@@ -1,5 +1,6 @@
 //! An outbox in memory, of a process that publishes directly after each commit (`KAFKA_ENABLE_OUTBOX=false`).
-//! An event that is committed and not published yet is lost when the process ends, by a crash or in order.
+//! An event that is committed and not published yet is lost when the process ends, by a crash or in order. So are
+//! those of a commit whose answer was lost on the way ([`HandOver::answer_lost`]).
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use events::header;
+use events::{Message, header};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -31,7 +32,7 @@ impl Direct {
     pub fn new(service: &'static str) -> (HandOver, Arc<Self>) {
         let waiting = Waiting::default();
         let (mut hand_over, committed) = HandOver::channel();
-        hand_over.keep_in(Arc::clone(&waiting));
+        hand_over.keep_in(service, Arc::clone(&waiting));
         let direct = Self {
             service,
             hand_over: hand_over.clone(),
@@ -128,18 +129,20 @@ impl Outbox for Direct {
     }
 }
 
+/// The value of a header; empty if there is none.
+pub(super) fn header_of<'a>(message: &'a Message, wanted: &str) -> &'a str {
+    let mut headers = message.headers.iter();
+    let found = headers.find(|(name, _)| name == wanted);
+    found.map_or("", |(_, value)| value)
+}
+
 #[async_trait]
 impl InspectOutbox for Direct {
     async fn latest(&self, max: usize) -> Result<Vec<OutboxRow>, BoxError> {
         let waiting = self.waiting.lock();
         let row = |(place, event): (&Place, &Pending)| {
             let message = &event.message;
-            let of = |wanted: &str| {
-                let mut headers = message.headers.iter();
-                headers
-                    .find(|(name, _)| name == wanted)
-                    .map_or("", |(_, value)| value)
-            };
+            let of = |wanted| header_of(message, wanted);
             OutboxRow {
                 position: place.to_string(),
                 status: "pending".to_owned(),
@@ -169,7 +172,6 @@ impl InspectOutbox for Direct {
 mod tests {
     use super::*;
     use crate::outbox::MOST_IN_MEMORY;
-    use events::Message;
 
     fn event(number: i64) -> Pending {
         let message = Message {

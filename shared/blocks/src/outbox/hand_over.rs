@@ -1,12 +1,16 @@
 //! Hands events from a commit to the relay in memory: nobody waits for a poll.
 
+use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use events::header;
 use tokio::sync::mpsc;
 
 use super::Pending;
-use super::direct::{Direct, Waiting};
+use super::direct::{Direct, Waiting, header_of};
+use crate::error::chain;
 
 /// Number of commits that may wait for the relay; on SQLite up to 256 writes share one.
 const CAPACITY: usize = 4096;
@@ -26,8 +30,8 @@ type Ways = (
 pub struct HandOver {
     to: mpsc::Sender<Vec<Pending>>,
     fell_behind: Arc<AtomicBool>,
-    /// Where events are kept that no store has.
-    waiting: Option<Waiting>,
+    /// The service whose events no store has, and where they are kept.
+    kept: Option<(&'static str, Waiting)>,
 }
 
 impl HandOver {
@@ -38,7 +42,7 @@ impl HandOver {
             Self {
                 to,
                 fell_behind: Arc::default(),
-                waiting: None,
+                kept: None,
             },
             from,
         )
@@ -54,26 +58,46 @@ impl HandOver {
         (hand_over, None, Some(direct))
     }
 
-    pub(super) fn keep_in(&mut self, waiting: Waiting) {
-        self.waiting = Some(waiting);
+    pub(super) fn keep_in(&mut self, service: &'static str, waiting: Waiting) {
+        self.kept = Some((service, waiting));
     }
 
     /// True if so many events are in memory alone that no more may be committed.
     pub fn is_full(&self) -> bool {
-        let waiting = self.waiting.as_ref();
-        waiting.is_some_and(|waiting| waiting.lock().len() >= MOST_IN_MEMORY)
+        let kept = self.kept.as_ref();
+        kept.is_some_and(|(_, waiting)| waiting.lock().len() >= MOST_IN_MEMORY)
     }
 
     /// Hands over the events of a commit. A relay that waits for its bus lets the channel fill: the rest
     /// stays in the outbox and is read from there.
     pub fn give(&self, events: Vec<Pending>) {
-        if let Some(waiting) = &self.waiting {
+        if let Some((_, waiting)) = &self.kept {
             let kept = events.iter().map(|event| (event.place, event.clone()));
             waiting.lock().extend(kept);
         }
         if !events.is_empty() && self.to.try_send(events).is_err() {
             self.fell_behind.store(true, Ordering::Release);
         }
+    }
+
+    /// Says which events may be lost because a write failed with `error` and may be done all the same. Where
+    /// the store keeps an outbox, nothing is: the sweeper finds them.
+    pub fn answer_lost(&self, events: &[Pending], error: &(dyn Error + 'static)) {
+        let Some((service, _)) = self.kept.as_ref().filter(|_| !events.is_empty()) else {
+            return;
+        };
+        let messages = || events.iter().map(|event| &event.message);
+        let types: BTreeSet<&str> = messages().map(|of| header_of(of, header::TYPE)).collect();
+        let types: Vec<&str> = types.into_iter().collect();
+        let keys: BTreeSet<&str> = messages().map(|message| &*message.key).collect();
+        tracing::error!(
+            service,
+            events = events.len(),
+            keys = keys.len(),
+            types = types.join(" "),
+            error = chain(error),
+            "the answer of a commit was lost; its events may be lost without an outbox"
+        );
     }
 
     /// See [`super::Outbox::fell_behind`].

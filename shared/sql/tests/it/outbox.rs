@@ -1,5 +1,6 @@
 //! The outbox: committed events wait there until they are published.
 
+use std::io;
 use std::sync::Arc;
 
 use blocks::outbox::{Outbox, Place, Published, ensure_drained};
@@ -8,8 +9,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use events::posts::PostDeleted;
 use events::{Context, Traceparent, header};
 use futures::future::join_all;
-use sql::{Db, Settings, StoreError};
+use parking_lot::Mutex;
+use sql::{Db, FaultPoint, Settings, StoreError};
 use testkit::db::{TestDb, postgres_with, sqlite_with};
+use testkit::faults::Fails;
 use testkit::on_each_database;
 use uuid::Uuid;
 
@@ -99,6 +102,80 @@ async fn events_wait_in_memory(db: &Db) {
     assert_eq!(published.len(), 1);
     outbox.mark_published(&published).await.unwrap();
     assert_eq!(outbox.depth().await.unwrap().pending, 0);
+}
+
+#[tokio::test]
+async fn without_an_outbox_the_log_says_which_events_a_lost_answer_may_have_taken() {
+    a_lost_answer_is_logged(sqlite_with(direct(), NOTES).await).await;
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_DATABASE_URL"]
+async fn without_an_outbox_the_log_says_which_events_a_lost_answer_of_postgres_may_have_taken() {
+    a_lost_answer_is_logged(postgres_with(direct(), NOTES).await).await;
+}
+
+async fn a_lost_answer_is_logged(db: TestDb) {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let write = async || {
+        let written = db.write::<_, StoreError, _>(|tx| {
+            Box::pin(async move {
+                note(tx, 1).await?;
+                tx.publish(&event(1), 1).await?;
+                tx.publish(&event(2), 2).await
+            })
+        });
+        written.await.unwrap_err();
+    };
+    let about = || lines.about("its events may be lost without an outbox");
+    db.inject(Fails::once(FaultPoint::BeforeCommit));
+    write().await;
+    assert_eq!(about(), Vec::<String>::new(), "nothing was written");
+    db.inject(Fails::once(FaultPoint::AfterCommit));
+    write().await;
+    assert_eq!(db.outbox().depth().await.unwrap().pending, 0);
+    let said = about();
+    let [line] = &said[..] else {
+        panic!("{said:?}");
+    };
+    let parts = [
+        "ERROR",
+        "service=\"notes\"",
+        "events=2",
+        "keys=1",
+        "types=\"post.deleted\"",
+    ];
+    for part in parts {
+        assert!(line.contains(part), "{part} is not in {line}");
+    }
+}
+
+/// A log that tests read.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn about(&self, what: &str) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().clone()).unwrap();
+        let lines = text.lines().filter(|line| line.contains(what));
+        lines.map(str::to_owned).collect()
+    }
 }
 
 /// Only there: PostgreSQL commits side by side, and a row's version decides for its consumers.

@@ -81,6 +81,26 @@ fn passes(error: &Error) -> bool {
     }
 }
 
+/// True if a write that failed so may be done: its answer was lost, or it is not known to be durable.
+pub(super) fn leaves_in_doubt(error: &StoreError) -> bool {
+    let StoreError::Unavailable(error) = error else {
+        return false;
+    };
+    let kind = error.downcast_ref::<Failure>();
+    let kind = kind.map(|Failure(error)| &*error.kind);
+    // Of these the server heard nothing.
+    !matches!(
+        kind,
+        Some(
+            ErrorKind::ServerSelection { .. }
+                | ErrorKind::ConnectionPoolCleared { .. }
+                | ErrorKind::DnsResolve { .. }
+                | ErrorKind::Authentication { .. }
+                | ErrorKind::Shutdown
+        )
+    )
+}
+
 /// The first failure among the statements of an `update` command.
 pub(super) fn of_statements(answer: &Document) -> Option<StoreError> {
     if let Ok(concern) = answer.get_document("writeConcernError") {
@@ -102,6 +122,16 @@ pub(super) fn of_statements(answer: &Document) -> Option<StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_write_is_in_doubt_unless_the_server_never_heard_of_it() {
+        let lost = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert!(leaves_in_doubt(&failed(lost.into())));
+        let unheard = Error::from(ErrorKind::Shutdown);
+        assert!(!leaves_in_doubt(&failed(unheard)));
+        let refused = StoreError::Rejected("a duplicate".into());
+        assert!(!leaves_in_doubt(&refused));
+    }
 
     #[test]
     fn of_a_topology_only_the_reason_is_told() {

@@ -11,6 +11,7 @@ use mongodb::bson::Document;
 use mongodb::error::{Error, ErrorKind};
 use tokio::sync::oneshot;
 
+use super::error::failed;
 use super::{Mongo, POSTS, stopping};
 
 /// Inserts under way at a time: enough for a server that works on several.
@@ -78,6 +79,7 @@ impl Mongo {
                 }
             };
             let (mut events, mut answers) = (Vec::new(), Vec::new());
+            let (mut lost, mut reason) = (Vec::new(), None);
             for (at, insert) in inserts.into_iter().enumerate() {
                 let done = match of_document(&all, at) {
                     // Inserted alone, it gets the reason.
@@ -85,12 +87,19 @@ impl Mongo {
                     Done::Inserted => Ok(()),
                     Done::Failed(error) => Err(error),
                 };
-                if done.is_ok() {
-                    events.push(insert.event);
+                match &done {
+                    Ok(()) => events.push(insert.event),
+                    Err(error) => {
+                        lost.push(insert.event);
+                        reason = Some(error.clone());
+                    }
                 }
                 answers.push((insert.done, done));
             }
             self.hand_over(events);
+            if let Some(reason) = reason {
+                self.answer_lost(&lost, &failed(reason));
+            }
             for (asked, done) in answers {
                 // The caller may have stopped waiting.
                 drop(asked.send(done));

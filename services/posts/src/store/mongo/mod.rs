@@ -292,7 +292,6 @@ impl Mongo {
         done.unwrap_or_else(|_| Err(StoreError::Panicked))
     }
 
-    /// Gives the events of a write to the relay.
     fn admits_events(&self) -> Result<(), StoreError> {
         if self.inner.hand_over.is_full() {
             return Err(StoreError::Unavailable(
@@ -312,8 +311,16 @@ impl Mongo {
             .collect()
     }
 
+    /// Gives the events of a write to the relay.
     fn hand_over(&self, events: Vec<Pending>) {
         self.inner.hand_over.give(events);
+    }
+
+    /// Says that `events` may be lost, if the write that failed with `error` may be done.
+    fn answer_lost(&self, events: &[Pending], error: &StoreError) {
+        if error::leaves_in_doubt(error) {
+            self.inner.hand_over.answer_lost(events, error);
+        }
     }
 
     /// Runs several statements on one collection in one round trip; answers how many documents they

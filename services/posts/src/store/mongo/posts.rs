@@ -26,7 +26,6 @@ use crate::store::{Filter, PostStore};
 /// Most tries to take a key that was just forgotten.
 const ATTEMPTS: usize = 16;
 
-/// Posts in MongoDB.
 pub struct MongoPosts(Mongo);
 
 impl MongoPosts {
@@ -272,7 +271,8 @@ async fn change_one(
 ) -> Result<bool, StoreError> {
     let (posts, to) = (mongo.collection(POSTS), mongo.clone());
     let write = async move {
-        let done = posts.update_one(which, change).await.map_err(failed)?;
+        let done = posts.update_one(which, change).await.map_err(failed);
+        let done = done.inspect_err(|error| to.answer_lost(std::slice::from_ref(&event), error))?;
         let changed = done.matched_count == 1;
         if changed {
             to.hand_over(vec![event]);

@@ -33,7 +33,8 @@ impl<H: Handler> Batch<'_, H> {
         let changed = std::mem::take(&mut self.plan.keys).into_iter();
         let changed = changed.filter(|(_, known)| known.moved || known.block_changed);
         let changed = changed.filter_map(|(key, known)| Some(self.docs.remove(&key)?.with(known)));
-        if !keys::store(mongo, changed.collect()).await? {
+        let stored = keys::store(mongo, changed.collect()).await;
+        if !stored.inspect_err(|error| mongo.answer_lost(&dead_letters, error))? {
             return Err(BatchError::Overtaken(Applied::default()));
         }
         mongo.hand_over(dead_letters);
