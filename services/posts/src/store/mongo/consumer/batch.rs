@@ -11,6 +11,7 @@ use mongodb::bson::doc;
 use sql::StoreError;
 use uuid::Uuid;
 
+use super::generations::{self, Generations};
 use super::keys::{self, KeyDoc};
 use super::{BatchError, Handler, MongoConsumer, rows};
 
@@ -20,7 +21,6 @@ const ATTEMPTS: usize = 32;
 /// Events whose effects the store refuses, with the reasons.
 pub(super) type Refusals = HashMap<Uuid, String>;
 
-/// Writes a batch.
 pub(super) async fn write<H: Handler>(
     consumer: &MongoConsumer<H>,
     records: &[Record],
@@ -59,6 +59,8 @@ pub(super) struct Batch<'a, H: Handler> {
     pub effects: Vec<H::Effect>,
     /// The event that each effect is of.
     pub causes: Vec<Uuid>,
+    /// The topics' generations, as the batch was decided by.
+    pub generations: Generations,
 }
 
 /// The offsets of a batch's partitions, before and after it.
@@ -73,6 +75,7 @@ impl<'a, H: Handler> Batch<'a, H> {
         consumer: &'a MongoConsumer<H>,
         refusals: &'a Refusals,
         docs: HashMap<Key, KeyDoc>,
+        generations: Generations,
     ) -> Self {
         let known = docs.iter().map(|(key, doc)| (key.clone(), doc.known()));
         let now = consumer.mongo.settings().clock.now();
@@ -83,6 +86,7 @@ impl<'a, H: Handler> Batch<'a, H> {
             docs,
             effects: Vec::new(),
             causes: Vec::new(),
+            generations,
         }
     }
 
@@ -91,13 +95,15 @@ impl<'a, H: Handler> Batch<'a, H> {
         refusals: &'a Refusals,
         records: &[Record],
     ) -> Result<(Self, Moves), BatchError> {
-        let stored = consumer.positions(doc! {}).await?;
+        let of_group = generations::stored(consumer, doc! {}).await?;
+        let (stored, generations) = (of_group.offsets, of_group.generations);
         let partitions = partitions_of(records);
         let mut stands = Stands::of(&partitions, &stored, &consumer.member.offsets())?;
         let fresh = stands.fresh(records);
         let wanted = fresh.iter().map(|(record, key, _)| (key, record.partition));
-        let docs = keys::load(&consumer.mongo, consumer.member.group, wanted).await?;
-        let mut batch = Self::new(consumer, refusals, docs);
+        let (mongo, group) = (&consumer.mongo, consumer.member.group);
+        let docs = keys::load(mongo, group, &generations, wanted).await?;
+        let mut batch = Self::new(consumer, refusals, docs, generations);
         batch.plan.applied.skipped += (records.len() - fresh.len()) as u64;
         for (record, key, event) in &fresh {
             match event {

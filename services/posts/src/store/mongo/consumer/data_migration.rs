@@ -11,6 +11,7 @@ use sql::log::TopicLog;
 
 use super::super::data_migration::row;
 use super::super::document::date;
+use super::generations::Generations;
 use super::keys::{KeyDoc, ParkedDoc, id};
 use super::rows::RowDoc;
 
@@ -49,11 +50,16 @@ impl KeyRow {
             (None, None) => return Err(format!("{} is no topic", self.topic).into()),
         };
         Ok(KeyDoc {
-            id: id(&self.consumer_group, &Key::new(&self.topic, &self.key)),
+            id: id(
+                &self.consumer_group,
+                &Generations::default(),
+                &Key::new(&self.topic, &self.key),
+            ),
             partition,
             version: self.version,
             // No `rev` would mean that the document is not there yet.
             rev: 1,
+            generation: 0,
             parked: self.parked(),
             group: self.consumer_group,
             topic: self.topic,
@@ -95,10 +101,15 @@ struct InboxRow {
 
 impl From<InboxRow> for RowDoc {
     fn from(row: InboxRow) -> Self {
-        let key_id = id(&row.consumer_group, &Key::new(&row.topic, &row.key));
+        let key_id = id(
+            &row.consumer_group,
+            &Generations::default(),
+            &Key::new(&row.topic, &row.key),
+        );
         Self {
             id: format!("{key_id}/{}", row.version),
             group: row.consumer_group,
+            generation: 0,
             key_id,
             topic: row.topic,
             key: row.key,

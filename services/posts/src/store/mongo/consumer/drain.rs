@@ -6,12 +6,13 @@ use blocks::consumer::{Applied, ApplyError, Key, ParkedKeys};
 use blocks::error::chain;
 
 use super::batch::{Batch, Refusals};
-use super::{BatchError, Handler, MongoConsumer, keys, rows};
+use super::{BatchError, Handler, MongoConsumer, generations, keys, rows};
 
 #[async_trait]
 impl<H: Handler> ParkedKeys for MongoConsumer<H> {
     async fn due_keys(&self, max: usize) -> Result<Vec<Key>, ApplyError> {
-        let due = keys::due(&self.mongo, self.member.group, max).await;
+        let generations = generations::known(self).await.map_err(BatchError::from)?;
+        let due = keys::due(&self.mongo, self.member.group, &generations, max).await;
         Ok(due.map_err(BatchError::from)?)
     }
 
@@ -25,7 +26,8 @@ impl<H: Handler> MongoConsumer<H> {
         let (mongo, group) = (&self.mongo, self.member.group);
         let mut refusals = Refusals::new();
         loop {
-            let mut docs = keys::load(mongo, group, [(key, 0)]).await?;
+            let generations = generations::known(self).await?;
+            let mut docs = keys::load(mongo, group, &generations, [(key, 0)]).await?;
             let now = mongo.settings().clock.now();
             let due = docs.get(key).filter(|doc| doc.known().is_due(now));
             let Some(doc) = due else { return Ok(None) };
@@ -33,9 +35,9 @@ impl<H: Handler> MongoConsumer<H> {
             let waiting = rows::records(waiting).map_err(ApplyError::Unavailable)?;
             if let Some(real) = readable_now(key, &waiting) {
                 let partition = waiting.first().map_or(0, |(_, record)| record.partition);
-                docs.extend(keys::load(mongo, group, [(&real, partition)]).await?);
+                docs.extend(keys::load(mongo, group, &generations, [(&real, partition)]).await?);
             }
-            let mut batch = Batch::new(self, &refusals, docs);
+            let mut batch = Batch::new(self, &refusals, docs, generations);
             let mut page = batch.plan.page(key, waiting);
             while let Some((record, event)) = batch.plan.next(&mut page) {
                 let done = batch.decide(&record, &event).await?;

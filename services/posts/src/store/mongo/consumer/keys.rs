@@ -12,14 +12,14 @@ use super::super::Mongo;
 use super::super::document::{all, date, time};
 use super::super::error::{failed, is_duplicate};
 use super::super::posts::unwritable;
+use super::generations::Generations;
 use super::{COUNTERS, KEYS};
 
 /// The id of a key's document. No group and no topic has a slash in its name.
-pub(super) fn id(group: &str, key: &Key) -> String {
-    format!("{group}/{key}")
+pub(super) fn id(group: &str, generations: &Generations, key: &Key) -> String {
+    format!("{}/{key}", generations.scope(group, &key.topic))
 }
 
-/// A key's document.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct KeyDoc {
     #[serde(rename = "_id")]
@@ -34,6 +34,8 @@ pub(super) struct KeyDoc {
     pub version: Option<i64>,
     /// Counts the changes of this document.
     pub rev: i64,
+    #[serde(default)]
+    pub generation: i64,
     #[serde(default)]
     pub parked: Option<ParkedDoc>,
 }
@@ -51,9 +53,10 @@ pub(super) struct ParkedDoc {
 }
 
 impl KeyDoc {
-    fn new(group: &str, key: &Key, partition: i32) -> Self {
+    fn new(group: &str, generations: &Generations, key: &Key, partition: i32) -> Self {
         Self {
-            id: id(group, key),
+            id: id(group, generations, key),
+            generation: generations.of(&key.topic),
             group: group.to_owned(),
             topic: key.topic.to_string(),
             key: key.key.to_string(),
@@ -113,11 +116,13 @@ impl KeyDoc {
 pub(super) async fn load<'a>(
     mongo: &Mongo,
     group: &str,
+    generations: &Generations,
     keys: impl IntoIterator<Item = (&'a Key, i32)>,
 ) -> Result<HashMap<Key, KeyDoc>, StoreError> {
-    let new = keys
-        .into_iter()
-        .map(|(key, partition)| (key.clone(), KeyDoc::new(group, key, partition)));
+    let new = keys.into_iter().map(|(key, partition)| {
+        let new = KeyDoc::new(group, generations, key, partition);
+        (key.clone(), new)
+    });
     let mut docs: HashMap<Key, KeyDoc> = new.collect();
     if !docs.is_empty() {
         let ids: Vec<&str> = docs.values().map(|doc| doc.id.as_str()).collect();
@@ -128,13 +133,18 @@ pub(super) async fn load<'a>(
 }
 
 /// Up to `max` keys that are due, the longest due first.
-pub(super) async fn due(mongo: &Mongo, group: &str, max: usize) -> Result<Vec<Key>, StoreError> {
+pub(super) async fn due(
+    mongo: &Mongo,
+    group: &str,
+    generations: &Generations,
+    max: usize,
+) -> Result<Vec<Key>, StoreError> {
     let now = date(mongo.settings().clock.now());
     let found = mongo
         .collection(KEYS)
-        .find(doc! {
+        .find(generations.without_void(doc! {
             "group": group, "parked.number": {"$gt": 0_i64}, "parked.retry_at": {"$lte": now},
-        })
+        }))
         .sort(doc! {"parked.retry_at": 1})
         .limit(i64::try_from(max).unwrap_or(i64::MAX))
         .await;

@@ -4,7 +4,7 @@
 //! |------------|---------------|
 //! | `consumer_keys` | a key's state: the version that took effect, and its block |
 //! | `inbox_messages` | an event: `processing` is parked, with its bytes; `processed` had its effect |
-//! | `consumer_offsets` | the group's next offset in a partition |
+//! | `consumer_offsets` | the group's next offset in a partition, or the generation of a topic |
 //!
 //! A batch is decided as a whole before anything is written. So a handler that refuses, or can't decide
 //! now, leaves nothing behind. The batch is then written in these steps, and a crash between any two of
@@ -23,10 +23,14 @@
 //! Two members may write at once: a partition changes hands, or both retry a key. A key is changed
 //! only if its `rev` is as it was read, an offset only if its `next` is. The second member decides
 //! anew, on what the first one left.
+//!
+//! A reset empties the projection and then, in one write, begins a *generation* of the topic: keys and offsets
+//! of an earlier one are void. So a batch that was decided before it moves nothing that the group goes on with.
 
 mod batch;
 pub(super) mod data_migration;
 mod drain;
+mod generations;
 mod keys;
 mod operator;
 mod rows;
@@ -36,19 +40,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use blocks::bus::{Positions, Record, TopicPartition};
+use blocks::bus::{Positions, Record};
 use blocks::consumer::{
-    Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError, Member, Offsets, Pulse,
+    Applied, ApplyError, Blocked, Consumer, ConsumerStore, HandlerError, Member, Pulse,
 };
 use blocks::error::BoxError;
 use events::{Envelope, Topic};
-use mongodb::bson::{Document, doc};
-use serde::Deserialize;
+use mongodb::bson::doc;
 use sql::StoreError;
 use tokio::sync::Notify;
 
 use super::Mongo;
-use super::document::all;
 
 /// The collection of keys' states.
 pub(super) const KEYS: &str = "consumer_keys";
@@ -79,7 +81,8 @@ pub trait Handler: Send + Sync + 'static {
     /// When the store failed. Some of them may be written.
     async fn write(&self, effects: &[Self::Effect]) -> Result<(), StoreError>;
 
-    /// Empties the projection of `topics`, before they are read again from the start.
+    /// Empties the projection of `topics`, before they are read again from the start. A member may still write
+    /// effects of a batch that it decided before. Reading on from the start must make these right, too.
     ///
     /// # Errors
     /// When the store failed.
@@ -91,14 +94,6 @@ pub struct MongoConsumer<H> {
     mongo: Mongo,
     member: Member,
     handler: H,
-}
-
-/// A group's next offset in a partition.
-#[derive(Debug, Deserialize)]
-struct OffsetDoc {
-    topic: String,
-    partition: i32,
-    next: i64,
 }
 
 impl<H: Handler> MongoConsumer<H> {
@@ -117,19 +112,6 @@ impl<H: Handler> MongoConsumer<H> {
     pub fn consumer(self) -> Consumer {
         let topics = self.member.topics.clone();
         Consumer::new(self.member.group, &topics, Arc::new(self))
-    }
-
-    /// The group's next offsets, where `wanted` holds.
-    async fn positions(&self, wanted: Document) -> Result<Offsets, StoreError> {
-        let mut of_group = doc! {"group": self.member.group};
-        of_group.extend(wanted);
-        let found = self.mongo.collection(OFFSETS).find(of_group).await;
-        let found: Vec<OffsetDoc> = all(&self.mongo, OFFSETS, found).await?;
-        let offsets = found.into_iter().map(|of| {
-            let (topic, partition) = (of.topic, of.partition);
-            (TopicPartition { topic, partition }, of.next)
-        });
-        Ok(offsets.collect())
     }
 }
 
@@ -185,8 +167,9 @@ impl<H: Handler> ConsumerStore for MongoConsumer<H> {
     }
 
     async fn stored_positions(&self, topic: &str) -> Result<BTreeMap<i32, i64>, BoxError> {
-        let stored = self.positions(doc! {"topic": topic}).await?.into_iter();
-        Ok(stored.map(|(of, next)| (of.partition, next)).collect())
+        let stored = generations::stored(self, doc! {"topic": topic}).await?;
+        let offsets = stored.offsets.into_iter();
+        Ok(offsets.map(|(of, next)| (of.partition, next)).collect())
     }
 
     async fn apply(&self, records: &[Record]) -> Result<Applied, ApplyError> {

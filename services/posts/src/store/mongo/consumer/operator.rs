@@ -14,7 +14,7 @@ use super::super::document::{date, time};
 use super::super::error::failed;
 use super::keys::{self, KeyDoc};
 use super::rows::{self, Listed};
-use super::{Handler, KEYS, MongoConsumer};
+use super::{Handler, KEYS, MongoConsumer, generations};
 
 /// Most tries of an operator's action while the group writes the same key.
 const ATTEMPTS: usize = 32;
@@ -64,7 +64,8 @@ async fn parked<H>(
 ) -> Result<Vec<KeyDoc>, StoreError> {
     let mut of_group = doc! {"group": consumer.member.group, "parked.number": {"$gt": 0_i64}};
     of_group.extend(wanted);
-    keys::find(&consumer.mongo, of_group).await
+    let generations = generations::known(consumer).await?;
+    keys::find(&consumer.mongo, generations.without_void(of_group)).await
 }
 
 /// Makes gaps due whose missing version will never come; see
@@ -87,6 +88,7 @@ pub(super) async fn give_up_gaps<H>(
         "$set": {"parked.retry_at": date(now)},
         "$inc": {"rev": 1_i64},
     };
+    let gaps = generations::known(consumer).await?.without_void(gaps);
     let done = consumer.mongo.collection(KEYS).update_many(gaps, due).await;
     done.map_err(failed)?;
     Ok(())
@@ -144,7 +146,8 @@ pub(super) async fn resume<H>(
         }
         let known = plan.keys.remove(&key).unwrap_or_default();
         if keys::store(mongo, vec![doc.with(known)]).await? {
-            rows::unpark(mongo, member.group, &plan.unparked).await?;
+            let generations = generations::known(consumer).await?;
+            rows::unpark(mongo, member.group, &generations, &plan.unparked).await?;
             return Ok(true);
         }
     }
@@ -153,12 +156,17 @@ pub(super) async fn resume<H>(
     ))
 }
 
-/// Forgets all of `topics`: first the projection, the offsets last. After a failure in between, it
-/// can be run again.
+/// Forgets all of `topics`. It has happened once their generations have begun; after a failure it can be run
+/// again.
 pub(super) async fn reset<H: Handler>(
     consumer: &MongoConsumer<H>,
     topics: &[String],
 ) -> Result<(), StoreError> {
+    let (mongo, group) = (&consumer.mongo, consumer.member.group);
     consumer.handler.reset(topics).await?;
-    rows::forget(&consumer.mongo, consumer.member.group, topics).await
+    for topic in topics {
+        generations::begin(mongo, group, topic).await?;
+    }
+    let generations = generations::known(consumer).await?;
+    generations::remove_void(mongo, group, &generations).await
 }

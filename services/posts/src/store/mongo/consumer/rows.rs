@@ -15,7 +15,8 @@ use super::super::Mongo;
 use super::super::document::{all, date, documents, read};
 use super::super::error::{failed, is_duplicate};
 use super::super::posts::unwritable;
-use super::{INBOX, KEYS, keys};
+use super::generations::Generations;
+use super::{INBOX, keys};
 
 const PROCESSING: &str = "processing";
 const PROCESSED: &str = "processed";
@@ -28,7 +29,8 @@ pub(super) struct RowDoc {
     #[serde(rename = "_id")]
     pub id: String,
     pub group: String,
-    /// The key's document.
+    #[serde(default)]
+    pub generation: i64,
     pub key_id: String,
     pub topic: String,
     pub key: String,
@@ -51,14 +53,15 @@ fn id(key_id: &str, version: i64) -> String {
 
 impl RowDoc {
     /// The document of `row`.
-    pub fn of(mongo: &Mongo, group: &str, row: InboxRow) -> Self {
+    pub fn of(mongo: &Mongo, group: &str, generations: &Generations, row: InboxRow) -> Self {
         let clock = &mongo.settings().clock;
-        let (key_id, now) = (keys::id(group, &row.key), date(clock.now()));
+        let (key_id, now) = (keys::id(group, generations, &row.key), date(clock.now()));
         let (message_id, event_type) = row.event.unzip();
         let is_parked = row.record.is_some();
         Self {
             id: id(&key_id, row.version),
             group: group.to_owned(),
+            generation: generations.of(&row.key.topic),
             key_id,
             topic: row.key.topic.to_string(),
             key: row.key.key.to_string(),
@@ -115,7 +118,6 @@ pub(super) async fn list(mongo: &Mongo, key_ids: &[String]) -> Result<Vec<Listed
     all(mongo, INBOX, found).await
 }
 
-/// Stores parked events.
 pub(super) async fn store_waiting(mongo: &Mongo, rows: &[RowDoc]) -> Result<(), StoreError> {
     let mut statements = Vec::with_capacity(rows.len());
     for row in rows {
@@ -146,13 +148,14 @@ pub(super) async fn store_processed(mongo: &Mongo, rows: &[RowDoc]) -> Result<()
 pub(super) async fn unpark(
     mongo: &Mongo,
     group: &str,
+    generations: &Generations,
     unparked: &[(Key, i64)],
 ) -> Result<(), StoreError> {
     if unparked.is_empty() {
         return Ok(());
     }
     let ids = unparked.iter();
-    let ids = ids.map(|(key, version)| id(&keys::id(group, key), *version));
+    let ids = ids.map(|(key, version)| id(&keys::id(group, generations, key), *version));
     let these = doc! {"_id": {"$in": ids.collect::<Vec<String>>()}};
     let inbox = mongo.collection(INBOX);
     if mongo.settings().keep_inbox {
@@ -167,8 +170,8 @@ pub(super) async fn unpark(
     Ok(())
 }
 
-/// Removes events processed more than a week ago, and events that a crash left parked although
-/// their key has passed them. Answers how many.
+/// Removes events processed more than a week ago, and events that a crash or a reset left parked although
+/// their key has passed them or is gone. Answers how many.
 pub(super) async fn clean_up(mongo: &Mongo, group: &str) -> Result<u64, StoreError> {
     let week = TimeDelta::milliseconds(i64::try_from(WEEK_MS).unwrap_or(i64::MAX));
     let before = date(mongo.settings().clock.now() - week);
@@ -188,26 +191,10 @@ pub(super) async fn clean_up(mongo: &Mongo, group: &str) -> Result<u64, StoreErr
         };
         let known = keys::find(mongo, doc! {"_id": &row.key_id}).await?;
         let goes_on = |key: &keys::KeyDoc| key.version.is_some_and(|known| row.version <= known);
-        if known.first().is_some_and(goes_on) {
+        if known.first().is_none_or(goes_on) {
             let removed = inbox.delete_one(doc! {"_id": id}).await.map_err(failed)?;
             left_behind += removed.deleted_count;
         }
     }
     Ok(removed.deleted_count + left_behind)
-}
-
-/// Forgets everything of `topics`.
-pub(super) async fn forget(
-    mongo: &Mongo,
-    group: &str,
-    topics: &[String],
-) -> Result<(), StoreError> {
-    let of_topics = doc! {"group": group, "topic": {"$in": topics}};
-    // Offsets last: until they are gone, a failed reset looks like one that did nothing.
-    for collection in [INBOX, KEYS, super::OFFSETS] {
-        let documents = mongo.collection(collection);
-        let forgotten = documents.delete_many(of_topics.clone()).await;
-        forgotten.map_err(failed)?;
-    }
-    Ok(())
 }

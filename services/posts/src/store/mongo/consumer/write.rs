@@ -23,7 +23,7 @@ impl<H: Handler> Batch<'_, H> {
         self.write_effects().await?;
         faults.after(1)?;
         let rows = std::mem::take(&mut self.plan.rows).into_iter();
-        let rows = rows.map(|row| RowDoc::of(mongo, member.group, row));
+        let rows = rows.map(|row| RowDoc::of(mongo, member.group, &self.generations, row));
         let (parked, processed): (Vec<_>, Vec<_>) = rows.partition(|row| row.record.is_some());
         rows::store_waiting(mongo, &parked).await?;
         faults.after(2)?;
@@ -40,7 +40,7 @@ impl<H: Handler> Batch<'_, H> {
         mongo.hand_over(dead_letters);
         faults.after(4)?;
         rows::store_processed(mongo, &processed).await?;
-        rows::unpark(mongo, member.group, &self.plan.unparked).await?;
+        rows::unpark(mongo, member.group, &self.generations, &self.plan.unparked).await?;
         faults.after(5)?;
         if let Some(moves) = &moves {
             self.write_positions(mongo, moves).await?;
@@ -101,14 +101,15 @@ impl<H: Handler> Batch<'_, H> {
         let mut statements = Vec::new();
         let mut fresh = Vec::new();
         for (of, next) in &moves.next {
-            let id = format!("{group}/{}/{}", of.topic, of.partition);
+            let scope = self.generations.scope(group, &of.topic);
+            let id = format!("{scope}/{}/{}", of.topic, of.partition);
             match moves.stored.get(of) {
                 Some(stored) => statements.push(doc! {
                     "q": {"_id": id, "next": *stored}, "u": {"$set": {"next": *next}},
                 }),
                 None => fresh.push(doc! {
                     "_id": id, "group": group, "topic": &of.topic, "partition": of.partition,
-                    "next": *next,
+                    "next": *next, "generation": self.generations.of(&of.topic),
                 }),
             }
         }
