@@ -74,8 +74,12 @@ impl Command<Posts> for DeletePost {
     }
 }
 
-async fn owned(on: &Posts, by: &Caller, PostId(id): PostId) -> Result<Post, PostError> {
-    let post = on.store().get(id).await?.ok_or(PostError::NotFound)?;
+async fn owned(on: &Posts, by: &Caller, id: PostId) -> Result<Post, PostError> {
+    let post = on
+        .store()
+        .get(id.uuid())
+        .await?
+        .ok_or(PostError::NotFound)?;
     if by.may_act_for(post.author.id) {
         Ok(post)
     } else {

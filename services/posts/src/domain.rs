@@ -24,7 +24,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The default limits.
     pub const DEFAULT: Self = Self {
         title: 200,
         content: 20_000,
@@ -48,7 +47,7 @@ pub struct Author {
 
 /// The id of a post. Ids sort by creation time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PostId(pub Uuid);
+pub struct PostId(Uuid);
 
 impl PostId {
     /// Reads an id as addresses have it; `None` for a text that can't be the id of a post.
@@ -56,6 +55,11 @@ impl PostId {
         // The parser also takes braces, `urn:uuid:` and bare digits, which are no addresses of ours.
         let id = Uuid::try_parse(text).ok()?;
         (text.len() == Hyphenated::LENGTH).then_some(Self(id))
+    }
+
+    /// As stores and events have it.
+    pub fn uuid(self) -> Uuid {
+        self.0
     }
 }
 

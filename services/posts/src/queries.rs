@@ -18,7 +18,7 @@ blocks::operation!(GetPost -> Result<Tagged, PostError>, "posts.get", |it| post.
 
 impl Query<Posts> for GetPost {
     async fn run(self, on: &Posts) -> Result<Tagged, PostError> {
-        let PostId(id) = self.id;
+        let id = self.id.uuid();
         let read = async {
             let post = on.store().get(id).await?.ok_or(PostError::NotFound)?;
             Ok::<_, PostError>(Tagged::json(&PostView::from(post)))

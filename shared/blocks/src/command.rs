@@ -188,6 +188,8 @@ enum Outcome {
 }
 
 impl Outcome {
+    const ALL: [Self; 4] = [Self::Ok, Self::Refused, Self::Failed, Self::Cancelled];
+
     fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -198,7 +200,8 @@ impl Outcome {
     }
 }
 
-/// The metrics of one type of command or query by outcome, each looked up when it first occurs.
+/// The metrics of one type of command or query by outcome, each looked up when it first occurs. Nothing lists the
+/// types, so a counter begins with the first use; with one outcome the others begin, too, at 0.
 #[derive(Debug, Default)]
 pub struct Meter([OnceLock<OperationMetrics>; 4]);
 
@@ -224,14 +227,17 @@ impl Drop for Running {
             self.outcome = Outcome::Failed;
         }
         let (service, kind, command) = self.labels;
-        let outcome = self.outcome.name();
         let metrics = self.meter.0[self.outcome as usize].get_or_init(|| {
-            Metrics::operation(&OperationLabels {
+            let labels = |outcome: Outcome| OperationLabels {
                 service,
                 kind,
                 command,
-                outcome,
-            })
+                outcome: outcome.name(),
+            };
+            for outcome in Outcome::ALL {
+                Metrics::operation_counts(&labels(outcome));
+            }
+            Metrics::operation(&labels(self.outcome))
         });
         metrics.record(self.began.elapsed());
     }

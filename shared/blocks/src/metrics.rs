@@ -194,6 +194,11 @@ impl Metrics {
         }
     }
 
+    /// Shows a counter of commands and queries, at 0 if it is new: an alert sees a counter rise, not appear.
+    pub(crate) fn operation_counts(labels: &OperationLabels) {
+        drop(OPERATIONS.0.get_or_create(labels));
+    }
+
     /// Notes how much waits in the outbox of `service`.
     pub fn outbox(&self, service: &str, pending: i64, oldest_age: Duration) {
         let of = labels([("service", service)]);
