@@ -12,7 +12,7 @@ use rand::Rng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::{CacheError, LoadError};
 use crate::flight::Flights;
@@ -39,7 +39,7 @@ pub struct CacheSettings {
     pub jitter: f64,
     /// The time after which others may load what a process that died was loading.
     pub lease: Duration,
-    /// How long a load in another process, or a place among the loads without a store, is waited for.
+    /// How long a load in another process and then a place among the loads without a lock are waited for, together.
     pub patience: Duration,
     /// How many loads may run at once that no lock of the store keeps apart.
     pub unlocked_loads: usize,
@@ -211,7 +211,8 @@ impl<V: Serialize + DeserializeOwned + Clone + Send + Sync> Cache<V> {
         let inner = &*self.inner;
         let settings = &inner.settings;
         let key = format!("{}:{key}", inner.name);
-        let mut pauses = Pauses::until(Instant::now() + settings.patience);
+        let until = Instant::now() + settings.patience;
+        let mut pauses = Pauses::until(until);
         loop {
             let acquired = inner
                 .store
@@ -241,7 +242,7 @@ impl<V: Serialize + DeserializeOwned + Clone + Send + Sync> Cache<V> {
                 break;
             }
         }
-        let place = timeout(settings.patience, inner.unlocked.acquire()).await;
+        let place = timeout_at(until, inner.unlocked.acquire()).await;
         let Ok(Ok(_place)) = place else {
             return Err(LoadError::Busy);
         };

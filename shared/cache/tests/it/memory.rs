@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use blocks::metrics::Metrics;
 use blocks::{ManualClock, SystemClock};
-use cache::{Cache, CacheSettings, Limits, MemoryStore, Store, op};
+use cache::{Cache, CacheSettings, Limits, LoadError, MemoryStore, Store, op};
 use chrono::TimeDelta;
+use tokio::time::{Duration, Instant};
 
 fn memory(limits: Limits) -> Store {
     Store::new(MemoryStore::new(Arc::new(SystemClock), limits), "t:")
@@ -75,4 +76,34 @@ async fn what_a_cache_was_asked_is_counted() {
         let line = format!(r#"cache_requests_total{{cache="names",outcome="{outcome}"}} {times}"#);
         assert!(page.contains(&line), "{line} is not in\n{page}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_is_one_for_another_ones_load_and_for_a_place() {
+    let settings = CacheSettings {
+        unlocked_loads: 1,
+        ..CacheSettings::default()
+    };
+    let store = memory(Limits::default());
+    let names: Cache<u8> = Cache::new(&store, "names", settings, &Metrics::new());
+    let long = Duration::from_hours(1);
+    // Somebody loads both and never ends.
+    let _first = store.lock("names:1", long).await.unwrap().unwrap();
+    let _second = store.lock("names:2", long).await.unwrap().unwrap();
+    let of = names.clone();
+    let mut hangs = tokio::task::JoinSet::new();
+    hangs.spawn(async move {
+        let load = std::future::pending::<Result<Option<u8>, std::io::Error>>;
+        of.get_or_load("1", load).await
+    });
+    tokio::time::sleep(settings.patience / 2).await;
+    let began = Instant::now();
+    let ok = async || Ok::<_, std::io::Error>(Some(1));
+    let busy = names.get_or_load("2", ok).await;
+    assert!(matches!(busy, Err(LoadError::Busy)), "{busy:?}");
+    let waited = began.elapsed();
+    assert!(
+        (settings.patience..settings.patience * 11 / 10).contains(&waited),
+        "{waited:?}"
+    );
 }
