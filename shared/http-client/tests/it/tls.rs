@@ -42,10 +42,15 @@ async fn a_server_whose_authority_is_named_is_believed() {
 async fn an_unknown_authority_and_another_name_are_refused_at_once() {
     let (unknown, _folder, _) = server("localhost").await;
     let (named_otherwise, _folder, path) = server("elsewhere.example.com").await;
-    for (server, ca_file) in [(unknown, None), (named_otherwise, Some(path))] {
+    for (server, ca_file, why) in [
+        (unknown, None, "UnknownIssuer"),
+        (named_otherwise, Some(path), "not valid for name"),
+    ] {
         let (client, metrics) = client(&server, |settings| settings.ca_file = ca_file);
         let error = client.get("/").send().await.unwrap_err();
         assert!(matches!(error.kind(), Kind::Certificate(_)), "{error:?}");
+        let said = blocks::error::chain(&error);
+        assert!(said.contains(why), "{why}: {said}");
         assert_eq!((server.heard().len(), server.connections()), (0, 1));
         let page = metrics.encode();
         let line = r#"http_client_errors_total{client="test",error="certificate"} 1"#;

@@ -23,10 +23,16 @@ async fn the_url_says_whom_to_trust_and_what_to_show() {
     let good = format!("{}&{showing}", trusting("ca.pem"));
     connect(&good, Arc::new(SystemClock)).await.close().await;
 
-    for refused in [
-        format!("{}&{showing}", trusting("stranger.pem")),
-        trusting("ca.pem"),
-        format!("{url}/posts?serverSelectionTimeoutMS=1500"),
+    for (refused, why) in [
+        (
+            format!("{}&{showing}", trusting("stranger.pem")),
+            "UnknownIssuer",
+        ),
+        (trusting("ca.pem"), "CertificateRequired"),
+        (
+            format!("{url}/posts?serverSelectionTimeoutMS=1500"),
+            "end of file",
+        ),
     ] {
         let settings = Settings {
             service: NAME,
@@ -35,6 +41,8 @@ async fn the_url_says_whom_to_trust_and_what_to_show() {
             keep_outbox: true,
             makes_indexes: true,
         };
-        assert!(Mongo::connect(&refused, settings).await.is_err());
+        let refused = Mongo::connect(&refused, settings).await.err().unwrap();
+        let said = blocks::error::chain(&refused);
+        assert!(said.contains(why), "{why}: {said}");
     }
 }
