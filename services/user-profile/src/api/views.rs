@@ -15,11 +15,9 @@ use crate::domain::{Preferences, Profile, Request};
 /// clears.
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct ProfileRequest {
-    /// Given name.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 100)]
     pub first_name: Patch<String>,
-    /// Family name.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 100)]
     pub last_name: Patch<String>,
@@ -37,7 +35,6 @@ pub struct ProfileRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 300)]
     pub address: Patch<String>,
-    /// City.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 100)]
     pub city: Patch<String>,
@@ -49,11 +46,9 @@ pub struct ProfileRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 20)]
     pub zip_code: Patch<String>,
-    /// Country.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 100)]
     pub country: Patch<String>,
-    /// Phone number.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 32)]
     pub phone: Patch<String>,
@@ -92,24 +87,19 @@ pub struct ProfileView {
     pub id: i64,
     /// The account that it belongs to.
     pub user_id: i64,
-    /// Given name.
     pub first_name: Option<String>,
-    /// Family name.
     pub last_name: Option<String>,
     /// Date of birth: `YYYY-MM-DD`.
     #[schema(format = Date)]
     pub dob: Option<String>,
     /// Street and number.
     pub address: Option<String>,
-    /// City.
     pub city: Option<String>,
     /// State or region.
     pub state: Option<String>,
     /// Postal code.
     pub zip_code: Option<String>,
-    /// Country.
     pub country: Option<String>,
-    /// Phone number.
     pub phone: Option<String>,
     /// About oneself.
     pub bio: Option<String>,
@@ -132,15 +122,11 @@ pub struct PublicProfileView {
     pub id: i64,
     /// The account that it belongs to.
     pub user_id: i64,
-    /// Given name.
     pub first_name: Option<String>,
-    /// Family name.
     pub last_name: Option<String>,
-    /// City.
     pub city: Option<String>,
     /// State or region.
     pub state: Option<String>,
-    /// Country.
     pub country: Option<String>,
     /// About oneself.
     pub bio: Option<String>,
