@@ -360,6 +360,16 @@ on_each_store!(
         assert_eq!(world.page(STREAM).await, before);
         world.assert_mirror_is_true().await;
 
+        // One by one: an older name opens no closed account.
+        while world
+            .deliver(1, 0, |of| of.topic == topic::USERS.name)
+            .await
+            > 0
+        {
+            assert_eq!(world.page(STREAM).await, before);
+            assert_eq!(world.backend.names().await, 1);
+        }
+
         // What the log has of them changes nothing, and new events do.
         world.settle().await;
         assert_eq!(world.page(STREAM).await, before);
