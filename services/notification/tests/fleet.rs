@@ -140,6 +140,7 @@ async fn identities_are_checked_with_keys_that_auth_publishes() {
 struct Agent {
     asked: Mutex<Vec<String>>,
     is_broken: AtomicBool,
+    refuses: AtomicBool,
 }
 
 impl Agent {
@@ -155,10 +156,14 @@ impl Agent {
         let router = Router::new().fallback(async move |request: Request<Body>| {
             let line = format!("{} {}", request.method(), request.uri().path());
             answers.asked.lock().push(line);
-            match (answers.is_broken.load(Ordering::SeqCst), request.method()) {
-                (true, _) => StatusCode::INTERNAL_SERVER_ERROR,
-                (false, &Method::GET) => StatusCode::NOT_FOUND,
-                (false, _) => StatusCode::OK,
+            if answers.is_broken.load(Ordering::SeqCst) {
+                StatusCode::INTERNAL_SERVER_ERROR
+            } else if request.method() == Method::GET {
+                StatusCode::NOT_FOUND
+            } else if answers.refuses.load(Ordering::SeqCst) {
+                StatusCode::FORBIDDEN
+            } else {
+                StatusCode::OK
             }
         });
         serve(router, port).await;
@@ -201,6 +206,10 @@ async fn it_registers_with_consul_by_either_name_of_the_setting_and_works_whatev
     service.ready().await;
     service.says(&["500"]).await;
     service.ready().await;
+    // A reason that comes after another is said, too.
+    agent.refuses.store(true, Ordering::SeqCst);
+    agent.is_broken.store(false, Ordering::SeqCst);
+    service.says(&["the agent refuses CONSUL_HTTP_TOKEN"]).await;
     assert_eq!(service.stop().await.code(), Some(0));
 }
 

@@ -7,15 +7,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use async_trait::async_trait;
-use blocks::backoff::Backoff;
+use blocks::backoff::{Backoff, Reminder};
 use blocks::config::Secret;
 use blocks::error::chain;
 use blocks::metrics::Metrics;
 use blocks::service::Background;
 use http::StatusCode;
-use http_client::{Auth, Client, RequestBuilder, Settings};
+use http_client::{Auth, Client, RequestBuilder, Response, Settings};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -152,11 +152,11 @@ impl Consul {
     async fn is_known(&self) -> anyhow::Result<bool> {
         let path = format!("/v1/agent/service/{}", self.registration.id());
         let answer = self.client.get(&path).send().await?;
-        if answer.status == StatusCode::NOT_FOUND {
-            return Ok(false);
+        let is_known = answer.status != StatusCode::NOT_FOUND;
+        if is_known {
+            taken(answer)?;
         }
-        answer.success()?;
-        Ok(true)
+        Ok(is_known)
     }
 
     async fn register(&self) -> anyhow::Result<()> {
@@ -183,7 +183,17 @@ impl Consul {
 }
 
 async fn change(request: RequestBuilder<'_>) -> anyhow::Result<()> {
-    request.send().await?.success()?;
+    taken(request.send().await?)
+}
+
+/// An error unless the agent did what it was asked for.
+fn taken(answer: Response) -> anyhow::Result<()> {
+    if answer.status == StatusCode::FORBIDDEN {
+        // Which right is missing, or that it does not know the token. The agent never says the token itself.
+        let why: String = answer.text().chars().take(300).collect();
+        bail!("the agent refuses CONSUL_HTTP_TOKEN: {}", why.trim());
+    }
+    answer.success()?;
     Ok(())
 }
 
@@ -194,7 +204,7 @@ impl Background for Consul {
     }
 
     async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut reminder) = (Backoff::default(), Reminder::default());
         loop {
             let kept = tokio::select! {
                 kept = self.keep() => kept,
@@ -203,13 +213,16 @@ impl Background for Consul {
             let pause = match kept {
                 Ok(()) => {
                     backoff.reset();
+                    reminder.is_over();
                     self.look_every
                 }
                 Err(error) => {
-                    // Once, and not at every attempt: the service itself is well.
-                    if backoff.failures() == 0 {
+                    // Not at every attempt: the service itself is well.
+                    let error = chain(error.as_ref());
+                    if reminder.is_due(&error) {
                         tracing::warn!(
-                            agent = self.agent.base, error = %chain(error.as_ref()),
+                            agent = self.agent.base,
+                            error,
                             "Consul (CONSUL_HTTP_ADDR) does not take the registration, will try again"
                         );
                     }
@@ -260,16 +273,16 @@ mod tests {
         State(kept): State<Shared>,
         headers: HeaderMap,
         Json(body): Json<Value>,
-    ) -> StatusCode {
+    ) -> (StatusCode, &'static str) {
         let mut kept = kept.lock();
         let token = headers.get("x-consul-token");
         if kept.token.as_deref() != token.and_then(|token| token.to_str().ok()) {
-            return StatusCode::FORBIDDEN;
+            return (StatusCode::FORBIDDEN, "it lacks service:write");
         }
         kept.registered += 1;
         kept.services
             .insert(body["ID"].as_str().unwrap().to_owned(), body);
-        StatusCode::OK
+        (StatusCode::OK, "")
     }
 
     async fn deregister(State(kept): State<Shared>, Path(id): Path<String>) -> StatusCode {
@@ -380,6 +393,24 @@ mod tests {
         assert!(!running.is_finished());
         stop.cancel();
         running.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_is_named_with_what_it_lacks_and_never_shown() {
+        let (kept, listener, app) = agent().await;
+        kept.lock().token = Some("other".into());
+        let address = listener.local_addr().unwrap().to_string();
+        let serving = tokio_util::task::TaskTracker::new();
+        serving.spawn(async move { axum::serve(listener, app).await });
+        for token in [None, Some(Secret::new("hunter2"))] {
+            let agent = Agent::at(&address, token).unwrap();
+            let consul = Consul::new(agent, posts(), LOOK_EVERY, &Metrics::new()).unwrap();
+            let refused = consul.keep().await.unwrap_err();
+            assert_eq!(
+                chain(refused.as_ref()),
+                "the agent refuses CONSUL_HTTP_TOKEN: it lacks service:write"
+            );
+        }
     }
 
     #[test]
