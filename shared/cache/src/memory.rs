@@ -31,14 +31,17 @@ pub struct Limits {
     pub bytes: u64,
     /// Keys of what is never evicted, after which more is refused.
     pub keys: usize,
+    /// Bytes of what is never evicted, roughly, after which more is refused.
+    pub kept_bytes: usize,
 }
 
 impl Default for Limits {
-    /// 64 MiB and 100,000 keys.
+    /// 64 MiB of values; 100,000 keys and 64 MiB of the rest.
     fn default() -> Self {
         Self {
             bytes: 64 << 20,
             keys: 100_000,
+            kept_bytes: 64 << 20,
         }
     }
 }
@@ -96,7 +99,7 @@ impl MemoryStore {
             .build();
         Self {
             values,
-            kept: Mutex::new(Kept::new(limits.keys)),
+            kept: Mutex::new(Kept::new(limits)),
             clock,
         }
     }

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Atomic;
+use super::{Atomic, Limits, OVERHEAD};
 use crate::error::CacheError;
 use crate::port::{Reply, Verb};
 use crate::script::number;
 
 /// The fewest keys at which it is worth looking for those that ended.
 const SWEEP_FROM: usize = 1024;
+/// What an element of a collection takes beside its bytes, roughly.
+const ELEMENT: usize = 64;
 /// Shortest time between two looks when all room is taken.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// The share of what may give way that goes at once: finding them looks at all.
@@ -20,7 +22,9 @@ const GIVES_WAY: usize = 16;
 
 pub(super) struct Kept {
     held: HashMap<String, Held>,
-    most: usize,
+    most: Limits,
+    /// Bytes of all that is held, roughly.
+    weight: usize,
     /// How many keys there may be before those that ended are looked for.
     sweep_at: usize,
     swept: Instant,
@@ -29,6 +33,40 @@ pub(super) struct Kept {
 struct Held {
     shape: Shape,
     ends: Option<Instant>,
+    /// Bytes, those of the key included.
+    weight: usize,
+}
+
+/// The room for a collection to grow in.
+struct Room<'a> {
+    held: &'a mut usize,
+    all: &'a mut usize,
+    most: usize,
+}
+
+impl Room<'_> {
+    /// Takes `after` bytes for an element that had `before`.
+    fn swap(&mut self, before: usize, after: usize) -> Result<(), CacheError> {
+        let all = *self.all - before + after;
+        if after > before && all > self.most {
+            return Err(CacheError::Full);
+        }
+        *self.all = all;
+        *self.held = *self.held - before + after;
+        Ok(())
+    }
+
+    /// Gives back the bytes of elements that went.
+    fn free<'e>(&mut self, elements: impl IntoIterator<Item = &'e Bytes>) {
+        let bytes: usize = elements.into_iter().map(|gone| weight_of(&[gone])).sum();
+        *self.all -= bytes;
+        *self.held -= bytes;
+    }
+}
+
+/// What an element, or a field with its value, takes in memory, roughly.
+fn weight_of(parts: &[&Bytes]) -> usize {
+    ELEMENT + parts.iter().map(|part| part.len()).sum::<usize>()
 }
 
 /// What is under a key.
@@ -39,6 +77,16 @@ pub(super) enum Shape {
     Hash(Hash),
     List(List),
     Set(Set),
+}
+
+impl Shape {
+    /// Bytes of a value. Those of a collection's elements come with them.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Value(bytes) | Self::WhileRoom(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
 }
 
 type Hash = HashMap<Bytes, Bytes>;
@@ -83,10 +131,11 @@ fn wrong_kind() -> CacheError {
 }
 
 impl Kept {
-    pub(super) fn new(most: usize) -> Self {
+    pub(super) fn new(most: Limits) -> Self {
         Self {
             held: HashMap::new(),
             most,
+            weight: 0,
             sweep_at: SWEEP_FROM,
             swept: Instant::now(),
         }
@@ -96,9 +145,15 @@ impl Kept {
     fn at(&mut self, key: &str) -> Option<&mut Held> {
         let ended = |held: &Held| held.ends.is_some_and(|ends| ends <= Instant::now());
         if self.held.get(key).is_some_and(ended) {
-            self.held.remove(key);
+            self.take(key);
         }
         self.held.get_mut(key)
+    }
+
+    fn take(&mut self, key: &str) -> bool {
+        let taken = self.held.remove(key);
+        self.weight -= taken.as_ref().map_or(0, |held| held.weight);
+        taken.is_some()
     }
 
     pub(super) fn value(&mut self, key: &str) -> Result<Option<Bytes>, CacheError> {
@@ -118,39 +173,64 @@ impl Kept {
     }
 
     pub(super) fn remove(&mut self, key: &str) -> bool {
-        self.at(key).is_some() && self.held.remove(key).is_some()
+        self.at(key).is_some() && self.take(key)
     }
 
+    /// Writes a value over whatever is there. One that takes no more room than that is never refused.
     pub(super) fn insert(
         &mut self,
         key: &str,
         shape: Shape,
         ends: Option<Instant>,
     ) -> Result<(), CacheError> {
-        if self.at(key).is_none() {
-            self.make_room()?;
+        let is_new = self.at(key).is_none();
+        self.sweep(is_new);
+        let weight = key.len() + OVERHEAD + shape.bytes();
+        if !self.has_room(key, weight) {
+            self.give_way();
         }
-        self.held.insert(key.to_owned(), Held { shape, ends });
+        if !self.has_room(key, weight) {
+            return Err(CacheError::Full);
+        }
+        self.take(key);
+        self.weight += weight;
+        let held = Held {
+            shape,
+            ends,
+            weight,
+        };
+        self.held.insert(key.to_owned(), held);
         Ok(())
     }
 
-    /// Makes room for one more key.
-    fn make_room(&mut self) -> Result<(), CacheError> {
-        let now = Instant::now();
-        let is_full = self.held.len() >= self.most && now - self.swept >= SWEEP_PAUSE;
-        if self.held.len() >= self.sweep_at || is_full {
-            self.held
-                .retain(|_, held| held.ends.is_none_or(|ends| ends > now));
+    /// True if `key` may weigh that much.
+    fn has_room(&self, key: &str, weight: usize) -> bool {
+        match self.held.get(key) {
+            Some(before) if weight <= before.weight => true,
+            Some(before) => self.weight - before.weight + weight <= self.most.kept_bytes,
+            None => {
+                self.held.len() < self.most.keys && self.weight + weight <= self.most.kept_bytes
+            }
+        }
+    }
+
+    /// Removes what ended, if there are many keys for the first time, or it is nearly full.
+    fn sweep(&mut self, is_new: bool) {
+        let has_many = is_new && self.held.len() >= self.sweep_at;
+        if has_many || (self.is_nearly_full() && self.swept.elapsed() >= SWEEP_PAUSE) {
+            let now = Instant::now();
+            self.retain(|held| held.ends.is_none_or(|ends| ends > now));
+            if self.is_nearly_full() {
+                self.give_way();
+            }
             self.swept = now;
-            self.sweep_at = (2 * self.held.len()).clamp(SWEEP_FROM, self.most.max(SWEEP_FROM));
+            let most = self.most.keys.max(SWEEP_FROM);
+            self.sweep_at = (2 * self.held.len()).clamp(SWEEP_FROM, most);
         }
-        if self.held.len() >= self.most {
-            self.give_way();
-        }
-        if self.held.len() >= self.most {
-            return Err(CacheError::Full);
-        }
-        Ok(())
+    }
+
+    fn is_nearly_full(&self) -> bool {
+        self.held.len() >= self.most.keys || self.weight >= self.most.kept_bytes / 8 * 7
     }
 
     /// Drops those that end first of what may give way.
@@ -165,36 +245,58 @@ impl Kept {
         }
         let last = ends.len() / GIVES_WAY;
         let (_, last, _) = ends.select_nth_unstable(last);
-        self.held
-            .retain(|_, held| gives_way(held).is_none_or(|ends| ends > *last));
+        self.retain(|held| gives_way(held).is_none_or(|ends| ends > *last));
+    }
+
+    fn retain(&mut self, stays: impl Fn(&Held) -> bool) {
+        let weight = &mut self.weight;
+        self.held.retain(|_, held| {
+            let stays = stays(held);
+            *weight -= if stays { 0 } else { held.weight };
+            stays
+        });
     }
 
     /// Does something with the collection under `key`, an empty one if there is none.
     fn with<C: Collection, R>(
         &mut self,
         key: &str,
-        change: impl FnOnce(&mut C) -> R,
+        change: impl FnOnce(&mut C, &mut Room<'_>) -> Result<R, CacheError>,
     ) -> Result<R, CacheError> {
-        let room = match self.at(key) {
-            Some(_) => Ok(()),
-            None => self.make_room(),
-        };
+        let is_new = self.at(key).is_none();
+        self.sweep(is_new);
+        let weight = key.len() + OVERHEAD;
+        if !self.has_room(key, weight) {
+            self.give_way();
+        }
+        let has_room = self.has_room(key, weight);
         let mut entry = match self.held.entry(key.to_owned()) {
             Entry::Occupied(entry) => entry,
-            Entry::Vacant(entry) => entry.insert_entry(Held {
-                shape: C::default().shape(),
-                ends: None,
-            }),
+            Entry::Vacant(entry) => {
+                self.weight += weight;
+                entry.insert_entry(Held {
+                    shape: C::default().shape(),
+                    ends: None,
+                    weight,
+                })
+            }
         };
-        let collection = C::of(&mut entry.get_mut().shape).ok_or_else(wrong_kind)?;
-        let answer = change(collection);
-        if collection.is_empty() {
-            entry.remove();
-        } else if let Err(full) = room {
-            entry.remove();
-            return Err(full);
+        let Held { shape, weight, .. } = entry.get_mut();
+        let collection = C::of(shape).ok_or_else(wrong_kind)?;
+        let mut room = Room {
+            held: weight,
+            all: &mut self.weight,
+            most: self.most.kept_bytes,
+        };
+        let answer = change(collection, &mut room);
+        let is_refused = !has_room && !collection.is_empty();
+        if is_refused || collection.is_empty() {
+            self.weight -= entry.remove().weight;
         }
-        Ok(answer)
+        if is_refused {
+            return Err(CacheError::Full);
+        }
+        answer
     }
 }
 
@@ -212,44 +314,73 @@ impl Atomic<'_> {
             }
             Verb::Increment(by) => self.increment(key, by).map(Reply::Number),
             Verb::Expire(after) => Ok(flag(self.expire(key, after))),
-            Verb::HashSet(field, bytes) => self.with(key, |hash: &mut Hash| {
-                flag(hash.insert(field, bytes).is_none())
+            Verb::HashSet(field, bytes) => self.with(key, |hash: &mut Hash, room| {
+                let before = hash.get(&field);
+                let before = before.map_or(0, |before| weight_of(&[&field, before]));
+                room.swap(before, weight_of(&[&field, &bytes]))?;
+                Ok(flag(hash.insert(field, bytes).is_none()))
             }),
-            Verb::HashGet(field) => {
-                self.with(key, |hash: &mut Hash| value(hash.get(&field).cloned()))
-            }
-            Verb::HashRemove(field) => {
-                self.with(key, |hash: &mut Hash| flag(hash.remove(&field).is_some()))
-            }
-            Verb::HashAll => self.with(key, |hash: &mut Hash| {
+            Verb::HashGet(field) => self.look(key, |hash: &Hash| value(hash.get(&field).cloned())),
+            Verb::HashRemove(field) => self.with(key, |hash: &mut Hash, room| {
+                let gone = hash.remove(&field);
+                let weight = gone.as_ref().map(|bytes| weight_of(&[&field, bytes]));
+                room.swap(weight.unwrap_or_default(), 0)?;
+                Ok(flag(gone.is_some()))
+            }),
+            Verb::HashAll => self.look(key, |hash: &Hash| {
                 many(hash.iter().flat_map(|(field, bytes)| [field, bytes]))
             }),
-            Verb::ListPush(element) => self.with(key, |list: &mut List| {
+            Verb::ListPush(element) => self.with(key, |list: &mut List, room| {
+                room.swap(0, weight_of(&[&element]))?;
                 list.push_front(element);
-                count(list.len())
+                Ok(count(list.len()))
             }),
-            Verb::ListPop => self.with(key, |list: &mut List| value(list.pop_back())),
-            Verb::ListRange(from, to) => self.with(key, |list: &mut List| {
+            Verb::ListPop => self.with(key, |list: &mut List, room| {
+                let popped = list.pop_back();
+                room.free(&popped);
+                Ok(value(popped))
+            }),
+            Verb::ListRange(from, to) => self.look(key, |list: &List| {
                 many(list.range(places(from, to, list.len())))
             }),
-            Verb::ListTrim(from, to) => self.with(key, |list: &mut List| {
+            Verb::ListTrim(from, to) => self.with(key, |list: &mut List, room| {
                 let places = places(from, to, list.len());
+                room.free(list.range(places.end..));
                 list.truncate(places.end);
+                room.free(list.range(..places.start));
                 list.drain(..places.start);
-                Reply::Nothing
+                Ok(Reply::Nothing)
             }),
-            Verb::SetAdd(member) => self.with(key, |set: &mut Set| flag(set.insert(member))),
-            Verb::SetRemove(member) => self.with(key, |set: &mut Set| flag(set.remove(&member))),
-            Verb::SetHas(member) => self.with(key, |set: &mut Set| flag(set.contains(&member))),
-            Verb::SetAll => self.with(key, |set: &mut Set| many(set.iter())),
+            Verb::SetAdd(member) => self.with(key, |set: &mut Set, room| {
+                if !set.contains(&member) {
+                    room.swap(0, weight_of(&[&member]))?;
+                }
+                Ok(flag(set.insert(member)))
+            }),
+            Verb::SetRemove(member) => self.with(key, |set: &mut Set, room| {
+                let gone = set.take(&member);
+                room.free(&gone);
+                Ok(flag(gone.is_some()))
+            }),
+            Verb::SetHas(member) => self.look(key, |set: &Set| flag(set.contains(&member))),
+            Verb::SetAll => self.look(key, |set: &Set| many(set.iter())),
         }
     }
 
-    fn with<C: Collection, R>(
+    /// Reads from a collection.
+    fn look<C: Collection>(
         &mut self,
         key: &str,
-        change: impl FnOnce(&mut C) -> R,
-    ) -> Result<R, CacheError> {
+        read: impl FnOnce(&C) -> Reply,
+    ) -> Result<Reply, CacheError> {
+        self.with(key, |collection, _| Ok(read(collection)))
+    }
+
+    fn with<C: Collection>(
+        &mut self,
+        key: &str,
+        change: impl FnOnce(&mut C, &mut Room<'_>) -> Result<Reply, CacheError>,
+    ) -> Result<Reply, CacheError> {
         if self.values.contains_key(key) {
             return Err(wrong_kind());
         }
@@ -293,68 +424,4 @@ fn places(from: i64, to: i64, length: usize) -> std::ops::Range<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_counted_as_redis_does() {
-        for (from, to, expected) in [
-            (0, -1, 0..5),
-            (1, 2, 1..3),
-            (-2, -1, 3..5),
-            (-9, 0, 0..1),
-            (3, 1, 2..2),
-            (7, 9, 5..5),
-            (0, -9, 0..0),
-            (i64::MIN, i64::MAX, 0..5),
-        ] {
-            assert_eq!(places(from, to, 5), expected, "{from} {to}");
-        }
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded_and_what_ended_makes_room() {
-        let mut kept = Kept::new(2);
-        let value = || Shape::Value(Bytes::new());
-        let ended = Some(Instant::now());
-        kept.insert("a", value(), None).unwrap();
-        kept.insert("b", value(), ended).unwrap();
-        let full = kept.insert("c", value(), None);
-        assert!(
-            matches!(full, Err(CacheError::Full)),
-            "it was looked a moment ago"
-        );
-        kept.swept = Instant::now().checked_sub(SWEEP_PAUSE).unwrap();
-        kept.insert("c", value(), None).unwrap();
-        kept.insert("a", value(), None).unwrap();
-        kept.swept = Instant::now().checked_sub(SWEEP_PAUSE).unwrap();
-        let push = |list: &mut List| list.push_front(Bytes::new());
-        assert!(matches!(kept.with("d", push), Err(CacheError::Full)));
-        assert_eq!(kept.with("d", |list: &mut List| list.len()).unwrap(), 0);
-        assert_eq!(kept.held.len(), 2);
-    }
-
-    #[test]
-    fn what_may_give_way_does_so_in_the_order_of_its_ends() {
-        let mut kept = Kept::new(32);
-        let ends = |second: u64| Instant::now().checked_add(Duration::from_mins(second));
-        let value = || Shape::WhileRoom(Bytes::new());
-        kept.insert("lock", Shape::Value(Bytes::new()), ends(1))
-            .unwrap();
-        kept.insert("last", value(), ends(1000)).unwrap();
-        for n in 0..500 {
-            kept.insert(&n.to_string(), value(), ends(2 + n)).unwrap();
-            assert!(kept.held.len() <= 32);
-        }
-        for stays in ["lock", "last", "499"] {
-            assert!(kept.value(stays).unwrap().is_some(), "{stays}");
-        }
-        assert!(kept.value("0").unwrap().is_none());
-        for n in 0..31 {
-            kept.insert(&format!("lock {n}"), Shape::Value(Bytes::new()), None)
-                .unwrap();
-        }
-        let full = kept.insert("x", value(), ends(5000));
-        assert!(matches!(full, Err(CacheError::Full)));
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use blocks::metrics::Metrics;
 use blocks::{ManualClock, SystemClock};
-use cache::{Cache, CacheSettings, Limits, LoadError, MemoryStore, Store, op};
+use cache::{Cache, CacheError, CacheSettings, Limits, LoadError, MemoryStore, Store, op};
 use chrono::TimeDelta;
 use tokio::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ async fn values_give_way_to_others_and_what_is_kept_does_not() {
     let store = memory(Limits {
         bytes: 1 << 20,
         keys: 100,
+        ..Limits::default()
     });
     store.run(op::increment("n", 1)).await.unwrap();
     for n in 0..5000 {
@@ -76,6 +77,28 @@ async fn what_a_cache_was_asked_is_counted() {
         let line = format!(r#"cache_requests_total{{cache="names",outcome="{outcome}"}} {times}"#);
         assert!(page.contains(&line), "{line} is not in\n{page}");
     }
+}
+
+#[tokio::test]
+async fn what_is_kept_is_refused_when_its_bytes_are_taken_and_values_are_not() {
+    let store = memory(Limits {
+        kept_bytes: 100_000,
+        ..Limits::default()
+    });
+    let mut pushed = 0;
+    let push = || op::list_push("jobs", vec![0; 1000]);
+    while store.run(push()).await.is_ok() {
+        pushed += 1;
+    }
+    assert!((90..100).contains(&pushed), "{pushed}");
+    let full = store.run(op::set_add("online", vec![0; 1000])).await;
+    assert!(matches!(full, Err(CacheError::Full)), "{full:?}");
+    store
+        .run(op::set("motd", vec![0; 1000], None))
+        .await
+        .unwrap();
+    store.run(op::list_pop("jobs")).await.unwrap();
+    assert_eq!(store.run(push()).await.unwrap(), pushed);
 }
 
 #[tokio::test(start_paused = true)]
