@@ -43,6 +43,7 @@ impl Attempts {
         let limits = Limits {
             bytes: 0,
             keys: MOST_ACCOUNTS,
+            ..Limits::default()
         };
         let own = Store::new(MemoryStore::new(clock, limits), PREFIX);
         Self {
