@@ -157,13 +157,13 @@ impl Agent {
             let line = format!("{} {}", request.method(), request.uri().path());
             answers.asked.lock().push(line);
             if answers.is_broken.load(Ordering::SeqCst) {
-                StatusCode::INTERNAL_SERVER_ERROR
+                (StatusCode::INTERNAL_SERVER_ERROR, "")
             } else if request.method() == Method::GET {
-                StatusCode::NOT_FOUND
+                (StatusCode::NOT_FOUND, "")
             } else if answers.refuses.load(Ordering::SeqCst) {
-                StatusCode::FORBIDDEN
+                (StatusCode::FORBIDDEN, "Permission denied: no right")
             } else {
-                StatusCode::OK
+                (StatusCode::OK, "")
             }
         });
         serve(router, port).await;
@@ -209,7 +209,9 @@ async fn it_registers_with_consul_by_either_name_of_the_setting_and_works_whatev
     // A reason that comes after another is said, too.
     agent.refuses.store(true, Ordering::SeqCst);
     agent.is_broken.store(false, Ordering::SeqCst);
-    service.says(&["the agent refuses CONSUL_HTTP_TOKEN"]).await;
+    service
+        .says(&["CONSUL_HTTP_TOKEN is refused (Permission denied: no right)"])
+        .await;
     assert_eq!(service.stop().await.code(), Some(0));
 }
 

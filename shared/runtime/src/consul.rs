@@ -166,7 +166,12 @@ impl Consul {
 
     async fn remove(&self) -> anyhow::Result<()> {
         let path = format!("/v1/agent/service/deregister/{}", self.registration.id());
-        change(self.client.put(&path)).await
+        let answer = self.client.put(&path).send().await?;
+        // It was never registered, or somebody else took it off.
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(());
+        }
+        taken(answer)
     }
 
     async fn keep(&self) -> anyhow::Result<()> {
@@ -191,7 +196,7 @@ fn taken(answer: Response) -> anyhow::Result<()> {
     if answer.status == StatusCode::FORBIDDEN {
         // Which right is missing, or that it does not know the token. The agent never says the token itself.
         let why: String = answer.text().chars().take(300).collect();
-        bail!("the agent refuses CONSUL_HTTP_TOKEN: {}", why.trim());
+        bail!("CONSUL_HTTP_TOKEN is refused ({})", why.trim());
     }
     answer.success()?;
     Ok(())
@@ -408,7 +413,7 @@ mod tests {
             let refused = consul.keep().await.unwrap_err();
             assert_eq!(
                 chain(refused.as_ref()),
-                "the agent refuses CONSUL_HTTP_TOKEN: it lacks service:write"
+                "CONSUL_HTTP_TOKEN is refused (it lacks service:write)"
             );
         }
     }
