@@ -1,6 +1,5 @@
 //! What is kept until it ends, and the commands on it.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -37,35 +36,8 @@ struct Held {
     weight: usize,
 }
 
-/// The room for a collection to grow in.
-struct Room<'a> {
-    held: &'a mut usize,
-    all: &'a mut usize,
-    most: usize,
-}
-
-impl Room<'_> {
-    /// Takes `after` bytes for an element that had `before`.
-    fn swap(&mut self, before: usize, after: usize) -> Result<(), CacheError> {
-        let all = *self.all - before + after;
-        if after > before && all > self.most {
-            return Err(CacheError::Full);
-        }
-        *self.all = all;
-        *self.held = *self.held - before + after;
-        Ok(())
-    }
-
-    /// Gives back the bytes of elements that went.
-    fn free<'e>(&mut self, elements: impl IntoIterator<Item = &'e Bytes>) {
-        let bytes: usize = elements.into_iter().map(|gone| weight_of(&[gone])).sum();
-        *self.all -= bytes;
-        *self.held -= bytes;
-    }
-}
-
 /// What an element, or a field with its value, takes in memory, roughly.
-fn weight_of(parts: &[&Bytes]) -> usize {
+fn weight_of<const PARTS: usize>(parts: [&Bytes; PARTS]) -> usize {
     ELEMENT + parts.iter().map(|part| part.len()).sum::<usize>()
 }
 
@@ -183,15 +155,8 @@ impl Kept {
         shape: Shape,
         ends: Option<Instant>,
     ) -> Result<(), CacheError> {
-        let is_new = self.at(key).is_none();
-        self.sweep(is_new);
         let weight = key.len() + OVERHEAD + shape.bytes();
-        if !self.has_room(key, weight) {
-            self.give_way();
-        }
-        if !self.has_room(key, weight) {
-            return Err(CacheError::Full);
-        }
+        self.make_room(key, weight)?;
         self.take(key);
         self.weight += weight;
         let held = Held {
@@ -200,6 +165,28 @@ impl Kept {
             weight,
         };
         self.held.insert(key.to_owned(), held);
+        Ok(())
+    }
+
+    /// Lets `key` weigh that much, for which others may have to give way. Nothing does where that is not enough.
+    fn make_room(&mut self, key: &str, weight: usize) -> Result<(), CacheError> {
+        let is_new = self.at(key).is_none();
+        self.sweep(is_new);
+        if self.has_room(key, weight) {
+            return Ok(());
+        }
+        let stays = |(other, held): &(&String, &Held)| other.as_str() != key && !held.gives_way();
+        let (keys, bytes) = self
+            .held
+            .iter()
+            .filter(stays)
+            .fold((0, 0), |(keys, bytes), (_, held)| {
+                (keys + 1, bytes + held.weight)
+            });
+        if keys >= self.most.keys || bytes + weight > self.most.kept_bytes {
+            return Err(CacheError::Full);
+        }
+        while !self.has_room(key, weight) && self.give_way() {}
         Ok(())
     }
 
@@ -216,36 +203,29 @@ impl Kept {
 
     /// Removes what ended, if there are many keys for the first time, or it is nearly full.
     fn sweep(&mut self, is_new: bool) {
+        let is_full =
+            self.held.len() >= self.most.keys || self.weight >= self.most.kept_bytes / 8 * 7;
         let has_many = is_new && self.held.len() >= self.sweep_at;
-        if has_many || (self.is_nearly_full() && self.swept.elapsed() >= SWEEP_PAUSE) {
+        if has_many || (is_full && self.swept.elapsed() >= SWEEP_PAUSE) {
             let now = Instant::now();
             self.retain(|held| held.ends.is_none_or(|ends| ends > now));
-            if self.is_nearly_full() {
-                self.give_way();
-            }
             self.swept = now;
             let most = self.most.keys.max(SWEEP_FROM);
             self.sweep_at = (2 * self.held.len()).clamp(SWEEP_FROM, most);
         }
     }
 
-    fn is_nearly_full(&self) -> bool {
-        self.held.len() >= self.most.keys || self.weight >= self.most.kept_bytes / 8 * 7
-    }
-
-    /// Drops those that end first of what may give way.
-    fn give_way(&mut self) {
-        let gives_way = |held: &Held| match held.shape {
-            Shape::WhileRoom(_) => held.ends,
-            _ => None,
-        };
-        let mut ends: Vec<Instant> = self.held.values().filter_map(gives_way).collect();
+    /// Drops those that end first of what may give way; false if there is nothing of it.
+    fn give_way(&mut self) -> bool {
+        let may = self.held.values().filter(|held| held.gives_way());
+        let mut ends: Vec<Option<Instant>> = may.map(|held| held.ends).collect();
         if ends.is_empty() {
-            return;
+            return false;
         }
         let last = ends.len() / GIVES_WAY;
         let (_, last, _) = ends.select_nth_unstable(last);
-        self.retain(|held| gives_way(held).is_none_or(|ends| ends > *last));
+        self.retain(|held| !held.gives_way() || held.ends > *last);
+        true
     }
 
     fn retain(&mut self, stays: impl Fn(&Held) -> bool) {
@@ -257,46 +237,64 @@ impl Kept {
         });
     }
 
-    /// Does something with the collection under `key`, an empty one if there is none.
-    fn with<C: Collection, R>(
+    /// The collection under `key`.
+    fn collection<C: Collection>(&mut self, key: &str) -> Result<Option<&mut C>, CacheError> {
+        let held = self.at(key);
+        held.map(|held| C::of(&mut held.shape).ok_or_else(wrong_kind))
+            .transpose()
+    }
+
+    /// Puts something into the collection under `key`, a new one if there is none. The collection has `before`
+    /// bytes less then, and `after` bytes more.
+    fn put<C: Collection, R>(
         &mut self,
         key: &str,
-        change: impl FnOnce(&mut C, &mut Room<'_>) -> Result<R, CacheError>,
+        (before, after): (usize, usize),
+        change: impl FnOnce(&mut C) -> R,
     ) -> Result<R, CacheError> {
-        let is_new = self.at(key).is_none();
-        self.sweep(is_new);
-        let weight = key.len() + OVERHEAD;
-        if !self.has_room(key, weight) {
-            self.give_way();
-        }
-        let has_room = self.has_room(key, weight);
-        let mut entry = match self.held.entry(key.to_owned()) {
-            Entry::Occupied(entry) => entry,
-            Entry::Vacant(entry) => {
-                self.weight += weight;
-                entry.insert_entry(Held {
-                    shape: C::default().shape(),
-                    ends: None,
-                    weight,
-                })
-            }
+        self.collection::<C>(key)?;
+        let weight = self
+            .at(key)
+            .map_or(key.len() + OVERHEAD, |held| held.weight);
+        let weight = weight - before + after;
+        self.make_room(key, weight)?;
+        let held = self.held.entry(key.to_owned());
+        let held = held.or_insert_with(|| Held {
+            shape: C::default().shape(),
+            ends: None,
+            weight: 0,
+        });
+        self.weight = self.weight - held.weight + weight;
+        held.weight = weight;
+        let collection = C::of(&mut held.shape).ok_or_else(wrong_kind)?;
+        Ok(change(collection))
+    }
+
+    /// Takes something out of the collection under `key`; `change` says how many bytes.
+    fn draw<C: Collection, R>(
+        &mut self,
+        key: &str,
+        change: impl FnOnce(&mut C) -> (R, usize),
+    ) -> Result<R, CacheError> {
+        let Some(collection) = self.collection::<C>(key)? else {
+            return Ok(change(&mut C::default()).0);
         };
-        let Held { shape, weight, .. } = entry.get_mut();
-        let collection = C::of(shape).ok_or_else(wrong_kind)?;
-        let mut room = Room {
-            held: weight,
-            all: &mut self.weight,
-            most: self.most.kept_bytes,
-        };
-        let answer = change(collection, &mut room);
-        let is_refused = !has_room && !collection.is_empty();
-        if is_refused || collection.is_empty() {
-            self.weight -= entry.remove().weight;
+        let (answer, gone) = change(collection);
+        let is_empty = collection.is_empty();
+        self.weight -= gone;
+        if let Some(held) = self.at(key) {
+            held.weight -= gone;
         }
-        if is_refused {
-            return Err(CacheError::Full);
+        if is_empty {
+            self.take(key);
         }
-        answer
+        Ok(answer)
+    }
+}
+
+impl Held {
+    fn gives_way(&self) -> bool {
+        matches!(self.shape, Shape::WhileRoom(_))
     }
 }
 
@@ -314,77 +312,91 @@ impl Atomic<'_> {
             }
             Verb::Increment(by) => self.increment(key, by).map(Reply::Number),
             Verb::Expire(after) => Ok(flag(self.expire(key, after))),
-            Verb::HashSet(field, bytes) => self.with(key, |hash: &mut Hash, room| {
-                let before = hash.get(&field);
-                let before = before.map_or(0, |before| weight_of(&[&field, before]));
-                room.swap(before, weight_of(&[&field, &bytes]))?;
-                Ok(flag(hash.insert(field, bytes).is_none()))
-            }),
+            Verb::HashSet(field, bytes) => {
+                let before = self.look(key, |hash: &Hash| {
+                    let before = hash.get(&field);
+                    before.map_or(0, |before| weight_of([&field, before]))
+                })?;
+                let weights = (before, weight_of([&field, &bytes]));
+                let put = |hash: &mut Hash| flag(hash.insert(field, bytes).is_none());
+                self.kept.put(key, weights, put)
+            }
             Verb::HashGet(field) => self.look(key, |hash: &Hash| value(hash.get(&field).cloned())),
-            Verb::HashRemove(field) => self.with(key, |hash: &mut Hash, room| {
+            Verb::HashRemove(field) => self.draw(key, |hash: &mut Hash| {
                 let gone = hash.remove(&field);
-                let weight = gone.as_ref().map(|bytes| weight_of(&[&field, bytes]));
-                room.swap(weight.unwrap_or_default(), 0)?;
-                Ok(flag(gone.is_some()))
+                let weight = gone.as_ref().map_or(0, |bytes| weight_of([&field, bytes]));
+                (flag(gone.is_some()), weight)
             }),
             Verb::HashAll => self.look(key, |hash: &Hash| {
                 many(hash.iter().flat_map(|(field, bytes)| [field, bytes]))
             }),
-            Verb::ListPush(element) => self.with(key, |list: &mut List, room| {
-                room.swap(0, weight_of(&[&element]))?;
-                list.push_front(element);
-                Ok(count(list.len()))
-            }),
-            Verb::ListPop => self.with(key, |list: &mut List, room| {
+            Verb::ListPush(element) => {
+                self.look(key, |_: &List| ())?;
+                let weights = (0, weight_of([&element]));
+                self.kept.put(key, weights, |list: &mut List| {
+                    list.push_front(element);
+                    count(list.len())
+                })
+            }
+            Verb::ListPop => self.draw(key, |list: &mut List| {
                 let popped = list.pop_back();
-                room.free(&popped);
-                Ok(value(popped))
+                let weight = popped.as_ref().map_or(0, |gone| weight_of([gone]));
+                (value(popped), weight)
             }),
             Verb::ListRange(from, to) => self.look(key, |list: &List| {
                 many(list.range(places(from, to, list.len())))
             }),
-            Verb::ListTrim(from, to) => self.with(key, |list: &mut List, room| {
+            Verb::ListTrim(from, to) => self.draw(key, |list: &mut List| {
                 let places = places(from, to, list.len());
-                room.free(list.range(places.end..));
+                let gone = list.range(places.end..).chain(list.range(..places.start));
+                let weight = gone.map(|gone| weight_of([gone])).sum();
                 list.truncate(places.end);
-                room.free(list.range(..places.start));
                 list.drain(..places.start);
-                Ok(Reply::Nothing)
+                (Reply::Nothing, weight)
             }),
-            Verb::SetAdd(member) => self.with(key, |set: &mut Set, room| {
-                if !set.contains(&member) {
-                    room.swap(0, weight_of(&[&member]))?;
-                }
-                Ok(flag(set.insert(member)))
-            }),
-            Verb::SetRemove(member) => self.with(key, |set: &mut Set, room| {
-                let gone = set.take(&member);
-                room.free(&gone);
-                Ok(flag(gone.is_some()))
+            Verb::SetAdd(member) => {
+                let is_there = self.look(key, |set: &Set| set.contains(&member))?;
+                let weight = if is_there { 0 } else { weight_of([&member]) };
+                let put = |set: &mut Set| flag(set.insert(member));
+                self.kept.put(key, (0, weight), put)
+            }
+            Verb::SetRemove(member) => self.draw(key, |set: &mut Set| {
+                let is_gone = set.remove(&member);
+                let weight = if is_gone { weight_of([&member]) } else { 0 };
+                (flag(is_gone), weight)
             }),
             Verb::SetHas(member) => self.look(key, |set: &Set| flag(set.contains(&member))),
             Verb::SetAll => self.look(key, |set: &Set| many(set.iter())),
         }
     }
 
-    /// Reads from a collection.
-    fn look<C: Collection>(
+    /// Reads from a collection, an empty one if there is none.
+    fn look<C: Collection, R>(
         &mut self,
         key: &str,
-        read: impl FnOnce(&C) -> Reply,
-    ) -> Result<Reply, CacheError> {
-        self.with(key, |collection, _| Ok(read(collection)))
+        read: impl FnOnce(&C) -> R,
+    ) -> Result<R, CacheError> {
+        self.is_no_value(key)?;
+        Ok(match self.kept.collection(key)? {
+            Some(collection) => read(collection),
+            None => read(&C::default()),
+        })
     }
 
-    fn with<C: Collection>(
+    fn draw<C: Collection>(
         &mut self,
         key: &str,
-        change: impl FnOnce(&mut C, &mut Room<'_>) -> Result<Reply, CacheError>,
+        change: impl FnOnce(&mut C) -> (Reply, usize),
     ) -> Result<Reply, CacheError> {
+        self.is_no_value(key)?;
+        self.kept.draw(key, change)
+    }
+
+    fn is_no_value(&self, key: &str) -> Result<(), CacheError> {
         if self.values.contains_key(key) {
             return Err(wrong_kind());
         }
-        self.kept.with(key, change)
+        Ok(())
     }
 
     fn increment(&mut self, key: &str, by: i64) -> Result<i64, CacheError> {
