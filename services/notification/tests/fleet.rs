@@ -210,7 +210,7 @@ async fn it_registers_with_consul_by_either_name_of_the_setting_and_works_whatev
     agent.refuses.store(true, Ordering::SeqCst);
     agent.is_broken.store(false, Ordering::SeqCst);
     service
-        .says(&["CONSUL_HTTP_TOKEN is refused (Permission denied: no right)"])
+        .says(&["CONSUL_HTTP_TOKEN is not set (Permission denied: no right)"])
         .await;
     assert_eq!(service.stop().await.code(), Some(0));
 }

@@ -263,10 +263,13 @@ impl<V: Serialize + DeserializeOwned + Clone + Send + Sync> Cache<V> {
         self.inner.metrics.loaded();
         let loaded = loaded.map_err(failed);
         let remembered = match &loaded {
-            Ok(value) => {
-                let (bytes, ttl) = self.encode(value.as_ref())?;
-                lock.fill(key, bytes, ttl).await
-            }
+            Ok(value) => match self.encode(value.as_ref()) {
+                Ok((bytes, ttl)) => lock.fill(key, bytes, ttl).await,
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), key, "a value can't be remembered");
+                    lock.release().await
+                }
+            },
             Err(_) => lock.release().await,
         };
         match remembered {

@@ -15,7 +15,7 @@ use blocks::error::chain;
 use blocks::metrics::Metrics;
 use blocks::service::Background;
 use http::StatusCode;
-use http_client::{Auth, Client, RequestBuilder, Response, Settings};
+use http_client::{Auth, Client, Response, Settings};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -154,14 +154,20 @@ impl Consul {
         let answer = self.client.get(&path).send().await?;
         let is_known = answer.status != StatusCode::NOT_FOUND;
         if is_known {
-            taken(answer)?;
+            self.taken(answer)?;
         }
         Ok(is_known)
     }
 
     async fn register(&self) -> anyhow::Result<()> {
         let path = "/v1/agent/service/register?replace-existing-checks=true";
-        change(self.client.put(path).json(&self.registration.body())).await
+        self.taken(
+            self.client
+                .put(path)
+                .json(&self.registration.body())
+                .send()
+                .await?,
+        )
     }
 
     async fn remove(&self) -> anyhow::Result<()> {
@@ -171,11 +177,28 @@ impl Consul {
         if answer.status == StatusCode::NOT_FOUND {
             return Ok(());
         }
-        taken(answer)
+        self.taken(answer)
     }
 
-    async fn keep(&self) -> anyhow::Result<()> {
-        if !self.is_known().await? {
+    /// An error unless the agent did what it was asked for.
+    fn taken(&self, answer: Response) -> anyhow::Result<()> {
+        if answer.status == StatusCode::FORBIDDEN {
+            // Which right is missing, or that it does not know the token. The agent never says the token itself.
+            let why: String = answer.text().chars().take(300).collect();
+            let state = match self.agent.token {
+                Some(_) => "refused",
+                None => "not set",
+            };
+            bail!("CONSUL_HTTP_TOKEN is {state} ({})", why.trim());
+        }
+        answer.success()?;
+        Ok(())
+    }
+
+    /// Registers the service unless it `was_registered` by this process and still is: an agent keeps what it knows
+    /// under the token, and with the checks, of the process before.
+    async fn keep(&self, was_registered: bool) -> anyhow::Result<()> {
+        if !was_registered || !self.is_known().await? {
             self.register().await?;
             tracing::info!(
                 agent = self.agent.base,
@@ -187,21 +210,6 @@ impl Consul {
     }
 }
 
-async fn change(request: RequestBuilder<'_>) -> anyhow::Result<()> {
-    taken(request.send().await?)
-}
-
-/// An error unless the agent did what it was asked for.
-fn taken(answer: Response) -> anyhow::Result<()> {
-    if answer.status == StatusCode::FORBIDDEN {
-        // Which right is missing, or that it does not know the token. The agent never says the token itself.
-        let why: String = answer.text().chars().take(300).collect();
-        bail!("CONSUL_HTTP_TOKEN is refused ({})", why.trim());
-    }
-    answer.success()?;
-    Ok(())
-}
-
 #[async_trait]
 impl Background for Consul {
     fn name(&self) -> &'static str {
@@ -210,13 +218,15 @@ impl Background for Consul {
 
     async fn run(&self, stop: CancellationToken) -> anyhow::Result<()> {
         let (mut backoff, mut reminder) = (Backoff::default(), Reminder::default());
+        let mut was_registered = false;
         loop {
             let kept = tokio::select! {
-                kept = self.keep() => kept,
+                kept = self.keep(was_registered) => kept,
                 () = stop.cancelled() => break,
             };
             let pause = match kept {
                 Ok(()) => {
+                    was_registered = true;
                     backoff.reset();
                     reminder.is_over();
                     self.look_every
@@ -354,9 +364,12 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let serving = tokio_util::task::TaskTracker::new();
         serving.spawn(async move { axum::serve(listener, app).await });
+        // Of a process that was killed, under a token that holds no more.
+        let id = "posts-10.0.0.7-8003";
+        kept.lock().services.insert(id.into(), json!({"ID": id}));
         let (stop, running) = start(Agent::at(&address, Some(Secret::new("secret"))).unwrap());
 
-        until(&kept, |kept| kept.services.len() == 1).await;
+        until(&kept, |kept| kept.registered == 1).await;
         let service = kept.lock().services["posts-10.0.0.7-8003"].clone();
         assert_eq!(service["Name"], "posts");
         assert_eq!(
@@ -407,13 +420,13 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let serving = tokio_util::task::TaskTracker::new();
         serving.spawn(async move { axum::serve(listener, app).await });
-        for token in [None, Some(Secret::new("hunter2"))] {
+        for (token, state) in [(None, "not set"), (Some(Secret::new("hunter2")), "refused")] {
             let agent = Agent::at(&address, token).unwrap();
             let consul = Consul::new(agent, posts(), LOOK_EVERY, &Metrics::new()).unwrap();
-            let refused = consul.keep().await.unwrap_err();
+            let refused = consul.keep(false).await.unwrap_err();
             assert_eq!(
                 chain(refused.as_ref()),
-                "CONSUL_HTTP_TOKEN is refused (it lacks service:write)"
+                format!("CONSUL_HTTP_TOKEN is {state} (it lacks service:write)")
             );
         }
     }

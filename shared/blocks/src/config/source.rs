@@ -263,11 +263,26 @@ fn mistyped(name: &str, names: &BTreeSet<&'static str>) -> Option<Vec<&'static s
     })
 }
 
-/// The setting of several words that `name` nearly is.
+/// The setting of several words that `name` nearly is. A port is no typo of a host.
 fn typo(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
-    nearest(name, of_several(names)).filter(|known| levenshtein(known, name) <= TYPOS)
+    let is_near = |known: &&str| levenshtein(known, name) <= TYPOS;
+    let is_other = |known: &&str| name.ends_with("_PORT") && known.ends_with("_HOST");
+    nearest(name, of_several(names)).filter(|known| is_near(known) && !is_other(known))
 }
 
 fn of_several(names: &BTreeSet<&'static str>) -> impl Iterator<Item = &'static str> {
     names.iter().copied().filter(|known| known.contains('_'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_no_typo_of_a_host() {
+        let names = BTreeSet::from(["CONSUL_HOST", "DATABASE_URL"]);
+        assert_eq!(typo("CONSUL_PORT", &names), None);
+        assert_eq!(typo("CONSUL_HSOT", &names), Some("CONSUL_HOST"));
+        assert_eq!(typo("DATABASE_ULR", &names), Some("DATABASE_URL"));
+    }
 }
