@@ -63,7 +63,7 @@ async fn begin_session(
     client: Client,
 ) -> Result<LoggedIn, AuthError> {
     let (user_id, session) = (account.id, on.clock.id());
-    let token = on.refresh.first(session).map_err(OpenError::from)?;
+    let token = RefreshToken::first(session).map_err(OpenError::from)?;
     let now = on.clock.now();
     let (holder, hash, ends_at) = (account.caller(session), token.hash(), now + on.refresh_ttl);
     on.write_account(user_id, move |tx, write| {

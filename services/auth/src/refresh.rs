@@ -39,17 +39,6 @@ impl RefreshKey {
         }
     }
 
-    /// The first token of a family.
-    ///
-    /// # Errors
-    /// When the machine gives no random numbers.
-    pub fn first(&self, session: Uuid) -> Result<RefreshToken, KeyError> {
-        let mut secret = [0; SECRET_BYTES];
-        let filled = SystemRandom::new().fill(&mut secret);
-        filled.map_err(|_| KeyError::Random)?;
-        Ok(RefreshToken::of(session, &secret))
-    }
-
     /// The token that `token` is exchanged for, always the same.
     pub fn successor(&self, token: &RefreshToken) -> RefreshToken {
         let secret = hmac::sign(&self.successors, &token.0);
@@ -72,6 +61,17 @@ impl RefreshKey {
 }
 
 impl RefreshToken {
+    /// The first token of a family.
+    ///
+    /// # Errors
+    /// When the machine gives no random numbers.
+    pub fn first(session: Uuid) -> Result<Self, KeyError> {
+        let mut secret = [0; SECRET_BYTES];
+        let filled = SystemRandom::new().fill(&mut secret);
+        filled.map_err(|_| KeyError::Random)?;
+        Ok(Self::of(session, &secret))
+    }
+
     fn of(session: Uuid, secret: &[u8]) -> Self {
         let mut bytes = [0; BYTES];
         bytes[..ID_BYTES].copy_from_slice(session.as_bytes());
@@ -161,8 +161,11 @@ mod tests {
     #[test]
     fn a_token_has_one_successor_which_is_auths_alone_to_make() {
         let key = RefreshKey::new("a secret key for tests only");
-        let first = key.first(SESSION).unwrap();
-        assert!(key.first(SESSION).unwrap() != first, "it is random");
+        let first = RefreshToken::first(SESSION).unwrap();
+        assert!(
+            RefreshToken::first(SESSION).unwrap() != first,
+            "it is random"
+        );
         let next = key.successor(&first);
         assert!(next == key.successor(&first) && next != first);
         assert_eq!(next.session(), SESSION);

@@ -9,6 +9,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use blocks::kit::Peer;
 use blocks::{Mediator, Role};
 use chrono::TimeDelta;
+use events::Envelope;
 use events::users::UserSessionRevoked;
 use serde_json::{Value, json};
 use sql::FaultPoint;
@@ -144,7 +145,7 @@ on_both!(
             world.refresh(&refresh_of(&other)).await.expect(200);
             // The event says why.
             let outbox = world.app.outbox().await;
-            let ended = outbox.iter().filter_map(|event| event.open());
+            let ended = outbox.iter().filter_map(Envelope::open);
             let ended: Vec<UserSessionRevoked> = ended.map(Result::unwrap).collect();
             let ended: Vec<_> = ended.iter().filter(|event| event.user_id == id).collect();
             assert_eq!(ended.len(), 1, "told once");
@@ -163,7 +164,7 @@ on_both!(
             .await
             .expect(200);
         let outbox = world.app.outbox().await;
-        let ended = outbox.iter().find_map(|event| event.open());
+        let ended = outbox.iter().find_map(Envelope::open);
         let ended: UserSessionRevoked = ended.unwrap().unwrap();
         assert_eq!((ended.user_id, ended.reason), (id, None));
     }
@@ -274,8 +275,8 @@ on_both!(
             .await
             .json();
         let items = ended_id["items"].as_array().unwrap().iter();
-        let current = items.filter(|item| item["current"] == true);
-        let path = format!("/api/auth/sessions/{}", text(current.last().unwrap(), "id"));
+        let mut current = items.filter(|item| item["current"] == true);
+        let path = format!("/api/auth/sessions/{}", text(current.next().unwrap(), "id"));
         let bearer = access(&logged_out);
         let answer = world.send("POST", "/api/auth/logout", Some(&bearer), &Value::Null);
         answer.await.expect(200);
