@@ -482,6 +482,30 @@ problem 401 invalid_token
 AS=$BOB_TOKEN call GET /api/auth/me
 status 200
 tick "one's sessions; one that is ended is refused at once"
+refresh() { call POST /api/auth/refresh "$(json --arg token "$1" '{refresh_token: $token}')"; }
+login username "$BOB"
+FIRST=$(field .refresh_token)
+refresh "$FIRST"
+status 200
+holds '(.access_token | length > 0) and .token_type == "bearer" and .refresh_token != $first and .refresh_expires_in > .expires_in' --arg first "$FIRST"
+NEXT=$(field .refresh_token)
+refresh "$FIRST"
+status 200
+same "$NEXT" "$(field .refresh_token)"
+tick "a refresh token is exchanged for the next; an answer that was lost is given again"
+refresh "$NEXT"
+status 200
+SECOND=$(field .access_token)
+AS=$SECOND call GET /api/auth/sessions
+status 200
+holds '.items[] | select(.current) | (.user_agent | startswith("curl")) and (.last_used_at >= .created_at)'
+refresh "$FIRST"
+problem 401 invalid_refresh_token
+AS=$SECOND call GET /api/auth/me
+problem 401 invalid_token
+refresh nonsense
+problem 401 invalid_refresh_token
+tick "shown once more it ends the session, for a thief may have it"
 AS=$BOB_TOKEN call POST /api/auth/logout
 status 200
 AS=$BOB_TOKEN call GET /api/auth/me

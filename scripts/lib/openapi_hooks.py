@@ -36,8 +36,8 @@ def call(method, path, body=None, token=None):
         raise
 
 
-def login(name):
-    return call("POST", "/api/auth/login", {"username": name, "password": PASSWORD})["access_token"]
+def login(name, token="access_token"):
+    return call("POST", "/api/auth/login", {"username": name, "password": PASSWORD})[token]
 
 
 def register(name):
@@ -99,6 +99,9 @@ def before_call(context, case, kwargs):
         # Of an account that there is.
         who = "email" if "email" in body else "username"
         case.body = {who: GUEST[who], "password": PASSWORD}
+    elif operation == "POST /api/auth/refresh":
+        # It holds once.
+        case.body = {"refresh_token": login("guest", "refresh_token")}
     elif operation == "POST /api/profile":
         # There may be one.
         call("DELETE", "/api/profile", token=TOKEN)

@@ -8,6 +8,7 @@ use blocks::Role;
 use blocks::config::help;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use super::keys::Keys;
 use crate::address::Address;
 use crate::roster;
 
@@ -118,6 +119,9 @@ Examples:
     /// What services still hold of closed accounts
     #[command(subcommand)]
     Erasure(Erasure),
+    /// The keys that sign access tokens
+    #[command(subcommand)]
+    Keys(Keys),
     /// Move the data folder into the servers of a fleet
     #[command(after_help = "\
 Example, with the servers of `scripts/stack up --servers`:

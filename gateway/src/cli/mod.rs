@@ -6,6 +6,7 @@ mod config;
 mod dlq;
 mod events;
 mod feed;
+mod keys;
 mod lines;
 mod migrate;
 mod offline;
@@ -101,6 +102,7 @@ async fn ask(operators: &Operators, command: Command, password: String) -> anyho
             users::run(operators, new, password).await
         }
         Command::Users(command) => users::run(operators, command, password).await,
+        Command::Keys(command) => keys::run(operators, command).await,
         Command::Erasure(command) => users::erasure(operators, command).await,
         other => anyhow::bail!("{other:?} asks nobody"),
     }

@@ -413,3 +413,38 @@ async fn accounts_are_managed_beside_a_server_and_without_one() {
     .await;
     rookery.stop().await;
 }
+
+#[tokio::test]
+async fn keys_are_rotated_beside_a_server_without_a_refusal_and_at_once_where_one_leaked() {
+    let folder = Folder::new();
+    let rookery = folder.serve().await;
+    let (_, token) = rookery.join("ada").await;
+    let asked = async || {
+        for _ in 0..20 {
+            let token = rookery.login("ada").await;
+            rookery.get("/api/auth/me", Some(&token)).await.expect(200);
+        }
+    };
+    let rotated = async || {
+        for _ in 0..2 {
+            folder.run(&["keys", "rotate"]).await.well();
+        }
+    };
+    tokio::join!(asked(), rotated());
+    rookery.get("/api/auth/me", Some(&token)).await.expect(200);
+    let listed = folder.run(&["keys", "list"]).await.well();
+    assert_eq!(listed.matches("verifies").count(), 2, "{listed}");
+    let said = folder.run(&["keys", "rotate", "--now"]).await.well();
+    assert!(said.contains("refused"), "{said}");
+    rookery.get("/api/auth/me", Some(&token)).await.expect(401);
+    let token = rookery.login("ada").await;
+    rookery.get("/api/auth/me", Some(&token)).await.expect(200);
+    rookery.stop().await;
+    folder.run_offline(&["keys", "rotate"]).await.well();
+    let json = folder.run_offline(&["keys", "list", "--json"]).await.well();
+    let keys: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let states = keys.as_array().unwrap().iter().map(|key| &key["state"]);
+    let retired = ["retired", "retired", "retired", "verifies", "signs"];
+    assert_eq!(states.collect::<Vec<_>>(), retired);
+    assert!(!json.contains("sealed"), "{json}");
+}

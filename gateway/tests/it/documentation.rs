@@ -120,6 +120,7 @@ async fn what_is_sent_is_closed_and_what_is_answered_is_all_there() {
         "NewUser",
         "UserChange",
         "LoginRequest",
+        "RefreshRequest",
         "NewPost",
         "ChangedPost",
         "ProfileRequest",

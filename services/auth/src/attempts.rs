@@ -47,7 +47,7 @@ impl Attempts {
         };
         let own = Store::new(MemoryStore::new(clock, limits), PREFIX);
         Self {
-            key: keyring::attempts_key(secret_key),
+            key: keyring::hmac_key(secret_key, b"login attempts"),
             limiter: Limiter::new(LOGINS, own, shared),
         }
     }

@@ -1,31 +1,42 @@
 //! The commands of auth. Each is one write of the state and its event.
 
 mod accounts;
+mod keys;
 mod passwords;
+mod refresh;
 
 pub use accounts::{ChangeAccount, CloseAccount, OpenAccount};
+pub use keys::RotateKeys;
 pub use passwords::ChangePassword;
+pub use refresh::Refresh;
 
 use blocks::identity::AccessClaims;
 use blocks::{Caller, Command};
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::client::Client;
 use crate::domain::{AccountEvent, Login, check_attempt};
-use crate::error::AuthError;
+use crate::error::{AuthError, OpenError};
 use crate::integration::publish;
 use crate::memory::advance;
+use crate::refresh::RefreshToken;
 use crate::store::Credentials;
 use crate::{AUDIENCE, Auth, store};
 
 /// Live sessions of an account. A login beyond them ends the oldest.
 const MAX_SESSIONS: i64 = 100;
 
-/// A login: the token and its lifetime.
+/// A login: its tokens and their lifetimes.
 pub struct LoggedIn {
     /// The token, to be sent as `Authorization: Bearer`.
     pub access_token: String,
     /// The lifetime in seconds.
     pub expires_in: i64,
+    /// The token that is exchanged for the next two.
+    pub refresh_token: String,
+    /// The lifetime in seconds.
+    pub refresh_expires_in: i64,
 }
 
 /// Checks the password and begins a session. [`AuthError::BadCredentials`] comes after the same work, whether or
@@ -33,7 +44,7 @@ pub struct LoggedIn {
 pub struct LogIn {
     pub login: Login,
     pub password: String,
-    pub user_agent: Option<String>,
+    pub client: Client,
 }
 blocks::operation!(LogIn -> Result<LoggedIn, AuthError>, "auth.login");
 
@@ -41,44 +52,61 @@ impl Command<Auth> for LogIn {
     async fn run(self, on: &Auth) -> Result<LoggedIn, AuthError> {
         check_attempt("password", &self.password)?;
         let account = prove(on, &self.login, self.password).await?;
-        let session = on.clock.id();
-        let now = on.clock.now();
-        let expires = now + on.token_ttl;
-        let claims = AccessClaims {
-            sub: account.id,
-            name: account.username.clone(),
-            email: account.email.clone(),
-            role: account.role(),
-            sid: session,
-            iss: on.issuer.clone(),
-            aud: AUDIENCE.to_owned(),
-            iat: now.timestamp(),
-            nbf: None,
-            exp: expires.timestamp(),
-            jti: on.clock.id(),
-        };
-        let (user_id, user_agent, proven) = (account.id, self.user_agent, account);
-        on.write_account(user_id, move |tx, account| {
-            Box::pin(async move {
-                // Since its password was checked, the account may have got another one, or have been closed.
-                let version = store::note_login(tx, &proven).await?;
-                let version = version.ok_or(AuthError::BadCredentials)?;
-                let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1).await?;
-                store::add_session(tx, session, user_id, user_agent.as_deref(), expires).await?;
-                let began = AccountEvent::LoggedIn { user_id, session };
-                publish(tx, began, version).await?;
-                if !ended.is_empty() {
-                    account.end(tx, version, &ended, None).await?;
-                }
-                Ok(())
-            })
+        begin_session(on, account, self.client).await
+    }
+}
+
+/// Begins a session of `account`, which somebody has just proven to be theirs.
+async fn begin_session(
+    on: &Auth,
+    account: Credentials,
+    client: Client,
+) -> Result<LoggedIn, AuthError> {
+    let (user_id, session) = (account.id, on.clock.id());
+    let token = RefreshToken::first(session).map_err(OpenError::from)?;
+    let now = on.clock.now();
+    let (holder, hash, ends_at) = (account.caller(session), token.hash(), now + on.refresh_ttl);
+    on.write_account(user_id, move |tx, write| {
+        Box::pin(async move {
+            // Since its password was checked, the account may have got another one, or have been closed.
+            let version = store::note_login(tx, &account).await?;
+            let version = version.ok_or(AuthError::BadCredentials)?;
+            let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1, write.until()).await?;
+            store::add_session(tx, (session, user_id), &client, &hash, ends_at).await?;
+            let began = AccountEvent::LoggedIn { user_id, session };
+            publish(tx, began, version).await?;
+            if !ended.is_empty() {
+                write.end(tx, version, &ended, None).await?;
+            }
+            Ok(())
         })
-        .await?;
-        on.revocations.tidy(now);
-        Ok(LoggedIn {
-            access_token: claims.sign(on.keyring.signing()),
-            expires_in: on.token_ttl.num_seconds(),
-        })
+    })
+    .await?;
+    on.revocations.tidy(now);
+    Ok(issue(on, &holder, &token, ends_at))
+}
+
+/// The tokens of a session that lives.
+fn issue(on: &Auth, holder: &Caller, token: &RefreshToken, ends_at: DateTime<Utc>) -> LoggedIn {
+    let now = on.clock.now();
+    let claims = AccessClaims {
+        sub: holder.id,
+        name: holder.name.to_string(),
+        email: holder.email.to_string(),
+        role: holder.role,
+        sid: holder.session,
+        iss: on.issuer.clone(),
+        aud: AUDIENCE.to_owned(),
+        iat: now.timestamp(),
+        nbf: None,
+        exp: (now + on.token_ttl).timestamp(),
+        jti: on.clock.id(),
+    };
+    LoggedIn {
+        access_token: claims.sign(&on.keyring.signing()),
+        expires_in: on.token_ttl.num_seconds(),
+        refresh_token: on.refresh.text(token),
+        refresh_expires_in: (ends_at - now).num_seconds(),
     }
 }
 
@@ -160,7 +188,7 @@ async fn end_session(auth: &Auth, user_id: i64, session: Uuid) -> Result<(), Aut
         Box::pin(async move {
             // The account's row first, as in every write here, so that no two of them deadlock.
             let before = advance(tx, user_id, 0).await?;
-            let until = store::end_session(tx, user_id, session)
+            let until = store::end_session(tx, user_id, session, account.until())
                 .await?
                 .ok_or(AuthError::NoSession)?;
             account.end(tx, before, &[(session, until)], None).await

@@ -64,9 +64,19 @@ impl Account {
 pub enum AccountEvent<'a> {
     Opened(&'a Account),
     Changed(&'a Account),
-    Closed { user_id: i64 },
-    LoggedIn { user_id: i64, session: Uuid },
-    SessionEnded { user_id: i64, session: Uuid },
+    Closed {
+        user_id: i64,
+    },
+    LoggedIn {
+        user_id: i64,
+        session: Uuid,
+    },
+    SessionEnded {
+        user_id: i64,
+        session: Uuid,
+        /// Why, where that is not its owner's wish.
+        reason: Option<&'static str>,
+    },
 }
 
 /// A request for an account, not yet checked.

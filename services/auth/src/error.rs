@@ -54,6 +54,15 @@ pub enum AuthError {
     /// The idempotency key is taken.
     #[error(transparent)]
     Key(#[from] KeyRefused),
+    /// The refresh token is none, has expired, was exchanged before, or its session has ended: clients are not told which.
+    #[error("no refresh token that holds")]
+    BadRefreshToken,
+    /// Another rotation of the signing keys came first.
+    #[error("the signing keys were rotated meanwhile")]
+    Rotated,
+    /// The signing keys can't be read or made.
+    #[error("the signing keys failed")]
+    Keys(#[from] OpenError),
     /// The session is not live, or not the caller's.
     #[error("no such session")]
     NoSession,
@@ -114,6 +123,14 @@ impl AsProblem for AuthError {
             )
             .rate_limit(*limit),
             Self::Key(refused) => refused.problem(),
+            Self::BadRefreshToken => Problem::unauthorized(
+                "invalid_refresh_token",
+                "the refresh token does not hold any more; log in again",
+            ),
+            Self::Rotated => Problem::conflict(
+                "keys_rotated",
+                "somebody else rotated the keys in this moment; look at them first",
+            ),
             Self::NoSession => Problem::not_found("session_not_found", "you have no such session"),
             Self::NoAccount => Problem::unauthorized("invalid_token", "the account is closed"),
             Self::NewPassword(field, PasswordError::Weak(weak)) => {
@@ -131,7 +148,9 @@ impl AsProblem for AuthError {
                 )
                 .retry_after(1)
             }
-            Self::Uncounted(_) | Self::Password(_) | Self::NewPassword(..) => Problem::internal(),
+            Self::Uncounted(_) | Self::Password(_) | Self::NewPassword(..) | Self::Keys(_) => {
+                Problem::internal()
+            }
             Self::Store(error) => error.problem(),
         }
     }

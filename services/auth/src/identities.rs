@@ -39,6 +39,8 @@ pub struct Identity {
     pub headers: [HeaderValue; 4],
     seen: Remembered,
     expires: DateTime<Utc>,
+    /// The keyring's, from before the token was verified.
+    epoch: u64,
     assertion: Mutex<Option<(DateTime<Utc>, HeaderValue)>>,
 }
 
@@ -50,7 +52,9 @@ impl Auth {
     pub async fn identify(&self, token: &str) -> Result<Arc<Identity>, AuthRefusal> {
         let digest = digest(token);
         let now = self.clock.now();
-        if let Some(identity) = self.identities.0.get(&digest) {
+        let epoch = self.keyring.epoch();
+        let known = self.identities.0.get(&digest);
+        if let Some(identity) = known.filter(|known| known.epoch == epoch) {
             if identity.expires <= now {
                 self.identities.0.remove(&digest);
                 return Err(AuthRefusal::Expired);
@@ -68,7 +72,7 @@ impl Auth {
             }
         }
         // Boxed, because a future has room for all that it may need, here for a query.
-        let identity = Arc::new(Box::pin(self.read_identity(token, now)).await?);
+        let identity = Arc::new(Box::pin(self.read_identity(token, now, epoch)).await?);
         self.identities.0.insert(digest, Arc::clone(&identity));
         Ok(identity)
     }
@@ -77,8 +81,9 @@ impl Auth {
         &self,
         token: &str,
         now: DateTime<Utc>,
+        epoch: u64,
     ) -> Result<Identity, AuthRefusal> {
-        let keys = &**self.keyring.verifying();
+        let keys = &*self.keyring;
         let claims = AccessClaims::verify(token, keys, &self.issuer, AUDIENCE, now).await?;
         if self.revocations.has_ended(claims.sid) {
             return Err(AuthRefusal::Revoked);
@@ -120,6 +125,7 @@ impl Auth {
             },
             seen,
             expires: DateTime::from_timestamp(claims.exp, 0).ok_or(AuthRefusal::Malformed)?,
+            epoch,
             assertion: Mutex::default(),
         })
     }
@@ -134,7 +140,7 @@ impl Auth {
             return value.clone();
         }
         let claims = AssertionClaims::of(&identity.caller, &self.issuer, now);
-        let value = HeaderValue::from_str(&claims.sign(self.keyring.signing()))
+        let value = HeaderValue::from_str(&claims.sign(&self.keyring.signing()))
             .expect("a compact token is base64url and dots");
         *kept = Some((now, value.clone()));
         value

@@ -36,10 +36,15 @@ pub async fn publish(tx: &mut Tx, event: AccountEvent<'_>, version: i64) -> Resu
             };
             tx.publish(&event, version).await
         }
-        AccountEvent::SessionEnded { user_id, session } => {
+        AccountEvent::SessionEnded {
+            user_id,
+            session,
+            reason,
+        } => {
             let event = UserSessionRevoked {
                 user_id,
                 session_id: session,
+                reason: reason.map(str::to_owned),
             };
             tx.publish(&event, version).await
         }

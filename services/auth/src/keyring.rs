@@ -1,25 +1,90 @@
-//! The keys that sign tokens. They are stored encrypted under `SECRET_KEY`. One signs; all that are
-//! not retired verify and are in the JWKS.
+//! The keys that sign tokens. They are stored encrypted under `SECRET_KEY`. The latest whose time has come signs; all
+//! that are not retired verify and are in the JWKS.
+//!
+//! ```text
+//! rotate ─ published ── grace ──▶ signs ── the next one signs, its tokens expire ──▶ retired
+//! ```
+//!
+//! In a fleet the grace is longer than verifiers remember a JWKS; in one process there is none.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use blocks::identity::{Jwk, KeySet, SigningKey};
+use async_trait::async_trait;
+use blocks::Clock;
+use blocks::error::BoxError;
+use blocks::identity::{Jwk, KeySource, SigningKey, VerifyingKey};
+use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::RwLock;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Prk, Salt};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
 use sql::Db;
 
 use crate::error::OpenError;
-use crate::store;
+use crate::store::{self, StoredKey};
 
 const LEAST_SECRET_BYTES: usize = 16;
+/// The greatest difference between the clocks of two replicas.
+const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(1);
 
 /// The keys in force.
 pub struct Keyring {
-    signing: SigningKey,
-    published: Vec<Jwk>,
-    verifying: Arc<KeySet>,
+    seal: Seal,
+    clock: Arc<dyn Clock>,
+    token_ttl: TimeDelta,
+    kept: RwLock<Arc<[Key]>>,
+    /// One reads at a time, so that no older reading comes last.
+    reloads: tokio::sync::Mutex<()>,
+    /// Counts the times when a key was retired before its tokens had expired.
+    epoch: AtomicU64,
+}
+
+struct Key {
+    signing: Arc<SigningKey>,
+    verifying: Arc<VerifyingKey>,
+    signs_from: DateTime<Utc>,
+    retires_at: Option<DateTime<Utc>>,
+}
+
+impl Key {
+    fn is_published(&self, now: DateTime<Utc>) -> bool {
+        self.retires_at.is_none_or(|time| now < time)
+    }
+
+    fn kid(&self) -> &str {
+        &self.signing.public().kid
+    }
+}
+
+/// What a key is for at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyUse {
+    /// It is published, and will sign.
+    Waits,
+    /// It signs.
+    Signs,
+    /// It verifies what it signed.
+    Verifies,
+    /// It is not published any more.
+    Retired,
+}
+
+/// A key as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyState {
+    pub kid: String,
+    pub generation: i64,
+    /// Its use now.
+    pub state: KeyUse,
+    /// Since when the JWKS has it.
+    pub published_at: DateTime<Utc>,
+    pub signs_from: DateTime<Utc>,
+    /// Until when the JWKS has it; `None` for the last one.
+    pub retires_at: Option<DateTime<Utc>>,
 }
 
 impl Keyring {
@@ -27,60 +92,169 @@ impl Keyring {
     ///
     /// # Errors
     /// When `secret_key` is weak or not the one that the keys were stored with.
-    pub async fn open(db: &Db, secret_key: &str, makes: bool) -> Result<Self, OpenError> {
-        let seal = Seal::of(secret_key)?;
-        let clock = &db.settings().clock;
-        let mut stored = store::signing_keys(&mut db.read().await?, clock.now()).await?;
-        if makes && !stored.iter().any(|key| key.about_to_sign) {
-            let key = SigningKey::generate()?;
-            let kid = key.public().kid.clone();
-            let sealed = seal.close(&kid, key.seed())?;
-            let next = 1 + stored
-                .iter()
-                .map(|key| key.generation)
-                .max()
-                .unwrap_or_default();
-            db.write(move |tx| {
-                Box::pin(async move { store::add_signing_key(tx, next, &kid, &sealed).await })
-            })
-            .await?;
-            // Another process may have been first: the stored key counts.
-            stored = store::signing_keys(&mut db.read().await?, clock.now()).await?;
+    pub async fn open(
+        db: &Db,
+        secret_key: &str,
+        token_ttl: TimeDelta,
+        makes: bool,
+    ) -> Result<Self, OpenError> {
+        let ring = Self {
+            seal: Seal::of(secret_key)?,
+            clock: Arc::clone(&db.settings().clock),
+            token_ttl,
+            kept: RwLock::new(Arc::new([])),
+            reloads: tokio::sync::Mutex::default(),
+            epoch: AtomicU64::new(0),
+        };
+        let stored = store::signing_keys(&mut db.read().await?).await?;
+        let now = ring.clock.now();
+        // Another process, whose clock may be ahead, may have made one just now.
+        let signs =
+            |key: &StoredKey| key.retired_at.is_none() && key.signs_from <= now + CLOCKS_DIFFER;
+        if makes && !stored.iter().any(signs) {
+            let key = ring.make(&stored, now, now)?;
+            // Where another process is first, its key counts.
+            db.write(move |tx| Box::pin(async move { store::add_signing_key(tx, &key).await }))
+                .await?;
         }
-        let mut signing = None;
-        let mut published = Vec::new();
-        for row in stored.into_iter().filter(|key| !key.retired) {
-            let seed = seal
-                .open(&row.kid, row.sealed)
-                .ok_or(OpenError::WrongSecretKey)?;
-            let key = SigningKey::from_seed(&seed)?;
-            published.push(key.public().clone());
-            // The rows are in order. The latest key whose time has come signs, or else the first one
-            // about to sign.
-            if row.signs || (row.about_to_sign && signing.is_none()) {
-                signing = Some(key);
-            }
+        ring.reload(db).await?;
+        // Where nobody's time has come, the first one signs before it.
+        let soonest = ring.kept.read().first().map(|key| key.signs_from);
+        if soonest.is_none_or(|time| time > now + CLOCKS_DIFFER) {
+            return Err(OpenError::NoSigningKey);
         }
-        Ok(Self {
-            signing: signing.ok_or(OpenError::NoSigningKey)?,
-            verifying: Arc::new(KeySet::read(&published)?),
-            published,
+        Ok(ring)
+    }
+
+    /// Makes a key that follows `stored`.
+    pub fn make(
+        &self,
+        stored: &[StoredKey],
+        published_at: DateTime<Utc>,
+        signs_from: DateTime<Utc>,
+    ) -> Result<StoredKey, OpenError> {
+        let key = SigningKey::generate()?;
+        let kid = key.public().kid.clone();
+        let last = stored.iter().map(|key| key.generation).max();
+        Ok(StoredKey {
+            sealed: self.seal.close(&kid, key.seed())?,
+            kid,
+            generation: 1 + last.unwrap_or_default(),
+            published_at,
+            signs_from,
+            retired_at: None,
         })
     }
 
+    /// Reads the stored keys again.
+    ///
+    /// # Errors
+    /// When they can't be read; those from before stay in force.
+    pub async fn reload(&self, db: &Db) -> Result<(), OpenError> {
+        let _alone = self.reloads.lock().await;
+        let stored = store::signing_keys(&mut db.read().await?).await?;
+        let now = self.clock.now();
+        let kept = Arc::clone(&self.kept.read());
+        let mut keys = Vec::with_capacity(stored.len());
+        for (row, retires_at) in stored.iter().zip(self.retirements(&stored)) {
+            if row.retired_at.is_some() || retires_at.is_some_and(|time| time <= now) {
+                continue;
+            }
+            let known = kept.iter().find(|key| key.kid() == row.kid);
+            let (signing, verifying) = if let Some(key) = known {
+                (Arc::clone(&key.signing), Arc::clone(&key.verifying))
+            } else {
+                let seed = self.seal.open(&row.kid, row.sealed.clone());
+                let key = SigningKey::from_seed(&seed.ok_or(OpenError::WrongSecretKey)?)?;
+                let verifying = VerifyingKey::try_from(key.public())?;
+                (Arc::new(key), Arc::new(verifying))
+            };
+            keys.push(Key {
+                signing,
+                verifying,
+                signs_from: row.signs_from,
+                retires_at,
+            });
+        }
+        if keys.is_empty() {
+            return Err(OpenError::NoSigningKey);
+        }
+        let is_lost =
+            |key: &Key| key.is_published(now) && !keys.iter().any(|of| of.kid() == key.kid());
+        let retired = kept.iter().any(is_lost);
+        *self.kept.write() = keys.into();
+        if retired {
+            self.epoch.fetch_add(1, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// When each of `stored` leaves the JWKS: once what it signed has expired, whoever's clock counts.
+    fn retirements(&self, stored: &[StoredKey]) -> impl Iterator<Item = Option<DateTime<Utc>>> {
+        let next = |index: usize| {
+            let mut after = stored[index + 1..].iter();
+            let next = after.find(|key| key.retired_at.is_none());
+            next.map(|next| next.signs_from + self.token_ttl + CLOCKS_DIFFER)
+        };
+        (0..stored.len()).map(move |index| stored[index].retired_at.or_else(|| next(index)))
+    }
+
+    /// The stored keys as they are now.
+    pub fn states(&self, stored: Vec<StoredKey>) -> Vec<KeyState> {
+        let now = self.clock.now();
+        let retirements: Vec<_> = self.retirements(&stored).collect();
+        let signs = self.signing().public().kid.clone();
+        let keys = stored.into_iter().zip(retirements);
+        let state = |(key, retires_at): (StoredKey, Option<DateTime<Utc>>)| KeyState {
+            state: match retires_at {
+                Some(time) if time <= now => KeyUse::Retired,
+                _ if key.kid == signs => KeyUse::Signs,
+                _ if key.signs_from > now => KeyUse::Waits,
+                _ => KeyUse::Verifies,
+            },
+            kid: key.kid,
+            generation: key.generation,
+            published_at: key.published_at,
+            signs_from: key.signs_from,
+            retires_at,
+        };
+        keys.map(state).collect()
+    }
+
     /// The key that signs.
-    pub fn signing(&self) -> &SigningKey {
-        &self.signing
+    pub fn signing(&self) -> Arc<SigningKey> {
+        let now = self.clock.now();
+        let kept = self.kept.read();
+        let due = kept.iter().rev().find(|key| key.signs_from <= now);
+        let key = due
+            .or(kept.first())
+            .expect("there is one: no reading without any is taken");
+        Arc::clone(&key.signing)
     }
 
     /// All public keys that are not retired.
-    pub fn published(&self) -> &[Jwk] {
-        &self.published
+    pub fn published(&self) -> Vec<Jwk> {
+        let now = self.clock.now();
+        let kept = self.kept.read();
+        let published = kept.iter().filter(|key| key.is_published(now));
+        published.map(|key| key.signing.public().clone()).collect()
     }
 
-    /// The same keys, for verifying.
-    pub fn verifying(&self) -> &Arc<KeySet> {
-        &self.verifying
+    /// Another number once tokens that were good are no longer: what was verified before must be verified again.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+}
+
+#[async_trait]
+impl KeySource for Keyring {
+    async fn key(&self, kid: &str) -> Result<Option<Arc<VerifyingKey>>, BoxError> {
+        let now = self.clock.now();
+        let kept = self.kept.read();
+        let found = kept
+            .iter()
+            .find(|key| key.kid() == kid && key.is_published(now));
+        Ok(found.map(|key| Arc::clone(&key.verifying)))
     }
 }
 
@@ -89,10 +263,10 @@ pub(crate) fn check(secret_key: &str) -> Result<(), OpenError> {
     Seal::of(secret_key).map(drop)
 }
 
-/// The key by which accounts that are tried are counted: no store knows their names.
-pub(crate) fn attempts_key(secret_key: &str) -> hmac::Key {
-    let secret = extract(secret_key);
-    let key = secret.expand(&[b"login attempts"], hmac::HMAC_SHA256);
+/// The key of `SECRET_KEY` for one purpose.
+pub(crate) fn hmac_key(secret_key: &str, purpose: &[u8]) -> hmac::Key {
+    let (secret, purpose) = (extract(secret_key), [purpose]);
+    let key = secret.expand(&purpose, hmac::HMAC_SHA256);
     key.expect("32 bytes are within what HKDF gives").into()
 }
 

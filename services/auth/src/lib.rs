@@ -16,6 +16,7 @@
 
 mod api;
 mod attempts;
+pub mod client;
 pub mod commands;
 mod consumer;
 pub mod domain;
@@ -28,6 +29,7 @@ mod memory;
 pub mod operator;
 pub mod passwords;
 pub mod queries;
+mod refresh;
 mod replicas;
 pub mod revocations;
 mod store;
@@ -56,6 +58,7 @@ use domain::PASSWORD_BYTES;
 use identities::Identities;
 use keyring::Keyring;
 use passwords::{Cost, Passwords};
+use refresh::RefreshKey;
 use replicas::Replicas;
 use revocations::{Change, Revocations};
 
@@ -71,12 +74,14 @@ pub const MIGRATIONS: &[Migration] = &[
     ),
     sql::migration!(1002, "changes for other replicas", "0002_changes.sql"),
     sql::migration!(1003, "managing people", "0003_people.sql"),
+    sql::migration!(1004, "refresh tokens", "0004_refresh.sql"),
 ];
 
 /// The gateway's rule for each endpoint.
 pub const ROUTES: &[Route] = &[
     Route::strip(&["POST"], "/api/auth/register"),
     Route::strip(&["POST"], "/api/auth/login"),
+    Route::strip(&["POST"], "/api/auth/refresh"),
     // This endpoint reads the token itself.
     Route::strip(&["GET"], "/api/auth/validate"),
     Route::required(&["GET", "PUT", "DELETE"], "/api/auth/me"),
@@ -96,6 +101,8 @@ pub const ROUTES: &[Route] = &[
     Route::strip(&["GET"], "/.well-known/jwks.json"),
 ];
 
+/// In a fleet, a signing key is published for this time before it signs: services ask for the keys every minute.
+const KEY_GRACE: TimeDelta = TimeDelta::minutes(2);
 /// The audience of access tokens.
 const AUDIENCE: &str = "rookery";
 
@@ -107,6 +114,10 @@ pub struct Settings {
     pub issuer: String,
     /// The lifetime of an access token.
     pub token_ttl: TimeDelta,
+    /// The lifetime of a refresh token: at least that of an access token.
+    pub refresh_ttl: TimeDelta,
+    /// The time from a signing key's publication to its first signature: longer than verifiers remember keys.
+    pub key_grace: TimeDelta,
     /// The cost of a password hash.
     pub password_cost: Cost,
     /// The number of threads that hash.
@@ -132,6 +143,8 @@ impl Settings {
             secret_key: secret_key.into(),
             issuer: ISSUER.to_owned(),
             token_ttl: TimeDelta::days(1),
+            refresh_ttl: TimeDelta::days(30),
+            key_grace: TimeDelta::zero(),
             password_cost: Cost::default(),
             hash_threads: if cores <= 2 { 1 } else { 2 },
             hash_queue: 64,
@@ -158,9 +171,19 @@ impl Settings {
         };
         let has_replicas = !on.is_embedded() && on.role() == Role::Serves;
         let replicas = has_replicas.then(direct).transpose()?;
+        let token_ttl = TimeDelta::from_std(on.config().get(&ACCESS_TOKEN_SECONDS))
+            .context("ACCESS_TOKEN_SECONDS is out of range")?;
+        let refresh_ttl = TimeDelta::from_std(on.config().get(&REFRESH_TOKEN_SECONDS))
+            .context("REFRESH_TOKEN_SECONDS is out of range")?;
+        let key_grace = if on.is_embedded() {
+            TimeDelta::zero()
+        } else {
+            KEY_GRACE
+        };
         Ok(Self {
-            token_ttl: TimeDelta::from_std(on.config().get(&ACCESS_TOKEN_SECONDS))
-                .context("ACCESS_TOKEN_SECONDS is out of range")?,
+            token_ttl,
+            refresh_ttl: refresh_ttl.max(token_ttl),
+            key_grace,
             replicas: replicas.map(|url| url.expose().to_owned()),
             #[cfg(feature = "fleet")]
             attempts: if has_replicas { counted_at(on)? } else { None },
@@ -189,7 +212,10 @@ pub struct Inner {
     clock: Arc<dyn Clock>,
     issuer: String,
     token_ttl: TimeDelta,
-    keyring: Keyring,
+    refresh_ttl: TimeDelta,
+    key_grace: TimeDelta,
+    keyring: Arc<Keyring>,
+    refresh: RefreshKey,
     passwords: Passwords,
     attempts: Attempts,
     revocations: Arc<Revocations>,
@@ -214,21 +240,26 @@ impl Auth {
         settings: Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let keyring = Keyring::open(&db, &settings.secret_key, settings.makes_keys).await?;
+        let (secret_key, token_ttl) = (&settings.secret_key, settings.token_ttl);
+        let keyring = Keyring::open(&db, secret_key, token_ttl, settings.makes_keys).await?;
+        let keyring = Arc::new(keyring);
+        let refresh = RefreshKey::new(secret_key);
         let passwords = Passwords::start(
             settings.password_cost,
             settings.hash_threads,
             settings.hash_queue,
             settings.password_min_bytes,
         )?;
-        let attempts = Attempts::new(&settings.secret_key, Arc::clone(&clock), settings.attempts);
+        let attempts = Attempts::new(secret_key, Arc::clone(&clock), settings.attempts);
         let now = clock.now();
         let revocations = Arc::new(Revocations::default());
         // Begun before the loading: changes in between come twice.
         let replicas = match settings.replicas {
             Some(url) => {
-                let (db, revocations) = (db.clone(), Arc::clone(&revocations));
-                Some(Arc::new(Replicas::begin(db, url, revocations).await?))
+                let (db, keyring) = (db.clone(), Arc::clone(&keyring));
+                let revocations = Arc::clone(&revocations);
+                let begun = Replicas::begin(db, url, revocations, keyring).await?;
+                Some(Arc::new(begun))
             }
             None => None,
         };
@@ -236,8 +267,8 @@ impl Auth {
         for (session, until) in store::ended_sessions(&mut reader, now).await? {
             revocations.apply(Change::SessionEnded { session, until }, now);
         }
-        for (user_id, time) in store::not_befores(&mut reader, now - settings.token_ttl).await? {
-            let until = time + settings.token_ttl;
+        for (user_id, time) in store::not_befores(&mut reader, now - token_ttl).await? {
+            let until = time + token_ttl;
             revocations.apply(
                 Change::SessionsBefore {
                     user_id,
@@ -251,8 +282,11 @@ impl Auth {
             db,
             clock,
             issuer: settings.issuer,
-            token_ttl: settings.token_ttl,
+            token_ttl,
+            refresh_ttl: settings.refresh_ttl,
+            key_grace: settings.key_grace,
             keyring,
+            refresh,
             passwords,
             attempts,
             revocations,
@@ -268,7 +302,7 @@ impl Auth {
 
     /// The public keys, for verifying `X-Identity` in the same process.
     pub fn keys(&self) -> Arc<dyn KeySource> {
-        Arc::<blocks::identity::KeySet>::clone(self.keyring.verifying())
+        Arc::<Keyring>::clone(&self.keyring)
     }
 }
 
@@ -298,6 +332,11 @@ const ACCESS_TOKEN_SECONDS: Setting<Duration> = Setting::seconds(
     "how long an access token holds",
 );
 
+const REFRESH_TOKEN_SECONDS: Setting<Duration> = Setting::seconds(
+    "REFRESH_TOKEN_SECONDS",
+    "2592000",
+    "how long a session lives after its last refresh; at least as long as an access token",
+);
 const PASSWORD_MIN_BYTES: Setting<usize> = Setting::new(
     "PASSWORD_MIN_BYTES",
     "8",
@@ -324,7 +363,12 @@ pub static DEFINITION: Definition = Definition {
     ],
     consumes: &[topic::USERS],
     migrations: MIGRATIONS,
-    settings: &[&SECRET_KEY, &ACCESS_TOKEN_SECONDS, &PASSWORD_MIN_BYTES],
+    settings: &[
+        &SECRET_KEY,
+        &ACCESS_TOKEN_SECONDS,
+        &REFRESH_TOKEN_SECONDS,
+        &PASSWORD_MIN_BYTES,
+    ],
     uses: &[Store::Redis],
     signs_with: Some(&SECRET_KEY),
     // Password hashes take 19 MiB each while they are made.

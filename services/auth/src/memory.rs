@@ -20,6 +20,8 @@ use crate::{Auth, store};
 pub(crate) struct AccountWrite {
     auth: Auth,
     user_id: i64,
+    /// Why sessions end, where that is not their owner's wish.
+    reason: Option<&'static str>,
     /// The version that it gives the account. Known even if the COMMIT's answer is lost.
     reached: Arc<AtomicI64>,
 }
@@ -37,6 +39,7 @@ impl Auth {
         let write = AccountWrite {
             auth: self.clone(),
             user_id,
+            reason: None,
             reached: Arc::default(),
         };
         let of_work = write.clone();
@@ -57,6 +60,12 @@ impl Auth {
 }
 
 impl AccountWrite {
+    /// The same write, whose events say why sessions end.
+    pub fn because(self, reason: &'static str) -> Self {
+        let reason = Some(reason);
+        Self { reason, ..self }
+    }
+
     /// Publishes the end of `sessions`, each with the expiry of its last token, as versions after
     /// `before`, and tells it with `more`.
     pub async fn end(
@@ -66,11 +75,15 @@ impl AccountWrite {
         sessions: &[(Uuid, DateTime<Utc>)],
         more: Option<Change>,
     ) -> Result<(), AuthError> {
-        let (user_id, mut version) = (self.user_id, before);
+        let (user_id, reason, mut version) = (self.user_id, self.reason, before);
         let mut changes = Vec::with_capacity(sessions.len() + 1);
         for (session, until) in sessions.iter().copied() {
             version += 1;
-            let ended = AccountEvent::SessionEnded { user_id, session };
+            let ended = AccountEvent::SessionEnded {
+                user_id,
+                session,
+                reason,
+            };
             publish(tx, ended, version).await?;
             changes.push(Change::SessionEnded { session, until });
         }
@@ -88,7 +101,7 @@ impl AccountWrite {
         but: Option<Uuid>,
     ) -> Result<usize, AuthError> {
         let user_id = self.user_id;
-        let ended = store::end_sessions(tx, user_id, but).await?;
+        let ended = store::end_sessions(tx, user_id, but, self.until()).await?;
         let earlier = Change::SessionsBefore {
             user_id,
             time: tx.now(),

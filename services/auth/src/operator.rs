@@ -8,9 +8,10 @@ use blocks::{Mediator, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::api::Wanted;
-use crate::commands::{ChangeAccount, ChangePassword, CloseAccount, OpenAccount};
+use crate::commands::{ChangeAccount, ChangePassword, CloseAccount, OpenAccount, RotateKeys};
 use crate::domain::{Account, AccountChange, Registration};
-use crate::queries::{Erasure, ListUsers, ReadErasure, ReadUser, Which};
+pub use crate::keyring::{KeyState, KeyUse};
+use crate::queries::{Erasure, ListKeys, ListUsers, ReadErasure, ReadUser, Which};
 use crate::{Auth, AuthError};
 
 /// An account to be opened, as at `POST /users`.
@@ -45,6 +46,14 @@ pub struct NewPassword {
     pub new_password: String,
 }
 
+/// A wish for a new signing key, as at `POST /keys`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// True takes all others out of use at once.
+    pub now: bool,
+}
+
 /// A part of the list of accounts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Users {
@@ -61,6 +70,7 @@ pub(crate) fn router(auth: Auth) -> Router {
         .route("/users/{id}/password", post(set_password))
         .route("/users/{id}/close", post(close))
         .route("/users/{id}/erasure", get(erasure))
+        .route("/keys", get(keys).post(rotate_keys))
         .with_state(auth)
 }
 
@@ -136,4 +146,16 @@ async fn erasure(
     ValidPath(id): ValidPath<i64>,
 ) -> Result<Json<Erasure>, AuthError> {
     Ok(Json(auth.ask(ReadErasure { id }).await?))
+}
+
+async fn keys(State(auth): State<Auth>) -> Result<Json<Vec<KeyState>>, AuthError> {
+    Ok(Json(auth.ask(ListKeys).await?))
+}
+
+/// Makes a new signing key and answers all of them.
+async fn rotate_keys(
+    State(auth): State<Auth>,
+    ValidJson(Rotation { now }): ValidJson<Rotation>,
+) -> Result<Json<Vec<KeyState>>, AuthError> {
+    Ok(Json(auth.send(RotateKeys { now }).await?))
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Account;
 use crate::error::AuthError;
+use crate::keyring::KeyState;
 use crate::store::{ErasureRow, SessionRow, Sort, UserFilter, UserPlace};
 use crate::{Auth, store};
 
@@ -141,5 +142,16 @@ impl Query<Auth> for ListSessions {
         let (rows, total) =
             store::newest_sessions(&mut reader, self.by.id, on.clock.now(), span).await?;
         Ok(Listing::of(rows, total, &page, |last| last.id))
+    }
+}
+
+/// The keys that sign, signed or will.
+pub struct ListKeys;
+blocks::operation!(ListKeys -> Result<Vec<KeyState>, AuthError>, "auth.keys");
+
+impl Query<Auth> for ListKeys {
+    async fn run(self, on: &Auth) -> Result<Vec<KeyState>, AuthError> {
+        let stored = store::signing_keys(&mut on.db.read().await?).await?;
+        Ok(on.keyring.states(stored))
     }
 }

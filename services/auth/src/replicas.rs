@@ -3,7 +3,7 @@
 //! They write each change into a table, in its transaction, and send a NOTIFY. This replica reads
 //! the table at each notification, and every half second, because notifications get lost with
 //! connections. If its last read is over a second old, it trusts no memory: every token is looked up
-//! in the database.
+//! in the database. With the changes it reads the signing keys: another replica may have made one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,6 +20,8 @@ use sqlx::postgres::PgListener;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::error::OpenError;
+use crate::keyring::Keyring;
 use crate::revocations::Revocations;
 use crate::store::{self, Place};
 
@@ -35,6 +37,7 @@ pub(crate) struct Replicas {
     db: Db,
     url: String,
     revocations: Arc<Revocations>,
+    keyring: Arc<Keyring>,
     place: Mutex<Place>,
     /// The end of trust in memory, in ms since 1970.
     fresh_until: AtomicI64,
@@ -46,12 +49,14 @@ impl Replicas {
         db: Db,
         url: String,
         revocations: Arc<Revocations>,
+        keyring: Arc<Keyring>,
     ) -> Result<Self, StoreError> {
         let (_, place) = store::changes_since(&mut db.read().await?, None).await?;
         Ok(Self {
             db,
             url,
             revocations,
+            keyring,
             place: Mutex::new(place),
             fresh_until: AtomicI64::new(i64::MIN),
         })
@@ -62,13 +67,14 @@ impl Replicas {
         now.timestamp_millis() < self.fresh_until.load(Ordering::Acquire)
     }
 
-    /// Reads new changes.
-    pub async fn look(&self) -> Result<(), StoreError> {
+    /// Reads new changes and keys.
+    pub async fn look(&self) -> Result<(), OpenError> {
         // The time before the read: changes committed during it may be missing.
         let now = self.db.settings().clock.now();
         let since = self.place.lock().clone();
         let (changes, place) =
             store::changes_since(&mut self.db.read().await?, Some(&since)).await?;
+        self.keyring.reload(&self.db).await?;
         for change in changes {
             self.revocations.apply(change, now);
         }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use auth::client::Client;
 use auth::commands::{LogIn, OpenAccount};
 use auth::domain::Login;
 use auth::{Auth, MIGRATIONS, Registration, Settings};
@@ -36,7 +37,7 @@ async fn thirty_logins_take_no_more_memory_than_one() {
         let login = LogIn {
             login: Login::Username("ada".into()),
             password: PASSWORD.into(),
-            user_agent: None,
+            client: Client::default(),
         };
         auth.send(login).await.unwrap();
     };

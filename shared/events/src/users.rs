@@ -43,12 +43,15 @@ events! {
         pub session_id: Uuid = Uuid::from_u128(9),
     }
 
-    /// A session was ended before its time: a logout, or an owner who ended it from elsewhere.
+    /// A session was ended before its time: by its owner, an admin, or because its refresh token was used twice.
     pub struct UserSessionRevoked = "user.session_revoked" version 1 {
         /// The account: the key.
         pub user_id: i64 = 3,
         /// The session that ended.
         pub session_id: Uuid = Uuid::from_u128(9),
+        /// `refresh_token_reused` where two had its refresh token, one perhaps a thief. Absent otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub reason: Option<String> = Some("refresh_token_reused".into()),
     }
 
     /// A service holds nothing of a closed account any more: its answer to `user.deleted`.

@@ -50,6 +50,7 @@ pub fn router(auth: Auth) -> OpenApiRouter {
         ))
         .routes(routes!(sessions::login))
         .routes(under("/users/login", routes!(sessions::login)))
+        .routes(routes!(sessions::refresh))
         .routes(routes!(sessions::logout))
         .routes(routes!(accounts::change_password))
         .routes(routes!(sessions::list))

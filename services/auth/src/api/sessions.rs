@@ -1,25 +1,22 @@
-//! The endpoints for logging in and out, and for one's sessions.
+//! The endpoints for logging in and out, for refreshing, and for one's sessions.
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use blocks::extract::{Listing, NoBody, Page, ValidJson, ValidPath};
 use blocks::{Caller, Mediator};
-use http::HeaderMap;
-use http::header::{CACHE_CONTROL, USER_AGENT};
+use http::header::CACHE_CONTROL;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Done, Ended};
 use crate::Auth;
-use crate::commands::{EndSession, EndSessions, LogIn, LogOut};
+use crate::client::Client;
+use crate::commands::{EndSession, EndSessions, LogIn, LogOut, LoggedIn, Refresh};
 use crate::domain::Login;
 use crate::error::AuthError;
 use crate::queries::ListSessions;
-
-/// As much as tells one's clients apart.
-const MAX_USER_AGENT: usize = 200;
 
 /// A login, by `email` or by `username`; a blank one counts as absent.
 #[derive(Deserialize, ToSchema)]
@@ -54,15 +51,40 @@ pub(super) struct LoginRequest {
     password: String,
 }
 
-/// A token for `Authorization: Bearer`.
+/// A refresh token, to be exchanged.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct RefreshRequest {
+    /// As a login or the last refresh answered it.
+    refresh_token: String,
+}
+
+/// A session's tokens.
 #[derive(Serialize, ToSchema)]
 pub(super) struct TokenView {
+    /// For `Authorization: Bearer`.
     access_token: String,
     /// Always `bearer`.
     token_type: &'static str,
     /// In seconds.
     #[schema(example = 86_400)]
     expires_in: i64,
+    /// For `POST /api/auth/refresh`, once.
+    refresh_token: String,
+    /// In seconds.
+    #[schema(example = 2_592_000)]
+    refresh_expires_in: i64,
+}
+
+impl From<LoggedIn> for TokenView {
+    fn from(done: LoggedIn) -> Self {
+        Self {
+            access_token: done.access_token,
+            token_type: "bearer",
+            expires_in: done.expires_in,
+            refresh_token: done.refresh_token,
+            refresh_expires_in: done.refresh_expires_in,
+        }
+    }
 }
 
 /// A session.
@@ -71,12 +93,17 @@ pub(super) struct SessionView {
     id: Uuid,
     /// True for the session of this request.
     current: bool,
-    /// The client's `User-Agent` at login.
+    /// The device: the client's `User-Agent`, shortened to 200 characters.
     user_agent: Option<String>,
+    /// The client's address at login or at the last refresh.
+    address: Option<String>,
     /// When it began: RFC 3339.
     #[schema(format = DateTime)]
     created_at: String,
-    /// When it ends by itself: RFC 3339.
+    /// When it last got a token, by login or refresh: RFC 3339.
+    #[schema(format = DateTime)]
+    last_used_at: String,
+    /// When it ends by itself unless it is refreshed: RFC 3339.
     #[schema(format = DateTime)]
     expires_at: String,
 }
@@ -95,26 +122,41 @@ pub(super) struct SessionView {
 )]
 pub(super) async fn login(
     State(auth): State<Auth>,
-    headers: HeaderMap,
+    client: Client,
     ValidJson(request): ValidJson<LoginRequest>,
 ) -> Result<impl IntoResponse, AuthError> {
     let login = Login::of(request.email, request.username)?;
-    let user_agent = headers
-        .get(USER_AGENT)
-        .and_then(|value| value.to_str().ok())
-        .map(|text| text.chars().take(MAX_USER_AGENT).collect());
     let command = LogIn {
         login,
         password: request.password,
-        user_agent,
+        client,
     };
     let done = auth.send(command).await?;
-    let token = TokenView {
-        access_token: done.access_token,
-        token_type: "bearer",
-        expires_in: done.expires_in,
-    };
-    Ok(([(CACHE_CONTROL, "no-store")], Json(token)))
+    Ok(([(CACHE_CONTROL, "no-store")], Json(TokenView::from(done))))
+}
+
+/// Exchanges a refresh token for new tokens of the same session.
+///
+/// A token is exchanged once. Within ten seconds it gets the same successor again, for answers that were lost and tabs
+/// that race, while that successor is unused. Shown later it ends the session: somebody else may have it.
+#[utoipa::path(
+    post, path = "/api/auth/refresh", operation_id = "auth.refresh", tag = "auth",
+    request_body = RefreshRequest,
+    responses(
+        (status = 200, description = "exchanged", body = TokenView),
+        (status = 401, description = "`invalid_refresh_token`: none, expired, exchanged before, or of an ended session; it is not told which"),
+        (status = 403, description = "`account_inactive`: nobody can log in"),
+    )
+)]
+pub(super) async fn refresh(
+    State(auth): State<Auth>,
+    client: Client,
+    ValidJson(RefreshRequest {
+        refresh_token: token,
+    }): ValidJson<RefreshRequest>,
+) -> Result<impl IntoResponse, AuthError> {
+    let done = auth.send(Refresh { token, client }).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(TokenView::from(done))))
 }
 
 /// Ends the session of this token. The token is refused from the answer on.
@@ -154,7 +196,9 @@ pub(super) async fn list(
         id: session.id,
         current: session.id == current,
         user_agent: session.user_agent,
+        address: session.address,
         created_at: events::timestamp(session.created_at),
+        last_used_at: events::timestamp(session.last_used_at),
         expires_at: events::timestamp(session.expires_at),
     };
     Ok(Json(found.map(view)))

@@ -164,7 +164,7 @@ fn check_forwarded_path(parts: &Parts) -> Result<(), Problem> {
     responses((status = 200, description = "a JSON Web Key Set (RFC 7517)", body = JwksView))
 )]
 pub(super) async fn jwks(State(auth): State<Auth>) -> impl IntoResponse {
-    let keys = auth.keyring.published().to_vec();
+    let keys = auth.keyring.published();
     (
         [(CACHE_CONTROL, "public, max-age=60")],
         Json(JwksView { keys }),

@@ -1,12 +1,13 @@
 //! Statements on accounts.
 
-use blocks::Role;
+use blocks::{Caller, Role};
 use chrono::{DateTime, Utc};
 use sql::{
     Reader, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional, idempotency,
     rows_affected,
 };
 use sqlx::AssertSqlSafe;
+use uuid::Uuid;
 
 use super::role;
 use crate::NAME;
@@ -251,8 +252,15 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    pub fn role(&self) -> Role {
-        role(&self.role)
+    /// The account in its new session.
+    pub fn caller(&self, session: Uuid) -> Caller {
+        Caller {
+            id: self.id,
+            name: self.username.as_str().into(),
+            email: self.email.as_str().into(),
+            role: role(&self.role),
+            session,
+        }
     }
 
     /// The password's hash, a PHC string; `None` if the account has no password.

@@ -114,10 +114,19 @@ impl World {
 
     /// Logs in as `name`; answers the token.
     pub async fn login(&self, name: &str) -> String {
+        text(&self.tokens(name).await, "access_token")
+    }
+
+    /// Logs in as `name`; answers all tokens.
+    pub async fn tokens(&self, name: &str) -> Value {
         let body = json!({"username": name, "password": PASSWORD});
         let answer = self.send("POST", "/api/auth/login", None, &body).await;
-        let token = &answer.expect(200)["access_token"];
-        token.as_str().unwrap().to_owned()
+        answer.expect(200)
+    }
+
+    pub async fn refresh(&self, token: &str) -> Answer {
+        let body = json!({"refresh_token": token});
+        self.send("POST", "/api/auth/refresh", None, &body).await
     }
 
     pub async fn registered(&self, name: &str) -> (i64, String) {
@@ -201,6 +210,11 @@ fn app(auth: &Auth, clock: Arc<dyn Clock>) -> App {
     let table = Table::of([&app.service]).unwrap();
     app.router = Gateway::new(table, Arc::new(auth.clone())).wrap(app.router.clone());
     app
+}
+
+/// The text in a field of an answer.
+pub fn text(answer: &Value, field: &str) -> String {
+    answer[field].as_str().unwrap().to_owned()
 }
 
 /// The body that registers `name`.

@@ -92,8 +92,8 @@ impl From<&Config> for Limits {
     }
 }
 
-/// The peer's address. Only a request for [`METRICS`] carries it: nobody else asks, and everything that a
-/// request carries costs an allocation.
+/// The peer's address. Only a POST, as a login, and a request for [`METRICS`] carry it: nobody else asks, and
+/// everything that a request carries costs an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 

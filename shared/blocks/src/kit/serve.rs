@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use http::Request;
+use http::{Method, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -182,7 +182,7 @@ impl hyper::service::Service<Request<Incoming>> for Handler {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.asked.store(true, Ordering::Relaxed);
-        if request.uri().path().starts_with(METRICS) {
+        if request.method() == Method::POST || request.uri().path().starts_with(METRICS) {
             request.extensions_mut().insert(Peer(self.peer));
         }
         self.app.clone().call(request.map(Body::new))
