@@ -1,9 +1,11 @@
 //! The commands of auth. Each is one write of the state and its event.
 
 mod accounts;
+mod links;
 mod passwords;
 
 pub use accounts::{ChangeAccount, CloseAccount, OpenAccount};
+pub use links::{ForgotPassword, ResendVerification, ResetPassword, VerifyEmail};
 pub use passwords::ChangePassword;
 
 use blocks::identity::AccessClaims;
@@ -41,6 +43,9 @@ impl Command<Auth> for LogIn {
     async fn run(self, on: &Auth) -> Result<LoggedIn, AuthError> {
         check_attempt("password", &self.password)?;
         let account = prove(on, &self.login, self.password).await?;
+        if on.mails.settings.requires_verified && !account.email_verified {
+            return Err(AuthError::Unverified);
+        }
         let session = on.clock.id();
         let now = on.clock.now();
         let expires = now + on.token_ttl;

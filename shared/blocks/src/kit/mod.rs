@@ -92,13 +92,16 @@ impl From<&Config> for Limits {
     }
 }
 
-/// The peer's address. Only a request for [`METRICS`] carries it: nobody else asks, and everything that a
+/// The peer's address. Only a request for [`PEER_ASKED`] carries it: nobody else asks, and everything that a
 /// request carries costs an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
 /// Where the metrics are.
 pub const METRICS: &str = "/metrics";
+
+/// The beginnings of the paths whose handlers ask for the [`Peer`].
+pub const PEER_ASKED: [&str; 2] = [METRICS, "/api/auth/password/"];
 
 /// The layers around every request.
 #[derive(Debug)]

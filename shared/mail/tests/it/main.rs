@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says where it broke")]
 
 mod contract;
+mod log;
 mod sendgrid;
 mod smtp;
 mod smtp_server;
