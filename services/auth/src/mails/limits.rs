@@ -42,6 +42,7 @@ impl MailLimits {
             let limits = Limits {
                 bytes: 0,
                 keys: MOST_KEYS,
+                ..Limits::default()
             };
             let own = Store::new(MemoryStore::new(Arc::clone(clock), limits), PREFIX);
             Limiter::new(rate, own, shared.cloned())
