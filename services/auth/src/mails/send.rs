@@ -109,7 +109,7 @@ async fn settle(
     let (mail, attempt, template) = (claimed.id, claimed.attempts, template.name());
     match (fate, &error) {
         (Fate::Failed | Fate::Uncertain, Some(error)) => {
-            tracing::error!(mail.id = %mail, template, attempt, %error, "a mail is given up");
+            tracing::warn!(mail.id = %mail, template, attempt, %error, "a mail is given up");
         }
         (_, Some(error)) => {
             tracing::warn!(mail.id = %mail, template, attempt, %error, "a mail waits for another attempt");
@@ -143,7 +143,7 @@ impl Auth {
             (Some(_), Some(_)) if due.is_claimed => {
                 let lost = self.db.write(move |tx| Box::pin(store::lose_mail(tx, id)));
                 if lost.await? {
-                    tracing::error!(mail.id = %id, "a mail is given up: it is not known whether it was sent");
+                    tracing::warn!(mail.id = %id, "a mail is given up: it is not known whether it was sent");
                     return Ok(Fate::Uncertain);
                 }
                 Ok(Fate::NotOurs)
