@@ -4,7 +4,10 @@ import datetime
 import itertools
 import json
 import os
+import pathlib
+import re
 import subprocess
+import time
 import urllib.request
 
 import schemathesis
@@ -22,7 +25,8 @@ schemathesis.openapi.format(
 
 
 def call(method, path, body=None, token=None):
-    headers = {"Content-Type": "application/json"}
+    # Each as from another client, of which none may ask for many mails.
+    headers = {"Content-Type": "application/json", "X-Forwarded-For": f"198.51.100.{next(COUNTER) % 256}"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     data = None if body is None else json.dumps(body).encode()
@@ -52,6 +56,19 @@ def stranger():
     return call("GET", "/api/auth/me", token=token)["id"], token
 
 
+def mailed(path, body=None, token=None):
+    """The token in the mail that a request causes: without a way to send mails they are in the server's log."""
+    log = pathlib.Path(os.environ["SERVER_LOG"])
+    links = lambda: re.findall(r"http\S+#([0-9a-f]{64})", log.read_text())
+    before = len(links())
+    call("POST", path, body, token)
+    for _ in range(100):
+        if len(links()) > before:
+            return links()[-1]
+        time.sleep(0.1)
+    raise TimeoutError(path)
+
+
 def token_for(path):
     return ADMIN if path.startswith(("/users", "/api/v1/users")) else TOKEN
 
@@ -75,7 +92,7 @@ for number in range(3):
 @schemathesis.auth(refresh_interval=None)
 class Bearer:
     def get(self, case, context):
-        if case.operation.label == "DELETE /api/auth/me":
+        if case.operation.label in ("DELETE /api/auth/me", "POST /api/auth/email/resend"):
             return stranger()[1]
         ends = case.operation.path.startswith(("/api/auth/logout", "/api/auth/sessions"))
         return login("guest") if ends else token_for(case.operation.path)
@@ -102,6 +119,14 @@ def before_call(context, case, kwargs):
     elif operation == "POST /api/auth/refresh":
         # It holds once.
         case.body = {"refresh_token": login("guest", "refresh_token")}
+    elif operation == "POST /api/auth/password/forgot":
+        # From one client only some are taken.
+        case.headers["X-Forwarded-For"] = f"203.0.113.{next(COUNTER) % 256}"
+    elif operation == "POST /api/auth/password/reset":
+        email = call("GET", "/api/auth/me", token=stranger()[1])["email"]
+        body["token"] = mailed("/api/auth/password/forgot", {"email": email})
+    elif operation == "POST /api/auth/email/verify":
+        body["token"] = mailed("/api/auth/email/resend", token=stranger()[1])
     elif operation == "POST /api/profile":
         # There may be one.
         call("DELETE", "/api/profile", token=TOKEN)

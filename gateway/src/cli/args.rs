@@ -122,6 +122,9 @@ Examples:
     /// The keys that sign access tokens
     #[command(subcommand)]
     Keys(Keys),
+    /// The mails that accounts get, and the way by which they go out
+    #[command(subcommand)]
+    Mail(super::mail::Mail),
     /// Move the data folder into the servers of a fleet
     #[command(after_help = "\
 Example, with the servers of `scripts/stack up --servers`:
@@ -386,6 +389,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   rookery users create --email ada@example.org --username ada
+  rookery users create --email ada@example.org --invite
   printf %s \"$PASSWORD\" | rookery users create --email ada@example.org --role guest --password-stdin")]
     Create {
         /// Its address
@@ -399,6 +403,9 @@ Examples:
         /// Read the password from standard input instead of asking for it
         #[arg(long)]
         password_stdin: bool,
+        /// Ask for no password: a link to choose one is mailed to the address
+        #[arg(long, conflicts_with = "password_stdin")]
+        invite: bool,
     },
     /// Give an account another role
     SetRole {

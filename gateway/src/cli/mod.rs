@@ -8,6 +8,7 @@ mod events;
 mod feed;
 mod keys;
 mod lines;
+mod mail;
 mod migrate;
 mod offline;
 mod outbox;
@@ -61,10 +62,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Front { services } => crate::front::run(&config, &services).await,
+        Command::Mail(mail) => mail::run(&config, mail).await,
         Command::Events(Events::Tail(tail)) => events::tail(&config, wanted, tail).await,
         Command::Migrate { dry_run } => migrate::run(&config, dry_run).await,
         command => {
             let password = match &command {
+                Command::Users(Users::Create { invite: true, .. }) => String::new(),
                 Command::Admin(Admin::Create(Create { password_stdin, .. }))
                 | Command::Users(
                     Users::Create { password_stdin, .. }
@@ -98,6 +101,7 @@ async fn ask(operators: &Operators, command: Command, password: String) -> anyho
                 username: Some(new.username),
                 role: RoleName(Role::Admin),
                 password_stdin: new.password_stdin,
+                invite: false,
             };
             users::run(operators, new, password).await
         }

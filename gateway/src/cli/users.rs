@@ -46,11 +46,12 @@ pub(super) async fn run(
             username,
             role: RoleName(role),
             password_stdin: _,
+            invite,
         } => {
             let new = NewUser {
                 email,
                 username,
-                password: Some(password),
+                password: (!invite).then_some(password),
                 role,
             };
             let made: Account = auth.post(&path("/users"), &new).await?;

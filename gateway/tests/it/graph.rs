@@ -76,6 +76,7 @@ fn services_share_event_types_and_building_blocks_and_never_each_other() {
                         "service",
                         "http-client",
                         "cache",
+                        "mail",
                         "runtime"
                     ]
                     .contains(&name.as_str()),
@@ -98,6 +99,7 @@ fn what_is_below_does_not_know_what_is_above() {
     assert_eq!(ours("sql"), ["blocks", "events"].into());
     assert_eq!(ours("http-client"), ["blocks", "events"].into());
     assert_eq!(ours("cache"), ["blocks"].into());
+    assert_eq!(ours("mail"), ["blocks", "http-client"].into());
     assert_eq!(ours("service"), ["blocks", "events", "sql"].into());
     let below = ["blocks", "events", "service", "sql"];
     assert_eq!(ours("runtime"), below.into());

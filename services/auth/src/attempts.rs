@@ -106,11 +106,16 @@ impl Attempts {
     }
 
     fn attempt(&self, kind: &str, name: &str) -> Attempt {
-        let tag = hmac::sign(&self.key, format!("{kind} {}", key(name)).as_bytes());
-        // Half of it tells accounts apart for ever.
-        let half = tag.as_ref().first_chunk().copied().unwrap_or_default();
-        Attempt(format!("{:032x}", u128::from_be_bytes(half)))
+        Attempt(tag(&self.key, kind, name))
     }
+}
+
+/// What a store knows `name` by.
+pub(crate) fn tag(by: &hmac::Key, kind: &str, name: &str) -> String {
+    let tag = hmac::sign(by, format!("{kind} {}", key(name)).as_bytes());
+    // Half of it tells accounts apart for ever.
+    let half = tag.as_ref().first_chunk().copied().unwrap_or_default();
+    format!("{:032x}", u128::from_be_bytes(half))
 }
 
 /// An attempt under way: the account's name in the store.

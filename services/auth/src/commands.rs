@@ -2,11 +2,13 @@
 
 mod accounts;
 mod keys;
+mod links;
 mod passwords;
 mod refresh;
 
 pub use accounts::{ChangeAccount, CloseAccount, OpenAccount};
 pub use keys::RotateKeys;
+pub use links::{ForgotPassword, ResendVerification, ResetPassword, VerifyEmail};
 pub use passwords::ChangePassword;
 pub use refresh::Refresh;
 
@@ -52,6 +54,9 @@ impl Command<Auth> for LogIn {
     async fn run(self, on: &Auth) -> Result<LoggedIn, AuthError> {
         check_attempt("password", &self.password)?;
         let account = prove(on, &self.login, self.password).await?;
+        if on.mails.settings.requires_verified && !account.email_verified {
+            return Err(AuthError::Unverified);
+        }
         begin_session(on, account, self.client).await
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use blocks::extract::{Patch, filled};
 use blocks::{FieldErrors, Role};
 use chrono::{DateTime, Utc};
+use mail::Language;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -99,6 +100,8 @@ pub struct Registration {
     pub role: Role,
     /// False for an account that nobody can log in to yet.
     pub is_active: bool,
+    /// The language of its mails; without one that of the site.
+    pub language: Option<Language>,
 }
 
 /// An account to open, checked against the rules.
@@ -113,6 +116,7 @@ pub struct NewAccount {
     pub age: Option<i64>,
     pub role: Role,
     pub is_active: bool,
+    pub language: Option<Language>,
 }
 
 impl NewAccount {
@@ -148,6 +152,7 @@ impl Registration {
             age: None,
             role: Role::User,
             is_active: true,
+            language: None,
         }
     }
 
@@ -199,6 +204,7 @@ impl Registration {
                 age: self.age,
                 role: self.role,
                 is_active: self.is_active,
+                language: self.language,
             }),
             _ => Err(errors),
         }

@@ -51,6 +51,24 @@ pub enum AuthError {
     /// Such a password was wrong too often. 403, because Traefik answers 429 itself where it asks for a token.
     #[error("too many wrong passwords")]
     PasswordsUsedUp(RateLimit),
+    /// Too many mails were asked for, from one place or by nobody known.
+    #[error("too many mails were asked for")]
+    TooManyMails(RateLimit),
+    /// Too many mails were asked for by an account. 403, because Traefik answers 429 itself where it asks for a token.
+    #[error("too many mails to one account")]
+    MailsUsedUp(RateLimit),
+    /// The account's address has to be verified before a login.
+    #[error("the address is not verified")]
+    Unverified,
+    /// There is no address to verify.
+    #[error("the address is verified already")]
+    Verified,
+    /// Since the mail to it was asked for, another account got the address.
+    #[error("the address was taken meanwhile")]
+    TakenMeanwhile,
+    /// A mail can't be made.
+    #[error("could not make a mail")]
+    Unmade(#[from] MailFault),
     /// The idempotency key is taken.
     #[error(transparent)]
     Key(#[from] KeyRefused),
@@ -122,6 +140,29 @@ impl AsProblem for AuthError {
                 "too many wrong passwords for this account; try again later",
             )
             .rate_limit(*limit),
+            Self::TooManyMails(limit) => Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_attempts",
+                "too many mails were asked for from here; try again later",
+            )
+            .rate_limit(*limit),
+            Self::MailsUsedUp(limit) => Problem::forbidden(
+                "too_many_attempts",
+                "too many mails were asked for; try again later",
+            )
+            .rate_limit(*limit),
+            Self::Unverified => Problem::forbidden(
+                "email_unverified",
+                "this account's address is not verified yet: follow the link that was mailed to it, or ask for a new password",
+            ),
+            Self::Verified => Problem::conflict(
+                "email_verified",
+                "this account's address is verified already",
+            ),
+            Self::TakenMeanwhile => Problem::conflict(
+                "user_exists",
+                "another account has this address by now; choose another one",
+            ),
             Self::Key(refused) => refused.problem(),
             Self::BadRefreshToken => Problem::unauthorized(
                 "invalid_refresh_token",
@@ -148,9 +189,11 @@ impl AsProblem for AuthError {
                 )
                 .retry_after(1)
             }
-            Self::Uncounted(_) | Self::Password(_) | Self::NewPassword(..) | Self::Keys(_) => {
-                Problem::internal()
-            }
+            Self::Uncounted(_)
+            | Self::Unmade(_)
+            | Self::Password(_)
+            | Self::NewPassword(..)
+            | Self::Keys(_) => Problem::internal(),
             Self::Store(error) => error.problem(),
         }
     }
@@ -163,6 +206,17 @@ impl AsProblem for AuthError {
 }
 
 blocks::problem_response!(AuthError);
+
+/// A reason why a mail can't be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MailFault {
+    /// A template, or a value in it.
+    #[error("a template can't be filled")]
+    Template(#[from] mail::TemplateError),
+    /// The system gives no random bytes for a link.
+    #[error("there is no token for a link")]
+    Token(#[from] blocks::identity::KeyError),
+}
 
 /// A reason why auth can't start.
 #[derive(Debug, thiserror::Error)]
@@ -193,6 +247,9 @@ pub enum OpenError {
     /// The system gives no thread for hashing.
     #[error("could not start the threads that hash passwords")]
     Thread(#[source] std::io::Error),
+    /// A template of mails can't be read.
+    #[error("could not read the templates of mails")]
+    Templates(#[from] mail::TemplateError),
     /// The store can't be read.
     #[error("could not read the auth store")]
     Store(#[from] StoreError),

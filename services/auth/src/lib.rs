@@ -6,7 +6,7 @@
 //! GET /api/auth/validate ─ identities ─▶ the caller  (memory; the store once a token)
 //! ```
 //!
-//! | owns      | accounts, sessions, signing keys |
+//! | owns      | accounts, sessions, signing keys, mails to accounts |
 //! | publishes | `user.created`, `user.updated`, `user.deleted`, `user.authenticated`, `user.session_revoked` |
 //! | consumes  | `user.erased` |
 //!
@@ -25,6 +25,8 @@ mod hasher;
 mod identities;
 mod integration;
 mod keyring;
+mod links;
+pub mod mails;
 mod memory;
 pub mod operator;
 pub mod passwords;
@@ -40,7 +42,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use blocks::config::{Secret, Setting};
+use blocks::config::{AnySetting, Secret, Setting};
 use blocks::gateway::{AuthRefusal, Authenticator};
 use blocks::identity::{ISSUER, KeySource};
 use blocks::{Caller, Clock, Mediator, Route, Service};
@@ -57,6 +59,7 @@ use attempts::Attempts;
 use domain::PASSWORD_BYTES;
 use identities::Identities;
 use keyring::Keyring;
+use mails::{MailLimits, MailSettings, Mails, Sending};
 use passwords::{Cost, Passwords};
 use refresh::RefreshKey;
 use replicas::Replicas;
@@ -75,6 +78,7 @@ pub const MIGRATIONS: &[Migration] = &[
     sql::migration!(1002, "changes for other replicas", "0002_changes.sql"),
     sql::migration!(1003, "managing people", "0003_people.sql"),
     sql::migration!(1004, "refresh tokens", "0004_refresh.sql"),
+    sql::migration!(1005, "mails to accounts", "0005_mails.sql"),
 ];
 
 /// The gateway's rule for each endpoint.
@@ -87,6 +91,10 @@ pub const ROUTES: &[Route] = &[
     Route::required(&["GET", "PUT", "DELETE"], "/api/auth/me"),
     Route::required(&["POST"], "/api/auth/logout"),
     Route::required(&["PUT"], "/api/auth/password"),
+    Route::strip(&["POST"], "/api/auth/password/forgot"),
+    Route::strip(&["POST"], "/api/auth/password/reset"),
+    Route::strip(&["POST"], "/api/auth/email/verify"),
+    Route::required(&["POST"], "/api/auth/email/resend"),
     Route::required(&["GET"], "/api/auth/sessions"),
     Route::required(&["POST"], "/api/auth/sessions/revoke-others"),
     Route::required(&["DELETE"], "/api/auth/sessions/{id}"),
@@ -131,6 +139,8 @@ pub struct Settings {
     pub replicas: Option<String>,
     /// Where all replicas count the attempts at accounts. `None` if each counts by itself.
     pub attempts: Option<cache::Store>,
+    /// How mails are made and sent.
+    pub mails: MailSettings,
     /// True if a signing key is made where there is none. An operator's process makes none.
     pub makes_keys: bool,
 }
@@ -151,6 +161,7 @@ impl Settings {
             password_min_bytes: 8,
             replicas: None,
             attempts: None,
+            mails: MailSettings::default(),
             makes_keys: true,
         }
     }
@@ -187,6 +198,7 @@ impl Settings {
             replicas: replicas.map(|url| url.expose().to_owned()),
             #[cfg(feature = "fleet")]
             attempts: if has_replicas { counted_at(on)? } else { None },
+            mails: MailSettings::read(on.config())?,
             makes_keys: on.role() == Role::Serves,
             password_min_bytes: on.config().get(&PASSWORD_MIN_BYTES),
             ..Self::new(secret.expose())
@@ -221,6 +233,7 @@ pub struct Inner {
     revocations: Arc<Revocations>,
     identities: Identities,
     replicas: Option<Arc<Replicas>>,
+    mails: Mails,
 }
 
 impl std::ops::Deref for Auth {
@@ -250,6 +263,13 @@ impl Auth {
             settings.hash_queue,
             settings.password_min_bytes,
         )?;
+        let shared = settings.attempts.as_ref();
+        let mails = Mails {
+            limits: MailLimits::new(secret_key, &clock, shared),
+            settings: settings.mails,
+            templates: mails::templates()?,
+            bell: Arc::default(),
+        };
         let attempts = Attempts::new(secret_key, Arc::clone(&clock), settings.attempts);
         let now = clock.now();
         let revocations = Arc::new(Revocations::default());
@@ -292,6 +312,7 @@ impl Auth {
             revocations,
             identities: Identities::default(),
             replicas,
+            mails,
         })))
     }
 
@@ -349,6 +370,25 @@ const PASSWORD_MIN_BYTES: Setting<usize> = Setting::new(
     },
 );
 
+/// Those of auth itself, and of its mails.
+const ALL_SETTINGS: [&dyn AnySetting; 4 + mail::SETTINGS.len() + mails::OWN.len()] = {
+    let mut all: [&dyn AnySetting; _] = [&SECRET_KEY; _];
+    all[1] = &ACCESS_TOKEN_SECONDS;
+    all[2] = &REFRESH_TOKEN_SECONDS;
+    all[3] = &PASSWORD_MIN_BYTES;
+    let mut at = 0;
+    while at < mail::SETTINGS.len() {
+        all[4 + at] = mail::SETTINGS[at];
+        at += 1;
+    }
+    at = 0;
+    while at < mails::OWN.len() {
+        all[4 + mail::SETTINGS.len() + at] = mails::OWN[at];
+        at += 1;
+    }
+    all
+};
+
 pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "Accounts, sessions, and whose a token is.",
@@ -363,12 +403,7 @@ pub static DEFINITION: Definition = Definition {
     ],
     consumes: &[topic::USERS],
     migrations: MIGRATIONS,
-    settings: &[
-        &SECRET_KEY,
-        &ACCESS_TOKEN_SECONDS,
-        &REFRESH_TOKEN_SECONDS,
-        &PASSWORD_MIN_BYTES,
-    ],
+    settings: &ALL_SETTINGS,
     uses: &[Store::Redis],
     signs_with: Some(&SECRET_KEY),
     // Password hashes take 19 MiB each while they are made.
@@ -411,10 +446,10 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
 
 /// The service over `auth`.
 pub fn service(auth: &Auth) -> Service {
-    let replicas = auth.replicas.iter();
+    let replicas = auth.replicas.iter().map(|of| Arc::clone(of) as _);
     Service {
         consumers: vec![consumer::group(&auth.db)],
-        background: replicas.map(|of| Arc::clone(of) as _).collect(),
+        background: replicas.chain([Sending::of(auth)]).collect(),
         ..DEFINITION.over(&auth.db, api::router(auth.clone()))
     }
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::bodies::{AccountView, UserChange};
+use super::links::ReadsIn;
 use super::{Done, Ended};
 use crate::Auth;
 use crate::commands::{ChangeAccount, ChangePassword, CloseAccount, OpenAccount};
@@ -99,11 +100,13 @@ pub(super) struct NewPassword {
 )]
 pub(super) async fn register(
     State(auth): State<Auth>,
+    ReadsIn(language): ReadsIn,
     ValidJson(new): ValidJson<Register>,
 ) -> Result<(StatusCode, Json<AccountView>), AuthError> {
     let new = Registration {
         full_name: new.full_name,
         age: new.age.map(|Whole(age)| age),
+        language,
         ..Registration::new(new.email, new.username, new.password)
     };
     let new = new.check()?;
@@ -129,13 +132,15 @@ pub(super) async fn me(
 }
 
 /// Changes the caller's account: any subset of its fields.
+///
+/// Where mails are sent, a new e-mail address counts once the link that is mailed to it was followed.
 #[utoipa::path(
     put, path = "/api/auth/me", operation_id = "auth.change_me", tag = "auth",
     request_body = UserChange,
     responses(
         (status = 200, description = "the account after the change", body = AccountView),
         (status = 400, description = "`user_exists`: the e-mail address or the name is taken"),
-        (status = 403, description = "`forbidden`: the field that is for admins to change"),
+        (status = 403, description = "`forbidden`: the field that is for admins to change; `too_many_attempts`: of new addresses"),
         (status = 409, description = "`last_admin`: there would be no admin any more"),
     )
 )]

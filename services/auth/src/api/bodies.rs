@@ -128,6 +128,7 @@ impl From<NewUser> for Registration {
             age: new.age.map(|Whole(age)| age),
             role: new.role.unwrap_or(Role::User),
             is_active: new.is_active.unwrap_or(true),
+            language: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod bodies;
+mod links;
 mod sessions;
 mod users;
 mod validate;
@@ -53,6 +54,10 @@ pub fn router(auth: Auth) -> OpenApiRouter {
         .routes(routes!(sessions::refresh))
         .routes(routes!(sessions::logout))
         .routes(routes!(accounts::change_password))
+        .routes(routes!(links::forgot))
+        .routes(routes!(links::reset))
+        .routes(routes!(links::verify))
+        .routes(routes!(links::resend))
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::end_others))
         .routes(routes!(sessions::end))

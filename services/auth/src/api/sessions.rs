@@ -115,7 +115,7 @@ pub(super) struct SessionView {
     responses(
         (status = 200, description = "logged in", body = TokenView),
         (status = 401, description = "`bad_credentials`: the account or the password, it is not told which"),
-        (status = 403, description = "`account_inactive`: the password is right, and nobody can log in"),
+        (status = 403, description = "`account_inactive`: the password is right, and nobody can log in; `email_unverified`: the same, until the address is verified"),
         (status = 429, description = "`too_many_attempts`: too many wrong passwords for this account, existing or not"),
         (status = 503, description = "`busy`: too many at once"),
     )

@@ -115,7 +115,7 @@ pub(super) async fn list(
     Ok(Json(found.map(AccountView::from)))
 }
 
-/// Opens an account for somebody.
+/// Opens an account for somebody. Without a password they get a link by mail to choose one.
 #[utoipa::path(
     post, path = "/api/v1/users", operation_id = "users.create", tag = "users",
     request_body = NewUser,
@@ -220,6 +220,8 @@ async fn show(
 }
 
 /// Changes an account: any subset of its fields. Role and state are for admins to change.
+///
+/// Where mails are sent, one's own new e-mail address counts once the link that is mailed to it was followed.
 #[utoipa::path(
     put, path = "/api/v1/users/{id}", operation_id = "users.update", tag = "users",
     params(("id" = i64, Path, description = "the account")),

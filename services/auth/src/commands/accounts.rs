@@ -35,13 +35,16 @@ impl Command<Auth> for OpenAccount {
         for name in names(on, &new) {
             let (new, hash) = (new.clone(), hash.clone());
             let (of, request) = once.clone().unwrap_or_default();
-            let is_made = new.username.is_none();
+            let (is_made, auth) = (new.username.is_none(), on.clone());
             let write = on.db.write_once((store::OPENS, of), request, move |tx| {
                 Box::pin(async move {
                     let account = store::add_account(tx, &new, &name, hash.as_deref())
                         .await
                         .map_err(taken)?;
                     publish(tx, AccountEvent::Opened(&account), 1).await?;
+                    auth.mails
+                        .welcome(tx, &account, hash.is_some(), new.language)
+                        .await?;
                     Ok(account)
                 })
             });
@@ -91,7 +94,12 @@ impl Command<Auth> for ChangeAccount {
     }
 
     async fn run(self, on: &Auth) -> Result<Account, AuthError> {
-        let Self { by, id, change } = self;
+        let Self { by, id, mut change } = self;
+        let by_owner = by.as_ref().is_some_and(|by| by.id == id);
+        if by_owner && change.email.is_some() && on.mails.deliver() {
+            let counted = on.mails.limits.of_account(id).await?;
+            counted.map_err(AuthError::MailsUsedUp)?;
+        }
         let gone = move || match &by {
             Some(by) if by.id == id => AuthError::NoAccount,
             _ => AuthError::NoUser,
@@ -99,14 +107,19 @@ impl Command<Auth> for ChangeAccount {
         if change.is_empty() {
             return queries::account(on, id).await?.ok_or_else(gone);
         }
+        let auth = on.clone();
         let write = on.write_account(id, move |tx, account| {
             Box::pin(async move {
+                let told = auth.mails.hold_back(tx, id, &mut change, by_owner).await?;
                 if change.takes_admin() && store::is_last_admin(tx, id).await? {
                     return Err(AuthError::LastAdmin);
                 }
                 let changed = store::change_account(tx, id, &change).await;
                 let (changed, version) = changed.map_err(taken)?.ok_or_else(gone)?;
                 publish(tx, AccountEvent::Changed(&changed), version).await?;
+                if let Some(before) = told {
+                    auth.mails.tell_new_email(tx, &before, &changed).await?;
+                }
                 if changed.is_active {
                     let change = account.changed(version);
                     account.tell(tx, version, vec![change]).await?;
@@ -156,7 +169,7 @@ impl Command<Auth> for CloseAccount {
     }
 }
 
-fn taken(error: StoreError) -> AuthError {
+pub(super) fn taken(error: StoreError) -> AuthError {
     if error.is_unique("users", "email_key") {
         AuthError::Taken("email")
     } else if error.is_unique("users", "username_key") {

@@ -33,6 +33,7 @@ impl Command<Auth> for ChangePassword {
         let known = account.terms().into_iter().collect();
         let hash = on.passwords.hash(new, known).await;
         let hash = hash.map_err(|error| AuthError::NewPassword("new_password", error))?;
+        let auth = on.clone();
         let write = on.write_account(id, move |tx, account| {
             Box::pin(async move {
                 let before = advance(tx, id, 0).await?;
@@ -40,6 +41,7 @@ impl Command<Auth> for ChangePassword {
                 if !store::set_password(tx, id, proven.as_ref(), &hash).await? {
                     return Err(AuthError::WrongPassword("current_password"));
                 }
+                auth.mails.tell_new_password(tx, id).await?;
                 account.end_all(tx, before, but).await
             })
         });

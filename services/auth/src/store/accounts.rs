@@ -84,7 +84,7 @@ pub async fn add_account(
 }
 
 /// Makes an account found by its terms.
-async fn add_terms(tx: &mut Tx, account: &Account) -> Result<(), StoreError> {
+pub(super) async fn add_terms(tx: &mut Tx, account: &Account) -> Result<(), StoreError> {
     for term in account.terms() {
         execute!(tx, "insert into user_terms (term, user_id) values ($1, $2)"
             => &term, account.id)?;
@@ -177,7 +177,8 @@ pub async fn note_login(tx: &mut Tx, proven: &Credentials) -> Result<Option<i64>
         => proven.id, &proven.password_hash, now)
 }
 
-/// Stores the hash of a new password; false if the account is gone, or no longer has the password that was proven.
+/// Stores the hash of a new password, and ends links for one; false if the account is gone, or no longer has the
+/// password that was proven.
 pub async fn set_password(
     tx: &mut Tx,
     id: i64,
@@ -189,6 +190,7 @@ pub async fn set_password(
         "update users set password_hash = $3
          where id = $1 and ($2 is null or (password_hash = $2 and is_active))"
         => id, proven, hash)?;
+    super::end_resets(tx, id).await?;
     Ok(set == 1)
 }
 
@@ -210,8 +212,9 @@ pub async fn remove_account(
     proven: Option<&Credentials>,
 ) -> Result<Option<i64>, StoreError> {
     let proven = proven.map(|proven| proven.password_hash.as_str());
-    let sessions: i64 = fetch_one!(tx, scalar
-        "select count(*) from sessions where user_id = $1" => id)?;
+    let records: i64 = fetch_one!(tx, scalar
+        "select 1 + (select count(*) from sessions where user_id = $1)
+            + (select count(*) from mails where user_id = $1)" => id)?;
     let version: Option<i64> = fetch_optional!(tx, scalar
         "delete from users
          where id = $1 and ($2 is null or (password_hash = $2 and is_active))
@@ -225,7 +228,7 @@ pub async fn remove_account(
         => OPENS, format!("{{\"id\":{id},%"))?;
     let now = tx.now();
     execute!(tx, "insert into closed_accounts (user_id, closed_at) values ($1, $2)" => id, now)?;
-    super::note_erasure(tx, id, NAME, sessions + 1).await?;
+    super::note_erasure(tx, id, NAME, records).await?;
     Ok(version)
 }
 
@@ -248,6 +251,8 @@ pub struct Credentials {
     role: String,
     /// False if nobody can log in to it.
     pub is_active: bool,
+    /// True once its owner has shown that mail to the address arrives.
+    pub email_verified: bool,
     password_hash: String,
 }
 
@@ -278,15 +283,15 @@ pub async fn credentials(
     let (statement, wanted) = match login {
         Login::Id(id) => {
             return fetch_optional!(reader,
-                "select id, email, username, role, is_active, password_hash from users where id = $1"
+                "select id, email, username, role, is_active, email_verified, password_hash from users where id = $1"
                 => id);
         }
         Login::Email(email) => (
-            "select id, email, username, role, is_active, password_hash from users where email_key = $1",
+            "select id, email, username, role, is_active, email_verified, password_hash from users where email_key = $1",
             key(email),
         ),
         Login::Username(name) => (
-            "select id, email, username, role, is_active, password_hash from users where username_key = $1",
+            "select id, email, username, role, is_active, email_verified, password_hash from users where username_key = $1",
             key(name),
         ),
     };

@@ -6,6 +6,7 @@ mod accounts;
 mod attempts;
 mod forward;
 mod keys;
+mod mails;
 mod refresh;
 mod replicas;
 mod sessions;

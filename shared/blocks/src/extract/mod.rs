@@ -2,6 +2,7 @@
 //! parameter; never by a plain text or a 5xx.
 
 mod caller;
+mod client;
 mod etag;
 mod fields;
 mod idempotency;
@@ -17,6 +18,7 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::ObjectBuilder;
 
 pub use caller::Admin;
+pub use client::ClientAddress;
 pub use etag::{IfNoneMatch, Tagged};
 pub use idempotency::{IdempotencyKey, KeyRefused, KeyedRequest, MAX_KEY_BYTES};
 pub(crate) use json::{BodyLimit, too_large};
