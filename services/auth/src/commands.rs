@@ -1,9 +1,11 @@
 //! The commands of auth. Each is one write of the state and its event.
 
 mod accounts;
+mod imports;
 mod passwords;
 
 pub use accounts::{ChangeAccount, CloseAccount, OpenAccount};
+pub use imports::ImportAccounts;
 pub use passwords::ChangePassword;
 
 use blocks::identity::AccessClaims;
@@ -14,6 +16,7 @@ use crate::domain::{AccountEvent, Login, check_attempt};
 use crate::error::AuthError;
 use crate::integration::publish;
 use crate::memory::advance;
+use crate::passwords::Checked;
 use crate::store::Credentials;
 use crate::{AUDIENCE, Auth, store};
 
@@ -39,47 +42,77 @@ blocks::operation!(LogIn -> Result<LoggedIn, AuthError>, "auth.login");
 
 impl Command<Auth> for LogIn {
     async fn run(self, on: &Auth) -> Result<LoggedIn, AuthError> {
-        check_attempt("password", &self.password)?;
-        let account = prove(on, &self.login, self.password).await?;
-        let session = on.clock.id();
-        let now = on.clock.now();
-        let expires = now + on.token_ttl;
-        let claims = AccessClaims {
-            sub: account.id,
-            name: account.username.clone(),
-            email: account.email.clone(),
-            role: account.role(),
-            sid: session,
-            iss: on.issuer.clone(),
-            aud: AUDIENCE.to_owned(),
-            iat: now.timestamp(),
-            nbf: None,
-            exp: expires.timestamp(),
-            jti: on.clock.id(),
-        };
-        let (user_id, user_agent, proven) = (account.id, self.user_agent, account);
-        on.write_account(user_id, move |tx, account| {
-            Box::pin(async move {
-                // Since its password was checked, the account may have got another one, or have been closed.
-                let version = store::note_login(tx, &proven).await?;
-                let version = version.ok_or(AuthError::BadCredentials)?;
-                let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1).await?;
-                store::add_session(tx, session, user_id, user_agent.as_deref(), expires).await?;
-                let began = AccountEvent::LoggedIn { user_id, session };
-                publish(tx, began, version).await?;
-                if !ended.is_empty() {
-                    account.end(tx, version, &ended, None).await?;
-                }
-                Ok(())
-            })
-        })
-        .await?;
-        on.revocations.tidy(now);
-        Ok(LoggedIn {
-            access_token: claims.sign(on.keyring.signing()),
-            expires_in: on.token_ttl.num_seconds(),
-        })
+        let Self {
+            login,
+            password,
+            user_agent,
+        } = self;
+        check_attempt("password", &password)?;
+        let proven = prove(on, &login, password.clone()).await?;
+        let renews = proven.renewed.is_some();
+        match begin_session(on, proven, user_agent.clone()).await {
+            // Of several logins at once, one renews the hash that all have checked.
+            Err(AuthError::BadCredentials) if renews => {
+                let proven = prove(on, &login, password).await?;
+                begin_session(on, proven, user_agent).await
+            }
+            begun => begun,
+        }
     }
+}
+
+/// Begins a session of the account whose password was right.
+async fn begin_session(
+    on: &Auth,
+    proven: Proven,
+    user_agent: Option<String>,
+) -> Result<LoggedIn, AuthError> {
+    let Proven { account, renewed } = proven;
+    let session = on.clock.id();
+    let now = on.clock.now();
+    let expires = now + on.token_ttl;
+    let claims = AccessClaims {
+        sub: account.id,
+        name: account.username.clone(),
+        email: account.email.clone(),
+        role: account.role(),
+        sid: session,
+        iss: on.issuer.clone(),
+        aud: AUDIENCE.to_owned(),
+        iat: now.timestamp(),
+        nbf: None,
+        exp: expires.timestamp(),
+        jti: on.clock.id(),
+    };
+    let (user_id, proven) = (account.id, account);
+    on.write_account(user_id, move |tx, account| {
+        Box::pin(async move {
+            // Since its password was checked, the account may have got another one, or have been closed.
+            let version = store::note_login(tx, &proven, renewed.as_deref()).await?;
+            let version = version.ok_or(AuthError::BadCredentials)?;
+            let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1).await?;
+            store::add_session(tx, session, user_id, user_agent.as_deref(), expires).await?;
+            let began = AccountEvent::LoggedIn { user_id, session };
+            publish(tx, began, version).await?;
+            if !ended.is_empty() {
+                account.end(tx, version, &ended, None).await?;
+            }
+            Ok(())
+        })
+    })
+    .await?;
+    on.revocations.tidy(now);
+    Ok(LoggedIn {
+        access_token: claims.sign(on.keyring.signing()),
+        expires_in: on.token_ttl.num_seconds(),
+    })
+}
+
+/// Whoever has shown the password of an account.
+struct Proven {
+    account: Credentials,
+    /// The hash to be stored in place of the one that was checked.
+    renewed: Option<String>,
 }
 
 /// Holds the caller to the own password in `field`, for what can't be undone. It is counted by the account's number:
@@ -94,25 +127,29 @@ async fn prove_own(
     match prove(auth, &Login::Id(by.id), password).await {
         Err(AuthError::BadCredentials) => Err(AuthError::WrongPassword(field)),
         Err(AuthError::TooManyAttempts(limit)) => Err(AuthError::PasswordsUsedUp(limit)),
-        proven => proven,
+        proven => Ok(proven?.account),
     }
 }
 
 /// The account of `login`, if the password is right.
-async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Credentials, AuthError> {
+async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Proven, AuthError> {
     let attempt = auth.attempts.begin(login).await?;
     let checked = async {
         let found = store::credentials(&mut auth.db.read().await?, login).await?;
         let stored = found.as_ref().and_then(Credentials::password_hash);
-        let right = auth.passwords.check(password, stored).await?;
-        Ok::<_, AuthError>(found.filter(|_| right))
+        let renewed = match auth.passwords.check(password, stored).await? {
+            Checked::Wrong => return Ok(None),
+            Checked::Right => None,
+            Checked::Outdated(renewed) => Some(renewed),
+        };
+        Ok::<_, AuthError>(found.map(|account| Proven { account, renewed }))
     }
     .await;
     match checked {
-        Ok(Some(account)) => {
-            auth.attempts.clear(&account).await?;
-            if account.is_active {
-                Ok(account)
+        Ok(Some(proven)) => {
+            auth.attempts.clear(&proven.account).await?;
+            if proven.account.is_active {
+                Ok(proven)
             } else {
                 Err(AuthError::Inactive)
             }

@@ -63,10 +63,20 @@ impl Account {
 #[derive(Debug, Clone, Copy)]
 pub enum AccountEvent<'a> {
     Opened(&'a Account),
+    /// Opened for somebody who had it elsewhere.
+    Imported(&'a Account),
     Changed(&'a Account),
-    Closed { user_id: i64 },
-    LoggedIn { user_id: i64, session: Uuid },
-    SessionEnded { user_id: i64, session: Uuid },
+    Closed {
+        user_id: i64,
+    },
+    LoggedIn {
+        user_id: i64,
+        session: Uuid,
+    },
+    SessionEnded {
+        user_id: i64,
+        session: Uuid,
+    },
 }
 
 /// A request for an account, not yet checked.

@@ -8,9 +8,10 @@ use blocks::{Mediator, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::api::Wanted;
-use crate::commands::{ChangeAccount, ChangePassword, CloseAccount, OpenAccount};
+use crate::commands::{ChangeAccount, ChangePassword, CloseAccount, ImportAccounts, OpenAccount};
 use crate::domain::{Account, AccountChange, Registration};
-use crate::queries::{Erasure, ListUsers, ReadErasure, ReadUser, Which};
+use crate::import::{Batch, Exported, Imported};
+use crate::queries::{Erasure, ExportAccounts, ListUsers, ReadErasure, ReadUser, Which};
 use crate::{Auth, AuthError};
 
 /// An account to be opened, as at `POST /users`.
@@ -61,6 +62,8 @@ pub(crate) fn router(auth: Auth) -> Router {
         .route("/users/{id}/password", post(set_password))
         .route("/users/{id}/close", post(close))
         .route("/users/{id}/erasure", get(erasure))
+        .route("/import", post(import))
+        .route("/export", get(export))
         .with_state(auth)
 }
 
@@ -136,4 +139,25 @@ async fn erasure(
     ValidPath(id): ValidPath<i64>,
 ) -> Result<Json<Erasure>, AuthError> {
     Ok(Json(auth.ask(ReadErasure { id }).await?))
+}
+
+async fn import(
+    State(auth): State<Auth>,
+    ValidJson(batch): ValidJson<Batch>,
+) -> Result<Json<Imported>, AuthError> {
+    Ok(Json(auth.send(ImportAccounts { batch }).await?))
+}
+
+/// The place of a page of the export.
+#[derive(Deserialize)]
+struct After {
+    /// The last id of the page before; 0 for the first page.
+    after: i64,
+}
+
+async fn export(
+    State(auth): State<Auth>,
+    ValidQuery(After { after }): ValidQuery<After>,
+) -> Result<Json<Exported>, AuthError> {
+    Ok(Json(auth.ask(ExportAccounts { after }).await?))
 }

@@ -3,6 +3,7 @@
 mod accounts;
 mod changes;
 mod erasures;
+mod imports;
 mod keys;
 mod sessions;
 mod users;
@@ -12,6 +13,7 @@ use blocks::Role;
 pub use accounts::*;
 pub use changes::*;
 pub use erasures::*;
+pub use imports::*;
 pub use keys::*;
 pub use sessions::*;
 pub use users::*;

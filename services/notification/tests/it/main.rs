@@ -28,6 +28,7 @@ fn created(app: &App, user_id: i64, username: &str) -> Record {
         username: username.into(),
         email: "somebody@example.test".into(),
         role: "user".into(),
+        imported: false,
     };
     app.record(1, &event)
 }
