@@ -122,12 +122,13 @@ impl ImportedAccount {
         self.new.username.as_ref().map(|name| key(name.as_str()))
     }
 
+    /// Its name first: one that was refused for that may have lost its address to a later line.
     fn refused_for(&self, taken: &Taken) -> Option<Refusal> {
-        if taken.emails.contains(&key(self.new.email.as_str())) {
-            return Some(Refusal::taken(self.line, "email"));
+        let name = self.username_key();
+        if name.is_some_and(|name| taken.usernames.contains(&name)) {
+            return Some(Refusal::taken(self.line, "username"));
         }
-        let name = self.username_key()?;
-        let is_taken = taken.usernames.contains(&name);
-        is_taken.then(|| Refusal::taken(self.line, "username"))
+        let is_taken = taken.emails.contains(&key(self.new.email.as_str()));
+        is_taken.then(|| Refusal::taken(self.line, "email"))
     }
 }

@@ -71,6 +71,24 @@ async fn unread(app: &App, user_id: i64) -> Value {
 }
 
 testkit::on_each_database!(
+    an_imported_account_is_not_welcomed,
+    SERVICE,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        let event = UserCreated {
+            user_id: 1,
+            username: "ada".into(),
+            email: "ada@example.test".into(),
+            role: "user".into(),
+            imported: true,
+        };
+        assert_eq!(app.deliver(&[app.record(1, &event)]).await, 1);
+        assert_eq!(unread(&app, 1).await, 0);
+    }
+);
+
+testkit::on_each_database!(
     a_new_account_is_welcomed_by_its_name_once_however_often_the_event_comes,
     SERVICE,
     MIGRATIONS,
