@@ -63,11 +63,11 @@ async fn open(tx: &mut Tx, mut waiting: Vec<ImportedAccount>) -> Result<Vec<Refu
         if waiting.is_empty() {
             break;
         }
-        let named = |account: &ImportedAccount| {
+        let choose = |account: &ImportedAccount| {
             let given = account.new.username.clone();
             given.unwrap_or_else(|| made_name(&account.new.email, at, tx.id()))
         };
-        let names: Vec<Username> = waiting.iter().map(named).collect();
+        let names: Vec<Username> = waiting.iter().map(choose).collect();
         let rows: Vec<_> = waiting.iter().zip(names.iter().cloned()).collect();
         let opened = store::add_accounts(tx, &rows).await?;
         for account in opened.iter().flatten() {
@@ -75,7 +75,7 @@ async fn open(tx: &mut Tx, mut waiting: Vec<ImportedAccount>) -> Result<Vec<Refu
         }
         let rest = waiting.into_iter().zip(names).zip(opened);
         let rest = rest.filter(|(_, opened)| opened.is_none());
-        let rest: Vec<_> = rest.map(|(named, _)| named).collect();
+        let rest: Vec<_> = rest.map(|(left, _)| left).collect();
         waiting = Vec::new();
         if rest.is_empty() {
             break;
