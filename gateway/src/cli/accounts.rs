@@ -26,8 +26,13 @@ const EVERY: u64 = 100_000;
 pub(super) async fn import(auth: &Endpoint, wanted: Import) -> anyhow::Result<()> {
     let report_path = wanted.report_path()?;
     let mut source = Source::open(&wanted.file)?;
+    let is_itself = |file: PathBuf| {
+        report_path
+            .canonicalize()
+            .is_ok_and(|report| report == file)
+    };
     ensure!(
-        report_path.canonicalize().ok() != wanted.file.canonicalize().ok(),
+        !wanted.file.canonicalize().is_ok_and(is_itself),
         "{} can't be its own report",
         wanted.file.display()
     );
