@@ -14,6 +14,8 @@ pub struct Memory {
     pub resident: f64,
     /// Private memory: heap and stacks.
     pub own: f64,
+    /// The most that was resident at a time, so far.
+    pub most: f64,
 }
 
 /// The memory of a process.
@@ -27,6 +29,7 @@ pub fn memory(pid: u32) -> Option<Memory> {
     Some(Memory {
         resident: field("VmRSS:")?,
         own: field("RssAnon:")?,
+        most: field("VmHWM:")?,
     })
 }
 
@@ -92,6 +95,7 @@ mod tests {
         }
         let memory = memory(std::process::id()).unwrap();
         assert!(memory.resident >= memory.own && memory.own > 0.0);
+        assert!(memory.most >= memory.own);
         assert!(processor_time(std::process::id()).is_some());
         assert!(file_system(&std::env::temp_dir()).is_some());
     }

@@ -7,6 +7,7 @@ mod create;
 mod footprint;
 pub mod freshness;
 mod http_client;
+mod import;
 mod kit;
 mod log;
 mod read;
@@ -42,6 +43,8 @@ pub enum Scenario {
     HttpClient,
     /// A value that a cache remembers.
     Cache,
+    /// Accounts of a file, beside bare inserts of their rows.
+    Import,
 }
 
 impl Scenario {
@@ -59,6 +62,7 @@ impl Scenario {
             Self::Log => log::measure(plan).await,
             Self::HttpClient => http_client::measure(plan).await,
             Self::Cache => cache::measure(plan).await,
+            Self::Import => import::measure(plan).await,
         }
     }
 }

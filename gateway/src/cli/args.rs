@@ -22,6 +22,7 @@ Examples:
   rookery dlq replay --all                         try them again
   rookery admin create --email root@example.org --username root
   rookery users list --q ada                       accounts, by the beginning of a name or an address
+  rookery users import accounts.jsonl              accounts of another system, with the hashes of their passwords
   rookery migrate                                  move the folder into the servers of a fleet
   rookery config                                   what is in force, and where it came from
 
@@ -431,6 +432,26 @@ Examples:
         /// An id, an e-mail address or a username
         user: String,
     },
+    /// Open accounts that were elsewhere before: a line of JSON each
+    #[command(after_help = "\
+Example of a line; all but the address may be absent:
+  {\"email\": \"ada@example.org\", \"username\": \"ada\", \"password_hash\": \"$2b$12$...\", \"first_name\": \"Ada\",
+   \"last_name\": \"Lovelace\", \"full_name\": \"Ada Lovelace\", \"age\": 36, \"role\": \"user\", \"is_active\": true,
+   \"email_verified\": true, \"created_at\": \"2020-01-31T12:00:00Z\"}
+
+Hashes are those of bcrypt ($2a$, $2b$, $2y$) or argon2id. Nobody is sent a welcome. Lines that are refused go to
+the report, a line of JSON a field; the others are imported, and the exit code is 1. Broken off, the same command
+goes on where it was, within a day. docs/accounts.md says more.")]
+    Import(Import),
+    /// Print all accounts as `users import` reads them, with the hashes of their passwords
+    #[command(after_help = "\
+Examples:
+  rookery users export accounts.jsonl              a new file that only you can read
+  rookery users export | jq -r .email")]
+    Export {
+        /// A new file; standard output where it is absent
+        file: Option<PathBuf>,
+    },
     /// Close an account for ever; all services erase what they hold of it
     Delete {
         /// An id, an e-mail address or a username
@@ -439,6 +460,18 @@ Examples:
         #[arg(long)]
         execute: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The file; `-` is standard input
+    pub file: PathBuf,
+    /// Where refused lines are told; beside the file, as FILE.report, where it is absent
+    #[arg(long, value_name = "REPORT")]
+    pub report: Option<PathBuf>,
+    /// Check the lines, and open no account
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,5 +1,6 @@
 //! The command line: its arguments, and the end of each command.
 
+mod accounts;
 mod args;
 mod client;
 mod config;

@@ -9,6 +9,7 @@ use blocks::extract::MAX_LIMIT;
 use events::timestamp;
 use service::settings::encoded;
 
+use super::accounts;
 use super::args::{Erasure, RoleName, Users};
 use super::client::{Endpoint, Operators};
 use super::say;
@@ -97,6 +98,8 @@ pub(super) async fn run(
             let changed = set(auth, &user, &active(true)).await?;
             say(format!("{} can log in again.", changed.username))
         }
+        Users::Import(wanted) => accounts::import(auth, wanted).await,
+        Users::Export { file } => accounts::export(auth, file.as_deref()).await,
         Users::Delete { user, execute } => delete(auth, &user, execute).await,
     }
 }
@@ -108,7 +111,7 @@ fn active(is_active: bool) -> UserChange {
     }
 }
 
-fn path(rest: &str) -> String {
+pub(super) fn path(rest: &str) -> String {
     format!("/{}{rest}", auth::NAME)
 }
 

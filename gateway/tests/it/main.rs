@@ -9,6 +9,7 @@ mod edges;
 mod front;
 mod graph;
 mod groups;
+mod imports;
 mod outbox;
 mod process;
 mod traces;

@@ -1,12 +1,14 @@
 //! The commands of auth. Each is one write of the state and its event.
 
 mod accounts;
+mod imports;
 mod keys;
 mod links;
 mod passwords;
 mod refresh;
 
 pub use accounts::{ChangeAccount, CloseAccount, OpenAccount};
+pub use imports::ImportAccounts;
 pub use keys::RotateKeys;
 pub use links::{ForgotPassword, ResendVerification, ResetPassword, VerifyEmail};
 pub use passwords::ChangePassword;
@@ -22,6 +24,7 @@ use crate::domain::{AccountEvent, Login, check_attempt};
 use crate::error::{AuthError, OpenError};
 use crate::integration::publish;
 use crate::memory::advance;
+use crate::passwords::Checked;
 use crate::refresh::RefreshToken;
 use crate::store::Credentials;
 use crate::{AUDIENCE, Auth, store};
@@ -52,19 +55,33 @@ blocks::operation!(LogIn -> Result<LoggedIn, AuthError>, "auth.login");
 
 impl Command<Auth> for LogIn {
     async fn run(self, on: &Auth) -> Result<LoggedIn, AuthError> {
-        check_attempt("password", &self.password)?;
-        let account = prove(on, &self.login, self.password).await?;
-        if on.mails.settings.requires_verified && !account.email_verified {
+        let Self {
+            login,
+            password,
+            client,
+        } = self;
+        check_attempt("password", &password)?;
+        let proven = prove(on, &login, password.clone()).await?;
+        if on.mails.settings.requires_verified && !proven.account.email_verified {
             return Err(AuthError::Unverified);
         }
-        begin_session(on, account, self.client).await
+        let renews = proven.renewed.is_some();
+        match begin_session(on, proven, client.clone()).await {
+            // Of several logins at once, one renews the hash that all have checked.
+            Err(AuthError::BadCredentials) if renews => {
+                let proven = prove(on, &login, password).await?;
+                begin_session(on, proven, client).await
+            }
+            begun => begun,
+        }
     }
 }
 
-/// Begins a session of `account`, which somebody has just proven to be theirs.
+/// Begins a session of an account, which somebody has just proven to be theirs. [`AuthError::BadCredentials`] if it
+/// has got another password since it was read, or nobody can log in to it any more.
 async fn begin_session(
     on: &Auth,
-    account: Credentials,
+    Proven { account, renewed }: Proven,
     client: Client,
 ) -> Result<LoggedIn, AuthError> {
     let (user_id, session) = (account.id, on.clock.id());
@@ -73,8 +90,7 @@ async fn begin_session(
     let (holder, hash, ends_at) = (account.caller(session), token.hash(), now + on.refresh_ttl);
     on.write_account(user_id, move |tx, write| {
         Box::pin(async move {
-            // Since its password was checked, the account may have got another one, or have been closed.
-            let version = store::note_login(tx, &account).await?;
+            let version = store::note_login(tx, &account, renewed.as_deref()).await?;
             let version = version.ok_or(AuthError::BadCredentials)?;
             let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1, write.until()).await?;
             store::add_session(tx, (session, user_id), &client, &hash, ends_at).await?;
@@ -115,6 +131,13 @@ fn issue(on: &Auth, holder: &Caller, token: &RefreshToken, ends_at: DateTime<Utc
     }
 }
 
+/// Whoever has shown the password of an account.
+struct Proven {
+    account: Credentials,
+    /// The hash to be stored in place of the one that was checked.
+    renewed: Option<String>,
+}
+
 /// Holds the caller to the own password in `field`, for what can't be undone. It is counted by the account's number:
 /// a new name gives no new attempts.
 async fn prove_own(
@@ -127,25 +150,29 @@ async fn prove_own(
     match prove(auth, &Login::Id(by.id), password).await {
         Err(AuthError::BadCredentials) => Err(AuthError::WrongPassword(field)),
         Err(AuthError::TooManyAttempts(limit)) => Err(AuthError::PasswordsUsedUp(limit)),
-        proven => proven,
+        proven => Ok(proven?.account),
     }
 }
 
 /// The account of `login`, if the password is right.
-async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Credentials, AuthError> {
+async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Proven, AuthError> {
     let attempt = auth.attempts.begin(login).await?;
     let checked = async {
         let found = store::credentials(&mut auth.db.read().await?, login).await?;
         let stored = found.as_ref().and_then(Credentials::password_hash);
-        let right = auth.passwords.check(password, stored).await?;
-        Ok::<_, AuthError>(found.filter(|_| right))
+        let renewed = match auth.passwords.check(password, stored).await? {
+            Checked::Wrong => return Ok(None),
+            Checked::Right => None,
+            Checked::Outdated(renewed) => Some(renewed),
+        };
+        Ok::<_, AuthError>(found.map(|account| Proven { account, renewed }))
     }
     .await;
     match checked {
-        Ok(Some(account)) => {
-            auth.attempts.clear(&account).await?;
-            if account.is_active {
-                Ok(account)
+        Ok(Some(proven)) => {
+            auth.attempts.clear(&proven.account).await?;
+            if proven.account.is_active {
+                Ok(proven)
             } else {
                 Err(AuthError::Inactive)
             }

@@ -64,6 +64,8 @@ impl Account {
 #[derive(Debug, Clone, Copy)]
 pub enum AccountEvent<'a> {
     Opened(&'a Account),
+    /// Opened for somebody who had it elsewhere.
+    Imported(&'a Account),
     Changed(&'a Account),
     Closed {
         user_id: i64,

@@ -1,4 +1,4 @@
-//! One thread's argon2id, with the memory it fills.
+//! One thread's argon2id, with the memory it fills; and bcrypt, for accounts that came from elsewhere.
 //!
 //! The memory is taken once and kept. An allocator that is handed 19 MiB back after each password
 //! may neither return it to the system nor find it again. Then a few logins would cost hundreds of
@@ -8,7 +8,8 @@ use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::password_hash::{Error, try_generate_salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 
-use crate::passwords::{Cost, PasswordError};
+use crate::imported_hash::is_bcrypt;
+use crate::passwords::{Checked, Cost, PasswordError};
 
 /// Hashes and checks, one password at a time.
 pub(crate) struct Hasher {
@@ -46,12 +47,30 @@ impl Hasher {
         phc(&params, salt, output)
     }
 
-    /// True if `password` is the one of `stored`. The hash's own parameters are used, so that older
-    /// hashes stay valid when the cost is raised.
+    /// Checks whether `password` is the one of `stored`. The hash's own parameters are used, so that older
+    /// hashes stay valid when the cost is raised. One that is not made as ours are is made anew.
     ///
     /// # Errors
     /// When `stored` can't be read.
-    pub fn check(&mut self, password: &str, stored: &str) -> Result<bool, PasswordError> {
+    pub fn check(&mut self, password: &str, stored: &str) -> Result<Checked, PasswordError> {
+        let (is_right, is_ours) = if is_bcrypt(stored) {
+            (verify_bcrypt(password, stored)?, false)
+        } else {
+            self.verify_argon2(password, stored)?
+        };
+        Ok(match (is_right, is_ours) {
+            (false, _) => Checked::Wrong,
+            (true, true) => Checked::Right,
+            (true, false) => Checked::Outdated(self.hash(password)?),
+        })
+    }
+
+    /// Whether the password is right, and whether the hash is as ours are.
+    fn verify_argon2(
+        &mut self,
+        password: &str,
+        stored: &str,
+    ) -> Result<(bool, bool), PasswordError> {
         let stored = PasswordHash::new(stored).map_err(Error::from)?;
         let (Some(salt), Some(expected)) = (stored.salt, stored.hash) else {
             return Err(PasswordError::Hash("it has no salt or no output".into()));
@@ -61,8 +80,13 @@ impl Hasher {
         let params = Params::try_from(&stored)?;
         let version = version.unwrap_or_default();
         let output = self.fill(algorithm, version, &params, &salt, password)?;
+        let cost = |of: &Params| (of.m_cost(), of.t_cost(), of.p_cost());
+        let is_ours = algorithm == Algorithm::Argon2id
+            && version == Version::V0x13
+            && cost(&params) == cost(&self.params)
+            && params.output_len() == Some(Params::DEFAULT_OUTPUT_LEN);
         // `Output` compares in constant time.
-        Ok(output == expected)
+        Ok((output == expected, is_ours))
     }
 
     /// A hash that no password has: checking against it is as much work as against any other.
@@ -92,14 +116,26 @@ impl Hasher {
         let mut output = [0; Output::MAX_LENGTH];
         let length = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
         let output = output.get_mut(..length).ok_or(Error::OutputSize)?;
-        Argon2::new(algorithm, version, params.clone()).hash_password_into_with_memory(
-            password.as_bytes(),
-            salt,
-            output,
-            &mut self.memory[..blocks],
-        )?;
+        let filled = Argon2::new(algorithm, version, params.clone())
+            .hash_password_into_with_memory(
+                password.as_bytes(),
+                salt,
+                output,
+                &mut self.memory[..blocks],
+            );
+        if blocks > self.params.block_count() {
+            // A hash that was imported: the next one of its kind may never come.
+            self.memory = Vec::new();
+        }
+        filled?;
         Ok(Output::new(output).map_err(Error::from)?)
     }
+}
+
+/// Only the first 72 bytes count, as where such a hash comes from.
+fn verify_bcrypt(password: &str, stored: &str) -> Result<bool, PasswordError> {
+    // It compares in constant time.
+    bcrypt::verify(password, stored).map_err(|error| PasswordError::Hash(error.to_string()))
 }
 
 fn salt() -> Result<Salt, PasswordError> {
@@ -142,8 +178,17 @@ mod tests {
             for algorithm in [Algorithm::Argon2id, Algorithm::Argon2i] {
                 let theirs = Argon2::new(algorithm, Version::V0x13, params.clone());
                 let stored = theirs.hash_password(b"correct horse").unwrap().to_string();
-                assert!(ours.check("correct horse", &stored).unwrap(), "{stored}");
-                assert!(!ours.check("correct horsf", &stored).unwrap(), "{stored}");
+                let right = ours.check("correct horse", &stored).unwrap();
+                let Checked::Outdated(renewed) = right else {
+                    panic!("{stored} is not as ours: {right:?}");
+                };
+                assert_eq!(
+                    ours.check("correct horse", &renewed).unwrap(),
+                    Checked::Right
+                );
+                let wrong = ours.check("correct horsf", &stored).unwrap();
+                assert_eq!(wrong, Checked::Wrong, "{stored}");
+                assert!(ours.memory.len() <= 64, "more is given back");
             }
             let stored = ours.hash("battery staple").unwrap();
             let parsed = PasswordHash::new(&stored).unwrap();
@@ -151,6 +196,63 @@ mod tests {
             assert_eq!(theirs.verify_password(b"battery staple", &parsed), Ok(()));
             assert!(theirs.verify_password(b"battery stapl", &parsed).is_err());
         }
+    }
+
+    /// Made by the `crypt` of the C library, of which the prefixes are.
+    #[test]
+    fn bcrypt_is_checked_whatever_its_prefix_and_made_anew() {
+        let mut hasher = Hasher::new(Cost {
+            memory_kib: 8,
+            passes: 1,
+            lanes: 1,
+        })
+        .unwrap();
+        let theirs = [
+            (
+                "abc",
+                "$2a$06$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i",
+            ),
+            (
+                "rasmuslerdorf",
+                "$2y$07$BCryptRequires22Chrcte/VlQH0piJtjXl.0t1XkA8pw9dMXTpOq",
+            ),
+            (
+                "U*U",
+                "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+            ),
+        ];
+        for (password, stored) in theirs {
+            let right = hasher.check(password, stored).unwrap();
+            let Checked::Outdated(renewed) = right else {
+                panic!("{stored}: {right:?}");
+            };
+            assert!(renewed.starts_with("$argon2id$"), "{renewed}");
+            assert_eq!(hasher.check(password, &renewed).unwrap(), Checked::Right);
+            let wrong = hasher.check(&format!("{password}."), stored).unwrap();
+            assert_eq!(wrong, Checked::Wrong, "{stored}");
+        }
+    }
+
+    #[test]
+    fn of_bcrypt_the_first_72_bytes_count_and_of_what_replaces_it_all() {
+        let mut hasher = Hasher::new(Cost {
+            memory_kib: 8,
+            passes: 1,
+            lanes: 1,
+        })
+        .unwrap();
+        let first = "x".repeat(72);
+        let stored = bcrypt::hash(format!("{first} and more"), 4).unwrap();
+        let wrong = hasher.check(&first[1..], &stored).unwrap();
+        assert_eq!(wrong, Checked::Wrong);
+        let Checked::Outdated(renewed) = hasher.check(&format!("{first}!"), &stored).unwrap()
+        else {
+            panic!("the first 72 bytes are right");
+        };
+        let right = hasher.check(&format!("{first}!"), &renewed).unwrap();
+        assert_eq!(right, Checked::Right);
+        let wrong = hasher.check(&format!("{first}?"), &renewed).unwrap();
+        assert_eq!(wrong, Checked::Wrong);
     }
 
     #[test]
@@ -164,6 +266,8 @@ mod tests {
             "$argon2id$v=18$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
             "$argon2id$v=19$m=1,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
             "$md5$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo",
+            "$2a$06$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf",
+            "$2b$ü6$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0",
         ] {
             assert!(
                 matches!(hasher.check("p", broken), Err(PasswordError::Hash(_))),

@@ -11,12 +11,13 @@ use crate::domain::AccountEvent;
 /// When it can't be written.
 pub async fn publish(tx: &mut Tx, event: AccountEvent<'_>, version: i64) -> Result<(), StoreError> {
     match event {
-        AccountEvent::Opened(account) => {
+        AccountEvent::Opened(account) | AccountEvent::Imported(account) => {
             let event = UserCreated {
                 user_id: account.id,
                 username: account.username.clone(),
                 email: account.email.clone(),
                 role: account.role.to_string(),
+                imported: matches!(event, AccountEvent::Imported(_)),
             };
             tx.publish(&event, version).await
         }

@@ -23,6 +23,8 @@ pub mod domain;
 pub mod error;
 mod hasher;
 mod identities;
+pub mod import;
+mod imported_hash;
 mod integration;
 mod keyring;
 mod links;

@@ -8,10 +8,13 @@ use blocks::{Mediator, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::api::Wanted;
-use crate::commands::{ChangeAccount, ChangePassword, CloseAccount, OpenAccount, RotateKeys};
+use crate::commands::{
+    ChangeAccount, ChangePassword, CloseAccount, ImportAccounts, OpenAccount, RotateKeys,
+};
 use crate::domain::{Account, AccountChange, Registration};
+use crate::import::{Batch, Exported, Imported};
 pub use crate::keyring::{KeyState, KeyUse};
-use crate::queries::{Erasure, ListKeys, ListUsers, ReadErasure, ReadUser, Which};
+use crate::queries::{Erasure, ExportAccounts, ListKeys, ListUsers, ReadErasure, ReadUser, Which};
 use crate::{Auth, AuthError};
 
 /// An account to be opened, as at `POST /users`.
@@ -71,6 +74,8 @@ pub(crate) fn router(auth: Auth) -> Router {
         .route("/users/{id}/close", post(close))
         .route("/users/{id}/erasure", get(erasure))
         .route("/keys", get(keys).post(rotate_keys))
+        .route("/import", post(import))
+        .route("/export", get(export))
         .with_state(auth)
 }
 
@@ -158,4 +163,25 @@ async fn rotate_keys(
     ValidJson(Rotation { now }): ValidJson<Rotation>,
 ) -> Result<Json<Vec<KeyState>>, AuthError> {
     Ok(Json(auth.send(RotateKeys { now }).await?))
+}
+
+async fn import(
+    State(auth): State<Auth>,
+    ValidJson(batch): ValidJson<Batch>,
+) -> Result<Json<Imported>, AuthError> {
+    Ok(Json(auth.send(ImportAccounts { batch }).await?))
+}
+
+/// The place of a page of the export.
+#[derive(Deserialize)]
+struct After {
+    /// The last id of the page before; 0 for the first page.
+    after: i64,
+}
+
+async fn export(
+    State(auth): State<Auth>,
+    ValidQuery(After { after }): ValidQuery<After>,
+) -> Result<Json<Exported>, AuthError> {
+    Ok(Json(auth.ask(ExportAccounts { after }).await?))
 }

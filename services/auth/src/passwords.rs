@@ -67,6 +67,17 @@ impl From<argon2::password_hash::Error> for PasswordError {
     }
 }
 
+/// The outcome of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    /// It is another password.
+    Wrong,
+    /// It is the one.
+    Right,
+    /// It is the one, and its hash came from elsewhere or from before: this one is to be stored in its place.
+    Outdated(String),
+}
+
 /// Hashes and checks passwords.
 pub struct Passwords {
     queue: SyncSender<Job>,
@@ -136,7 +147,7 @@ impl Passwords {
         self.ask(work).await
     }
 
-    /// True if `password` is the one of `stored`; without a hash, false after as much work.
+    /// Checks whether `password` is the one of `stored`; without a hash it is wrong after as much work.
     ///
     /// # Errors
     /// [`PasswordError::Busy`] when too many wait.
@@ -144,11 +155,12 @@ impl Passwords {
         &self,
         password: String,
         stored: Option<String>,
-    ) -> Result<bool, PasswordError> {
+    ) -> Result<Checked, PasswordError> {
         let known = stored.is_some();
         let hash = stored.map_or_else(|| Arc::clone(&self.nobodys), Arc::from);
         let check = move |hasher: &mut Hasher| hasher.check(&password, &hash);
-        Ok(self.ask(check).await? && known)
+        let checked = self.ask(check).await?;
+        Ok(if known { checked } else { Checked::Wrong })
     }
 
     async fn ask<T: Send + 'static>(
@@ -223,17 +235,19 @@ mod tests {
                 .unwrap(),
             hash
         );
-        assert!(
+        assert_eq!(
             passwords
                 .check("correct horse".into(), Some(hash.clone()))
                 .await
-                .unwrap()
+                .unwrap(),
+            Checked::Right
         );
-        assert!(
-            !passwords
+        assert_eq!(
+            passwords
                 .check("correct horse ".into(), Some(hash))
                 .await
-                .unwrap()
+                .unwrap(),
+            Checked::Wrong
         );
         // An unknown account is checked against a hash of the same cost.
         assert!(
@@ -251,23 +265,26 @@ mod tests {
             .hash(format!("{long}a"), Vec::new())
             .await
             .unwrap();
-        assert!(
-            !passwords
+        assert_eq!(
+            passwords
                 .check(format!("{long}b"), Some(hash.clone()))
                 .await
-                .unwrap()
+                .unwrap(),
+            Checked::Wrong
         );
-        assert!(
+        assert_eq!(
             passwords
                 .check(format!("{long}a"), Some(hash))
                 .await
-                .unwrap()
+                .unwrap(),
+            Checked::Right
         );
-        assert!(
-            !passwords
+        assert_eq!(
+            passwords
                 .check("nobody has this password".into(), None)
                 .await
-                .unwrap()
+                .unwrap(),
+            Checked::Wrong
         );
         assert!(matches!(
             passwords

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Account;
 use crate::error::AuthError;
+use crate::import::{EXPORTED, Exported};
 use crate::keyring::KeyState;
 use crate::store::{ErasureRow, SessionRow, Sort, UserFilter, UserPlace};
 use crate::{Auth, store};
@@ -123,6 +124,23 @@ impl Query<Auth> for ReadErasure {
             closed_at,
             answers,
         })
+    }
+}
+
+/// A part of all accounts with their hashes, by id: for operators alone.
+pub struct ExportAccounts {
+    /// The last id of the part before.
+    pub after: i64,
+}
+blocks::operation!(ExportAccounts -> Result<Exported, AuthError>, "users.export");
+
+impl Query<Auth> for ExportAccounts {
+    async fn run(self, on: &Auth) -> Result<Exported, AuthError> {
+        let mut reader = on.db.read().await?;
+        let rows = store::portable_accounts(&mut reader, self.after, EXPORTED).await?;
+        let next = rows.last().map(|(id, _)| *id);
+        let accounts = rows.into_iter().map(|(_, account)| account).collect();
+        Ok(Exported { accounts, next })
     }
 }
 

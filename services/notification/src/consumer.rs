@@ -1,5 +1,5 @@
-//! The consumer group `notification`: welcomes new accounts, and removes the inboxes of closed
-//! ones.
+//! The consumer group `notification`: welcomes new accounts, but not those that were imported, and removes
+//! the inboxes of closed ones.
 
 use async_trait::async_trait;
 use blocks::consumer::{Consumer, HandlerError};
@@ -23,7 +23,9 @@ impl Handler for Reactions {
     async fn handle(&self, tx: &mut Tx, event: &Envelope) -> Result<(), HandlerError> {
         if let Some(user) = event.open::<UserCreated>() {
             let user = user?;
-            store::tell(tx, &Notice::welcome(user.user_id, &user.username)).await?;
+            if !user.imported {
+                store::tell(tx, &Notice::welcome(user.user_id, &user.username)).await?;
+            }
         } else if let Some(user) = event.open::<UserDeleted>() {
             let user_id = user?.user_id;
             let records = store::remove_all(tx, user_id).await?;

@@ -35,6 +35,7 @@ fn created(id: i64) -> UserCreated {
         username: format!("user-{id}"),
         email: format!("user-{id}@example.org"),
         role: "user".into(),
+        imported: false,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{Envelope, Malformed, topic};
 events! {
     on topic::USERS, by user_id;
 
-    /// An account was opened. Notification welcomes it; posts and feed learn the name.
+    /// An account was opened. Notification welcomes it, unless it was imported; posts and feed learn the name.
     pub struct UserCreated = "user.created" version 1 {
         /// The account: the key.
         pub user_id: i64 = 3,
@@ -17,6 +17,9 @@ events! {
         pub email: String = "ada@example.com".into(),
         /// `admin`, `user` or `guest`.
         pub role: String = "user".into(),
+        /// True if its owner had it elsewhere before. Absent where it is false.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub imported: bool = true,
     }
 
     /// An account was changed. Posts and feed show the new name from then on.
@@ -105,5 +108,19 @@ impl AccountChange {
     pub fn closed_by(event: &Envelope) -> Result<Option<Self>, Malformed> {
         let closed = event.open::<UserDeleted>().transpose()?;
         Ok(closed.map(|UserDeleted { user_id }| Self::Closed { user_id }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UserCreated;
+
+    /// As it was written before accounts were imported, and is for all others.
+    #[test]
+    fn an_account_is_not_imported_where_nothing_says_so() {
+        let before = r#"{"user_id":3,"username":"ada","email":"ada@example.com","role":"user"}"#;
+        let read: UserCreated = serde_json::from_str(before).unwrap();
+        assert!(!read.imported);
+        assert_eq!(serde_json::to_string(&read).unwrap(), before);
     }
 }

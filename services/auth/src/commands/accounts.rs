@@ -3,15 +3,16 @@
 use blocks::extract::IdempotencyKey;
 use blocks::{Caller, Command, Role};
 use sql::StoreError;
+use uuid::Uuid;
 
 use super::prove_own;
-use crate::domain::{Account, AccountChange, AccountEvent, NewAccount, Username};
+use crate::domain::{Account, AccountChange, AccountEvent, EmailAddress, NewAccount, Username};
 use crate::error::AuthError;
 use crate::integration::publish;
 use crate::{Auth, queries, store};
 
 /// Most names that are made of an address, where others have them.
-const MADE_NAMES: usize = 8;
+pub(super) const MADE_NAMES: usize = 8;
 
 /// Opens an account. [`AuthError::Taken`] when another account has the address or the name, whatever its case.
 pub struct OpenAccount {
@@ -62,10 +63,19 @@ fn names(on: &Auth, new: &NewAccount) -> Vec<Username> {
     if let Some(name) = &new.username {
         return vec![name.clone()];
     }
-    let random = || u32::try_from(on.clock.id().as_u128() % 9_000).unwrap_or_default() + 1_000;
-    let numbers = (0..MADE_NAMES).map(|at| if at == 0 { 0 } else { random() });
-    let made = numbers.map(|number| Username::of_address(&new.email, number));
+    let made = (0..MADE_NAMES).map(|at| made_name(&new.email, at, on.clock.id()));
     made.collect()
+}
+
+/// The name made of `address`, alone or with a number, which is the longer the more were taken before it.
+pub(super) fn made_name(address: &EmailAddress, at: usize, random: Uuid) -> Username {
+    let least = match at {
+        0 => return Username::of_address(address, 0),
+        1..4 => 1_000,
+        _ => 100_000_000,
+    };
+    let random = u32::try_from(random.as_u128() % (9 * u128::from(least))).unwrap_or_default();
+    Username::of_address(address, least + random)
 }
 
 /// Changes an account: everything for an admin or an operator, all but role and state for its owner. Every token of the

@@ -16,7 +16,7 @@ use crate::domain::{Account, AccountChange, EmailAddress, Login, NewAccount, Use
 /// The name of opening an account for somebody, among requests that may be sent twice.
 pub const OPENS: &str = "open_account";
 /// In the place of a hash, for an account without a password.
-const NO_PASSWORD: &str = "";
+pub(super) const NO_PASSWORD: &str = "";
 
 /// The columns of an account, in whatever table they are selected from.
 pub(super) const COLUMNS: &str = "id, email, username, first_name, last_name, full_name, age, role, \
@@ -167,14 +167,19 @@ pub async fn change_account(
     Ok(Some((account, version)))
 }
 
-/// Counts a login, as the account's next version; `None` if nobody can log in to it any more, or it has got
-/// another password.
-pub async fn note_login(tx: &mut Tx, proven: &Credentials) -> Result<Option<i64>, StoreError> {
+/// Counts a login, as the account's next version, and stores the `renewed` hash of its password; `None` if nobody can
+/// log in to it any more, or it has got another password or hash.
+pub async fn note_login(
+    tx: &mut Tx,
+    proven: &Credentials,
+    renewed: Option<&str>,
+) -> Result<Option<i64>, StoreError> {
     let now = tx.now();
     fetch_optional!(tx, scalar
-        "update users set version = version + 1, last_login_at = $3
+        "update users set version = version + 1, last_login_at = $3,
+            password_hash = coalesce($4, password_hash)
          where id = $1 and password_hash = $2 and is_active returning version"
-        => proven.id, &proven.password_hash, now)
+        => proven.id, &proven.password_hash, now, renewed)
 }
 
 /// Stores the hash of a new password, and ends links for one; false if the account is gone, or no longer has the

@@ -3,6 +3,7 @@
 mod accounts;
 mod changes;
 mod erasures;
+mod imports;
 mod keys;
 mod mails;
 mod sessions;
@@ -13,6 +14,7 @@ use blocks::Role;
 pub use accounts::*;
 pub use changes::*;
 pub use erasures::*;
+pub use imports::*;
 pub use keys::*;
 pub use mails::*;
 pub use sessions::*;

@@ -5,6 +5,7 @@ mod accounts;
 #[cfg(feature = "fleet")]
 mod attempts;
 mod forward;
+mod imports;
 mod keys;
 mod mails;
 mod refresh;

@@ -306,6 +306,7 @@ pub fn user_created(user_id: i64, username: &str, time: DateTime<Utc>) -> Messag
         username: username.into(),
         email: format!("{user_id}@example.test"),
         role: "user".into(),
+        imported: false,
     };
     message(&event, 1, time)
 }

@@ -28,6 +28,7 @@ fn created(app: &App, user_id: i64, username: &str) -> Record {
         username: username.into(),
         email: "somebody@example.test".into(),
         role: "user".into(),
+        imported: false,
     };
     app.record(1, &event)
 }
@@ -68,6 +69,24 @@ async fn unread(app: &App, user_id: i64) -> Value {
     let count = app.get(user_id, "/api/notifications/unread-count").await;
     count.ok()["unread_count"].clone()
 }
+
+testkit::on_each_database!(
+    an_imported_account_is_not_welcomed,
+    SERVICE,
+    MIGRATIONS,
+    async |db: TestDb| {
+        let app = app(&db);
+        let event = UserCreated {
+            user_id: 1,
+            username: "ada".into(),
+            email: "ada@example.test".into(),
+            role: "user".into(),
+            imported: true,
+        };
+        assert_eq!(app.deliver(&[app.record(1, &event)]).await, 1);
+        assert_eq!(unread(&app, 1).await, 0);
+    }
+);
 
 testkit::on_each_database!(
     a_new_account_is_welcomed_by_its_name_once_however_often_the_event_comes,

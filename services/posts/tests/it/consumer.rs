@@ -16,6 +16,7 @@ fn created(user_id: i64, username: &str) -> UserCreated {
         username,
         email: "a@example.org".into(),
         role: "user".into(),
+        imported: false,
     }
 }
 

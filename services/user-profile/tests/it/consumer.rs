@@ -12,6 +12,7 @@ fn created() -> UserCreated {
         username: "a".into(),
         email: "a@b".into(),
         role: "user".into(),
+        imported: false,
     }
 }
 

@@ -132,7 +132,11 @@ fn is_json(headers: &HeaderMap) -> bool {
     json && utf8
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+/// Reads a JSON object as [`ValidJson`] does.
+///
+/// # Errors
+/// The problem that it answers.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // serde would take an array for a struct, field by field.
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first.is_some_and(|byte| *byte != b'{') {

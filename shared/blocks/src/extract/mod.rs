@@ -22,7 +22,7 @@ pub use client::ClientAddress;
 pub use etag::{IfNoneMatch, Tagged};
 pub use idempotency::{IdempotencyKey, KeyRefused, KeyedRequest, MAX_KEY_BYTES};
 pub(crate) use json::{BodyLimit, too_large};
-pub use json::{DEFAULT_BODY_LIMIT, NoBody, ValidJson};
+pub use json::{DEFAULT_BODY_LIMIT, NoBody, ValidJson, parse};
 pub use keyset::{Keyset, Span};
 pub use page::{COUNTED_ROWS, Cursor, Listing, MAX_LIMIT, MAX_SKIP, MAX_TOTAL, Page};
 pub use patch::Patch;

@@ -1,11 +1,11 @@
 //! Whole numbers in JSON.
 
 use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A whole number, also one that is written `36.0`: JSON Schema takes both for an integer.
 /// `#[schema(value_type = i64)]` documents it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Whole(pub i64);
 
 impl<'de> Deserialize<'de> for Whole {

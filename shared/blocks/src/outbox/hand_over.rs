@@ -15,6 +15,9 @@ use crate::error::chain;
 /// Number of commits that may wait for the relay; on SQLite up to 256 writes share one.
 const CAPACITY: usize = 4096;
 
+/// Events that may wait there, as far as commits are like the one that comes: an import has hundreds in each.
+const MOST_WAITING: usize = 16_384;
+
 /// The events that [`super::Direct`] keeps at most, give or take the writes under way.
 pub const MOST_IN_MEMORY: usize = 100_000;
 
@@ -68,14 +71,18 @@ impl HandOver {
         kept.is_some_and(|(_, waiting)| waiting.lock().len() >= MOST_IN_MEMORY)
     }
 
-    /// Hands over the events of a commit. A relay that waits for its bus lets the channel fill: the rest
-    /// stays in the outbox and is read from there.
+    /// Hands over the events of a commit. A relay that waits for its bus, or is slower than an import, lets the
+    /// channel fill: the rest stays in the outbox and is read from there.
     pub fn give(&self, events: Vec<Pending>) {
         if let Some((_, waiting)) = &self.kept {
             let kept = events.iter().map(|event| (event.place, event.clone()));
             waiting.lock().extend(kept);
         }
-        if !events.is_empty() && self.to.try_send(events).is_err() {
+        let waiting = self.to.max_capacity() - self.to.capacity();
+        // Behind one that was left out all are, as long as the relay has something to wake up for.
+        let is_full = waiting > 0 && self.fell_behind.load(Ordering::Acquire)
+            || waiting * events.len() >= MOST_WAITING;
+        if !events.is_empty() && (is_full || self.to.try_send(events).is_err()) {
             self.fell_behind.store(true, Ordering::Release);
         }
     }
@@ -103,5 +110,50 @@ impl HandOver {
     /// See [`super::Outbox::fell_behind`].
     pub fn fell_behind(&self) -> bool {
         self.fell_behind.swap(false, Ordering::AcqRel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use events::Message;
+
+    use super::*;
+    use crate::outbox::Place;
+
+    fn commit(events: usize) -> Vec<Pending> {
+        let message = Message {
+            topic: "topic".into(),
+            key: "key".into(),
+            headers: Vec::new(),
+            value: Vec::new(),
+            time: DateTime::UNIX_EPOCH,
+        };
+        let pending = Pending {
+            place: Place::row(1),
+            message,
+        };
+        vec![pending; events]
+    }
+
+    #[test]
+    fn large_commits_wait_for_a_slow_relay_in_the_outbox() {
+        let (hand_over, mut relay) = HandOver::channel();
+        for _ in 0..16 {
+            hand_over.give(commit(MOST_WAITING / 16));
+        }
+        assert!(!hand_over.fell_behind());
+        hand_over.give(commit(MOST_WAITING / 16));
+        assert_eq!(relay.len(), 16);
+        // It may be of a key of those that were left out, and must not come first.
+        hand_over.give(commit(1));
+        assert_eq!(relay.len(), 16);
+        assert!(hand_over.fell_behind());
+        hand_over.give(commit(1));
+        assert_eq!(relay.len(), 17);
+        assert!(!hand_over.fell_behind());
+        while relay.try_recv().is_ok() {}
+        hand_over.give(commit(MOST_WAITING * 2));
+        assert!(!hand_over.fell_behind(), "alone it is never too large");
     }
 }

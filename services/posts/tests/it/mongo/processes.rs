@@ -58,6 +58,7 @@ fn registered(name: &str) -> Record {
         username: name.to_owned(),
         email: "a@example.org".into(),
         role: "user".into(),
+        imported: false,
     };
     record(1, &event)
 }
