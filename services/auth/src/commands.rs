@@ -1,9 +1,11 @@
 //! The commands of auth. Each is one write of the state and its event.
 
 mod accounts;
+mod oidc;
 mod passwords;
 
 pub use accounts::{ChangeAccount, CloseAccount, OpenAccount};
+pub use oidc::{ExchangeCode, SignIn, SignedIn};
 pub use passwords::ChangePassword;
 
 use blocks::identity::AccessClaims;
@@ -41,45 +43,55 @@ impl Command<Auth> for LogIn {
     async fn run(self, on: &Auth) -> Result<LoggedIn, AuthError> {
         check_attempt("password", &self.password)?;
         let account = prove(on, &self.login, self.password).await?;
-        let session = on.clock.id();
-        let now = on.clock.now();
-        let expires = now + on.token_ttl;
-        let claims = AccessClaims {
-            sub: account.id,
-            name: account.username.clone(),
-            email: account.email.clone(),
-            role: account.role(),
-            sid: session,
-            iss: on.issuer.clone(),
-            aud: AUDIENCE.to_owned(),
-            iat: now.timestamp(),
-            nbf: None,
-            exp: expires.timestamp(),
-            jti: on.clock.id(),
-        };
-        let (user_id, user_agent, proven) = (account.id, self.user_agent, account);
-        on.write_account(user_id, move |tx, account| {
-            Box::pin(async move {
-                // Since its password was checked, the account may have got another one, or have been closed.
-                let version = store::note_login(tx, &proven).await?;
-                let version = version.ok_or(AuthError::BadCredentials)?;
-                let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1).await?;
-                store::add_session(tx, session, user_id, user_agent.as_deref(), expires).await?;
-                let began = AccountEvent::LoggedIn { user_id, session };
-                publish(tx, began, version).await?;
-                if !ended.is_empty() {
-                    account.end(tx, version, &ended, None).await?;
-                }
-                Ok(())
-            })
-        })
-        .await?;
-        on.revocations.tidy(now);
-        Ok(LoggedIn {
-            access_token: claims.sign(on.keyring.signing()),
-            expires_in: on.token_ttl.num_seconds(),
-        })
+        begin_session(on, account, self.user_agent).await
     }
+}
+
+/// Begins a session of `account`, which somebody has just proven to be theirs. [`AuthError::BadCredentials`] if it
+/// has got another password since it was read, or nobody can log in to it any more.
+pub(crate) async fn begin_session(
+    on: &Auth,
+    account: Credentials,
+    user_agent: Option<String>,
+) -> Result<LoggedIn, AuthError> {
+    let session = on.clock.id();
+    let now = on.clock.now();
+    let expires = now + on.token_ttl;
+    let claims = AccessClaims {
+        sub: account.id,
+        name: account.username.clone(),
+        email: account.email.clone(),
+        role: account.role(),
+        sid: session,
+        iss: on.issuer.clone(),
+        aud: AUDIENCE.to_owned(),
+        iat: now.timestamp(),
+        nbf: None,
+        exp: expires.timestamp(),
+        jti: on.clock.id(),
+    };
+    let (user_id, proven) = (account.id, account);
+    on.write_account(user_id, move |tx, account| {
+        Box::pin(async move {
+            // Since its password was checked, the account may have got another one, or have been closed.
+            let version = store::note_login(tx, &proven).await?;
+            let version = version.ok_or(AuthError::BadCredentials)?;
+            let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1).await?;
+            store::add_session(tx, session, user_id, user_agent.as_deref(), expires).await?;
+            let began = AccountEvent::LoggedIn { user_id, session };
+            publish(tx, began, version).await?;
+            if !ended.is_empty() {
+                account.end(tx, version, &ended, None).await?;
+            }
+            Ok(())
+        })
+    })
+    .await?;
+    on.revocations.tidy(now);
+    Ok(LoggedIn {
+        access_token: claims.sign(on.keyring.signing()),
+        expires_in: on.token_ttl.num_seconds(),
+    })
 }
 
 /// Holds the caller to the own password in `field`, for what can't be undone. It is counted by the account's number:

@@ -6,7 +6,7 @@
 //! GET /api/auth/validate ─ identities ─▶ the caller  (memory; the store once a token)
 //! ```
 //!
-//! | owns      | accounts, sessions, signing keys |
+//! | owns      | accounts, sessions, signing keys, people as other providers know them |
 //! | publishes | `user.created`, `user.updated`, `user.deleted`, `user.authenticated`, `user.session_revoked` |
 //! | consumes  | `user.erased` |
 //!
@@ -25,6 +25,7 @@ mod identities;
 mod integration;
 mod keyring;
 mod memory;
+pub mod oidc;
 pub mod operator;
 pub mod passwords;
 pub mod queries;
@@ -55,6 +56,7 @@ use attempts::Attempts;
 use domain::PASSWORD_BYTES;
 use identities::Identities;
 use keyring::Keyring;
+use oidc::Oidc;
 use passwords::{Cost, Passwords};
 use replicas::Replicas;
 use revocations::{Change, Revocations};
@@ -71,6 +73,7 @@ pub const MIGRATIONS: &[Migration] = &[
     ),
     sql::migration!(1002, "changes for other replicas", "0002_changes.sql"),
     sql::migration!(1003, "managing people", "0003_people.sql"),
+    sql::migration!(1007, "sign-in by others", "0007_oidc.sql"),
 ];
 
 /// The gateway's rule for each endpoint.
@@ -85,6 +88,10 @@ pub const ROUTES: &[Route] = &[
     Route::required(&["GET"], "/api/auth/sessions"),
     Route::required(&["POST"], "/api/auth/sessions/revoke-others"),
     Route::required(&["DELETE"], "/api/auth/sessions/{id}"),
+    Route::strip(&["GET"], "/api/auth/oidc/providers"),
+    Route::strip(&["GET"], "/api/auth/oidc/{provider}/start"),
+    Route::strip(&["GET"], "/api/auth/oidc/{provider}/callback"),
+    Route::strip(&["POST"], "/api/auth/oidc/exchange"),
     Route::required(&["GET", "POST"], "/api/v1/users"),
     Route::required(&["GET", "PUT", "DELETE"], "/api/v1/users/{id}"),
     Route::required(&["GET"], "/api/v1/users/{id}/erasure"),
@@ -122,6 +129,8 @@ pub struct Settings {
     pub attempts: Option<cache::Store>,
     /// True if a signing key is made where there is none. An operator's process makes none.
     pub makes_keys: bool,
+    /// Who else signs people in.
+    pub oidc: oidc::Settings,
 }
 
 impl Settings {
@@ -139,6 +148,7 @@ impl Settings {
             replicas: None,
             attempts: None,
             makes_keys: true,
+            oidc: oidc::Settings::default(),
         }
     }
 
@@ -165,6 +175,7 @@ impl Settings {
             #[cfg(feature = "fleet")]
             attempts: if has_replicas { counted_at(on)? } else { None },
             makes_keys: on.role() == Role::Serves,
+            oidc: oidc::Settings::read(on.config(), on.metrics())?,
             password_min_bytes: on.config().get(&PASSWORD_MIN_BYTES),
             ..Self::new(secret.expose())
         })
@@ -194,6 +205,7 @@ pub struct Inner {
     attempts: Attempts,
     revocations: Arc<Revocations>,
     identities: Identities,
+    oidc: Oidc,
     replicas: Option<Arc<Replicas>>,
 }
 
@@ -222,6 +234,7 @@ impl Auth {
             settings.password_min_bytes,
         )?;
         let attempts = Attempts::new(&settings.secret_key, Arc::clone(&clock), settings.attempts);
+        let oidc = Oidc::new(settings.oidc, &settings.secret_key)?;
         let now = clock.now();
         let revocations = Arc::new(Revocations::default());
         // Begun before the loading: changes in between come twice.
@@ -257,6 +270,7 @@ impl Auth {
             attempts,
             revocations,
             identities: Identities::default(),
+            oidc,
             replicas,
         })))
     }
@@ -324,7 +338,19 @@ pub static DEFINITION: Definition = Definition {
     ],
     consumes: &[topic::USERS],
     migrations: MIGRATIONS,
-    settings: &[&SECRET_KEY, &ACCESS_TOKEN_SECONDS, &PASSWORD_MIN_BYTES],
+    settings: &[
+        &SECRET_KEY,
+        &ACCESS_TOKEN_SECONDS,
+        &PASSWORD_MIN_BYTES,
+        &oidc::settings::PUBLIC_URL,
+        &oidc::settings::ISSUER,
+        &oidc::settings::CLIENT_ID,
+        &oidc::settings::CLIENT_SECRET,
+        &oidc::settings::SCOPES,
+        &oidc::settings::TIMEOUT,
+        &oidc::settings::CA_FILE,
+        &oidc::settings::RETURN_ORIGINS,
+    ],
     uses: &[Store::Redis],
     signs_with: Some(&SECRET_KEY),
     // Password hashes take 19 MiB each while they are made.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Done, Ended};
 use crate::Auth;
-use crate::commands::{EndSession, EndSessions, LogIn, LogOut};
+use crate::commands::{EndSession, EndSessions, LogIn, LogOut, LoggedIn};
 use crate::domain::Login;
 use crate::error::AuthError;
 use crate::queries::ListSessions;
@@ -99,22 +99,28 @@ pub(super) async fn login(
     ValidJson(request): ValidJson<LoginRequest>,
 ) -> Result<impl IntoResponse, AuthError> {
     let login = Login::of(request.email, request.username)?;
-    let user_agent = headers
-        .get(USER_AGENT)
-        .and_then(|value| value.to_str().ok())
-        .map(|text| text.chars().take(MAX_USER_AGENT).collect());
     let command = LogIn {
         login,
         password: request.password,
-        user_agent,
+        user_agent: user_agent(&headers),
     };
-    let done = auth.send(command).await?;
+    Ok(logged_in(auth.send(command).await?))
+}
+
+/// Names the client to the owner of the account.
+pub(super) fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(USER_AGENT)?.to_str().ok()?;
+    Some(text.chars().take(MAX_USER_AGENT).collect())
+}
+
+/// The answer to a login, however it was proven.
+pub(super) fn logged_in(done: LoggedIn) -> impl IntoResponse + use<> {
     let token = TokenView {
         access_token: done.access_token,
         token_type: "bearer",
         expires_in: done.expires_in,
     };
-    Ok(([(CACHE_CONTROL, "no-store")], Json(token)))
+    ([(CACHE_CONTROL, "no-store")], Json(token))
 }
 
 /// Ends the session of this token. The token is refused from the answer on.

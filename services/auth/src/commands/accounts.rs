@@ -55,7 +55,7 @@ impl Command<Auth> for OpenAccount {
 }
 
 /// The name that `new` asks for; without one those that are made of its address, the bare one first.
-fn names(on: &Auth, new: &NewAccount) -> Vec<Username> {
+pub(super) fn names(on: &Auth, new: &NewAccount) -> Vec<Username> {
     if let Some(name) = &new.username {
         return vec![name.clone()];
     }
@@ -156,7 +156,7 @@ impl Command<Auth> for CloseAccount {
     }
 }
 
-fn taken(error: StoreError) -> AuthError {
+pub(super) fn taken(error: StoreError) -> AuthError {
     if error.is_unique("users", "email_key") {
         AuthError::Taken("email")
     } else if error.is_unique("users", "username_key") {

@@ -209,8 +209,9 @@ pub async fn remove_account(
     proven: Option<&Credentials>,
 ) -> Result<Option<i64>, StoreError> {
     let proven = proven.map(|proven| proven.password_hash.as_str());
-    let sessions: i64 = fetch_one!(tx, scalar
-        "select count(*) from sessions where user_id = $1" => id)?;
+    let held: i64 = fetch_one!(tx, scalar
+        "select (select count(*) from sessions where user_id = $1)
+            + (select count(*) from oidc_identities where user_id = $1)" => id)?;
     let version: Option<i64> = fetch_optional!(tx, scalar
         "delete from users
          where id = $1 and ($2 is null or (password_hash = $2 and is_active))
@@ -224,7 +225,7 @@ pub async fn remove_account(
         => OPENS, format!("{{\"id\":{id},%"))?;
     let now = tx.now();
     execute!(tx, "insert into closed_accounts (user_id, closed_at) values ($1, $2)" => id, now)?;
-    super::note_erasure(tx, id, NAME, sessions + 1).await?;
+    super::note_erasure(tx, id, NAME, held + 1).await?;
     Ok(version)
 }
 

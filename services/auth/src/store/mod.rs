@@ -4,6 +4,7 @@ mod accounts;
 mod changes;
 mod erasures;
 mod keys;
+mod oidc;
 mod sessions;
 mod users;
 
@@ -13,6 +14,7 @@ pub use accounts::*;
 pub use changes::*;
 pub use erasures::*;
 pub use keys::*;
+pub use oidc::*;
 pub use sessions::*;
 pub use users::*;
 

@@ -125,7 +125,7 @@ pub async fn end_oldest(
          returning id, expires_at" => user_id, now, i64::MAX, keep)
 }
 
-/// Ends all live sessions of an account but one. Without `but` any that began before now is refused, too.
+/// Ends all live sessions of an account but one, and those that codes would begin. Without `but` any that began before now is refused, too.
 pub async fn end_sessions(
     tx: &mut Tx,
     user_id: i64,
@@ -135,6 +135,7 @@ pub async fn end_sessions(
     if but.is_none() {
         execute!(tx, "update users set not_before = $2 where id = $1" => user_id, now)?;
     }
+    super::remove_codes(tx, user_id).await?;
     fetch_all!(tx,
         "update sessions set revoked_at = $2
          where user_id = $1 and revoked_at is null and expires_at > $2 and ($3 is null or id <> $3)

@@ -6,6 +6,7 @@ mod accounts;
 mod attempts;
 mod forward;
 mod keys;
+mod oidc;
 mod replicas;
 mod sessions;
 mod users;
