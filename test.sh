@@ -506,6 +506,14 @@ problem 401 invalid_token
 refresh nonsense
 problem 401 invalid_refresh_token
 tick "shown once more it ends the session, for a thief may have it"
+call GET /api/auth/oidc/providers
+status 200
+holds '.providers | type == "array"'
+bad 404 provider_not_found "" GET /api/auth/oidc/nobody/start
+bad 404 provider_not_found "" GET '/api/auth/oidc/nobody/callback?state=x&code=x&authuser=0'
+bad 404 oidc_code_not_found "" POST /api/auth/oidc/exchange '{"code":"x"}'
+bad 400 validation_failed prompt GET '/api/auth/oidc/nobody/start?prompt=maybe'
+tick "sign-in by others: who there is, and that nobody comes in without one"
 AS=$BOB_TOKEN call POST /api/auth/logout
 status 200
 AS=$BOB_TOKEN call GET /api/auth/me

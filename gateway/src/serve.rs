@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::Context;
 use blocks::SystemClock;
 use blocks::config::{Config, LogFormat, PROCESS};
-use blocks::metrics::Metrics;
 use runtime::listen::listen;
 use runtime::operator::{Operator, socket};
 use runtime::{DataDir, Delivery, Embedded, FolderError, Process, Stores, signals};
@@ -39,7 +38,7 @@ pub async fn serve(config: &Config) -> anyhow::Result<()> {
     let clock = Arc::new(SystemClock);
     let embedded = Arc::new(Embedded::open(config, folder, clock, Role::Serves).await?);
     let site = Site::open(&*embedded).await?;
-    let metrics = Metrics::new();
+    let metrics = Arc::clone(embedded.metrics());
     let operators = Operator::router(&site.opened, &*embedded, stop.clone());
     let auth = site.authenticator()?;
     let mut services = site.services();
@@ -77,7 +76,7 @@ fn warn_of_the_fleets_settings(config: &Config) {
     let services = ROSTER.iter().flat_map(|of| of.settings);
     let read: Vec<&str> = PROCESS.iter().chain(services).map(|of| of.name()).collect();
     for row in config.show().filter(|row| row.source != "default") {
-        if !read.contains(&row.name) {
+        if !read.contains(&row.setting) {
             let name = row.name;
             tracing::warn!("{name} is of a fleet, and ignored: all services run in this process");
         }

@@ -18,14 +18,14 @@ pub(super) fn show(config: &Config, overrides: &Overrides) -> anyhow::Result<()>
     for row in config.show() {
         let row = overrides.over(row);
         let value = Some(row.value).filter(|value| !value.is_empty());
-        table.row([row.name.to_owned(), or_dash(value), row.source]);
+        table.row([row.name.into_owned(), or_dash(value), row.source]);
     }
     say(table)
 }
 
 impl Overrides {
     fn over(&self, mut row: Row) -> Row {
-        let said = match row.name {
+        let said = match &*row.name {
             "HOST" => self.host.clone(),
             "PORT" => self.port.map(|port| port.to_string()),
             "DATA_DIR" => self.data_dir.as_ref().map(|dir| dir.display().to_string()),

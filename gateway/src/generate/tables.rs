@@ -79,7 +79,7 @@ fn front() -> String {
 fn env_example() -> String {
     let own = ROSTER.iter().flat_map(|of| of.settings);
     let all = passed().chain(own).chain(of_brokers());
-    let all = all.filter(|setting| !setting.is_secret());
+    let all = all.filter(|of| !of.is_secret() && !of.is_family());
     lines(all.map(|setting| {
         let (name, default) = (setting.name(), setting.default());
         format!("# {}\n# {name}={default}", plain(setting.about()))
@@ -89,14 +89,17 @@ fn env_example() -> String {
 /// The services' secrets; what may be absent is a comment.
 fn secrets() -> String {
     let own = ROSTER.iter().flat_map(|of| of.settings).chain(of_brokers());
-    lines(own.filter(|setting| setting.is_secret()).map(|setting| {
-        let (name, about) = (setting.name(), plain(setting.about()));
-        if setting.is_strong() {
-            format!("# {about}: openssl rand -hex 32\n{name}=")
-        } else {
-            format!("# {about}\n# {name}=")
-        }
-    }))
+    lines(
+        own.filter(|of| of.is_secret() && !of.is_family())
+            .map(|setting| {
+                let (name, about) = (setting.name(), plain(setting.about()));
+                if setting.is_strong() {
+                    format!("# {about}: openssl rand -hex 32\n{name}=")
+                } else {
+                    format!("# {about}\n# {name}=")
+                }
+            }),
+    )
 }
 
 /// For a site whose PostgreSQL is not in a container: no service waits for it.

@@ -94,7 +94,10 @@ impl Templates {
         let (name, about, size) = (of.name, of.about, size(of));
         let url = of.store.url().name;
         // A URL is said whole: in parts it would be several keys of one secret.
-        let own = of.settings.iter().filter(|setting| setting.is_secret());
+        let own = of
+            .settings
+            .iter()
+            .filter(|of| of.is_secret() && !of.is_family());
         let own = own.chain(of_brokers().filter(|setting| setting.is_secret()));
         let own = own.map(|setting| {
             context! { name => setting.name(), optional => !setting.is_strong() }
@@ -131,7 +134,8 @@ fn size(of: &Definition) -> Value {
 }
 
 fn in_compose(of: &Definition, number: usize) -> Value {
-    let settings = of.settings.iter().map(|setting| {
+    let settings = of.settings.iter().filter(|of| !of.is_family());
+    let settings = settings.map(|setting| {
         context! { name => setting.name(), strong => setting.is_strong() }
     });
     context! {

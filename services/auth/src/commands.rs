@@ -4,6 +4,7 @@ mod accounts;
 mod imports;
 mod keys;
 mod links;
+mod oidc;
 mod passwords;
 mod refresh;
 
@@ -11,6 +12,7 @@ pub use accounts::{ChangeAccount, CloseAccount, OpenAccount};
 pub use imports::ImportAccounts;
 pub use keys::RotateKeys;
 pub use links::{ForgotPassword, ResendVerification, ResetPassword, VerifyEmail};
+pub use oidc::{ExchangeCode, SignIn, SignedIn};
 pub use passwords::ChangePassword;
 pub use refresh::Refresh;
 
@@ -62,9 +64,6 @@ impl Command<Auth> for LogIn {
         } = self;
         check_attempt("password", &password)?;
         let proven = prove(on, &login, password.clone()).await?;
-        if on.mails.settings.requires_verified && !proven.account.email_verified {
-            return Err(AuthError::Unverified);
-        }
         let renews = proven.renewed.is_some();
         match begin_session(on, proven, client.clone()).await {
             // Of several logins at once, one renews the hash that all have checked.
@@ -84,6 +83,9 @@ async fn begin_session(
     Proven { account, renewed }: Proven,
     client: Client,
 ) -> Result<LoggedIn, AuthError> {
+    if on.mails.settings.requires_verified && !account.email_verified {
+        return Err(AuthError::Unverified);
+    }
     let (user_id, session) = (account.id, on.clock.id());
     let token = RefreshToken::first(session).map_err(OpenError::from)?;
     let now = on.clock.now();
@@ -131,11 +133,18 @@ fn issue(on: &Auth, holder: &Caller, token: &RefreshToken, ends_at: DateTime<Utc
     }
 }
 
-/// Whoever has shown the password of an account.
+/// Whoever has proven that an account is theirs.
 struct Proven {
     account: Credentials,
     /// The hash to be stored in place of the one that was checked.
     renewed: Option<String>,
+}
+
+impl From<Credentials> for Proven {
+    fn from(account: Credentials) -> Self {
+        let renewed = None;
+        Self { account, renewed }
+    }
 }
 
 /// Holds the caller to the own password in `field`, for what can't be undone. It is counted by the account's number:

@@ -7,6 +7,7 @@ use cache::CacheError;
 use http::StatusCode;
 use sql::StoreError;
 
+use crate::oidc::OidcError;
 use crate::passwords::PasswordError;
 
 /// A reason why a command or a query failed.
@@ -93,6 +94,9 @@ pub enum AuthError {
     /// The new password in this field is refused, or could not be hashed.
     #[error("{0}: {1}")]
     NewPassword(&'static str, #[source] PasswordError),
+    /// Nobody was signed in by a provider.
+    #[error(transparent)]
+    Oidc(#[from] OidcError),
     /// The store failed.
     #[error("auth store failed")]
     Store(#[from] StoreError),
@@ -194,6 +198,7 @@ impl AsProblem for AuthError {
             | Self::Password(_)
             | Self::NewPassword(..)
             | Self::Keys(_) => Problem::internal(),
+            Self::Oidc(error) => error.problem(),
             Self::Store(error) => error.problem(),
         }
     }
@@ -201,7 +206,11 @@ impl AsProblem for AuthError {
     /// True for errors to log. A full queue is logged by the queue: a flood of logins must not
     /// flood the log.
     fn is_fault(&self) -> bool {
-        !matches!(self, Self::Password(of) | Self::NewPassword(_, of) if matches!(of, PasswordError::Busy))
+        match self {
+            Self::Password(of) | Self::NewPassword(_, of) => !matches!(of, PasswordError::Busy),
+            Self::Oidc(error) => error.is_fault(),
+            _ => true,
+        }
     }
 }
 

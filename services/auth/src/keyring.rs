@@ -99,7 +99,7 @@ impl Keyring {
         makes: bool,
     ) -> Result<Self, OpenError> {
         let ring = Self {
-            seal: Seal::of(secret_key)?,
+            seal: Seal::of(secret_key, SIGNING_KEYS)?,
             clock: Arc::clone(&db.settings().clock),
             token_ttl,
             kept: RwLock::new(Arc::new([])),
@@ -260,7 +260,7 @@ impl KeySource for Keyring {
 
 /// Checks that a secret key is long enough.
 pub(crate) fn check(secret_key: &str) -> Result<(), OpenError> {
-    Seal::of(secret_key).map(drop)
+    Seal::of(secret_key, SIGNING_KEYS).map(drop)
 }
 
 /// The key of `SECRET_KEY` for one purpose.
@@ -274,25 +274,30 @@ fn extract(secret_key: &str) -> Prk {
     Salt::new(HKDF_SHA256, b"rookery auth").extract(secret_key.as_bytes())
 }
 
-/// Encrypts keys for the database.
-struct Seal(LessSafeKey);
+/// What the stored keys are encrypted for.
+const SIGNING_KEYS: &[u8] = b"signing keys";
+
+/// Encrypts keys for the database, and what browsers keep for us.
+pub(crate) struct Seal(LessSafeKey);
 
 impl Seal {
-    fn of(secret_key: &str) -> Result<Self, OpenError> {
+    /// A seal by a key for one `purpose` alone.
+    pub(crate) fn of(secret_key: &str, purpose: &[u8]) -> Result<Self, OpenError> {
         if secret_key.len() < LEAST_SECRET_BYTES {
             return Err(OpenError::WeakSecretKey {
                 least: LEAST_SECRET_BYTES,
             });
         }
         let secret = extract(secret_key);
+        let info = [purpose];
         let key = secret
-            .expand(&[b"signing keys"], &CHACHA20_POLY1305)
+            .expand(&info, &CHACHA20_POLY1305)
             .expect("32 bytes are within what HKDF gives");
         Ok(Self(LessSafeKey::new(UnboundKey::from(key))))
     }
 
     /// A fresh nonce and the encrypted seed. The key's id is bound to it, so rows can't be swapped.
-    fn close(&self, kid: &str, seed: &[u8]) -> Result<Vec<u8>, OpenError> {
+    pub(crate) fn close(&self, kid: &str, seed: &[u8]) -> Result<Vec<u8>, OpenError> {
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new()
             .fill(&mut nonce)
@@ -304,11 +309,12 @@ impl Seal {
                 Aad::from(kid.as_bytes()),
                 &mut body,
             )
-            .expect("a seed is far shorter than what can be sealed");
+            .expect("it is far shorter than what can be sealed");
         Ok([nonce.as_slice(), &body].concat())
     }
 
-    fn open(&self, kid: &str, mut sealed: Vec<u8>) -> Option<Vec<u8>> {
+    /// What was sealed with this id by this key.
+    pub(crate) fn open(&self, kid: &str, mut sealed: Vec<u8>) -> Option<Vec<u8>> {
         let (nonce, body) = sealed.split_at_mut_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let seed = self
@@ -325,7 +331,7 @@ mod tests {
 
     #[test]
     fn only_the_same_secret_and_the_same_key_id_open_what_was_sealed() {
-        let seal = Seal::of("a secret of the operator").unwrap();
+        let seal = Seal::of("a secret of the operator", SIGNING_KEYS).unwrap();
         let sealed = seal.close("k1", &[7; 32]).unwrap();
         assert!(!sealed.windows(4).any(|bytes| bytes == [7; 4]));
         assert_ne!(
@@ -335,13 +341,13 @@ mod tests {
         );
         assert_eq!(seal.open("k1", sealed.clone()).unwrap(), [7; 32]);
         assert!(seal.open("k2", sealed.clone()).is_none());
-        let other = Seal::of("another secret of the operator").unwrap();
+        let other = Seal::of("another secret of the operator", SIGNING_KEYS).unwrap();
         assert!(other.open("k1", sealed.clone()).is_none());
         for cut in [0, 5, NONCE_LEN, sealed.len() - 1] {
             assert!(seal.open("k1", sealed[..cut].to_vec()).is_none());
         }
         assert!(matches!(
-            Seal::of("short"),
+            Seal::of("short", SIGNING_KEYS),
             Err(OpenError::WeakSecretKey { .. })
         ));
     }

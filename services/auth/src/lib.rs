@@ -6,7 +6,7 @@
 //! GET /api/auth/validate ─ identities ─▶ the caller  (memory; the store once a token)
 //! ```
 //!
-//! | owns      | accounts, sessions, signing keys, mails to accounts |
+//! | owns      | accounts, sessions, signing keys, mails to accounts, people as other providers know them |
 //! | publishes | `user.created`, `user.updated`, `user.deleted`, `user.authenticated`, `user.session_revoked` |
 //! | consumes  | `user.erased` |
 //!
@@ -30,6 +30,7 @@ mod keyring;
 mod links;
 pub mod mails;
 mod memory;
+pub mod oidc;
 pub mod operator;
 pub mod passwords;
 pub mod queries;
@@ -44,12 +45,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use blocks::config::{AnySetting, Secret, Setting};
+use blocks::config::{self, AnySetting, Secret, Setting};
 use blocks::gateway::{AuthRefusal, Authenticator};
 use blocks::identity::{ISSUER, KeySource};
 use blocks::{Caller, Clock, Mediator, Route, Service};
 use chrono::TimeDelta;
 use events::topic;
+use openidconnect::url::Url;
 use service::settings::{DATABASE_DIRECT_URL, DATABASE_URL};
 use service::{Definition, Identity, Opened, Place, Role, Size, Store};
 use sql::{Db, Migration};
@@ -62,6 +64,7 @@ use domain::PASSWORD_BYTES;
 use identities::Identities;
 use keyring::Keyring;
 use mails::{MailLimits, MailSettings, Mails, Sending};
+use oidc::Oidc;
 use passwords::{Cost, Passwords};
 use refresh::RefreshKey;
 use replicas::Replicas;
@@ -81,6 +84,7 @@ pub const MIGRATIONS: &[Migration] = &[
     sql::migration!(1003, "managing people", "0003_people.sql"),
     sql::migration!(1004, "refresh tokens", "0004_refresh.sql"),
     sql::migration!(1005, "mails to accounts", "0005_mails.sql"),
+    sql::migration!(1007, "sign-in by others", "0007_oidc.sql"),
 ];
 
 /// The gateway's rule for each endpoint.
@@ -100,6 +104,10 @@ pub const ROUTES: &[Route] = &[
     Route::required(&["GET"], "/api/auth/sessions"),
     Route::required(&["POST"], "/api/auth/sessions/revoke-others"),
     Route::required(&["DELETE"], "/api/auth/sessions/{id}"),
+    Route::strip(&["GET"], "/api/auth/oidc/providers"),
+    Route::strip(&["GET"], "/api/auth/oidc/{provider}/start"),
+    Route::strip(&["GET"], "/api/auth/oidc/{provider}/callback"),
+    Route::strip(&["POST"], "/api/auth/oidc/exchange"),
     Route::required(&["GET", "POST"], "/api/v1/users"),
     Route::required(&["GET", "PUT", "DELETE"], "/api/v1/users/{id}"),
     Route::required(&["GET"], "/api/v1/users/{id}/erasure"),
@@ -145,6 +153,8 @@ pub struct Settings {
     pub mails: MailSettings,
     /// True if a signing key is made where there is none. An operator's process makes none.
     pub makes_keys: bool,
+    /// Who else signs people in.
+    pub oidc: oidc::Settings,
 }
 
 impl Settings {
@@ -165,6 +175,7 @@ impl Settings {
             attempts: None,
             mails: MailSettings::default(),
             makes_keys: true,
+            oidc: oidc::Settings::default(),
         }
     }
 
@@ -202,6 +213,7 @@ impl Settings {
             attempts: if has_replicas { counted_at(on)? } else { None },
             mails: MailSettings::read(on.config())?,
             makes_keys: on.role() == Role::Serves,
+            oidc: oidc::Settings::read(on.config(), on.metrics())?,
             password_min_bytes: on.config().get(&PASSWORD_MIN_BYTES),
             ..Self::new(secret.expose())
         })
@@ -234,6 +246,7 @@ pub struct Inner {
     attempts: Attempts,
     revocations: Arc<Revocations>,
     identities: Identities,
+    oidc: Oidc,
     replicas: Option<Arc<Replicas>>,
     mails: Mails,
 }
@@ -273,6 +286,7 @@ impl Auth {
             bell: Arc::default(),
         };
         let attempts = Attempts::new(secret_key, Arc::clone(&clock), settings.attempts);
+        let oidc = Oidc::new(settings.oidc, secret_key)?;
         let now = clock.now();
         let revocations = Arc::new(Revocations::default());
         // Begun before the loading: changes in between come twice.
@@ -313,6 +327,7 @@ impl Auth {
             attempts,
             revocations,
             identities: Identities::default(),
+            oidc,
             replicas,
             mails,
         })))
@@ -372,21 +387,45 @@ const PASSWORD_MIN_BYTES: Setting<usize> = Setting::new(
     },
 );
 
-/// Those of auth itself, and of its mails.
-const ALL_SETTINGS: [&dyn AnySetting; 4 + mail::SETTINGS.len() + mails::OWN.len()] = {
+/// Where people reach this site.
+pub const PUBLIC_URL: Setting<Option<Url>> = Setting::new(
+    "PUBLIC_URL",
+    "",
+    "where people reach this site, as `https://example.org`; links in mails begin with it, and sign-in by others needs it",
+    oidc::settings::ADDRESS,
+    |text| match text {
+        "" => Some(None),
+        text => oidc::settings::address(text).map(Some),
+    },
+);
+
+const OWN_SETTINGS: config::Settings = &[
+    &SECRET_KEY,
+    &ACCESS_TOKEN_SECONDS,
+    &REFRESH_TOKEN_SECONDS,
+    &PASSWORD_MIN_BYTES,
+    &PUBLIC_URL,
+];
+
+/// Those of auth itself, of its mails, and of sign-in by others.
+const PARTS: [config::Settings; 4] = [
+    OWN_SETTINGS,
+    mail::SETTINGS,
+    mails::OWN,
+    oidc::settings::OWN,
+];
+
+const ALL_SETTINGS: [&dyn AnySetting;
+    OWN_SETTINGS.len() + mail::SETTINGS.len() + mails::OWN.len() + oidc::settings::OWN.len()] = {
     let mut all: [&dyn AnySetting; _] = [&SECRET_KEY; _];
-    all[1] = &ACCESS_TOKEN_SECONDS;
-    all[2] = &REFRESH_TOKEN_SECONDS;
-    all[3] = &PASSWORD_MIN_BYTES;
-    let mut at = 0;
-    while at < mail::SETTINGS.len() {
-        all[4 + at] = mail::SETTINGS[at];
-        at += 1;
-    }
-    at = 0;
-    while at < mails::OWN.len() {
-        all[4 + mail::SETTINGS.len() + at] = mails::OWN[at];
-        at += 1;
+    let (mut part, mut at, mut next) = (0, 0, 0);
+    while part < PARTS.len() {
+        if at < PARTS[part].len() {
+            all[next] = PARTS[part][at];
+            (at, next) = (at + 1, next + 1);
+        } else {
+            (part, at) = (part + 1, 0);
+        }
     }
     all
 };

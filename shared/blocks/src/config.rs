@@ -9,11 +9,12 @@ mod setting;
 mod source;
 mod values;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 pub use process::{Config, PROCESS};
-pub use setting::{AnySetting, Parts, Said, Setting, Settings, WrongPart, help};
+pub use setting::{AnySetting, NAME, Parts, Said, Setting, Settings, WrongPart, help};
 pub use source::Row;
 pub use values::{Durability, Environment, LogFormat, Secret};
 
@@ -24,6 +25,8 @@ use source::Given;
 #[derive(Clone)]
 struct Value {
     of: &'static dyn AnySetting,
+    /// Its name in full, where it is one of a family.
+    name: Cow<'static, str>,
     said: Secret,
     source: String,
 }
@@ -41,7 +44,8 @@ impl Value {
             said => said,
         };
         Row {
-            name: self.of.name(),
+            setting: self.of.name(),
+            name: self.name.clone(),
             value: value.to_owned(),
             source: self.source.clone(),
         }
@@ -98,7 +102,7 @@ pub enum ConfigError {
     #[error("{name} is {found} (from {source_name}), expected {expected}")]
     Value {
         /// The setting.
-        name: &'static str,
+        name: Cow<'static, str>,
         /// The value found; masked when it is a secret.
         found: String,
         /// The source of the value.
@@ -172,6 +176,21 @@ impl Config {
         read(&self.values, setting)
     }
 
+    /// The values of a family of settings that were given, by what stands for [`setting::NAME`] in their names.
+    pub fn named<T>(&self, family: &Setting<T>) -> Vec<(String, T)> {
+        let Some((begin, end)) = setting::family(family.name) else {
+            return Vec::new();
+        };
+        let given = self.values.iter().filter_map(|value| {
+            let name = value.name.strip_prefix(begin)?.strip_suffix(end)?;
+            let is_given = value.of.name() == family.name && name != setting::NAME;
+            // Every value was judged when it was loaded.
+            let said = is_given.then(|| (family.parse)(value.said.expose()))?;
+            Some((name.to_owned(), said?))
+        });
+        given.collect()
+    }
+
     /// The settings of this process's log.
     pub fn telemetry(&self) -> telemetry::Settings {
         let said = self.show().find(|row| row.name == "LOG_LEVEL");
@@ -243,12 +262,12 @@ pub fn is_strong(secret: &str) -> bool {
 
 /// The value of `name`, unless it is blank.
 fn said<'a>(values: &'a [Value], name: &str) -> Option<&'a str> {
-    let value = values.iter().find(|value| value.of.name() == name)?;
+    let value = values.iter().find(|value| value.name == name)?;
     Some(value.said.expose()).filter(|said| !said.is_empty())
 }
 
 fn read<T>(values: &[Value], setting: &Setting<T>) -> T {
-    let value = values.iter().find(|value| value.of.name() == setting.name);
+    let value = values.iter().find(|value| value.name == setting.name);
     let said = value.map_or(setting.default, |value| value.said.expose());
     (setting.parse)(said).expect("every value was judged when it was loaded")
 }

@@ -11,6 +11,7 @@ use blocks::bus::EventBus;
 use blocks::config::{Config, Durability as Wanted, Secret};
 use blocks::error::BoxError;
 use blocks::health;
+use blocks::metrics::Metrics;
 use blocks::outbox::ensure_drained;
 use blocks::service::Check;
 use futures::future::BoxFuture;
@@ -27,6 +28,7 @@ pub struct Embedded {
     config: Config,
     folder: DataDir,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     role: Role,
     log: TopicLog,
     databases: Mutex<Vec<Db>>,
@@ -56,6 +58,7 @@ impl Embedded {
             config: config.clone(),
             folder,
             clock,
+            metrics: Metrics::new(),
             role,
             log,
             databases: Mutex::default(),
@@ -103,6 +106,10 @@ impl Place for Embedded {
 
     fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     fn bus(&self) -> Arc<dyn EventBus> {

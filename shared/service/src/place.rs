@@ -8,6 +8,7 @@ use blocks::Clock;
 use blocks::bus::EventBus;
 use blocks::config::{Config, Secret, Setting};
 use blocks::error::BoxError;
+use blocks::metrics::Metrics;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use sql::Db;
@@ -36,6 +37,9 @@ pub trait Place: Send + Sync {
 
     /// The clock for times and ids.
     fn clock(&self) -> &Arc<dyn Clock>;
+
+    /// The metrics of this process.
+    fn metrics(&self) -> &Arc<Metrics>;
 
     /// The event bus.
     fn bus(&self) -> Arc<dyn EventBus>;

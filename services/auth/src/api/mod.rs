@@ -3,6 +3,7 @@
 mod accounts;
 mod bodies;
 mod links;
+mod oidc;
 mod sessions;
 mod users;
 mod validate;
@@ -61,6 +62,10 @@ pub fn router(auth: Auth) -> OpenApiRouter {
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::end_others))
         .routes(routes!(sessions::end))
+        .routes(routes!(oidc::providers))
+        .routes(routes!(oidc::start))
+        .routes(routes!(oidc::callback))
+        .routes(routes!(oidc::exchange))
         .routes(routes!(validate::validate))
         .routes(routes!(validate::jwks))
         .with_state(auth)

@@ -131,8 +131,7 @@ pub(super) async fn login(
         password: request.password,
         client,
     };
-    let done = auth.send(command).await?;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(TokenView::from(done))))
+    Ok(logged_in(auth.send(command).await?))
 }
 
 /// Exchanges a refresh token for new tokens of the same session.
@@ -155,8 +154,12 @@ pub(super) async fn refresh(
         refresh_token: token,
     }): ValidJson<RefreshRequest>,
 ) -> Result<impl IntoResponse, AuthError> {
-    let done = auth.send(Refresh { token, client }).await?;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(TokenView::from(done))))
+    Ok(logged_in(auth.send(Refresh { token, client }).await?))
+}
+
+/// The answer to a login, however it was proven.
+pub(super) fn logged_in(done: LoggedIn) -> impl IntoResponse + use<> {
+    ([(CACHE_CONTROL, "no-store")], Json(TokenView::from(done)))
 }
 
 /// Ends the session of this token. The token is refused from the answer on.

@@ -59,7 +59,7 @@ impl Command<Auth> for OpenAccount {
 }
 
 /// The name that `new` asks for; without one those that are made of its address, the bare one first.
-fn names(on: &Auth, new: &NewAccount) -> Vec<Username> {
+pub(super) fn names(on: &Auth, new: &NewAccount) -> Vec<Username> {
     if let Some(name) = &new.username {
         return vec![name.clone()];
     }

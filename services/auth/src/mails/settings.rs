@@ -7,14 +7,8 @@ use blocks::config::{self, Config, Setting};
 use mail::{Language, LogMailer, MAIL_LANGUAGE, Mailer};
 
 use super::Template;
+use crate::PUBLIC_URL;
 
-const PUBLIC_URL: Setting<Option<String>> = Setting::new(
-    "PUBLIC_URL",
-    "",
-    "where people reach this site, as `https://example.org`; links in mails begin with it",
-    PAGE,
-    PAGE_IS,
-);
 const PASSWORD_RESET_URL: Setting<Option<String>> = Setting::new(
     "PASSWORD_RESET_URL",
     "",
@@ -38,7 +32,6 @@ const REQUIRE_VERIFIED_EMAIL: Setting<bool> = Setting::switch(
 
 /// Those of auth; those of mail itself come before them.
 pub const OWN: config::Settings = &[
-    &PUBLIC_URL,
     &PASSWORD_RESET_URL,
     &EMAIL_VERIFY_URL,
     &REQUIRE_VERIFIED_EMAIL,
@@ -98,6 +91,7 @@ impl MailSettings {
     pub fn read(config: &Config) -> anyhow::Result<Self> {
         let mailer = mail::open(config)?;
         let public = config.get(&PUBLIC_URL);
+        let public = public.map(|url| url.as_str().trim_end_matches('/').to_owned());
         let pages = (
             config.get(&PASSWORD_RESET_URL),
             config.get(&EMAIL_VERIFY_URL),
@@ -147,8 +141,8 @@ mod tests {
 
     fn read(settings: &[(&str, &str)]) -> anyhow::Result<MailSettings> {
         let named = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let all: Vec<_> = mail::SETTINGS.iter().chain(OWN).copied().collect();
-        let config = Config::from_sources(None, settings.iter().map(named), &all)?;
+        let known = crate::DEFINITION.settings;
+        let config = Config::from_sources(None, settings.iter().map(named), known)?;
         MailSettings::read(&config)
     }
 

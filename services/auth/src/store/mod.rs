@@ -6,6 +6,7 @@ mod erasures;
 mod imports;
 mod keys;
 mod mails;
+mod oidc;
 mod sessions;
 mod users;
 
@@ -17,6 +18,7 @@ pub use erasures::*;
 pub use imports::*;
 pub use keys::*;
 pub use mails::*;
+pub use oidc::*;
 pub use sessions::*;
 pub use users::*;
 

@@ -189,8 +189,8 @@ pub async fn end_oldest(
          returning id, expires_at" => user_id, now, i64::MAX, keep, until)
 }
 
-/// Ends all live sessions of an account but one; their last tokens expire at `until` or before. Without `but`
-/// any that began before now is refused, too.
+/// Ends all live sessions of an account but one, and those that codes would begin; their last tokens expire at
+/// `until` or before. Without `but` any that began before now is refused, too.
 pub async fn end_sessions(
     tx: &mut Tx,
     user_id: i64,
@@ -201,6 +201,7 @@ pub async fn end_sessions(
     if but.is_none() {
         execute!(tx, "update users set not_before = $2 where id = $1" => user_id, now)?;
     }
+    super::remove_codes(tx, user_id).await?;
     fetch_all!(tx,
         "update sessions set revoked_at = $2,
             expires_at = case when expires_at < $4 then expires_at else $4 end

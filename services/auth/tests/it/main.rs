@@ -8,6 +8,7 @@ mod forward;
 mod imports;
 mod keys;
 mod mails;
+mod oidc;
 mod refresh;
 mod replicas;
 mod sessions;

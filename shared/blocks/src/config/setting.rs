@@ -5,6 +5,14 @@ use std::time::Duration;
 
 use super::values::{self, Secret, non_empty, seconds, switch};
 
+/// Stands in the name of a family of settings for a name that whoever gives one chooses.
+pub const NAME: &str = "<NAME>";
+
+/// The parts of a family's name before and after [`NAME`]; `None` for a setting of its own.
+pub(super) fn family(name: &str) -> Option<(&str, &str)> {
+    name.split_once(NAME)
+}
+
 /// A setting that is read as a `T`. `--help`, `rookery config`, the README and `.env.example` show it.
 #[derive(Debug)]
 pub struct Setting<T> {
@@ -124,6 +132,10 @@ pub trait AnySetting: Sync {
     fn parts(&self) -> Option<&'static Parts>;
     /// True if `text` is a valid value.
     fn accepts(&self, text: &str) -> bool;
+    /// True if it stands for several, as `OIDC_<NAME>_ISSUER`.
+    fn is_family(&self) -> bool {
+        family(self.name()).is_some()
+    }
 }
 
 impl<T> AnySetting for Setting<T> {

@@ -1,11 +1,13 @@
 //! The sources of settings, and the errors about wrong ones.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use strsim::{jaro_winkler, levenshtein};
 use toml::Value as Toml;
 
+use super::setting::family;
 use super::{AnySetting, ConfigError, Secret, Unknown, Value, said};
 
 /// The text shown for a secret.
@@ -14,8 +16,10 @@ pub(super) const MASK: &str = "********";
 /// A setting in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Its name as an environment variable.
-    pub name: &'static str,
+    /// The name of its definition.
+    pub setting: &'static str,
+    /// Its name as an environment variable: another one where the definition is a family's.
+    pub name: Cow<'static, str>,
     /// Its value; masked when it is a secret, empty when absent.
     pub value: String,
     /// `default`, `environment`, or the name of a file.
@@ -105,14 +109,26 @@ pub(super) fn merge(
     let settings = settings.filter(|of| names.insert(of.name()));
     let by_default = |of: &'static dyn AnySetting| Value {
         of,
+        name: of.name().into(),
         said: Secret::new(of.default()),
         source: DEFAULT.into(),
     };
     let mut values: Vec<Value> = settings.map(by_default).collect();
     let mut set = |name: &str, said: &str, source: &str| {
-        for value in values.iter_mut().filter(|value| value.of.name() == name) {
+        if let Some(value) = values.iter_mut().find(|value| value.name == name) {
             value.said = Secret::new(said.trim());
             source.clone_into(&mut value.source);
+        } else if let Some(of) = values
+            .iter()
+            .map(|value| value.of)
+            .find(|of| is_of(of.name(), name))
+        {
+            values.push(Value {
+                of,
+                name: name.to_owned().into(),
+                said: Secret::new(said.trim()),
+                source: source.to_owned(),
+            });
         }
     };
     if let Some((path, text)) = file {
@@ -124,7 +140,7 @@ pub(super) fn merge(
     if let Some((path, text)) = dot_env {
         let said = read_dot_env(&path, &text)?;
         for (name, said) in said.into_iter().filter(is_said) {
-            if names.contains(name.as_str()) {
+            if is_known(&name, &names) {
                 set(&name, &said, &path);
             } else if let Some(meant) = typo(&name, &names) {
                 // It has variables of compose files, too, which begin like settings.
@@ -136,7 +152,7 @@ pub(super) fn merge(
         }
     }
     for (name, said) in environment.into_iter().filter(is_said) {
-        if names.contains(name.as_str()) {
+        if is_known(&name, &names) {
             set(&name, &said, "environment");
         } else if let Some(meant) = mistyped(&name, &names) {
             unknown.push(Unknown { name, meant });
@@ -148,7 +164,7 @@ pub(super) fn merge(
         {
             let whole = (parts.compose)(&|name| Some(said(&values, name)?.to_owned()));
             let whole = whole.map_err(|(name, expected)| {
-                let wrong = values.iter().find(|value| value.of.name() == name);
+                let wrong = values.iter().find(|value| value.name == name);
                 wrong.unwrap_or(&values[at]).refuse(expected)
             })?;
             if let Some(whole) = whole {
@@ -175,7 +191,7 @@ fn read_toml(
     let mut values = Vec::new();
     for (key, value) in table {
         let name = key.to_ascii_uppercase();
-        if !names.contains(name.as_str()) {
+        if !is_known(&name, names) {
             return Err(ConfigError::UnknownKey {
                 path: path.to_owned(),
                 hint: nearest(&name, names.iter().copied()),
@@ -263,11 +279,39 @@ fn mistyped(name: &str, names: &BTreeSet<&'static str>) -> Option<Vec<&'static s
     })
 }
 
-/// The setting of several words that `name` nearly is. A port is no typo of a host.
+/// The setting of several words that `name` nearly is, or the family whose end is nearly its end. A port is no typo
+/// of a host.
 fn typo(name: &str, names: &BTreeSet<&'static str>) -> Option<&'static str> {
     let is_near = |known: &&str| levenshtein(known, name) <= TYPOS;
     let is_other = |known: &&str| name.ends_with("_PORT") && known.ends_with("_HOST");
-    nearest(name, of_several(names)).filter(|known| is_near(known) && !is_other(known))
+    let near = nearest(name, of_several(names)).filter(|known| is_near(known) && !is_other(known));
+    near.or_else(|| {
+        let near = names.iter().filter_map(|known| {
+            let (begin, end) = family(known)?;
+            let rest = name.strip_prefix(begin)?;
+            let ends = rest.match_indices('_').map(|(at, _)| &rest[at..]);
+            let distance = ends.map(|of| levenshtein(of, end)).min()?;
+            (distance <= TYPOS).then_some((distance, *known))
+        });
+        near.min().map(|(_, known)| known)
+    })
+}
+
+/// True if `name` is a setting, or one of a family.
+fn is_known(name: &str, names: &BTreeSet<&'static str>) -> bool {
+    names.contains(name) || names.iter().any(|known| is_of(known, name))
+}
+
+/// True if `name` is one of the family `of`: letters, digits and `_` stand for the name.
+fn is_of(of: &str, name: &str) -> bool {
+    let named = family(of).and_then(|(begin, end)| name.strip_prefix(begin)?.strip_suffix(end));
+    named.is_some_and(|named| {
+        let allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        !named.is_empty()
+            && !named.starts_with('_')
+            && !named.ends_with('_')
+            && named.bytes().all(allowed)
+    })
 }
 
 fn of_several(names: &BTreeSet<&'static str>) -> impl Iterator<Item = &'static str> {

@@ -7,8 +7,18 @@ const LIFETIME: Setting<Duration> = Setting::seconds("ACCESS_TOKEN_SECONDS", "86
 const DATABASE_URL: Setting<Option<Secret>> = Setting::secret("DATABASE_URL", "PostgreSQL");
 const KAFKA: Setting<Option<String>> = Setting::text("KAFKA_BOOTSTRAP_SERVERS", "brokers");
 
+const ISSUER: Setting<Option<String>> = Setting::text("OIDC_<NAME>_ISSUER", "who");
+const CODE: Setting<Option<Secret>> = Setting::secret("OIDC_<NAME>_CODE", "what it gave");
+
 /// As services have them.
-const OTHERS: Settings = &[&SECRET_KEY, &LIFETIME, &DATABASE_URL, &KAFKA];
+const OTHERS: Settings = &[
+    &SECRET_KEY,
+    &LIFETIME,
+    &DATABASE_URL,
+    &KAFKA,
+    &ISSUER,
+    &CODE,
+];
 
 fn load(file: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let file = (!file.is_empty()).then(|| ("rookery.toml".to_owned(), file.to_owned()));
@@ -303,4 +313,47 @@ fn a_variable_that_is_nearly_a_setting_is_named_with_the_one_that_was_meant() {
             ),
         ]
     );
+}
+
+#[test]
+fn a_family_has_the_names_that_were_given() {
+    let file = "oidc_file_issuer = \"of the file\"\n";
+    let given = [
+        ("OIDC_MY_COMPANY_ISSUER", "https://login.example.org"),
+        ("OIDC_X_CODE", "hunter2"),
+        ("OIDC_FILE_ISSUER", "of the environment"),
+        ("OIDC__ISSUER", "no name"),
+        ("OIDC_X_ISSER", "wrong"),
+    ];
+    let config = load(file, &given).unwrap();
+    let said = |of: &str| Some(of.to_owned());
+    let mut issuers = config.named(&ISSUER);
+    issuers.sort();
+    assert_eq!(
+        issuers,
+        [
+            ("FILE".to_owned(), said("of the environment")),
+            ("MY_COMPANY".to_owned(), said("https://login.example.org")),
+        ]
+    );
+    assert_eq!(
+        config.named(&CODE)[0].1.as_ref().unwrap().expose(),
+        "hunter2"
+    );
+    let row = config.show().find(|row| row.name == "OIDC_X_CODE").unwrap();
+    assert_eq!(
+        (row.setting, &*row.value, &*row.source),
+        (CODE.name, "********", "environment")
+    );
+    let unknown: Vec<_> = config
+        .unknown()
+        .iter()
+        .map(|of| (&*of.name, &*of.meant))
+        .collect();
+    assert_eq!(unknown[1], ("OIDC_X_ISSER", &["OIDC_<NAME>_ISSUER"][..]));
+    assert_eq!(unknown[0].0, "OIDC__ISSUER");
+    assert!(load("oidc_x_isser = \"x\"", &[]).is_err());
+    let beside = with_dot_env("OIDC_X_ISSUER=x\nOIDC_X_ISSER=x\nOIDC_PORT=1\n", &[]).unwrap();
+    assert_eq!(beside.named(&ISSUER).len(), 1);
+    assert_eq!(beside.unknown().len(), 1);
 }

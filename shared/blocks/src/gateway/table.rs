@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use axum::extract::MatchedPath;
 use http::Method;
-use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::{OpenApi, PathItem, RefOr};
 
 use crate::{FieldErrors, Mode, Route, Service, extract};
@@ -42,15 +42,18 @@ pub struct Table(HashMap<String, Vec<Rule>>);
 pub(crate) struct Rule {
     method: Method,
     pub mode: Mode,
-    /// The query parameters of the endpoint, as its documentation has them.
-    parameters: Vec<String>,
+    /// The query parameters of the endpoint, as its documentation has them; `None` if it takes any.
+    parameters: Option<Vec<String>>,
 }
 
 impl Rule {
     /// Refuses a query with parameters that the endpoint does not take, naming each.
     pub fn check_query(&self, query: Option<&str>) -> Result<(), FieldErrors> {
+        let Some(parameters) = &self.parameters else {
+            return Ok(());
+        };
         let query = query.unwrap_or_default();
-        let knows = |name: &str| self.parameters.iter().any(|known| known == name);
+        let knows = |name: &str| parameters.iter().any(|known| known == name);
         let mut names = query.split('&').filter(|pair| !pair.is_empty());
         // As nearly all are spelled, without decoding.
         if names.all(|pair| pair.split('=').next().is_some_and(knows)) {
@@ -59,7 +62,7 @@ impl Rule {
         let mut errors = FieldErrors::default();
         for (name, _) in extract::parameters(query)? {
             if !knows(&name) {
-                errors.add(&name, extract::unknown(&self.parameters));
+                errors.add(&name, extract::unknown(parameters));
             }
         }
         errors.into_result()
@@ -155,13 +158,13 @@ fn operations(item: &PathItem) -> impl Iterator<Item = (Method, &Operation)> {
     .filter_map(|(operation, method)| Some((method, operation.as_ref()?)))
 }
 
-fn parameters(operation: &Operation) -> Vec<String> {
+/// The query parameters of `operation`; `None` with an exploded one, whose fields are parameters of any name.
+fn parameters(operation: &Operation) -> Option<Vec<String>> {
     let all = operation.parameters.iter().flatten();
     let of_query = all.filter_map(|parameter| match parameter {
-        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => {
-            Some(&parameter.name)
-        }
+        RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query => Some(parameter),
         _ => None,
     });
-    of_query.cloned().collect()
+    let name = |of: &Parameter| (of.explode != Some(true)).then(|| of.name.clone());
+    of_query.map(name).collect()
 }

@@ -92,13 +92,16 @@ impl From<&Config> for Limits {
     }
 }
 
-/// The peer's address. Only a POST, as a login, and a request for [`METRICS`] carry it: nobody else asks, and
+/// The peer's address. Only a POST, as a login, and a request for [`PEER_ASKED`] carry it: nobody else asks, and
 /// everything that a request carries costs an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
 
 /// Where the metrics are.
 pub const METRICS: &str = "/metrics";
+
+/// The beginnings of the paths whose handlers ask for the [`Peer`] of a GET.
+pub const PEER_ASKED: [&str; 2] = [METRICS, "/api/auth/oidc/"];
 
 /// The layers around every request.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::stall::Impatient;
-use super::{Limits, METRICS, Normalize, Peer};
+use super::{Limits, Normalize, PEER_ASKED, Peer};
 
 /// After a failed accept (no file descriptors left, mostly): time for connections to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -182,7 +182,8 @@ impl hyper::service::Service<Request<Incoming>> for Handler {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.asked.store(true, Ordering::Relaxed);
-        if request.method() == Method::POST || request.uri().path().starts_with(METRICS) {
+        let path = request.uri().path();
+        if request.method() == Method::POST || PEER_ASKED.iter().any(|of| path.starts_with(of)) {
             request.extensions_mut().insert(Peer(self.peer));
         }
         self.app.clone().call(request.map(Body::new))

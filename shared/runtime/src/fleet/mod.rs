@@ -21,6 +21,7 @@ use blocks::bus::EventBus;
 use blocks::config::{AnySetting, Config, Secret};
 use blocks::error::{BoxError, chain};
 use blocks::health;
+use blocks::metrics::Metrics;
 use blocks::outbox::ensure_drained;
 use futures::future::BoxFuture;
 use kafka::KafkaBus;
@@ -41,6 +42,7 @@ use wait::Patience;
 pub struct Fleet {
     config: Config,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     role: Role,
     bus: KafkaBus,
     patience: Patience,
@@ -60,6 +62,7 @@ impl Fleet {
         Ok(Self {
             config,
             clock,
+            metrics: Metrics::new(),
             role,
             bus,
             patience,
@@ -108,6 +111,10 @@ impl Place for Fleet {
 
     fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
+    }
+
+    fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     fn bus(&self) -> Arc<dyn EventBus> {

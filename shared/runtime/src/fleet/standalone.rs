@@ -10,7 +10,6 @@ use blocks::config::{Config, PROCESS, help};
 use blocks::gateway::Gateway;
 use blocks::identity::{AssertionVerifier, ISSUER, KeySource};
 use blocks::kit::Limits;
-use blocks::metrics::Metrics;
 use blocks::service::Background;
 use blocks::{Clock, SystemClock, telemetry};
 use clap::{Arg, Command, value_parser};
@@ -85,7 +84,7 @@ async fn live(service: &'static Definition, config: Config) -> anyhow::Result<()
     )?);
     let config = fleet.config();
     let remote = config.get(&AUTH_URL);
-    let metrics = Metrics::new();
+    let metrics = Arc::clone(fleet.metrics());
     let remote = remote
         .map(|url| RemoteKeys::new(&url, &metrics))
         .transpose()?;
