@@ -19,7 +19,7 @@ use sql::StoreError;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::document::{all, date, time};
+use super::document::{all, time};
 use super::error::failed;
 use super::events::enclose;
 use super::names::Known;
