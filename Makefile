@@ -87,8 +87,9 @@ test-new-service: ## Makes a service with scripts/new-service, tests it, and loo
 test-openapi: ## Makes requests of what /openapi.json says and compares the answers with it
 	scripts/test-openapi
 
-test-erasure: ## Deletes an account that left something everywhere, and looks for it in every byte
+test-erasure: ## Deletes an account that left something everywhere, and looks for it everywhere
 	scripts/test-erasure
+	scripts/test-erasure --fleet
 
 test-failures: ## Takes servers and services of a fleet of its own away while people write
 	scripts/test-failures

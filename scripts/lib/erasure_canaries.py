@@ -27,8 +27,11 @@ class Canaries:
         return (text + ".") * (length // len(text)) or text
 
     def found(self, content):
-        """The fields whose canary is in these bytes, whatever its case, also in base64."""
+        """The fields whose canary is in these bytes, whatever its case, also in base64 and hexadecimal."""
         numbers = set(self.plain.findall(content))
+        if self.mark.encode().hex().encode() in content:
+            for run in re.findall(rb"(?<=\\x)[0-9a-f]{24,}", content):
+                numbers.update(self.plain.findall(bytes.fromhex(run[:len(run) // 2 * 2].decode())))
         if self.hidden.search(content):
             for run in re.findall(rb"[A-Za-z0-9+/]{24,}", content):
                 if self.hidden.search(run):
