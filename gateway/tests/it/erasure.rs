@@ -35,10 +35,11 @@ async fn all_services_answer_that_a_deleted_account_is_erased() {
     for number in 0..POSTS {
         rookery.publish(&token, &number.to_string()).await;
     }
+    let last = (POSTS - 1).to_string();
     eventually("the feed has all posts", async || {
         let path = format!("/api/activity-stream/user/{id}");
         let stream = rookery.get(&path, None).await.expect(200);
-        (stream["items"][0]["title"] == (POSTS - 1).to_string()).then_some(())
+        (stream["items"][0]["title"] == last.as_str()).then_some(())
     })
     .await;
     let own = json!({"password": PASSWORD});
