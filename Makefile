@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 .PHONY: help run test check fmt lint doc deps shell unit unit-fleet e2e bench bench-fleet mutants mutants-check clean \
-	stack-up stack-down test-stack test-failures test-migrate test-openapi test-oidc test-new-service test-compose test-gateway check-deploy \
+	stack-up stack-down test-stack test-failures test-erasure test-migrate test-openapi test-oidc test-new-service test-compose test-gateway check-deploy \
 	generate made
 
 # Features that only the fleet's processes contain, for the commands that build it.
@@ -89,6 +89,9 @@ test-openapi: ## Makes requests of what /openapi.json says and compares the answ
 
 test-oidc: ## Signs in by a real OpenID Connect provider, as a browser does
 	scripts/test-oidc
+test-erasure: ## Deletes an account that left something everywhere, and looks for it everywhere
+	scripts/test-erasure
+	scripts/test-erasure --fleet
 
 test-failures: ## Takes servers and services of a fleet of its own away while people write
 	scripts/test-failures

@@ -23,7 +23,8 @@ fetch_kafka() {
 
 # start_kafka FOLDER PORT [WHAT ELSE HELPS [CERTIFICATES]]: a broker with its data in FOLDER; returns at once. The
 # controller's port is the next one. With CERTIFICATES (a folder of make_certs) it listens on two more: the
-# third wants TLS and a password (rookery, secret), the fourth TLS and a client's certificate.
+# third wants TLS and a password (rookery, secret), the fourth TLS and a client's certificate. BROKER_PROPERTIES has
+# more lines for its settings.
 start_kafka() {
   local folder=$1 port=$2 certs=${4:-} jars secure=() listeners protocols
   jars=$(fetch_kafka "${3:-}")
@@ -57,6 +58,7 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+${BROKER_PROPERTIES:-}
 PROPERTIES
   [ -z "$certs" ] || cat >>"$folder/server.properties" <<PROPERTIES
 ssl.keystore.type=PEM

@@ -7,6 +7,7 @@ use auth::operator::{self, NewPassword, NewUser, UserChange};
 use auth::queries;
 use blocks::extract::MAX_LIMIT;
 use events::timestamp;
+use service::Definition;
 use service::settings::encoded;
 
 use super::accounts;
@@ -14,6 +15,7 @@ use super::args::{Erasure, RoleName, Users};
 use super::client::{Endpoint, Operators};
 use super::say;
 use super::table::{Table, or_dash};
+use crate::roster::ROSTER;
 
 pub(super) async fn run(
     operators: &Operators,
@@ -223,12 +225,17 @@ pub(super) async fn erasure(operators: &Operators, command: Erasure) -> anyhow::
     }
     say(format!("closed at {}\n", timestamp(found.closed_at)))?;
     let mut table = Table::new(["SERVICE", "RECORDS", "ERASED AT"]);
-    for answer in found.answers {
+    for answer in &found.answers {
         table.row([
-            answer.service,
+            answer.service.clone(),
             answer.records.to_string(),
             timestamp(answer.erased_at),
         ]);
+    }
+    let answered = |of: &Definition| found.answers.iter().any(|answer| answer.service == of.name);
+    let follows = |of: &Definition| of.publishes.contains(&"user.erased");
+    for of in ROSTER.iter().filter(|of| follows(of) && !answered(of)) {
+        table.row([of.name.to_owned(), String::new(), "pending".to_owned()]);
     }
     say(table)
 }

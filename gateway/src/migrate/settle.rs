@@ -123,13 +123,13 @@ fn stuck(left: Left) -> anyhow::Error {
         behind,
         unfinished,
     } = left;
-    let rebuilding = if unfinished {
-        ", and a rebuild of the feed is under way"
+    let unfinished = if unfinished {
+        ", and a rebuild of the feed or the erasure of an account is under way"
     } else {
         ""
     };
     anyhow::anyhow!(
         "the folder does not come to rest: {pending} events are not published, {behind} not applied\
-         {rebuilding}; start the server on it and look at `rookery outbox` and `rookery events topics`"
+         {unfinished}; start the server on it and look at `rookery outbox` and `rookery events topics`"
     )
 }

@@ -6,6 +6,7 @@ mod commands;
 mod dead_letters;
 mod documentation;
 mod edges;
+mod erasure;
 mod front;
 mod graph;
 mod groups;

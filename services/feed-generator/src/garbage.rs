@@ -1,12 +1,14 @@
 //! Garbage rows: entries of closed accounts, and of generations that were replaced or given up. One
 //! write hides them all. They leave the tables afterwards, a page a write, so that no other write
-//! waits long. A restarted process goes on with the rows that it finds.
+//! waits long. The last page of a closed account answers that it is erased. A restarted process goes on
+//! with the rows that it finds.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use sql::{Db, StoreError, Tx, fetch_all, fetch_one, fetch_optional, rows_affected};
+use sql::accounts::erased;
+use sql::{Db, StoreError, Tx, execute, fetch_all, fetch_one, fetch_optional, rows_affected};
 
 use crate::store::Source;
 
@@ -41,8 +43,7 @@ impl Garbage {
              where generation < $1 or (generation > $1 and generation < $2) limit 1"
             => serving, building)?;
         let of_authors: Vec<i64> = fetch_all!(reader, scalar
-            "select user_id from authors a
-             where a.deleted and exists (select 1 from entries e where e.user_id = a.user_id)")?;
+            "select user_id from authors where erased is not null")?;
         let authors = of_authors.into_iter().map(Owner::Author);
         let known = authors
             .chain(of_generations.map(|_| Owner::Generations))
@@ -62,12 +63,15 @@ impl Garbage {
         self.note(tx, Owner::Generations);
     }
 
-    /// Drops the first page of rows of an account that this write closes: mostly all of them.
+    /// Drops the first page of rows of an account that this write closes: mostly all of them. `records` were
+    /// erased before.
     pub(crate) async fn of_author(
         self: &Arc<Self>,
         tx: &mut Tx,
         user_id: i64,
+        records: i64,
     ) -> Result<(), StoreError> {
+        execute!(tx, "update authors set erased = $2 where user_id = $1" => user_id, records)?;
         let left = Owner::Author(user_id);
         if drop_page_of(tx, left).await? {
             self.note(tx, left);
@@ -110,7 +114,7 @@ async fn generations<S: Source>(source: &mut S) -> Result<(i64, i64), StoreError
 }
 
 /// Drops a page; true when there may be more. The same write checks that the rows are hidden, since
-/// the write that was to hide them may have been undone.
+/// the write that was to hide them may have been undone. The last page of an account answers.
 async fn drop_page_of(tx: &mut Tx, left: Owner) -> Result<bool, StoreError> {
     let dropped = match left {
         Owner::Generations => {
@@ -121,12 +125,28 @@ async fn drop_page_of(tx: &mut Tx, left: Owner) -> Result<bool, StoreError> {
                     where generation < $1 or (generation > $1 and generation < $2) limit $3)"
                 => serving, building, PAGE)?
         }
-        Owner::Author(user_id) => rows_affected!(tx,
-            "delete from entries where (post_id, generation) in (
-                select e.post_id, e.generation from entries e
-                where e.user_id = $1
-                    and exists (select 1 from authors a where a.user_id = $1 and a.deleted)
-                limit $2)" => user_id, PAGE)?,
+        Owner::Author(user_id) => {
+            let dropped = rows_affected!(tx,
+                "delete from entries where (post_id, generation) in (
+                    select e.post_id, e.generation from entries e
+                    where e.user_id = $1
+                        and exists (select 1 from authors a where a.user_id = $1 and a.deleted)
+                    limit $2)" => user_id, PAGE)?;
+            count(tx, user_id, i64::try_from(dropped).unwrap_or(i64::MAX)).await?;
+            dropped
+        }
     };
     Ok(i64::try_from(dropped).is_ok_and(|dropped| dropped >= PAGE))
+}
+
+/// Counts a page of a closed account's rows, and answers when it was the last one.
+async fn count(tx: &mut Tx, user_id: i64, dropped: i64) -> Result<(), StoreError> {
+    let counted: Option<i64> = fetch_optional!(tx, scalar
+        "update authors set erased = erased + $2 where user_id = $1 and erased is not null
+         returning erased" => user_id, dropped)?;
+    let Some(counted) = counted.filter(|_| dropped < PAGE) else {
+        return Ok(());
+    };
+    execute!(tx, "update authors set erased = null where user_id = $1" => user_id)?;
+    erased(tx, user_id, counted.unsigned_abs()).await
 }

@@ -9,7 +9,7 @@
 //! | | |
 //! |---|---|
 //! | owns | the streams: posts in their latest state, and the names to show with them |
-//! | publishes | nothing but dead letters |
+//! | publishes | `user.erased` |
 //! | consumes | `post.created`, `post.updated`, `post.deleted`; `user.created`, `user.updated`, `user.deleted` |
 //!
 //! Invariants: the tables can be rebuilt from the log, so losing them loses nothing; the mirror
@@ -49,7 +49,10 @@ use store::FeedStore;
 use store::sql::SqlFeed;
 
 /// The schema, step by step.
-pub const MIGRATIONS: &[Migration] = &[sql::migration!(1001, "feed", "0001_feed.sql")];
+pub const MIGRATIONS: &[Migration] = &[
+    sql::migration!(1001, "feed", "0001_feed.sql"),
+    sql::migration!(1002, "erasures", "0002_erasures.sql"),
+];
 
 /// The gateway's rule for each endpoint.
 pub const ROUTES: &[Route] = &[
@@ -104,7 +107,7 @@ struct Inner {
 pub struct Parts {
     pub store: Arc<dyn FeedStore>,
     pub consumer: Consumer,
-    /// Holds dead letters.
+    /// Holds dead letters and answers.
     pub outbox: Arc<dyn InspectOutbox>,
     pub check: Arc<dyn Check>,
     pub background: Vec<Arc<dyn Background>>,
@@ -176,7 +179,7 @@ impl Feed {
         let parts = Parts {
             store: Arc::new(redis.clone()),
             consumer,
-            outbox: Arc::new(redis.dead_letters()),
+            outbox: Arc::new(redis.outbox()),
             check: Arc::new(redis.clone()),
             background: vec![Arc::new(watch)],
         };
@@ -222,7 +225,10 @@ impl Feed {
             operator: operator::router(self, on),
             unfinished: Some(Box::new(move || {
                 let feed = feed.clone();
-                Box::pin(async move { Ok(feed.rebuild_progress().await?.is_some()) })
+                Box::pin(async move {
+                    let erases = feed.store().is_erasing().await?;
+                    Ok(erases || feed.rebuild_progress().await?.is_some())
+                })
             })),
             ..opened
         }
@@ -257,6 +263,8 @@ pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "What happened lately, newest first.",
     routes: ROUTES,
+    topics: &[topic::USERS],
+    publishes: &["user.erased"],
     consumes: consumer::TOPICS,
     migrations: MIGRATIONS,
     settings: &[&PUBLIC_ACTIVITY_STREAM],

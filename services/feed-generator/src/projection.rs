@@ -190,10 +190,12 @@ impl Projection {
     }
 
     async fn forget(&self, tx: &mut Tx, user_id: i64, version: i64) -> Result<(), StoreError> {
+        let names: i64 = fetch_one!(tx, scalar
+            "select count(username) from authors where user_id = $1" => user_id)?;
         if !author(tx, user_id, None, version).await? {
             return Ok(());
         }
-        self.garbage.of_author(tx, user_id).await?;
+        self.garbage.of_author(tx, user_id, names).await?;
         self.follow(tx, move |mirror| mirror.forget(user_id));
         Ok(())
     }

@@ -47,6 +47,14 @@ pub trait FeedStore: Check {
     /// # Errors
     /// When the store can't be reached.
     async fn targets(&self) -> Result<Option<Targets>, FeedError>;
+
+    /// True if something of a closed account is left, in a store that erases in several writes.
+    ///
+    /// # Errors
+    /// When the store can't be reached.
+    async fn is_erasing(&self) -> Result<bool, FeedError> {
+        Ok(false)
+    }
 }
 
 pub(crate) use rows::{Source, newest};

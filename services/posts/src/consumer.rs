@@ -36,7 +36,7 @@ impl Follower for Authors {
     }
 
     async fn erase(&self, tx: &mut Tx, user_id: i64) -> Result<Option<u64>, StoreError> {
-        let deleted = closed::delete_posts(tx, user_id, PAGE).await?;
+        let deleted = closed::begin(tx, user_id, PAGE).await?;
         self.forget_answers(tx);
         // Posts beyond one page are deleted outside of this write, so that others need not wait.
         if i64::try_from(deleted.len()).is_ok_and(|deleted| deleted == PAGE) {

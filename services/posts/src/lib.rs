@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! POST /api/posts ─ api ─ commands ─ store ─┬─ posts, post_tags      one atomic write
-//!                                           └─ outbox_messages ─ relay ─▶ topic `posts-events`
+//!                                           └─ outbox_messages ─ relay ─▶ topics `posts-events`, `user.events`
 //! topic `user.events` ─ consumer ─ accounts: names as they are now, accounts that were closed
 //! ```
 //!
 //! | owns      | posts, their tags, their authors' names, idempotency keys |
 //! |-----------|-----------|
-//! | publishes | `post.created`, `post.updated`, `post.deleted` |
+//! | publishes | `post.created`, `post.updated`, `post.deleted`; `user.erased` |
 //! | consumes  | `user.created`, `user.updated`, `user.deleted` |
 //!
 //! Invariants:
@@ -44,7 +44,7 @@ use crate::cache::Cache;
 use crate::consumer::Authors;
 use crate::domain::Limits;
 use crate::removal::Removal;
-use crate::store::closed::SqlAccounts;
+use crate::store::closed::{self, SqlAccounts};
 #[cfg(feature = "fleet")]
 use crate::store::mongo::{self, Mongo, MongoPosts, Upkeep};
 use crate::store::{PostStore, SqlPosts};
@@ -58,6 +58,7 @@ pub const MIGRATIONS: &[Migration] = &[
     sql::migration!(1002, "tags follow posts", "0002_tags_follow_posts.sql"),
     sql::migration!(1003, "keys in one table", "0003_keys_in_one_table.sql"),
     sql::migration!(1004, "accounts", "0004_accounts.sql"),
+    sql::migration!(1005, "erasures", "0005_erasures.sql"),
 ];
 
 /// The gateway's rule for each endpoint.
@@ -197,8 +198,13 @@ pub static DEFINITION: Definition = Definition {
     name: NAME,
     about: "Who wrote what.",
     routes: ROUTES,
-    topics: &[topic::POSTS],
-    publishes: &["post.created", "post.updated", "post.deleted"],
+    topics: &[topic::POSTS, topic::USERS],
+    publishes: &[
+        "post.created",
+        "post.updated",
+        "post.deleted",
+        "user.erased",
+    ],
     consumes: CONSUMES,
     migrations: MIGRATIONS,
     store: Store::Mongo,
@@ -222,8 +228,14 @@ async fn open(on: &dyn Place) -> anyhow::Result<Opened> {
         cache: true,
         ..Settings::default()
     };
-    let posts = Posts::open(db, settings);
-    Ok(Opened::of(service(&posts)))
+    let posts = Posts::open(db.clone(), settings);
+    Ok(Opened {
+        unfinished: Some(Box::new(move || {
+            let db = db.clone();
+            Box::pin(async move { Ok(closed::due(&db).await?.is_some()) })
+        })),
+        ..Opened::of(service(&posts))
+    })
 }
 
 /// The service over `posts`.

@@ -56,7 +56,7 @@ pub trait Follower: Send + Sync + 'static {
 
     /// Erases the service's data of a closed account, in the write that closes it. Name and idempotency
     /// keys are erased already. Gives the number of records, which is answered by `user.erased` in the same
-    /// write; `None` where the rest goes later, and with it the answer ([`erased`]).
+    /// write; `None` where the rest may go later, and with it the answer ([`erased`]).
     ///
     /// # Errors
     /// When the store failed.
@@ -93,8 +93,8 @@ impl<F: Follower> Handler for Accounts<F> {
                 }
             }
             Some(AccountChange::Closed { user_id }) => {
-                close(tx, user_id, event.sequence).await?;
-                if let Some(records) = self.0.erase(tx, user_id).await? {
+                let is_new = close(tx, user_id, event.sequence).await?;
+                if is_new && let Some(records) = self.0.erase(tx, user_id).await? {
                     erased(tx, user_id, records).await?;
                 }
             }
@@ -175,13 +175,15 @@ async fn rename(
     Ok(taken == 1 && before.is_some_and(|before| before != username))
 }
 
-/// Closes an account: its name and its keys are forgotten.
-async fn close(tx: &mut Tx, user_id: i64, version: i64) -> Result<(), StoreError> {
+/// Closes an account: its name and its keys are forgotten. False if it was closed before: then its data is
+/// erased, or about to be.
+async fn close(tx: &mut Tx, user_id: i64, version: i64) -> Result<bool, StoreError> {
     let now = tx.now();
-    execute!(tx,
+    let closed = rows_affected!(tx,
         "insert into accounts (user_id, username, version, closed_at) values ($1, '', $2, $3)
          on conflict (user_id) do update set
             username = '', version = excluded.version, closed_at = excluded.closed_at
          where accounts.closed_at is null" => user_id, version, now)?;
-    idempotency::forget(tx, user_id).await
+    idempotency::forget(tx, user_id).await?;
+    Ok(closed == 1)
 }

@@ -176,8 +176,8 @@ impl Db {
                 Durability::Process => SqliteSynchronous::Normal,
             })
             .foreign_keys(true)
-            // Deleted content is overwritten where its page is written anyway.
-            .pragma("secure_delete", "fast")
+            // Deleted content is overwritten, also in pages that become free: what was erased is in no file.
+            .pragma("secure_delete", "on")
             // The undo data of savepoints. For a group of writes it is more than SQLite keeps in memory by
             // itself, and a file for each group costs more than the writes.
             .pragma("temp_store", "memory")

@@ -4,7 +4,7 @@
 use blocks::extract::Keyset;
 use std::sync::Arc;
 
-use ::sql::{Db, StoreError};
+use ::sql::{Db, StoreError, fetch_optional};
 use async_trait::async_trait;
 use blocks::error::BoxError;
 use blocks::service::Check;
@@ -83,6 +83,13 @@ impl FeedStore for SqlFeed {
 
     async fn targets(&self) -> Result<Option<Targets>, FeedError> {
         Ok(rebuild::targets(&self.db).await?)
+    }
+
+    async fn is_erasing(&self) -> Result<bool, FeedError> {
+        let mut reader = self.db.read().await?;
+        let due: Option<i64> = fetch_optional!(reader, scalar
+            "select user_id from authors where erased is not null limit 1")?;
+        Ok(due.is_some())
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod api;
 mod backend;
+mod erasure;
 mod garbage;
 mod memory;
 mod model;

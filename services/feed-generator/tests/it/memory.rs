@@ -10,6 +10,7 @@ use blocks::error::BoxError;
 use blocks::service::Check;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use events::users::UserErased;
 use events::{Envelope, topic};
 use feed_generator::consumer::{GROUP, TOPICS};
 use feed_generator::domain::{Change, Entry, GLOBAL_LENGTH, Start, Stream, Window};
@@ -17,7 +18,7 @@ use feed_generator::error::FeedError;
 use feed_generator::rebuild::Targets;
 use feed_generator::render::{self, Named, Rendered, Slice};
 use feed_generator::store::{Counts, FeedStore};
-use feed_generator::{Feed, Parts, Settings};
+use feed_generator::{Feed, NAME, Parts, Settings};
 use parking_lot::Mutex;
 use testkit::memory::{Handler, Memory, MemoryConsumer, Tx};
 use uuid::Uuid;
@@ -76,25 +77,32 @@ impl Streams {
         self.shown.insert(entry.post_id, entry);
     }
 
-    /// Drops the entries that `keeps` does not want.
-    fn retain(&mut self, keeps: impl Fn(&Entry) -> bool) {
-        self.shown.retain(|_, entry| keeps(entry));
-        if let Some(rebuild) = &mut self.rebuild {
-            rebuild.entries.retain(|_, entry| keeps(entry));
+    /// Drops the entries that `keeps` does not want, and counts them.
+    fn retain(&mut self, keeps: impl Fn(&Entry) -> bool) -> usize {
+        let mut all = vec![&mut self.shown];
+        all.extend(self.rebuild.as_mut().map(|rebuild| &mut rebuild.entries));
+        let mut dropped = 0;
+        for entries in all {
+            let before = entries.len();
+            entries.retain(|_, entry| keeps(entry));
+            dropped += before - entries.len();
         }
+        dropped
     }
 
     /// Takes over an account's name as of `version`, unless a later version came before. A closed account
-    /// has none, and loses its entries.
-    fn author(&mut self, user_id: i64, name: Option<String>, version: i64) {
+    /// has none, and loses its entries: then this is the number of records.
+    fn author(&mut self, user_id: i64, name: Option<String>, version: i64) -> Option<usize> {
         let known = self.authors.get(&user_id);
         if known.is_some_and(|(known, _)| *known >= version) {
-            return;
+            return None;
         }
-        if name.is_none() {
-            self.retain(|entry| entry.user_id != user_id);
-        }
+        let had_name = known.is_some_and(|(_, name)| name.is_some());
+        let erased = name
+            .is_none()
+            .then(|| usize::from(had_name) + self.retain(|entry| entry.user_id != user_id));
         self.authors.insert(user_id, (version, name));
+        erased
     }
 }
 
@@ -175,11 +183,22 @@ impl Handler<Streams> for Projection {
     fn handle(&self, tx: &mut Tx<Streams>, event: &Envelope) -> Result<(), HandlerError> {
         match Change::of(event)? {
             Some(Change::Put(entry)) => tx.put(entry, event.time),
-            Some(Change::Remove { post_id, .. }) => tx.retain(|entry| entry.post_id != post_id),
+            Some(Change::Remove { post_id, .. }) => {
+                tx.retain(|entry| entry.post_id != post_id);
+            }
             Some(Change::Name { user_id, username }) => {
                 tx.author(user_id, Some(username), event.sequence);
             }
-            Some(Change::Forget(user_id)) => tx.author(user_id, None, event.sequence),
+            Some(Change::Forget(user_id)) => {
+                if let Some(records) = tx.author(user_id, None, event.sequence) {
+                    let answer = UserErased {
+                        user_id,
+                        service: NAME.to_owned(),
+                        records: records as u64,
+                    };
+                    tx.publish(&answer, 1)?;
+                }
+            }
             None => {}
         }
         Ok(())

@@ -9,7 +9,7 @@ use blocks::bus::{EventBus, Record, TopicPartition, TopicSpec};
 use blocks::consumer::ApplyError;
 use chrono::{DateTime, Utc};
 use events::posts::{PostCreated, PostDeleted, PostUpdated};
-use events::users::{UserCreated, UserDeleted, UserUpdated};
+use events::users::{UserCreated, UserDeleted, UserErased, UserUpdated};
 use events::{Context, Envelope, Event, Message, topic};
 use feed_generator::consumer::TOPICS;
 use feed_generator::mirror::Mirror;
@@ -178,6 +178,18 @@ impl World {
     /// The titles of a page.
     pub async fn titles(&self, uri: &str) -> Vec<String> {
         texts(&self.page(uri).await, "title")
+    }
+
+    /// The answers that accounts are erased: each account, and the number of its records.
+    pub async fn answers(&self) -> Vec<(i64, u64)> {
+        let outbox = self.app().outbox().await.into_iter();
+        let answers = outbox.filter_map(|event| {
+            let answer = event.open::<UserErased>()?.unwrap();
+            assert_eq!((answer.service.as_str(), event.sequence), (SERVICE, 1));
+            assert_eq!(event.subject, format!("{}/{SERVICE}", answer.user_id));
+            Some((answer.user_id, answer.records))
+        });
+        answers.collect()
     }
 
     /// The database, where the streams are in one.

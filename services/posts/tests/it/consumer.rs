@@ -1,12 +1,17 @@
 //! Posts after a rename or closing of their author.
 
+use std::sync::Arc;
+
+use blocks::ManualClock;
+use chrono::TimeDelta;
 use events::Traceparent;
 use events::posts::{PostCreated, PostUpdated};
-use events::users::{UserAuthenticated, UserCreated, UserDeleted, UserUpdated};
+use events::users::{UserAuthenticated, UserCreated, UserDeleted, UserErased, UserUpdated};
+use posts::NAME;
 use posts::removal::PAGE;
 use uuid::Uuid;
 
-use crate::harness::{ADA, BOB, app};
+use crate::harness::{ADA, App, BOB, app};
 use crate::stores::Store;
 
 fn created(user_id: i64, username: &str) -> UserCreated {
@@ -103,7 +108,8 @@ on_each_store!(
             assert_eq!(app.history(id).await, history);
         }
         let outbox = app.outbox().await.into_iter();
-        let traces = outbox.filter_map(|event| event.context.traceparent);
+        let deleted = outbox.filter(|event| event.event_type == "post.deleted");
+        let traces = deleted.filter_map(|event| event.context.traceparent);
         let traces: Vec<Traceparent> = traces.collect();
         assert_eq!(traces.len(), mine.len(), "those that the closing caused");
         for trace in traces {
@@ -179,6 +185,80 @@ on_each_store!(
         assert_eq!(deleted, count);
     }
 );
+
+/// The answers that accounts are erased: each account, and the number of its posts.
+async fn answers(app: &App) -> Vec<(i64, u64)> {
+    let outbox = app.outbox().await.into_iter();
+    let answers = outbox.filter_map(|event| {
+        let answer = event.open::<UserErased>()?.unwrap();
+        assert_eq!((answer.service.as_str(), event.sequence), (NAME, 1));
+        Some((answer.user_id, answer.records))
+    });
+    answers.collect()
+}
+
+/// Closes accounts that have fewer posts than a page, just one page, and more.
+async fn erased(store: Store, clock: Arc<ManualClock>) {
+    let app = app(&store);
+    let page = PAGE.unsigned_abs();
+    let counts = [(1, 0), (2, 3), (3, page), (4, page + 1)];
+    for (user, count) in counts {
+        for _ in 0..count {
+            app.published(user, "t", &["t"]).await;
+        }
+    }
+    let own = app.published(2, "deleted before", &[]).await;
+    app.delete(2, &own).await.ok();
+    let closed = [1, 2, 3, 4].map(|user_id| app.record(1, &UserDeleted { user_id }));
+    app.deliver_twice(&closed).await;
+    let early = answers(&app).await;
+    assert!(
+        early.iter().all(|(user, _)| *user < 3),
+        "not before the last post is gone: {early:?}"
+    );
+    // A restarted process finds what is left to do.
+    let restarted = crate::harness::app(&store);
+    restarted.posts.removal().drain().await.unwrap();
+    clock.advance(TimeDelta::seconds(20));
+    restarted.posts.removal().drain().await.unwrap();
+    assert_eq!(app.within.content_left().await, 0);
+    let mut answered = answers(&app).await;
+    answered.sort_unstable();
+    assert_eq!(answered, counts);
+
+    // Read again from the start, they are not answered again.
+    let group = app.group();
+    group.reset(&["user.events".to_owned()]).await.unwrap();
+    assert!(group.apply(&closed).await.is_err());
+    group.starts_over();
+    group.begin_at("user.events", &[0]).await.unwrap();
+    assert_eq!(app.deliver(&closed).await, 4);
+    clock.advance(TimeDelta::seconds(20));
+    restarted.posts.removal().drain().await.unwrap();
+    assert_eq!(answers(&app).await.len(), counts.len());
+}
+
+#[tokio::test]
+async fn an_erased_account_is_answered_once_with_the_number_of_its_posts() {
+    let clock = Arc::new(ManualClock::default());
+    erased(Store::memory_at(clock.clone()), clock.clone()).await;
+    erased(Store::sqlite_at(clock.clone()).await, clock).await;
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_DATABASE_URL"]
+async fn an_erased_account_is_answered_once_over_postgres() {
+    let clock = Arc::new(ManualClock::default());
+    erased(Store::postgres_at(clock.clone()).await, clock).await;
+}
+
+#[cfg(feature = "fleet")]
+#[tokio::test]
+#[ignore = "needs TEST_MONGODB_URL"]
+async fn an_erased_account_is_answered_once_over_mongodb() {
+    let clock = Arc::new(ManualClock::default());
+    erased(Store::mongodb_at(clock.clone()).await, clock).await;
+}
 
 on_each_store!(
     names_read_again_from_the_start_come_out_the_same,

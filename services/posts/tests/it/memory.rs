@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use blocks::consumer::HandlerError;
 use blocks::extract::{COUNTED_ROWS, KeyedRequest, Keyset, Span};
 use events::posts::{PostDeleted, PostUpdated};
-use events::users::AccountChange;
+use events::users::{AccountChange, UserErased};
 use events::{Envelope, topic};
 use posts::domain::{Author, Draft, Limits, Post, deleted};
 use posts::error::PostError;
@@ -34,6 +34,8 @@ struct Account {
     /// Of the event that told it; 0 before the first.
     version: i64,
     is_closed: bool,
+    /// How many of its posts are deleted, while it is not answered that all are.
+    erased: Option<u64>,
 }
 
 impl State {
@@ -176,7 +178,7 @@ fn remove(tx: &mut Tx<State>, event: &PostDeleted, version: i64) -> Result<(), S
     tx.publish(event, version + 1)
 }
 
-/// Deletes up to `limit` posts of an account, the newest first.
+/// Deletes up to `limit` posts of a closed account, the newest first. Fewer are the last ones: then it answers.
 fn remove_some(tx: &mut Tx<State>, user_id: i64, limit: i64) -> Result<Vec<Uuid>, StoreError> {
     let of_account = Filter {
         user_id: Some(user_id),
@@ -188,6 +190,17 @@ fn remove_some(tx: &mut Tx<State>, user_id: i64, limit: i64) -> Result<Vec<Uuid>
     for (id, version) in &gone {
         remove(tx, &deleted(*id, user_id), *version)?;
     }
+    let account = tx.accounts.entry(user_id).or_default();
+    let counted = account.erased.unwrap_or_default() + gone.len() as u64;
+    account.erased = (gone.len() == limit).then_some(counted);
+    if account.erased.is_none() {
+        let answer = UserErased {
+            user_id,
+            service: NAME.to_owned(),
+            records: counted,
+        };
+        tx.publish(&answer, 1)?;
+    }
     Ok(gone.into_iter().map(|(id, _)| id).collect())
 }
 
@@ -195,9 +208,8 @@ fn remove_some(tx: &mut Tx<State>, user_id: i64, limit: i64) -> Result<Vec<Uuid>
 impl ClosedAccounts for MemoryPosts {
     async fn remove_some(&self, limit: i64) -> Result<Removed, StoreError> {
         let write = self.0.write(|tx| {
-            let mut authors = tx.posts.values().map(|post| post.author.id);
-            let closed = |user_id: &i64| tx.accounts.get(user_id).is_some_and(|of| of.is_closed);
-            let Some(user_id) = authors.find(closed) else {
+            let mut due = tx.accounts.iter().filter(|(_, of)| of.erased.is_some());
+            let Some(user_id) = due.next().map(|(user_id, _)| *user_id) else {
                 return Ok(Removed::Nothing);
             };
             Ok(Removed::Posts(remove_some(tx, user_id, limit)?))
@@ -220,10 +232,14 @@ impl Handler<State> for Accounts {
                 }
             }
             Some(AccountChange::Closed { user_id }) => {
+                if tx.accounts.get(&user_id).is_some_and(|of| of.is_closed) {
+                    return Ok(());
+                }
                 let closed = Account {
                     name: String::new(),
                     version: event.sequence,
                     is_closed: true,
+                    erased: None,
                 };
                 tx.accounts.insert(user_id, closed);
                 tx.forget_keys(user_id);

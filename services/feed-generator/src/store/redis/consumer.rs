@@ -149,7 +149,7 @@ impl Effects for FeedEffects {
     }
 
     fn effect(&self, event: &Envelope, args: &mut Args) -> Result<(), HandlerError> {
-        projection::effect(event, args)
+        projection::effect(event, &*self.feed.inner.settings.clock, args)
     }
 
     async fn forget(&self, topics: &[String]) -> Result<Args, BoxError> {

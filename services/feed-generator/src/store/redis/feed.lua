@@ -71,38 +71,62 @@ function commands.name(i)
   return i + 3
 end
 
--- Closes an account: its name and its posts go.
+-- Closes an account: its name and its posts go. After its id come a mark for readers who remember names, and the
+-- answer that all is gone, before and after the number of records; or nothing twice. A record is the name, or
+-- a post in a stream.
 function commands.close(i)
   local user = ARGV[i]
   flush_all()
-  redis.call('HDEL', projection .. 'names', user)
-  redis.call('SADD', projection .. 'closed', user)
+  local records = redis.call('HDEL', projection .. 'names', user)
+  local is_new = redis.call('SADD', projection .. 'closed', user) == 1
+  local counted = {}
+  local function count(member)
+    if not counted[member] then
+      counted[member], records = true, records + 1
+    end
+  end
   redis.call('HSET', projection .. 'state', 'names', ARGV[i + 1])
   closed_any, closed[user] = true, true
   for _, base in ipairs(bases()) do
     local global, own = stream_of(base, 'global'), stream_of(base, 'user:' .. user)
     read_streams()
-    redis.call('DEL', own.list, own.index)
     own.broken = false
+    for _, member in ipairs(redis.call('ZRANGE', own.index, 0, -1)) do
+      count(member)
+    end
+    redis.call('DEL', own.list, own.index)
     changed_length(own, -own.length)
     redis.call('HDEL', base .. 'bounds', own.of)
     own.bound = nil
-    if not global.broken then
-      local ending, theirs = ':' .. user, {}
-      for rank, member in ipairs(redis.call('ZREVRANGE', global.index, 0, -1)) do
-        if string.sub(member, 37) == ending then
+    local ending, theirs = ':' .. user, {}
+    for rank, member in ipairs(redis.call('ZREVRANGE', global.index, 0, -1)) do
+      if string.sub(member, 37) == ending then
+        if not global.broken then
           redis.call('LSET', global.list, rank - 1, '')
-          theirs[#theirs + 1] = member
+        end
+        theirs[#theirs + 1] = member
+        count(member)
+      end
+    end
+    if global.broken then
+      -- Ranks are wrong there. Texts in an entry have no quotes, so only its author is written like this.
+      local author = '"user_id":' .. user .. ','
+      for at, entry in ipairs(redis.call('LRANGE', global.list, 0, -1)) do
+        if string.find(entry, author, 1, true) then
+          redis.call('LSET', global.list, at - 1, '')
         end
       end
-      for _, member in ipairs(theirs) do
-        redis.call('ZREM', global.index, member)
-      end
-      redis.call('LREM', global.list, 0, '')
-      changed_length(global, -#theirs)
     end
+    for _, member in ipairs(theirs) do
+      redis.call('ZREM', global.index, member)
+    end
+    redis.call('LREM', global.list, 0, '')
+    changed_length(global, -#theirs)
   end
-  return i + 2
+  if is_new and ARGV[i + 2] ~= '' then
+    enqueue(ARGV[i + 2] .. string.format('%.0f', records) .. ARGV[i + 3])
+  end
+  return i + 4
 end
 
 -- Begins a rebuild beside the shown streams: its name, its beginning, its targets, and the key of the posts'

@@ -40,7 +40,7 @@ use service::{DataMigration, Opened, Place};
 use sql::Faults;
 
 use self::link::Link;
-use self::outbox::DeadLetters;
+use self::outbox::GroupOutbox;
 use self::streams::Names;
 use crate::{Feed, Settings};
 
@@ -134,9 +134,9 @@ impl RedisFeed {
         self.key(&format!("group:{name}"))
     }
 
-    /// The group's dead letters.
-    pub fn dead_letters(&self) -> DeadLetters {
-        DeadLetters::new(
+    /// The group's messages to publish.
+    pub fn outbox(&self) -> GroupOutbox {
+        GroupOutbox::new(
             Arc::clone(&self.inner.link),
             "feed-generator",
             &self.group_key(""),

@@ -1,5 +1,5 @@
-//! The outbox of a group in Redis: its dead letters, until they are published. They are rare, so none
-//! is handed over in memory: the sweep finds them within seconds.
+//! The outbox of a group in Redis: its dead letters and answers, until they are published. They are rare, so
+//! none is handed over in memory: the sweep finds them within seconds.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,47 +22,76 @@ use uuid::Uuid;
 use super::args::Args;
 use super::link::Link;
 
-/// A message as it waits. The value is base64: a poison message need not be text.
+/// A message as it waits.
 #[derive(Serialize, Deserialize)]
 struct Waiting {
     topic: String,
     key: String,
     headers: Headers,
+    /// In base64: a poison message need not be text.
     value: String,
+    /// The value, if a script completed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
     time: DateTime<Utc>,
     written: DateTime<Utc>,
 }
 
+impl Waiting {
+    fn new(message: &Message, now: DateTime<Utc>) -> Self {
+        Self {
+            topic: message.topic.clone(),
+            key: message.key.clone(),
+            headers: message.headers.clone(),
+            value: STANDARD.encode(&message.value),
+            text: None,
+            time: message.time,
+            written: now,
+        }
+    }
+}
+
 /// Serializes a message for the outbox.
 pub(super) fn text(message: &Message, now: DateTime<Utc>) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&Waiting {
-        topic: message.topic.clone(),
-        key: message.key.clone(),
-        headers: message.headers.clone(),
-        value: STANDARD.encode(&message.value),
-        time: message.time,
-        written: now,
-    })
+    serde_json::to_string(&Waiting::new(message, now))
+}
+
+/// In a message, it stands for a number that only the script knows.
+pub(super) const COUNTED: u64 = u64::MAX;
+
+/// Serializes a message for the outbox: what comes before and after the number for [`COUNTED`].
+pub(super) fn around(message: &Message, now: DateTime<Utc>) -> Result<[String; 2], BoxError> {
+    let waiting = serde_json::to_string(&Waiting {
+        value: String::new(),
+        text: Some(String::from_utf8(message.value.clone())?),
+        ..Waiting::new(message, now)
+    })?;
+    let (before, after) = waiting
+        .split_once(&COUNTED.to_string())
+        .ok_or("no number is left open")?;
+    Ok([before, after].map(str::to_owned))
 }
 
 /// Parses a row: the message, and when it was written.
 fn read(row: &str) -> Result<(Pending, DateTime<Utc>), BoxError> {
-    let (id, text) = row
-        .split_once(' ')
-        .ok_or("a dead letter without a number")?;
+    let (id, text) = row.split_once(' ').ok_or("a message without a number")?;
     let waiting: Waiting = serde_json::from_str(text)?;
+    let value = match waiting.text {
+        Some(text) => text.into_bytes(),
+        None => STANDARD.decode(&waiting.value)?,
+    };
     let message = Message {
         topic: waiting.topic,
         key: waiting.key,
         headers: waiting.headers,
-        value: STANDARD.decode(&waiting.value)?,
+        value,
         time: waiting.time,
     };
     let place = Place::row(id.parse()?);
     Ok((Pending { place, message }, waiting.written))
 }
 
-/// A row as an operator sees it: `NUMBER LETTER`.
+/// A row as an operator sees it: `NUMBER MESSAGE`.
 fn shown(row: &str, refused: Option<&str>) -> Result<(Place, OutboxRow), BoxError> {
     let (Pending { place, message }, written) = read(row)?;
     let header = |name: &str| {
@@ -101,10 +130,10 @@ const LEASE: &str = "
     return tonumber(redis.call('GET', ARGV[1] .. ':epoch') or redis.call('INCR', ARGV[1] .. ':epoch'))
 ";
 
-/// Dead letters that are read at a time.
+/// Messages that are read at a time.
 const PAGE: usize = 500;
 
-/// Sets a dead letter aside that the bus will never take.
+/// Sets a message aside that the bus will never take.
 const REFUSE: &str = "
     local rows = redis.call('ZRANGEBYSCORE', ARGV[1], ARGV[2], ARGV[2])
     for _, row in ipairs(rows) do
@@ -114,7 +143,7 @@ const REFUSE: &str = "
     return #rows
 ";
 
-/// Removes dead letters by their numbers.
+/// Removes messages by their numbers.
 const REMOVE: &str = "
     for at = 2, #ARGV do
       redis.call('ZREMRANGEBYSCORE', ARGV[1], ARGV[at], ARGV[at])
@@ -122,8 +151,8 @@ const REMOVE: &str = "
     return 0
 ";
 
-/// A group's dead letters.
-pub struct DeadLetters {
+/// A group's messages to publish.
+pub struct GroupOutbox {
     link: Arc<Link>,
     service: &'static str,
     key: String,
@@ -135,8 +164,8 @@ pub struct DeadLetters {
     _never: mpsc::Sender<Vec<Pending>>,
 }
 
-impl DeadLetters {
-    /// The dead letters of the group whose keys begin with `prefix`.
+impl GroupOutbox {
+    /// The outbox of the group whose keys begin with `prefix`.
     pub fn new(link: Arc<Link>, service: &'static str, prefix: &str) -> Self {
         let (never, hand_over) = mpsc::channel(1);
         Self {
@@ -166,7 +195,7 @@ impl DeadLetters {
 }
 
 #[async_trait]
-impl Outbox for DeadLetters {
+impl Outbox for GroupOutbox {
     fn service(&self) -> &'static str {
         self.service
     }
@@ -189,9 +218,9 @@ impl Outbox for DeadLetters {
         let after = after.as_row().ok_or("not a place in this outbox")?;
         let mut pending = Vec::new();
         for row in self.rows(after, max).await? {
-            let (dead_letter, written) = read(&row)?;
+            let (message, written) = read(&row)?;
             if before.is_none_or(|before| written < before) {
-                pending.push(dead_letter);
+                pending.push(message);
             }
         }
         Ok(pending)
@@ -231,10 +260,10 @@ impl Outbox for DeadLetters {
         loop {
             let rows = self.rows(after, PAGE).await?;
             for row in &rows {
-                let (dead_letter, written) = read(row)?;
-                after = dead_letter.place.as_row().unwrap_or(i64::MAX);
+                let (pending, written) = read(row)?;
+                after = pending.place.as_row().unwrap_or(i64::MAX);
                 if written < time {
-                    keys.insert(dead_letter.message.key);
+                    keys.insert(pending.message.key);
                 }
             }
             if rows.len() < PAGE {
@@ -252,14 +281,14 @@ impl Outbox for DeadLetters {
         Ok((epoch > 0).then_some(Lease { epoch }))
     }
 
-    /// Nothing to do: published dead letters are removed at once.
+    /// Nothing to do: published messages are removed at once.
     async fn remove_published(&self, _before: DateTime<Utc>) -> Result<u64, BoxError> {
         Ok(0)
     }
 }
 
 #[async_trait]
-impl InspectOutbox for DeadLetters {
+impl InspectOutbox for GroupOutbox {
     async fn latest(&self, max: usize) -> Result<Vec<OutboxRow>, BoxError> {
         let last = isize::try_from(max)? - 1;
         let mut pipeline = Pipeline::new();
@@ -273,7 +302,7 @@ impl InspectOutbox for DeadLetters {
         }
         for (row, number) in refused {
             let begin = row.find(&format!(" {number} {{"));
-            let (reason, row) = row.split_at(begin.ok_or("a refused letter without a number")?);
+            let (reason, row) = row.split_at(begin.ok_or("a refused message without a number")?);
             rows.push(shown(row.trim_start(), Some(reason))?);
         }
         rows.sort_by_key(|(place, _)| std::cmp::Reverse(*place));
@@ -288,7 +317,7 @@ impl InspectOutbox for DeadLetters {
         Ok(refused)
     }
 
-    /// Nothing to do: dead letters are not published again.
+    /// Nothing to do: none is published again.
     async fn republish(&self, _since: DateTime<Utc>) -> Result<u64, BoxError> {
         Ok(0)
     }

@@ -1,9 +1,14 @@
 //! Turns events into changes of the streams in Redis: see `streams.lua` and `feed.lua`.
 
 use blocks::consumer::HandlerError;
+use blocks::error::BoxError;
+use blocks::{Clock, context};
 use events::Envelope;
+use events::users::UserErased;
 
 use super::args::Args;
+use super::outbox::{COUNTED, around};
+use crate::NAME;
 use crate::domain::{Change, GLOBAL_LENGTH, USER_LENGTH};
 use crate::render::Rendered;
 
@@ -25,7 +30,11 @@ pub(super) fn script() -> String {
 }
 
 /// Adds the commands for the effect of `event`.
-pub(super) fn effect(event: &Envelope, args: &mut Args) -> Result<(), HandlerError> {
+pub(super) fn effect(
+    event: &Envelope,
+    clock: &dyn Clock,
+    args: &mut Args,
+) -> Result<(), HandlerError> {
     match Change::of(event)? {
         None => {}
         Some(Change::Put(entry)) => {
@@ -46,10 +55,24 @@ pub(super) fn effect(event: &Envelope, args: &mut Args) -> Result<(), HandlerErr
             args.push(event.id.to_string());
         }
         Some(Change::Forget(user_id)) => {
+            let [before, after] = answer(user_id, clock).map_err(HandlerError::Rejected)?;
             args.push("close")
                 .number(user_id)
                 .push(event.id.to_string());
+            args.push(before).push(after);
         }
     }
     Ok(())
+}
+
+/// The answer that nothing is left of an account, around the number of its records.
+fn answer(user_id: i64, clock: &dyn Clock) -> Result<[String; 2], BoxError> {
+    let answer = UserErased {
+        user_id,
+        service: NAME.to_owned(),
+        records: COUNTED,
+    };
+    let now = clock.now();
+    let envelope = Envelope::new(clock.id(), NAME, now, 1, context::for_events(), &answer)?;
+    around(&envelope.message(), now)
 }

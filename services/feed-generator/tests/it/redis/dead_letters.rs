@@ -110,7 +110,7 @@ async fn letters_come_in_order_by_pages_and_one_that_the_bus_never_takes_is_set_
 #[ignore = "needs TEST_REDIS_URL"]
 async fn an_operator_sees_what_waits_and_what_was_refused() {
     let (world, outbox) = given_up().await;
-    let dead_letters = world.backend.as_redis().feed().dead_letters();
+    let dead_letters = world.backend.as_redis().feed().outbox();
     let all = outbox.pending(None, Place::START, 10).await.unwrap();
     outbox
         .mark_refused(all[0].place, "too {large")

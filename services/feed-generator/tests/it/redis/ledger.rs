@@ -14,7 +14,7 @@ use events::{Envelope, Message, Topic};
 use feed_generator::store::redis::args::Args;
 use feed_generator::store::redis::group::{Effects, Group, GroupSettings};
 use feed_generator::store::redis::link::Link;
-use feed_generator::store::redis::outbox::DeadLetters;
+use feed_generator::store::redis::outbox::GroupOutbox;
 use redis::AsyncTypedCommands;
 use sql::{FaultPoint, Faults};
 use testkit::consumer_store::{Adapter, Bench, GROUP, Refusals, Stepped, numbered};
@@ -109,7 +109,7 @@ impl Adapter for RedisLedger {
 
     async fn dead_letters(&self) -> Vec<Message> {
         let prefix = format!("{}group:", self.prefix);
-        let dead_letters = DeadLetters::new(Arc::clone(&self.link), GROUP, &prefix);
+        let dead_letters = GroupOutbox::new(Arc::clone(&self.link), GROUP, &prefix);
         let pending = dead_letters
             .pending(None, blocks::outbox::Place::START, 100)
             .await

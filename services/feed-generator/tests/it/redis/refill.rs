@@ -193,6 +193,24 @@ async fn a_closed_account_leaves_the_global_list_at_once_however_much_it_posted(
 
 #[tokio::test]
 #[ignore = "needs TEST_REDIS_URL"]
+async fn a_closed_account_leaves_a_list_that_somebody_else_wrote_into() {
+    let mut world = world().await;
+    let now = world.clock.now();
+    let hers = posts(&world, 1..=3);
+    world.publish(&messages(&hers)).await;
+    world.settle().await;
+    let list = world.backend.as_redis().key("activity:global");
+    let mut connection = connection().await;
+    connection.lpush(&list, "not ours").await.unwrap();
+    world.publish(&[user_deleted(7, 1, now)]).await;
+    world.settle().await;
+    let left: Vec<String> = connection.lrange(&list, 0, -1).await.unwrap();
+    assert_eq!(left, ["not ours"]);
+    assert_eq!(world.answers().await, [(7, 3)]);
+}
+
+#[tokio::test]
+#[ignore = "needs TEST_REDIS_URL"]
 async fn a_topic_that_is_delivered_twice_changes_nothing() {
     let mut world = world().await;
     let now = world.clock.now();

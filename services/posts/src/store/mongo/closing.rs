@@ -4,21 +4,24 @@
 //! the posts are deleted, each with its event. If this process is just inserting a post, it sees the
 //! closing afterwards and takes the post back. Another process may use the name from memory for
 //! [`super::names::LASTS`]. Its posts are found when the account is polled again, [`SETTLED_AFTER`]
-//! the closing. Only then `has_posts` goes: after a crash in between, it shows that work is left.
+//! the closing. Then the answer is written that the account is erased. Only after that `has_posts` goes: it
+//! shows that work is left after a crash in between. Then the answer may come twice, which is harmless.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::Context;
+use events::users::UserErased;
 use mongodb::bson::{self, doc};
 use serde::Deserialize;
 use sql::StoreError;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::document::{all, date, time};
+use super::document::{all, time};
 use super::error::failed;
+use super::events::enclose;
 use super::names::Known;
 use super::posts::bury;
 use super::{AUTHORS, Mongo, POSTS, authors};
@@ -32,6 +35,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Poll interval for accounts left by a process that died while closing them.
 const LOOK_ANYWAY: Duration = Duration::from_mins(1);
+
+/// The mark of a tombstone whose post was deleted with its account.
+const WITH_ACCOUNT: &str = "with_account";
 
 /// A post to be deleted.
 #[derive(Deserialize)]
@@ -78,7 +84,8 @@ pub(super) async fn delete_posts(
     let mut deleted = Vec::new();
     for Standing { id, version } in all(mongo, POSTS, found).await? {
         let event = domain::deleted(id, user_id);
-        if bury(mongo, (id, version), &event, context.clone()).await? {
+        let marks = doc! {WITH_ACCOUNT: true};
+        if bury(mongo, (id, version), &event, context.clone(), marks).await? {
             deleted.push(id);
         }
     }
@@ -91,6 +98,28 @@ pub(super) async fn delete_posts(
         .await
         .map_err(failed)?;
     Ok(deleted)
+}
+
+/// Answers that nothing is left of an account.
+async fn settle(mongo: &Mongo, account: &Unsettled) -> Result<(), StoreError> {
+    let user_id = account.user_id;
+    let deleted = doc! {"user_id": user_id, "deleted": true, WITH_ACCOUNT: true};
+    let records = mongo.collection(POSTS).count_documents(deleted).await;
+    let answer = UserErased {
+        user_id,
+        service: mongo.settings().service.to_owned(),
+        records: records.map_err(failed)?,
+    };
+    let now = mongo.settings().clock.now();
+    let (document, pending) = enclose(mongo, &answer, 1, Context::default(), now)?;
+    mongo.enqueue(vec![document]).await?;
+    // Matched by time, since a restored database may hold another closing.
+    let settled = doc! {"_id": user_id.to_string(), "closed_at": account.closed_at};
+    let authors = mongo.collection(AUTHORS);
+    let settle = authors.update_one(settled, doc! {"$unset": {"has_posts": ""}});
+    settle.await.map_err(failed)?;
+    mongo.hand_over(vec![pending]);
+    Ok(())
 }
 
 #[async_trait]
@@ -110,12 +139,7 @@ impl ClosedAccounts for Mongo {
                 later = true;
                 continue;
             }
-            // Matched by time, since a restored database may hold another closing.
-            let settled = doc! {
-                "_id": user_id.to_string(), "closed_at": date(time(account.closed_at)),
-            };
-            let settle = authors.update_one(settled, doc! {"$unset": {"has_posts": ""}});
-            settle.await.map_err(failed)?;
+            settle(self, &account).await?;
         }
         Ok(Removed::NothingYet(if later {
             LOOK_AGAIN

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::consumer::{self, data_migration as group};
 use super::document::{AuthorDoc, PostDoc, RequestDoc, date};
 use super::error::failed;
-use super::{AUTHORS, DEAD_LETTERS, Mongo, POSTS};
+use super::{AUTHORS, Mongo, OUTBOX, POSTS};
 use crate::NAME;
 
 /// All parts of the migration from the SQLite file `from` to `to`.
@@ -41,7 +41,7 @@ pub fn parts(from: &Db, to: &Mongo) -> Vec<Part> {
         part(consumer::INBOX, group::inbox(from)),
         part(consumer::COUNTERS, group::counters(from)),
         part(consumer::OFFSETS, Box::new(Nothing)),
-        part(DEAD_LETTERS, Box::new(Nothing)),
+        part(OUTBOX, Box::new(Nothing)),
     ]
 }
 
@@ -162,7 +162,6 @@ struct AuthorRow {
     username: String,
     version: i64,
     closed_at: Option<DateTime<Utc>>,
-    has_posts: bool,
 }
 
 impl AuthorRow {
@@ -176,20 +175,15 @@ impl AuthorRow {
         })?;
         if let Some(at) = self.closed_at {
             document.insert("closed_at", date(at));
-            if self.has_posts {
-                document.insert("has_posts", true);
-            }
         }
         Ok(document)
     }
 }
 
 fn authors(db: &Db) -> Box<dyn Side> {
-    // Ids are texts in MongoDB.
-    let statement = "select user_id, username, version, closed_at, exists (
-            select 1 from posts p where p.user_id = accounts.user_id and p.deleted_at is null
-         ) as has_posts
-         from accounts order by cast(user_id as text)";
+    // Ids are texts in MongoDB. Closed accounts have no posts: the folder came to rest before.
+    let statement = "select user_id, username, version, closed_at from accounts
+         order by cast(user_id as text)";
     sql::query(db, statement, |author: AuthorRow| row(author.document()?))
 }
 

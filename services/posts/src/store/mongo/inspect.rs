@@ -14,7 +14,7 @@ use super::error::failed;
 use super::events::{EventDoc, enclose};
 use super::outbox::{ARRANGED, as_arranged};
 use super::posts::unwritable;
-use super::{DEAD_LETTERS, Mongo, POSTS, authors};
+use super::{Mongo, OUTBOX, POSTS, authors};
 use crate::domain;
 
 const PAGE: i64 = 100;
@@ -40,11 +40,7 @@ impl InspectOutbox for Mongo {
     /// Lists pending and refused events: published ones are not kept.
     async fn latest(&self, max: usize) -> Result<Vec<OutboxRow>, BoxError> {
         let mut rows = Vec::new();
-        for (collection, field) in [
-            (POSTS, "pending"),
-            (POSTS, "refused"),
-            (DEAD_LETTERS, "pending"),
-        ] {
+        for (collection, field) in [(POSTS, "pending"), (POSTS, "refused"), (OUTBOX, "pending")] {
             let first = match field {
                 "pending" => "pending.0.id",
                 _ => "refused.0.event.id",
@@ -66,7 +62,7 @@ impl InspectOutbox for Mongo {
 
     async fn refused(&self) -> Result<i64, BoxError> {
         let mut refused = 0;
-        for collection in [POSTS, DEAD_LETTERS] {
+        for collection in [POSTS, OUTBOX] {
             let found = self
                 .collection(collection)
                 .find(doc! {"refused.0.event.id": {"$gt": ""}})

@@ -9,7 +9,7 @@
 //! |------------|---------------|
 //! | `posts` | a post, or a deleted one's tombstone: no content, the version, the pending events |
 //! | `authors` | an author: the current name, and whether the account was closed |
-//! | `outbox_messages` | a dead letter that is still to be published |
+//! | `outbox_messages` | an event of no post that is still to be published: a dead letter, an answer |
 //! | `consumer_offsets`, `consumer_keys`, `inbox_messages` | see [`consumer`] |
 //! | `leases` | the sweeper, see [`blocks::outbox::Outbox::lease`] |
 //!
@@ -18,9 +18,9 @@
 //! others.
 //!
 //! An account is closed in three separate writes. The author's document is marked as closed, the posts
-//! are deleted, and a while later those posts that were being inserted meanwhile. So after an insert,
-//! it is checked whether the account is still open. As far as this process knows, no answer claims a
-//! post that will not stay.
+//! are deleted, and a while later those posts that were being inserted meanwhile. Then it is answered that
+//! the account is erased. After an insert, it is checked whether the account is still open. As far as this
+//! process knows, no response claims a post that will not stay.
 
 mod address;
 mod authors;
@@ -387,8 +387,8 @@ impl Mongo {
 const POSTS: &str = "posts";
 /// The collection of authors.
 const AUTHORS: &str = "authors";
-/// The collection of dead letters to publish.
-const DEAD_LETTERS: &str = "outbox_messages";
+/// The collection of events to publish that belong to no post.
+const OUTBOX: &str = "outbox_messages";
 /// The collection of leases, for work that one process does for all.
 const LEASES: &str = "leases";
 

@@ -1,11 +1,11 @@
-//! The outbox: pending events in the posts' own documents, and dead letters in documents of their
+//! The outbox: pending events in the posts' own documents, and events of no post in documents of their
 //! own.
 
 use async_trait::async_trait;
 use blocks::error::BoxError;
 use blocks::outbox::{Depth, Lease, Outbox, Pending, Place, Published};
 use chrono::{DateTime, Utc};
-use mongodb::bson::{self, Bson, Document, doc};
+use mongodb::bson::{self, Bson, Document, doc, to_bson};
 use serde::Deserialize;
 use sql::StoreError;
 use tokio::sync::mpsc;
@@ -14,7 +14,8 @@ use uuid::Uuid;
 use super::document::{date, documents, read, time};
 use super::error::failed;
 use super::events::EventDoc;
-use super::{DEAD_LETTERS, Mongo, POSTS, lease};
+use super::posts::unwritable;
+use super::{Mongo, OUTBOX, POSTS, lease};
 
 /// Most documents whose events are counted one by one.
 const COUNTED: i64 = 1000;
@@ -65,7 +66,7 @@ impl Outbox for Mongo {
         max: usize,
     ) -> Result<Vec<Pending>, BoxError> {
         let mut events = self.page(POSTS, before, after, max).await?;
-        events.extend(self.page(DEAD_LETTERS, before, after, max).await?);
+        events.extend(self.page(OUTBOX, before, after, max).await?);
         events.sort_by_key(|event| event.place);
         events.truncate(max);
         Ok(events)
@@ -84,15 +85,15 @@ impl Outbox for Mongo {
         let marked = self.update_each(POSTS, statements.collect()).await?;
         if marked < events.len() {
             let ids: Vec<String> = events.iter().map(|event| id(&event.place)).collect();
-            let dead_letters = self.collection(DEAD_LETTERS);
-            let published = dead_letters.delete_many(doc! {"_id": {"$in": ids}}).await;
+            let of_no_post = self.collection(OUTBOX);
+            let published = of_no_post.delete_many(doc! {"_id": {"$in": ids}}).await;
             published.map_err(failed)?;
         }
         Ok(())
     }
 
     async fn mark_refused(&self, place: Place, reason: &str) -> Result<(), BoxError> {
-        for collection in [POSTS, DEAD_LETTERS] {
+        for collection in [POSTS, OUTBOX] {
             if self.set_aside(collection, &id(&place), reason).await? {
                 return Ok(());
             }
@@ -104,7 +105,7 @@ impl Outbox for Mongo {
     /// event.
     async fn depth(&self) -> Result<Depth, BoxError> {
         let mut depth = Depth::default();
-        for collection in [POSTS, DEAD_LETTERS] {
+        for collection in [POSTS, OUTBOX] {
             let holders = self.collection(collection);
             let found = holders
                 .find(waiting(""))
@@ -130,7 +131,7 @@ impl Outbox for Mongo {
     /// Judges by the first event of each document, which is its oldest.
     async fn keys_pending_before(&self, time: DateTime<Utc>) -> Result<i64, BoxError> {
         let mut older = 0;
-        for collection in [POSTS, DEAD_LETTERS] {
+        for collection in [POSTS, OUTBOX] {
             let mut wanted = waiting("");
             wanted.insert("pending.0.at", doc! {"$lt": date(time)});
             let count = self.collection(collection).count_documents(wanted).await;
@@ -150,6 +151,20 @@ impl Outbox for Mongo {
 }
 
 impl Mongo {
+    /// Writes events that belong to no post.
+    pub(super) async fn enqueue(&self, events: Vec<EventDoc>) -> Result<(), StoreError> {
+        let mut documents = Vec::new();
+        for event in events.into_iter().flat_map(|event| self.kept(event)) {
+            let pending = to_bson(&[&event]).map_err(unwritable)?;
+            documents.push(doc! {"_id": event.id, "pending": pending});
+        }
+        if !documents.is_empty() {
+            let inserted = self.collection(OUTBOX).insert_many(documents).await;
+            inserted.map_err(failed)?;
+        }
+        Ok(())
+    }
+
     /// Events of a collection after a place.
     async fn page(
         &self,

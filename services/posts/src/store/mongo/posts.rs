@@ -172,6 +172,7 @@ impl PostStore for MongoPosts {
             (post.id, post.version),
             event,
             context::for_events(),
+            doc! {},
         )
         .await
     }
@@ -241,22 +242,24 @@ impl MongoPosts {
     }
 }
 
-/// Makes a post a tombstone, with the event; false when the version is not its last one.
+/// Makes a post a tombstone with the fields `marks`, and the event; false when the version is not its last one.
 pub(super) async fn bury(
     mongo: &Mongo,
     (id, version): (Uuid, i64),
     event: &PostDeleted,
     context: Context,
+    marks: Document,
 ) -> Result<bool, StoreError> {
     let now = mongo.settings().clock.now();
     let (event, pending) = enclose(mongo, event, version + 1, context, now)?;
     let nothing: [&str; 0] = [];
+    let mut tombstone = doc! {
+        "title": "", "content": "", "tags": nothing.as_slice(), "username": "",
+        "deleted": true, "version": version + 1, "updated_at": date(now),
+    };
+    tombstone.extend(marks);
     let change = doc! {
-        "$set": {
-            "title": "", "content": "", "tags": nothing.as_slice(), "username": "",
-            "deleted": true, "version": version + 1,
-            "updated_at": date(now),
-        },
+        "$set": tombstone,
         "$push": {"pending": {"$each": to_bson(&mongo.kept(event)).map_err(unwritable)?}},
     };
     change_one(mongo, version_of(id, version), change, pending).await

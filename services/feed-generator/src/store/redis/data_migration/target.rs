@@ -230,6 +230,8 @@ impl Target for There {
                     args.push("close")
                         .number(*user)
                         .push(clock.id().to_string());
+                    // It was answered from the folder.
+                    args.push("").push("");
                 }
                 (Of::Versions, [Field::Text(topic), Field::Text(key)]) => {
                     args.push("versions").push(topic.as_str()).number(2);

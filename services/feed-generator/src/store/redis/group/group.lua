@@ -67,10 +67,15 @@ function commands.unblock(i)
   return i + 1
 end
 
+-- Adds a message to the outbox.
+local function enqueue(message)
+  local id = redis.call('HINCRBY', group .. 'state', 'last_letter', 1)
+  redis.call('ZADD', group .. 'outbox', id, id .. ' ' .. message)
+end
+
 -- Adds a dead letter to the outbox.
 function commands.letter(i)
-  local id = redis.call('HINCRBY', group .. 'state', 'last_letter', 1)
-  redis.call('ZADD', group .. 'outbox', id, id .. ' ' .. ARGV[i])
+  enqueue(ARGV[i])
   return i + 1
 end
 

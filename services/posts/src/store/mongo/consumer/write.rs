@@ -4,13 +4,12 @@ use std::sync::atomic::Ordering;
 
 use blocks::consumer::Applied;
 use blocks::outbox::{Pending, Place};
-use mongodb::bson::{Document, doc, to_bson};
+use mongodb::bson::doc;
 use sql::{FaultPoint, StoreError};
 
+use super::super::Mongo;
 use super::super::error::{failed, is_duplicate};
 use super::super::events::EventDoc;
-use super::super::posts::unwritable;
-use super::super::{DEAD_LETTERS, Mongo};
 use super::batch::{Batch, Moves};
 use super::rows::{self, RowDoc};
 use super::{BatchError, Handler, OFFSETS, keys};
@@ -76,23 +75,14 @@ impl<H: Handler> Batch<'_, H> {
     }
 
     async fn write_dead_letters(&mut self, mongo: &Mongo) -> Result<Vec<Pending>, BatchError> {
-        let mut documents: Vec<Document> = Vec::new();
-        let mut dead_letters = Vec::new();
+        let (mut documents, mut dead_letters) = (Vec::new(), Vec::new());
         for (event_type, message) in std::mem::take(&mut self.plan.dead_letters) {
             let id = mongo.settings().clock.id();
-            let event = EventDoc::new(mongo, id, &event_type, 0, &message);
-            let of = event.id.clone();
-            for event in mongo.kept(event) {
-                let pending = [to_bson(&event).map_err(unwritable)?];
-                documents.push(doc! {"_id": &of, "pending": pending.to_vec()});
-            }
+            documents.push(EventDoc::new(mongo, id, &event_type, 0, &message));
             let place = Place::from(id);
             dead_letters.push(Pending { place, message });
         }
-        if !documents.is_empty() {
-            let inserted = mongo.collection(DEAD_LETTERS).insert_many(documents).await;
-            inserted.map_err(failed)?;
-        }
+        mongo.enqueue(documents).await?;
         Ok(dead_letters)
     }
 
