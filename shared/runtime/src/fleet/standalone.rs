@@ -10,6 +10,7 @@ use blocks::config::{Config, PROCESS, help};
 use blocks::gateway::Gateway;
 use blocks::identity::{AssertionVerifier, ISSUER, KeySource};
 use blocks::kit::Limits;
+use blocks::metrics::Metrics;
 use blocks::service::Background;
 use blocks::{Clock, SystemClock, telemetry};
 use clap::{Arg, Command, value_parser};
