@@ -1,6 +1,7 @@
 //! Limits the logins to one account. Ten wrong passwords in a row are let through, then one every
 //! half a minute; the right one clears the account. A login refused here costs no hash and no place
-//! in the queue for one. So guessing at one account does not keep others out.
+//! in the queue for one. So guessing at one account does not keep others out. Nor does it keep its owner out: a
+//! network that the account was logged in from lately has ten of its own.
 //!
 //! Accounts are counted by the client's name for them, whether or not they exist: an unknown one is
 //! refused like a known one. The store sees no name, only a keyed hash of it. Replicas count in one
@@ -63,6 +64,24 @@ impl Attempts {
             Login::Username(name) => self.by_name(name),
             Login::Id(id) => self.by_id(*id),
         };
+        self.take(attempt).await
+    }
+
+    /// Begins an attempt at an account from a place that it knows.
+    ///
+    /// # Errors
+    /// When there were too many from there.
+    pub async fn begin_at(&self, user_id: i64, place: &str) -> Result<Attempt, AuthError> {
+        self.take(self.attempt("at", &format!("{user_id} {place}")))
+            .await
+    }
+
+    /// The name of a client's network, for the store.
+    pub fn place(&self, network: &str) -> String {
+        tag(&self.key, "network", network)
+    }
+
+    async fn take(&self, attempt: Attempt) -> Result<Attempt, AuthError> {
         let taken = self.limiter.take(&attempt.0, NonZeroU32::MIN).await?;
         if taken.allowed {
             Ok(attempt)
@@ -79,18 +98,23 @@ impl Attempts {
         self.limiter.give_back(&attempt.0, NonZeroU32::MIN).await
     }
 
-    /// Forgives all wrong passwords of an account.
+    /// Forgives all wrong passwords of an account, and those that came the way of `attempt`.
     ///
     /// # Errors
     /// When this process can't count.
-    pub async fn clear(&self, account: &Credentials) -> Result<(), CacheError> {
-        self.forgive(account.id, &account.email, &account.username)
-            .await
+    pub async fn clear(&self, account: &Credentials, attempt: &Attempt) -> Result<(), CacheError> {
+        let names = (account.id, &*account.email, &*account.username);
+        self.forgive(names, attempt).await
     }
 
-    async fn forgive(&self, id: i64, email: &str, name: &str) -> Result<(), CacheError> {
+    async fn forgive(
+        &self,
+        (id, email, name): (i64, &str, &str),
+        attempt: &Attempt,
+    ) -> Result<(), CacheError> {
         let (id, email, name) = (self.by_id(id), self.by_email(email), self.by_name(name));
-        self.limiter.forgive(&[&id.0, &email.0, &name.0]).await
+        let all = [&*id.0, &email.0, &name.0, &attempt.0];
+        self.limiter.forgive(&all).await
     }
 
     fn by_email(&self, email: &str) -> Attempt {
@@ -188,7 +212,9 @@ mod tests {
             world.wrong(&ada).await.unwrap();
             world.wrong(&Login::Email("ada@b".into())).await.unwrap();
         }
-        attempts.forgive(1, "Ada@b", "Ada").await.unwrap();
+        let attempt = attempts.begin(&ada).await.unwrap();
+        let names = (1, "Ada@b", "Ada");
+        attempts.forgive(names, &attempt).await.unwrap();
         for _ in 0..9 {
             world.wrong(&ada).await.unwrap();
             world.wrong(&Login::Email("ada@b".into())).await.unwrap();

@@ -17,18 +17,21 @@ pub struct Client {
     pub user_agent: Option<String>,
     /// Its address.
     pub address: Option<String>,
+    /// What all addresses of one home have in common.
+    pub network: Option<String>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Client {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
-        let ClientAddress(address) = ClientAddress::from_request_parts(parts, state).await?;
+        let from = ClientAddress::from_request_parts(parts, state).await?;
         let agent = parts.headers.get(USER_AGENT);
         let agent = agent.and_then(|value| value.to_str().ok());
         Ok(Self {
             user_agent: agent.map(|text| text.chars().take(MAX_USER_AGENT).collect()),
-            address: address.map(|address| address.to_string()),
+            address: from.0.map(|address| address.to_string()),
+            network: from.network().map(|network| network.to_string()),
         })
     }
 }

@@ -21,6 +21,7 @@ use blocks::{Caller, Command};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::attempts::Attempt;
 use crate::client::Client;
 use crate::domain::{AccountEvent, Login, check_attempt};
 use crate::error::{AuthError, OpenError};
@@ -63,12 +64,14 @@ impl Command<Auth> for LogIn {
             client,
         } = self;
         check_attempt("password", &password)?;
-        let proven = prove(on, &login, password.clone()).await?;
+        let network = client.network.as_deref();
+        let proven = prove(on, &login, password.clone(), network).await?;
         let renews = proven.renewed.is_some();
         match begin_session(on, proven, client.clone()).await {
             // Of several logins at once, one renews the hash that all have checked.
             Err(AuthError::BadCredentials) if renews => {
-                let proven = prove(on, &login, password).await?;
+                let network = client.network.as_deref();
+                let proven = prove(on, &login, password, network).await?;
                 begin_session(on, proven, client).await
             }
             begun => begun,
@@ -90,12 +93,19 @@ async fn begin_session(
     let token = RefreshToken::first(session).map_err(OpenError::from)?;
     let now = on.clock.now();
     let (holder, hash, ends_at) = (account.caller(session), token.hash(), now + on.refresh_ttl);
+    let place = client
+        .network
+        .as_deref()
+        .map(|network| on.attempts.place(network));
     on.write_account(user_id, move |tx, write| {
         Box::pin(async move {
             let version = store::note_login(tx, &account, renewed.as_deref()).await?;
             let version = version.ok_or(AuthError::BadCredentials)?;
             let ended = store::end_oldest(tx, user_id, MAX_SESSIONS - 1, write.until()).await?;
             store::add_session(tx, (session, user_id), &client, &hash, ends_at).await?;
+            if let Some(place) = place {
+                store::note_place(tx, user_id, &place).await?;
+            }
             let began = AccountEvent::LoggedIn { user_id, session };
             publish(tx, began, version).await?;
             if !ended.is_empty() {
@@ -156,16 +166,43 @@ async fn prove_own(
     password: String,
 ) -> Result<Credentials, AuthError> {
     check_attempt(field, &password)?;
-    match prove(auth, &Login::Id(by.id), password).await {
+    match prove(auth, &Login::Id(by.id), password, None).await {
         Err(AuthError::BadCredentials) => Err(AuthError::WrongPassword(field)),
         Err(AuthError::TooManyAttempts(limit)) => Err(AuthError::PasswordsUsedUp(limit)),
         proven => Ok(proven?.account),
     }
 }
 
+/// Begins an attempt at `login`: the way of a `network` that the account knows is open while others guess.
+async fn begin_attempt(
+    auth: &Auth,
+    login: &Login,
+    network: Option<&str>,
+) -> Result<Attempt, AuthError> {
+    let begun = auth.attempts.begin(login).await;
+    let (Err(AuthError::TooManyAttempts(_)), Some(network)) = (&begun, network) else {
+        return begun;
+    };
+    let place = auth.attempts.place(network);
+    let mut reader = auth.db.read().await?;
+    let account = store::credentials(&mut reader, login).await?;
+    // Looked up for nobody, too, so that it takes as long.
+    let id = account.map_or(0, |account| account.id);
+    if store::knows_place(&mut reader, id, &place, auth.clock.now()).await? {
+        auth.attempts.begin_at(id, &place).await
+    } else {
+        begun
+    }
+}
+
 /// The account of `login`, if the password is right.
-async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Proven, AuthError> {
-    let attempt = auth.attempts.begin(login).await?;
+async fn prove(
+    auth: &Auth,
+    login: &Login,
+    password: String,
+    network: Option<&str>,
+) -> Result<Proven, AuthError> {
+    let attempt = begin_attempt(auth, login, network).await?;
     let checked = async {
         let found = store::credentials(&mut auth.db.read().await?, login).await?;
         let stored = found.as_ref().and_then(Credentials::password_hash);
@@ -179,7 +216,7 @@ async fn prove(auth: &Auth, login: &Login, password: String) -> Result<Proven, A
     .await;
     match checked {
         Ok(Some(proven)) => {
-            auth.attempts.clear(&proven.account).await?;
+            auth.attempts.clear(&proven.account, &attempt).await?;
             if proven.account.is_active {
                 Ok(proven)
             } else {

@@ -198,7 +198,6 @@ mod tests {
         }
     }
 
-    /// Made by the `crypt` of the C library, of which the prefixes are.
     #[test]
     fn bcrypt_is_checked_whatever_its_prefix_and_made_anew() {
         let mut hasher = Hasher::new(Cost {

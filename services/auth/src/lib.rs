@@ -85,6 +85,7 @@ pub const MIGRATIONS: &[Migration] = &[
     sql::migration!(1004, "refresh tokens", "0004_refresh.sql"),
     sql::migration!(1005, "mails to accounts", "0005_mails.sql"),
     sql::migration!(1007, "sign-in by others", "0007_oidc.sql"),
+    sql::migration!(1008, "places of logins", "0008_places.sql"),
 ];
 
 /// The gateway's rule for each endpoint.

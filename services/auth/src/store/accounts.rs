@@ -219,6 +219,7 @@ pub async fn remove_account(
     let proven = proven.map(|proven| proven.password_hash.as_str());
     let records: i64 = fetch_one!(tx, scalar
         "select 1 + (select count(*) from sessions where user_id = $1)
+            + (select count(*) from known_places where user_id = $1)
             + (select count(*) from mails where user_id = $1)
             + (select count(*) from oidc_identities where user_id = $1)" => id)?;
     let version: Option<i64> = fetch_optional!(tx, scalar

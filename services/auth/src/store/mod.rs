@@ -7,6 +7,7 @@ mod imports;
 mod keys;
 mod mails;
 mod oidc;
+mod places;
 mod sessions;
 mod users;
 
@@ -19,6 +20,7 @@ pub use imports::*;
 pub use keys::*;
 pub use mails::*;
 pub use oidc::*;
+pub use places::*;
 pub use sessions::*;
 pub use users::*;
 

@@ -9,6 +9,7 @@ mod imports;
 mod keys;
 mod mails;
 mod oidc;
+mod places;
 mod refresh;
 mod replicas;
 mod sessions;

@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::domain::deleted;
 use crate::removal::{ClosedAccounts, Removed};
 
-/// Begins to erase an account that this write closes; see [`delete_posts`].
+/// Begins to erase an account that this write closes; see `delete_posts`.
 ///
 /// # Errors
 /// When the store failed.
