@@ -12,7 +12,7 @@ use tokio::process::Child;
 use crate::world::{Folder, PASSWORD, Said, read};
 
 /// Of [`PASSWORD`], as PHP makes it.
-const HASH: &str = "$2y$04$If6bvum7DFjUnE9p2uDeDulAxEW3ZqaF/omS3/n5RXpxso53.P782";
+const HASH: &str = "$2y$04$nRwEHKsFZCJ1zGcJ0FNaFuIi.N66H00un09oLkQC.kVCJ8UFFoIki";
 
 fn lines(path: &Path) -> Vec<Value> {
     let text = read(path);

@@ -87,9 +87,9 @@ mod tests {
     #[test]
     fn usual_hashes_are_taken() {
         for hash in [
-            "$2a$04$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i",
-            "$2b$12$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i",
-            "$2y$14$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i",
+            "$2a$04$nRwEHKsFZCJ1zGcJ0FNaFukNosHoR3ph8U4Feowo34H8DrIbg0CFy",
+            "$2b$12$nRwEHKsFZCJ1zGcJ0FNaFukNosHoR3ph8U4Feowo34H8DrIbg0CFy",
+            "$2y$14$nRwEHKsFZCJ1zGcJ0FNaFukNosHoR3ph8U4Feowo34H8DrIbg0CFy",
             // OWASP's, libsodium's, PHP's, argon2-cffi's, and the most.
             &argon2id("m=19456,t=2,p=1"),
             &argon2id("m=65536,t=2,p=1"),
@@ -105,11 +105,11 @@ mod tests {
     fn what_would_cost_too_much_is_refused() {
         for (hash, why) in [
             (
-                "$2b$15$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i",
+                "$2b$15$nRwEHKsFZCJ1zGcJ0FNaFukNosHoR3ph8U4Feowo34H8DrIbg0CFy",
                 "cost of 4 to 14",
             ),
             (
-                "$2b$03$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i",
+                "$2b$03$nRwEHKsFZCJ1zGcJ0FNaFukNosHoR3ph8U4Feowo34H8DrIbg0CFy",
                 "cost of 4 to 14",
             ),
             (&*argon2id("m=131073,t=1,p=1"), "131072 KiB"),
@@ -129,11 +129,11 @@ mod tests {
             "",
             "secret",
             "$1$salt$secret",
-            "$2x$04$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i",
-            "$2$04$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i",
+            "$2x$04$nRwEHKsFZCJ1zGcJ0FNaFukNosHoR3ph8U4Feowo34H8DrIbg0CFy",
+            "$2$04$nRwEHKsFZCJ1zGcJ0FNaFukNosHoR3ph8U4Feowo34H8DrIbg0CFy",
             "$2b$secret",
-            "$2b$+4$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0",
-            "$2b$04$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0ü",
+            "$2b$+4$nRwEHKsFZCJ1zGcJ0FNaFukNosHoR3ph8U4Feowo34H8DrIbg0CF",
+            "$2b$04$nRwEHKsFZCJ1zGcJ0FNaFukNosHoR3ph8U4Feowo34H8DrIbg0CFü",
             "$argon2id$secret",
             "$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g",
             "$argon2id$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g",

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::on_both;
 use crate::world::{PASSWORD, World};
 
-const HASH: &str = "$2b$04$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i";
+const HASH: &str = "$2b$04$nRwEHKsFZCJ1zGcJ0FNaFuIi.N66H00un09oLkQC.kVCJ8UFFoIki";
 
 async fn send(world: &World, batch: Batch) -> Imported {
     world.auth.send(ImportAccounts { batch }).await.unwrap()
