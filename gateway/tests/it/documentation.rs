@@ -83,7 +83,10 @@ async fn a_parameter_that_an_operation_does_not_document_is_refused_by_name() {
     let folder = Folder::new();
     let rookery = folder.serve().await;
     let (_, token) = rookery.join("ada").await;
-    for (_, method, path, _) in gateway::roster::routes() {
+    // Providers add parameters of their own.
+    let callback = "/api/auth/oidc/{provider}/callback";
+    let routes = gateway::roster::routes();
+    for (_, method, path, _) in routes.filter(|(_, _, path, _)| *path != callback) {
         let path = path.replace("{id}", "1").replace("{user_id}", "1");
         let path = format!("{path}?no_such_parameter=1");
         let answer = rookery.client.send(method, &path, Some(&token), None).await;
@@ -124,6 +127,7 @@ async fn what_is_sent_is_closed_and_what_is_answered_is_all_there() {
         "UserChange",
         "LoginRequest",
         "RefreshRequest",
+        "ExchangeRequest",
         "NewPost",
         "ChangedPost",
         "ProfileRequest",

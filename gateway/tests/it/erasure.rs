@@ -61,7 +61,10 @@ async fn all_services_answer_that_a_deleted_account_is_erased() {
         (answers.len() == ROSTER.len()).then_some(answers)
     })
     .await;
-    assert_eq!(answers["auth"], 2, "the account and its session");
+    assert_eq!(
+        answers["auth"], 3,
+        "the account, its session, and where from"
+    );
     assert_eq!(answers["posts"], POSTS);
     assert_eq!(answers["user-profile"], 1);
     assert_eq!(answers["notification"], 1, "the welcome");
