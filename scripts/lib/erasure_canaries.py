@@ -80,8 +80,9 @@ class Person:
     def be_opened(self):
         """Has an admin open an account."""
         new = self.canaries.new
+        # Without a password she would be mailed a link, whose text development's log shows.
         account = {"email": f"{new('address of another')}@example.org", "username": new("name of another"),
-                   "full_name": new("full name of another")}
+                   "full_name": new("full name of another"), "password": f"Pw-{new('password of another')}"}
         key = [("Idempotency-Key", new("key of an admin"))]
         return self.site.ask(201, "POST", "/api/v1/users", self.root, account, key)["id"]
 
