@@ -15,7 +15,7 @@ use blocks::Clock;
 use cache::{CacheError, Limiter, Limits, MemoryStore, Rate, Store};
 use ring::hmac;
 
-use crate::domain::{Login, key};
+use crate::domain::{Account, Login, key};
 use crate::error::AuthError;
 use crate::keyring;
 use crate::store::Credentials;
@@ -104,16 +104,26 @@ impl Attempts {
     /// When this process can't count.
     pub async fn clear(&self, account: &Credentials, attempt: &Attempt) -> Result<(), CacheError> {
         let names = (account.id, &*account.email, &*account.username);
-        self.forgive(names, attempt).await
+        self.forgive(names, Some(attempt)).await
+    }
+
+    /// Forgives all wrong passwords of an account that has got a new one.
+    ///
+    /// # Errors
+    /// When this process can't count.
+    pub async fn forget(&self, account: &Account) -> Result<(), CacheError> {
+        let names = (account.id, &*account.email, &*account.username);
+        self.forgive(names, None).await
     }
 
     async fn forgive(
         &self,
         (id, email, name): (i64, &str, &str),
-        attempt: &Attempt,
+        attempt: Option<&Attempt>,
     ) -> Result<(), CacheError> {
         let (id, email, name) = (self.by_id(id), self.by_email(email), self.by_name(name));
-        let all = [&*id.0, &email.0, &name.0, &attempt.0];
+        let all = [Some(&id), Some(&email), Some(&name), attempt];
+        let all: Vec<&str> = all.into_iter().flatten().map(|of| &*of.0).collect();
         self.limiter.forgive(&all).await
     }
 
@@ -214,7 +224,7 @@ mod tests {
         }
         let attempt = attempts.begin(&ada).await.unwrap();
         let names = (1, "Ada@b", "Ada");
-        attempts.forgive(names, &attempt).await.unwrap();
+        attempts.forgive(names, Some(&attempt)).await.unwrap();
         for _ in 0..9 {
             world.wrong(&ada).await.unwrap();
             world.wrong(&Login::Email("ada@b".into())).await.unwrap();

@@ -157,7 +157,7 @@ impl AsProblem for AuthError {
             .rate_limit(*limit),
             Self::Unverified => Problem::forbidden(
                 "email_unverified",
-                "this account's address is not verified yet: follow the link that was mailed to it, or ask for a new password",
+                "the address is not verified yet: follow the link that was mailed to it, ask for a new password, or verify it where you sign in",
             ),
             Self::Verified => Problem::conflict(
                 "email_verified",

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::{Done, Ended};
 use crate::Auth;
+use crate::client::Client;
 use crate::commands::{ForgotPassword, ResendVerification, ResetPassword, VerifyEmail};
 use crate::domain::EmailAddress;
 use crate::error::AuthError;
@@ -109,12 +110,13 @@ pub(super) async fn forgot(
 )]
 pub(super) async fn reset(
     State(auth): State<Auth>,
+    client: Client,
     ValidJson(Reset {
         token,
         new_password: new,
     }): ValidJson<Reset>,
 ) -> Result<Json<Ended>, AuthError> {
-    let ended = auth.send(ResetPassword { token, new }).await?;
+    let ended = auth.send(ResetPassword { token, new, client }).await?;
     Ok(Json(Ended {
         message: "Password changed successfully",
         ended,

@@ -124,7 +124,7 @@ pub(super) async fn start(
         (status = 200, description = "signed in", body = TokenView),
         (status = 303, description = "to `return_to`, with `code` for the exchange, or with `error`, one of the codes below"),
         (status = 400, description = "`oidc_state_invalid`, `oidc_nonce_invalid`, `oidc_code_refused`: begin again"),
-        (status = 403, description = "`oidc_access_denied`, `oidc_interaction_required`, `oidc_refused`: the provider says no; \
+        (status = 403, description = "`oidc_access_denied`, `oidc_interaction_required`, `oidc_refused`: the provider says no; `email_unverified`; \
             `oidc_email_missing`, `oidc_email_invalid`; `account_inactive`"),
         (status = 404, description = "`provider_not_found`"),
         (status = 409, description = "`email_taken`: an account has the address, and is not linked; log in by password"),

@@ -5,6 +5,7 @@ use blocks::{Caller, Command};
 use mail::Language;
 
 use super::accounts::taken;
+use crate::client::Client;
 use crate::domain::{AccountEvent, EmailAddress, check_new_password, key};
 use crate::error::AuthError;
 use crate::integration::publish;
@@ -52,12 +53,15 @@ impl Command<Auth> for ForgotPassword {
 pub struct ResetPassword {
     pub token: String,
     pub new: String,
+    pub client: Client,
 }
 blocks::operation!(ResetPassword -> Result<usize, AuthError>, "auth.reset_password");
 
 impl Command<Auth> for ResetPassword {
     async fn run(self, on: &Auth) -> Result<usize, AuthError> {
-        let Self { token, new } = self;
+        let Self { token, new, client } = self;
+        let place = client.network.as_deref();
+        let place = place.map(|network| on.attempts.place(network));
         check_new_password(&new)?;
         let now = on.clock.now();
         let link = links::find(on, &Token::sent(token), &Template::RESETS, now).await?;
@@ -74,13 +78,19 @@ impl Command<Auth> for ResetPassword {
                     return Err(links::refused(USED));
                 }
                 store::set_password(tx, id, None, &hash).await?;
+                if let Some(place) = place {
+                    store::note_place(tx, id, &place).await?;
+                }
+                store::unlink_unverified(tx, id).await?;
                 // Whoever has the link has shown that mail arrives.
                 store::note_verified(tx, id, &link.address).await?;
                 auth.mails.tell_new_password(tx, id).await?;
                 account.end_all(tx, before, None).await
             })
         });
-        write.await
+        let ended = write.await?;
+        on.attempts.forget(&account).await?;
+        Ok(ended)
     }
 }
 

@@ -106,6 +106,7 @@ async fn enter(
     let state = (digest(&attempt.state), attempt.expires_at);
     let code = code.map(|code| (digest(code), on.clock.now() + CODE_FOR));
     let new = registration(&person);
+    let requires_verified = on.mails.settings.requires_verified;
     // Without an address there is no account to open, but there may be one.
     let tries = match &new {
         Ok(new) => names(on, new).into_iter().map(Some).collect(),
@@ -123,9 +124,12 @@ async fn enter(
                 if !store::use_state(tx, &state.0, state.1).await? {
                     return Err(OidcError::NoAttempt.into());
                 }
-                let account = find_or_open(tx, &person, new).await?;
+                let account = find_or_open(tx, &person, new, requires_verified).await?;
                 if !account.is_active {
                     return Err(AuthError::Inactive);
+                }
+                if requires_verified && !account.email_verified {
+                    return Err(AuthError::Unverified);
                 }
                 if let Some((hash, until)) = code {
                     store::add_code(tx, &hash, account.id, until).await?;
@@ -159,12 +163,19 @@ async fn find_or_open(
     tx: &mut Tx,
     person: &Person,
     new: Option<(NewAccount, Username)>,
+    requires_verified: bool,
 ) -> Result<KnownAccount, AuthError> {
     let Person {
         issuer, subject, ..
     } = person;
     if let Some(account) = store::account_of_identity(tx, issuer, subject).await? {
-        return Ok(account);
+        let proven = person.email.as_deref().filter(|_| person.email_verified);
+        let Some(address) = proven.filter(|_| !account.email_verified) else {
+            return Ok(account);
+        };
+        store::note_verified(tx, account.id, address).await?;
+        let account = store::account_of_identity(tx, issuer, subject).await?;
+        return account.ok_or(OidcError::NoAttempt.into());
     }
     let (new, name) = new.ok_or(AuthError::Taken("email"))?;
     let account = match store::account_to_link(tx, new.email.as_str()).await? {
@@ -173,6 +184,7 @@ async fn find_or_open(
         }
         Some(account) if !account.is_active => return Err(AuthError::Inactive),
         Some(account) => account,
+        None if requires_verified && !person.email_verified => return Err(AuthError::Unverified),
         None => {
             let opened = store::add_account(tx, &new, &name, None)
                 .await

@@ -22,6 +22,8 @@ impl Command<Auth> for ChangePassword {
     async fn run(self, on: &Auth) -> Result<usize, AuthError> {
         let Self { id, proof, new } = self;
         check_new_password(&new)?;
+        // Whoever guessed keeps nobody out who was given a new one.
+        let forgives = proof.is_none();
         let but = proof.as_ref().map(|(owner, _)| owner.session);
         let proven = match proof {
             Some((owner, password)) => {
@@ -45,7 +47,11 @@ impl Command<Auth> for ChangePassword {
                 account.end_all(tx, before, but).await
             })
         });
-        write.await
+        let ended = write.await?;
+        if forgives {
+            on.attempts.forget(&account).await?;
+        }
+        Ok(ended)
     }
 }
 

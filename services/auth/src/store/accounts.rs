@@ -182,8 +182,8 @@ pub async fn note_login(
         => proven.id, &proven.password_hash, now, renewed)
 }
 
-/// Stores the hash of a new password, and ends links for one; false if the account is gone, or no longer has the
-/// password that was proven.
+/// Stores the hash of a new password; false if the account is gone, or no longer has the password that was proven.
+/// With it ends what somebody else may have prepared: links for a password, the address that waits, known places.
 pub async fn set_password(
     tx: &mut Tx,
     id: i64,
@@ -192,10 +192,11 @@ pub async fn set_password(
 ) -> Result<bool, StoreError> {
     let proven = proven.map(|proven| proven.password_hash.as_str());
     let set = rows_affected!(tx,
-        "update users set password_hash = $3
+        "update users set password_hash = $3, pending_email = null
          where id = $1 and ($2 is null or (password_hash = $2 and is_active))"
         => id, proven, hash)?;
     super::end_resets(tx, id).await?;
+    super::forget_places(tx, id).await?;
     Ok(set == 1)
 }
 

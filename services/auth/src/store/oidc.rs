@@ -62,6 +62,13 @@ pub async fn add_identity(
     Ok(added == 1)
 }
 
+/// Unlinks an account whose address nobody has verified: whoever is linked may not be its owner.
+pub async fn unlink_unverified(tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
+    execute!(tx,
+        "delete from oidc_identities where user_id = $1
+            and exists (select 1 from users where id = $1 and not email_verified)" => user_id)
+}
+
 /// Adds a code for a session of the account.
 pub async fn add_code(
     tx: &mut Tx,

@@ -27,6 +27,11 @@ pub async fn note_place(tx: &mut Tx, user_id: i64, place: &str) -> Result<(), St
         => user_id, now - KNOWN_FOR, i64::MAX, MOST_PLACES)
 }
 
+/// Forgets from where the account was logged in to.
+pub async fn forget_places(tx: &mut Tx, user_id: i64) -> Result<(), StoreError> {
+    execute!(tx, "delete from known_places where user_id = $1" => user_id)
+}
+
 /// True if the account was logged in to from `place` lately.
 pub async fn knows_place(
     reader: &mut Reader,

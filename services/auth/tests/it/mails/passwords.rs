@@ -1,5 +1,7 @@
 //! Forgotten passwords, and first ones.
 
+use sql::{StoreError, execute, fetch_one};
+
 use super::*;
 
 on_both!(
@@ -163,5 +165,54 @@ on_both!(
         site.pass(TimeDelta::hours(20));
         site.reset(&token, NEW).await.expect(200);
         site.login("carl", NEW).await.expect(200);
+    }
+);
+
+on_both!(
+    a_reset_ends_what_somebody_else_prepared_and_lets_the_owner_in_while_others_guess,
+    |site: Site| async move {
+        let (_, bearer) = site.world.registered("ada").await;
+        site.mails().await;
+        // Whoever has a session asks for another address, and links a provider.
+        site.set_email(&bearer, "thief@example.org")
+            .await
+            .expect(200);
+        let (mail, thiefs) = site.mail().await;
+        assert_eq!(mail.to, "thief@example.org");
+        let link = async |issuer: &'static str| {
+            let write = site.world.db.write(move |tx| {
+                Box::pin(async move {
+                    execute!(tx, "insert into oidc_identities (issuer, subject, user_id, created_at)
+                        select $1, 's', id, created_at from users where username = 'ada'" => issuer)
+                })
+            });
+            let done: Result<(), StoreError> = write.await;
+            done.unwrap();
+        };
+        let linked = async || -> i64 {
+            let mut reader = site.world.db.read().await.unwrap();
+            fetch_one!(reader, scalar "select count(*) from oidc_identities").unwrap()
+        };
+        link("https://one.example").await;
+        while site.login("ada", "wrong horse battery").await.status == 401 {}
+
+        site.forgot("ada@example.org").await;
+        let (_, token) = site.mail().await;
+        site.reset(&token, "a heron on the pier").await.expect(200);
+        site.login("ada", "a heron on the pier").await.expect(200);
+        assert_eq!(
+            complaint(&site.verify(&thiefs).await),
+            "is for an address that is no longer wanted"
+        );
+        assert_eq!(linked().await, 0);
+
+        // By now the address is verified: who is linked stays.
+        link("https://two.example").await;
+        site.forgot("ada@example.org").await;
+        let mails = site.mails().await;
+        let mail = mails.iter().find(|mail| !super::token(mail).is_empty());
+        let token = super::token(mail.unwrap());
+        site.reset(&token, "a swift on the tower").await.expect(200);
+        assert_eq!(linked().await, 1);
     }
 );
