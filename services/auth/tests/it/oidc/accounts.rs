@@ -1,6 +1,9 @@
 //! Whose account a person gets.
 
-use blocks::Role;
+use std::sync::Arc;
+
+use auth::mails::MailSettings;
+use blocks::{ManualClock, Role};
 use serde_json::{Value, json};
 
 use super::{Browser, Site};
@@ -251,4 +254,29 @@ async fn names_that_no_account_may_have_are_left_out() {
     }
     let mut browser = Browser::default();
     site.start(&mut browser, "").await;
+}
+
+#[tokio::test]
+async fn where_it_is_required_only_a_verified_address_signs_in_and_nothing_is_half_made() {
+    let clock = Arc::new(ManualClock::default());
+    let db = testkit::db::sqlite_at("auth", auth::MIGRATIONS, clock.clone()).await;
+    let mails = MailSettings {
+        requires_verified: true,
+        ..MailSettings::default()
+    };
+    let site = Site::open_with(db, clock, mails).await;
+    site.provider.set("email_verified", json!(false));
+    site.sign_in().await.problem(403, "email_unverified");
+    let made = site.count("users").await + site.count("oidc_identities").await;
+    assert_eq!(made, 0);
+    site.provider.set("email_verified", json!(true));
+    let account = site.account(&site.sign_in().await).await;
+    // What the provider says of the address counts later, too.
+    let id = account["id"].as_i64().unwrap();
+    site.set_verified(id, false).await;
+    site.provider.set("email_verified", json!(false));
+    site.sign_in().await.problem(403, "email_unverified");
+    site.provider.set("email_verified", json!(true));
+    let account = site.account(&site.sign_in().await).await;
+    assert_eq!(account["email_verified"], true);
 }

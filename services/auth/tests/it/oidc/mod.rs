@@ -8,6 +8,7 @@ mod returns;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth::mails::MailSettings;
 use auth::oidc::{self, ProviderSettings};
 use blocks::ManualClock;
 use blocks::config::Secret;
@@ -71,6 +72,10 @@ impl Site {
     }
 
     pub async fn open(db: TestDb, clock: Arc<ManualClock>) -> Self {
+        Self::open_with(db, clock, MailSettings::default()).await
+    }
+
+    pub async fn open_with(db: TestDb, clock: Arc<ManualClock>, mails: MailSettings) -> Self {
         let provider = Provider::start(clock.clone()).await;
         let of = |name: &str, issuer: &str| ProviderSettings {
             name: name.to_owned(),
@@ -91,6 +96,7 @@ impl Site {
                 timeout: Duration::from_millis(500),
                 ..oidc::Settings::default()
             },
+            mails,
             ..settings()
         };
         let world = World::open_with(db, clock, settings).await;
@@ -147,9 +153,13 @@ impl Site {
 
     /// Notes that the owner of the account has shown that its address is theirs.
     pub async fn verify(&self, id: i64) {
+        self.set_verified(id, true).await;
+    }
+
+    pub async fn set_verified(&self, id: i64, is_verified: bool) {
         let write = self.world.db.db.write(move |tx| {
             Box::pin(async move {
-                sql::execute!(tx, "update users set email_verified = true where id = $1" => id)
+                sql::execute!(tx, "update users set email_verified = $2 where id = $1" => id, is_verified)
             })
         });
         write.await.unwrap();
