@@ -15,6 +15,7 @@ use blocks::Clock;
 use cache::{CacheError, Limiter, Limits, MemoryStore, Rate, Store};
 use ring::hmac;
 
+use crate::client::Client;
 use crate::domain::{Account, Login, key};
 use crate::error::AuthError;
 use crate::keyring;
@@ -77,8 +78,9 @@ impl Attempts {
     }
 
     /// The name of a client's network, for the store.
-    pub fn place(&self, network: &str) -> String {
-        tag(&self.key, "network", network)
+    pub fn place(&self, client: &Client) -> Option<String> {
+        let network = client.network.as_deref();
+        network.map(|network| tag(&self.key, "network", network))
     }
 
     async fn take(&self, attempt: Attempt) -> Result<Attempt, AuthError> {

@@ -64,14 +64,12 @@ impl Command<Auth> for LogIn {
             client,
         } = self;
         check_attempt("password", &password)?;
-        let network = client.network.as_deref();
-        let proven = prove(on, &login, password.clone(), network).await?;
+        let proven = prove(on, &login, password.clone(), Some(&client)).await?;
         let renews = proven.renewed.is_some();
         match begin_session(on, proven, client.clone()).await {
             // Of several logins at once, one renews the hash that all have checked.
             Err(AuthError::BadCredentials) if renews => {
-                let network = client.network.as_deref();
-                let proven = prove(on, &login, password, network).await?;
+                let proven = prove(on, &login, password, Some(&client)).await?;
                 begin_session(on, proven, client).await
             }
             begun => begun,
@@ -93,10 +91,7 @@ async fn begin_session(
     let token = RefreshToken::first(session).map_err(OpenError::from)?;
     let now = on.clock.now();
     let (holder, hash, ends_at) = (account.caller(session), token.hash(), now + on.refresh_ttl);
-    let place = client
-        .network
-        .as_deref()
-        .map(|network| on.attempts.place(network));
+    let place = on.attempts.place(&client);
     on.write_account(user_id, move |tx, write| {
         Box::pin(async move {
             let version = store::note_login(tx, &account, renewed.as_deref()).await?;
@@ -173,17 +168,19 @@ async fn prove_own(
     }
 }
 
-/// Begins an attempt at `login`: the way of a `network` that the account knows is open while others guess.
+/// Begins an attempt at `login`: the way of a client whose network the account knows is open while others guess.
 async fn begin_attempt(
     auth: &Auth,
     login: &Login,
-    network: Option<&str>,
+    client: Option<&Client>,
 ) -> Result<Attempt, AuthError> {
     let begun = auth.attempts.begin(login).await;
-    let (Err(AuthError::TooManyAttempts(_)), Some(network)) = (&begun, network) else {
+    if !matches!(begun, Err(AuthError::TooManyAttempts(_))) {
+        return begun;
+    }
+    let Some(place) = client.and_then(|client| auth.attempts.place(client)) else {
         return begun;
     };
-    let place = auth.attempts.place(network);
     let mut reader = auth.db.read().await?;
     let account = store::credentials(&mut reader, login).await?;
     // Looked up for nobody, too, so that it takes as long.
@@ -200,9 +197,9 @@ async fn prove(
     auth: &Auth,
     login: &Login,
     password: String,
-    network: Option<&str>,
+    client: Option<&Client>,
 ) -> Result<Proven, AuthError> {
-    let attempt = begin_attempt(auth, login, network).await?;
+    let attempt = begin_attempt(auth, login, client).await?;
     let checked = async {
         let found = store::credentials(&mut auth.db.read().await?, login).await?;
         let stored = found.as_ref().and_then(Credentials::password_hash);

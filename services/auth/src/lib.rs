@@ -37,6 +37,7 @@ pub mod queries;
 mod refresh;
 mod replicas;
 pub mod revocations;
+mod secrets;
 mod store;
 mod strength;
 

@@ -2,16 +2,13 @@
 
 use blocks::FieldErrors;
 use chrono::{DateTime, Utc};
-use ring::digest::{SHA256, digest};
-use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::Auth;
 use crate::domain::key;
 use crate::error::{AuthError, MailFault};
 use crate::mails::Template;
+use crate::secrets;
 use crate::store::{self, MailedLink};
-
-const BYTES: usize = 32;
 
 /// A token, as it stands in a link.
 pub(crate) struct Token(String);
@@ -22,10 +19,7 @@ impl Token {
     /// # Errors
     /// When the system gives no random bytes.
     pub fn random() -> Result<Self, MailFault> {
-        let mut bytes = [0; BYTES];
-        let filled = SystemRandom::new().fill(&mut bytes);
-        filled.map_err(|_| blocks::identity::KeyError::Random)?;
-        Ok(Self(hex::encode(bytes)))
+        Ok(Self(hex::encode(secrets::random()?)))
     }
 
     /// The one that somebody sent, whatever it is.
@@ -37,9 +31,9 @@ impl Token {
         &self.0
     }
 
-    /// What the store has of it. It is as random as a key, so a quick hash does.
+    /// What the store has of it.
     pub fn hash(&self) -> Vec<u8> {
-        digest(&SHA256, self.0.as_bytes()).as_ref().to_vec()
+        secrets::hash(&self.0)
     }
 }
 

@@ -8,18 +8,15 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use blocks::identity::KeyError;
 use chrono::{DateTime, TimeDelta, Utc};
-use ring::digest::{SHA256, digest};
 use ring::hmac;
-use ring::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
 
-use crate::keyring;
+use crate::{keyring, secrets};
 
 /// How long a rotated token gets the same successor again, while nobody has used that.
 const GRACE: TimeDelta = TimeDelta::seconds(10);
 const ID_BYTES: usize = 16;
-const SECRET_BYTES: usize = 32;
-const BYTES: usize = ID_BYTES + SECRET_BYTES;
+const BYTES: usize = ID_BYTES + secrets::BYTES;
 
 /// What makes and knows refresh tokens; the same for every replica.
 pub(crate) struct RefreshKey {
@@ -66,10 +63,7 @@ impl RefreshToken {
     /// # Errors
     /// When the machine gives no random numbers.
     pub fn first(session: Uuid) -> Result<Self, KeyError> {
-        let mut secret = [0; SECRET_BYTES];
-        let filled = SystemRandom::new().fill(&mut secret);
-        filled.map_err(|_| KeyError::Random)?;
-        Ok(Self::of(session, &secret))
+        Ok(Self::of(session, &secrets::random()?))
     }
 
     fn of(session: Uuid, secret: &[u8]) -> Self {
@@ -87,7 +81,7 @@ impl RefreshToken {
 
     /// What is stored of it.
     pub fn hash(&self) -> Vec<u8> {
-        digest(&SHA256, &self.0).as_ref().to_vec()
+        secrets::hash(self.0)
     }
 }
 

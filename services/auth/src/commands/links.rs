@@ -60,8 +60,7 @@ blocks::operation!(ResetPassword -> Result<usize, AuthError>, "auth.reset_passwo
 impl Command<Auth> for ResetPassword {
     async fn run(self, on: &Auth) -> Result<usize, AuthError> {
         let Self { token, new, client } = self;
-        let place = client.network.as_deref();
-        let place = place.map(|network| on.attempts.place(network));
+        let place = on.attempts.place(&client);
         check_new_password(&new)?;
         let now = on.clock.now();
         let link = links::find(on, &Token::sent(token), &Template::RESETS, now).await?;

@@ -10,7 +10,8 @@ use crate::client::Client;
 use crate::domain::{AccountEvent, Login, NewAccount, Registration, Username};
 use crate::error::AuthError;
 use crate::integration::publish;
-use crate::oidc::{Attempt, OidcError, Person, digest, secret};
+use crate::oidc::{Attempt, OidcError, Person, secret};
+use crate::secrets;
 use crate::store::{Credentials, KnownAccount};
 use crate::{Auth, store};
 
@@ -63,7 +64,7 @@ blocks::operation!(ExchangeCode -> Result<LoggedIn, AuthError>, "auth.exchange_c
 
 impl Command<Auth> for ExchangeCode {
     async fn run(self, on: &Auth) -> Result<LoggedIn, AuthError> {
-        let hash = digest(&self.code);
+        let hash = secrets::hash(&self.code);
         let id = store::account_of_code(&mut on.db.read().await?, &hash, on.clock.now()).await?;
         // Read before the code is used up: what ends sessions removes it, or is noticed below.
         let account = credentials(on, id.ok_or(OidcError::NoCode)?).await?;
@@ -103,8 +104,8 @@ async fn enter(
     attempt: &Attempt,
     code: Option<&str>,
 ) -> Result<i64, AuthError> {
-    let state = (digest(&attempt.state), attempt.expires_at);
-    let code = code.map(|code| (digest(code), on.clock.now() + CODE_FOR));
+    let state = (secrets::hash(&attempt.state), attempt.expires_at);
+    let code = code.map(|code| (secrets::hash(code), on.clock.now() + CODE_FOR));
     let new = registration(&person);
     let requires_verified = on.mails.settings.requires_verified;
     // Without an address there is no account to open, but there may be one.

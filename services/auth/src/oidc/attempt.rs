@@ -5,11 +5,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
-use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
 use super::{Oidc, OidcError, PATH};
 use crate::error::AuthError;
+use crate::secrets;
 
 /// How long somebody may take at the provider.
 pub const ATTEMPT_FOR: TimeDelta = TimeDelta::minutes(10);
@@ -135,21 +135,8 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
 /// # Errors
 /// When the system gives none.
 pub fn secret() -> Result<String, OidcError> {
-    let mut bytes = [0; 32];
-    let filled = SystemRandom::new().fill(&mut bytes);
-    filled.map_err(|_| {
-        OidcError::Random(crate::error::OpenError::Key(
-            blocks::identity::KeyError::Random,
-        ))
-    })?;
+    let bytes = secrets::random().map_err(|error| OidcError::Random(error.into()))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
-}
-
-/// What is stored of a secret: its SHA-256.
-pub fn digest(secret: &str) -> Vec<u8> {
-    ring::digest::digest(&ring::digest::SHA256, secret.as_bytes())
-        .as_ref()
-        .to_vec()
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use blocks::FieldErrors;
 use openidconnect::url::Url;
 
-pub use attempt::{Attempt, digest, secret};
+pub use attempt::{Attempt, secret};
 pub use error::OidcError;
 pub use provider::{Person, Prompt, Provider};
 pub use settings::{ProviderSettings, Settings};
